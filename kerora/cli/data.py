@@ -1,0 +1,179 @@
+"""`kerora data`: look at a data set, and save a processed one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kerora.cli.options import config_options, resolve_options, setting_options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kerora.config import FitConfig
+    from kerora.data.audit import Audit
+    from kerora.data.rows import Dataset
+
+
+@click.group("data")
+def command() -> None:
+    """Show or save a data set.
+
+    SPEC is what `kerora fit --data` takes: tickets, a TFDS name, a file, or a folder.
+    """
+
+
+@command.command()
+@click.argument("spec", required=False)
+@setting_options("data.", "model.max_length", "training.seed", leave_out=("data.source",))
+@click.option("--preset", help="Model whose tokenizer measures the lengths; without it they are counted in words.")
+@click.option("--rows", type=click.IntRange(min=0), default=5, show_default=True, help="First rows to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@config_options
+def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **values: Any) -> None:
+    """Print counts, label balance, lengths, truncation, duplicates, leakage and the first rows."""
+    from kerora.data.audit import audit
+    from kerora.data.sources import load_dataset
+
+    config = _config(spec, values)
+    dataset = load_dataset(config.data, config.training.seed)
+    result = audit(dataset, _tokenizer_lengths(preset), config.model.max_length)
+    if as_json:
+        _print_json(dataset, result, rows)
+    else:
+        _print_tables(dataset, result, rows)
+
+
+@command.command()
+@click.argument("spec")
+@click.argument("directory", type=click.Path(path_type=Path))
+@setting_options("data.", "training.seed", leave_out=("data.source",))
+@click.option("--force", is_flag=True, help="Replace a data set that was saved in DIRECTORY.")
+@config_options
+def save(spec: str, directory: Path, force: bool, **values: Any) -> None:
+    """Write the processed SPEC (split, subset, class names) to DIRECTORY; `--data DIRECTORY` reads it back."""
+    from kerora.data.save import save_dataset
+    from kerora.data.sources import load_dataset
+
+    config = _config(spec, values)
+    dataset = load_dataset(config.data, config.training.seed)
+    save_dataset(dataset, directory, force)
+    counts = ", ".join(f"{split} {len(rows)}" for split, rows in dataset)
+    click.echo(f"Saved {dataset.name} to {directory}: {counts} rows, {len(dataset.classes)} classes.")
+
+
+def _config(spec: str | None, values: dict[str, Any]) -> FitConfig:
+    if spec is not None:
+        values = {**values, "setting__data__source": spec}
+    return resolve_options(values)
+
+
+def _tokenizer_lengths(preset: str | None) -> Any:
+    if preset is None:
+        return None
+    from kerora.models.presets import find_preset
+
+    tokenizer = find_preset(preset).load_tokenizer()
+    return lambda rows: tokenizer.lengths(rows.texts, rows.pairs)
+
+
+def _print_json(dataset: Dataset, result: Audit, rows: int) -> None:
+    import dataclasses
+    import json
+
+    content = {**dataclasses.asdict(result), "classes": dataset.classes, "skipped": dataset.skipped}
+    content["first_rows"] = _first_rows(dataset, rows)
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _first_rows(dataset: Dataset, count: int) -> list[dict[str, str]]:
+    train = dataset.splits["train"]
+    first = train.take(range(min(count, len(train))))
+    labels = [dataset.classes[number] for number in first.labels or ()]
+    rows = [
+        dict(zip(("id", "label", "text"), row, strict=True)) for row in zip(first.ids, labels, first.texts, strict=True)
+    ]
+    return [{**row, "pair": pair} for row, pair in zip(rows, first.pairs, strict=True)] if first.pairs else rows
+
+
+def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(dataset.name)}[/bold]: {len(dataset.classes)} classes")
+    for split, count in dataset.skipped.items():
+        console.print(f"{split}: {count} bad rows were dropped")
+    for table in (_label_table(dataset, result), _length_table(result), _duplicate_table(result)):
+        console.print(table)
+    if result.unit == "words":
+        console.print("Lengths are in words; --preset NAME counts that model's tokens, of which there are more.")
+    for split, leak in result.leakage.items():
+        for here, there, text in leak.examples:
+            console.print(
+                f"{split} row {escape(here)} = train row {escape(there)}: {escape(_cut(text))}", soft_wrap=True
+            )
+    if rows:
+        console.print(_row_table(dataset, rows))
+
+
+def _label_table(dataset: Dataset, result: Audit) -> Table:
+    table = _table("Labels", "class", *result.splits)
+    for name in dataset.classes:
+        counts = [(split.labels[name], split.rows) for split in result.splits.values()]
+        table.add_row(_escape(name), *(f"{count} ({_percent(count / max(1, total))})" for count, total in counts))
+    table.add_row("all", *(str(split.rows) for split in result.splits.values()), style="bold")
+    return table
+
+
+def _length_table(result: Audit) -> Table:
+    names = list(next(iter(result.splits.values())).lengths)
+    table = _table(f"Length in {result.unit}", "split", *names, f"over {result.max_length}")
+    for split, part in result.splits.items():
+        table.add_row(split, *(str(part.lengths[name]) for name in names), _percent(part.truncated))
+    return table
+
+
+def _duplicate_table(result: Audit) -> Table:
+    table = _table("Same texts", "split", "duplicates", "with other labels", "also in train")
+    for split, part in result.splits.items():
+        leak = result.leakage.get(split)
+        shared = f"{leak.count} ({_percent(leak.share)})" if leak else "-"
+        table.add_row(split, str(part.duplicates), str(part.conflicts), shared)
+    return table
+
+
+def _row_table(dataset: Dataset, count: int) -> Table:
+    table = _table("First training rows", "id", "label", "text", justify="left")
+    for row in _first_rows(dataset, count):
+        text = " / ".join(_cut(row[key]) for key in ("text", "pair") if key in row)
+        table.add_row(_escape(row["id"]), _escape(row["label"]), _escape(text))
+    return table
+
+
+def _table(title: str, first: str, *others: str, justify: Any = "right") -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify=justify)
+    return table
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _cut(text: str, length: int = 100) -> str:
+    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,27 @@
+"""`kerora doctor`: is this machine fit for work?"""
+
+import json
+import sys
+
+import click
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def command(as_json: bool) -> None:
+    """Check versions, backend, device, precision, caches and disk; exits 2 when something is wrong."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from kerora.training.doctor import examine
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps([vars(finding) for finding in findings], ensure_ascii=False))
+    else:
+        table = Table("", "what", "found", "what to do", box=None)
+        for finding in findings:
+            table.add_row("ok" if finding.good else "!!", finding.what, finding.found, finding.remedy)
+        Console().print(table)
+    if not all(finding.good for finding in findings):
+        sys.exit(2)

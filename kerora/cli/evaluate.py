@@ -1,0 +1,43 @@
+"""`kerora evaluate`: the metrics of a run on its own data or on other rows."""
+
+import json
+from typing import Any
+
+import click
+
+from kerora.cli.options import collect, setting_options
+
+
+@click.command("evaluate")
+@click.argument("run")
+@setting_options("data.", leave_out=("data.validation_split", "data.test_split", "data.class_names"))
+@click.option("--preset", help="Where the base model is now, if not where the run found it.")
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    help="Folder for metrics.json and predictions.csv; empty means RUN, for other rows RUN/evaluations/<name>.",
+)
+@click.option("--force", is_flag=True, help="Replace the files of an earlier evaluation.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+def command(run: str, preset: str | None, output: str | None, force: bool, as_json: bool, **values: Any) -> None:
+    """Print and write the metrics of RUN.
+
+    Without --data or a file it evaluates the validation and test rows the run was made with.
+    """
+    from rich.console import Console
+
+    from kerora.evaluation.evaluate import evaluate_run
+    from kerora.evaluation.results import read_predictions
+    from kerora.evaluation.terminal import class_table, headline, visible
+    from kerora.runfolder import RunFolder
+
+    result = evaluate_run(run, collect(values), preset=preset, output=output, force=force)
+    if as_json:
+        click.echo(json.dumps({"metrics": result.metrics, "folder": str(result.folder)}, ensure_ascii=False))
+        return
+    console = Console(highlight=False, markup=False, emoji=False)
+    for split in read_predictions(RunFolder(result.folder).predictions, result.classes, result.metrics).values():
+        console.rule(visible(f"{split.name}, {len(split):,} rows"), align="left", style="dim")
+        console.print(headline(split))
+        console.print(class_table(split))
+    click.echo(f"Written: {result.folder}")

@@ -1,0 +1,58 @@
+"""`kerora fit`: fine-tune a classifier."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from kerora.cli.options import collect, config_options, resolve_options, setting_options
+from kerora.errors import ConfigError
+
+
+@click.command("fit")
+@config_options
+@setting_options("")
+@click.option("--resume", metavar="RUN", help="Go on with a stopped run; takes its settings from the run folder.")
+@click.option("--force", is_flag=True, help="Replace an existing run of the same name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Fine-tune a text classifier with LoRA and write a run folder.
+
+    Works without arguments. Settings resolve defaults < --config < options < --set.
+    """
+    given = collect(values)
+    if resume and (given or values["config_file"] or values["assignments"] or force):
+        raise ConfigError("--resume takes every setting from the run folder. Leave the other options out.")
+    config = None if resume else resolve_options(values)
+
+    from rich.console import Console
+
+    from kerora.evaluation.results import read_results
+    from kerora.evaluation.terminal import before_after_table
+    from kerora.training.fit import fit
+    from kerora.training.fit import resume as resume_run
+
+    progress = None if quiet else Console(stderr=True)
+    result = (
+        resume_run(resume, console=progress)
+        if resume
+        else fit(config, force=force, console=progress, argv=sys.argv[1:])
+    )
+    if as_json:
+        summary = {
+            "run": str(result.run.path),
+            "metrics": result.metrics,
+            "training_seconds": result.seconds,
+            "parameters": result.run.read_manifest()["parameters"],
+        }
+        click.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    console = Console()
+    table = before_after_table(read_results(result.run))
+    if table is not None:
+        console.print(table)
+    console.print(f"{result.parameters}", highlight=False)
+    console.print(f"Run: {result.run.path}", highlight=False, soft_wrap=True)
+    console.print(f"Next: kerora report {result.run.path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,83 @@
+"""Options derived from the settings, shared by the commands."""
+
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kerora.config import FitConfig, Setting, load_yaml, parse_assignment, resolve, settings
+
+_PREFIX = "setting__"
+Command = Callable[..., Any]
+
+
+def setting_options(*prefixes: str, leave_out: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Add an option for every setting whose dotted path starts with one of `prefixes`.
+
+    Args:
+        prefixes: such as ``"data."``; ``""`` takes all.
+        leave_out: dotted paths to pass over.
+    """
+
+    def decorate(function: Command) -> Command:
+        chosen = [item for item in settings() if item.path.startswith(prefixes) and item.path not in leave_out]
+        for item in reversed(chosen):
+            function = _option(item)(function)
+        return function
+
+    return decorate
+
+
+def config_options(function: Command) -> Command:
+    """Add ``--config FILE`` and the repeatable ``--set KEY=VALUE``."""
+    function = click.option(
+        "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set any setting by its dotted name; wins."
+    )(function)
+    path = click.Path(path_type=Path, dir_okay=False)
+    return click.option("--config", "config_file", type=path, help="YAML file of settings; options win over it.")(
+        function
+    )
+
+
+def collect(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the user gave as options, by dotted path."""
+    return {
+        name.removeprefix(_PREFIX).replace("__", "."): value
+        for name, value in values.items()
+        if name.startswith(_PREFIX) and value is not None
+    }
+
+
+def resolve_options(values: Mapping[str, Any]) -> FitConfig:
+    """Resolve defaults < ``--config`` < options < ``--set``."""
+    layers = [load_yaml(values["config_file"])] if values.get("config_file") else []
+    assignments = [parse_assignment(text) for text in values.get("assignments", ())]
+    return resolve(*layers, collect(values), *assignments)
+
+
+def _option(item: Setting) -> Callable[[Command], Command]:
+    name = _PREFIX + item.path.replace(".", "__")
+    kind = _plain_type(item.type)
+    help = f"{item.help} [default: {_show(item.default)}]" if item.default not in (None, ()) else item.help
+    if kind is bool:
+        return click.option(f"{item.option}/--no-{item.option[2:]}", name, default=None, help=help)
+    if item.choices:
+        return click.option(item.option, name, type=click.Choice(item.choices), help=help)
+    metavar = {int: "INTEGER", float: "NUMBER"}.get(kind, "TEXT")
+    click_type = kind if kind in (int, float) else str
+    return click.option(item.option, name, type=click_type, metavar=metavar, help=help)
+
+
+def _plain_type(annotation: Any) -> Any:
+    if typing.get_origin(annotation) is types.UnionType:
+        annotation = next(arm for arm in typing.get_args(annotation) if arm is not type(None))
+    return annotation
+
+
+def _show(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return ",".join(default) if isinstance(default, tuple) else str(default)

@@ -1,0 +1,40 @@
+"""`kerora presets`: which pre-trained models there are."""
+
+import json
+import sys
+
+import click
+
+
+@click.command("presets")
+@click.argument("contains", required=False, default="")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def command(contains: str, as_json: bool) -> None:
+    """List the pre-trained models that can be named, those that work without a network first.
+
+    CONTAINS keeps the presets whose name, kind, source or description holds this text. Local Keras
+    presets, Hugging Face folders, hf:// and kaggle:// names work too and are not listed.
+    """
+    from kerora.models.catalogue import list_presets
+
+    wanted = contains.lower()
+    found = [info for info in list_presets() if wanted in " ".join(map(str, info.to_dict().values())).lower()]
+    if as_json:
+        click.echo(json.dumps([info.to_dict() for info in found], ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = [
+        (info.name, info.kind, "?" if info.parameters is None else f"{info.parameters:,}", info.source)
+        for info in found
+    ]
+    table = Table(box=None, expand=True)
+    for number, title in enumerate(("name", "kind", "parameters", "source")):
+        width = max((len(row[number]) for row in rows), default=0)
+        table.add_column(title, no_wrap=True, min_width=width, justify="right" if title == "parameters" else "left")
+    table.add_column("description", no_wrap=True, overflow="ellipsis", ratio=1)
+    for row, info in zip(rows, found, strict=True):
+        table.add_row(*row, info.description)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    click.echo(f"{len(found)} presets" + (f" with {contains!r}" if contains else ""))

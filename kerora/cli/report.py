@@ -1,0 +1,80 @@
+"""`kerora report`: metrics, confusion matrix, curves and mistakes of one run or several."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kerora.evaluation.report import ReportSummary, RunSummary
+
+
+@click.command(name="report")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN2 ...]", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="HTML file that compares several runs, or a copy of the page of one. [default: in the first run's report/]",
+)
+@click.option("--split", help="Split to report. [default: test where it was evaluated, else validation]")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
+def command(runs: tuple[Path, ...], output: Path | None, split: str | None, as_json: bool) -> None:
+    """Report how good a run is; several runs are also compared.
+
+    Writes report.html, confusion_matrix.png and .csv, curves.png, classification_report.txt and
+    errors.csv into the report folder of each RUN, from the files of the run alone.
+    """
+    from kerora.evaluation.report import write_report
+    from kerora.runfolder import RunFolder
+
+    summary = write_report([RunFolder.open(run) for run in runs], output, split)
+    if as_json:
+        click.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    _print(Console(highlight=False, markup=False, emoji=False), summary)
+
+
+def _print(console: "Console", summary: "ReportSummary") -> None:
+    for run in summary.runs:
+        _print_run(console, run)
+    if summary.comparison is not None:
+        from kerora.evaluation.terminal import comparison_tables
+
+        console.rule("Comparison", align="left", style="dim")
+        for table in comparison_tables(summary.comparison):
+            console.print(table)
+            console.print()
+    click.echo(f"Report: {summary.page}")
+
+
+def _print_run(console: "Console", run: "RunSummary") -> None:
+    from kerora.evaluation import terminal, wording
+
+    results, split = run.results, run.split
+    title = terminal.visible(f"{results.name}: {split.name}, {len(split):,} rows")
+    console.rule(title, align="left", style="dim")
+    for note in wording.notes(results, split):
+        console.print(f"Note: {terminal.visible(note)}", style="yellow")
+    parts = (
+        terminal.headline(split),
+        terminal.before_after_table(results),
+        _training_time(results.manifest.get("training_seconds")),
+        terminal.ConfusionMatrix(split),
+        terminal.confusions_table(split),
+        terminal.class_table(split),
+    )
+    for part in parts:
+        if part is not None:
+            console.print(part)
+            console.print()
+
+
+def _training_time(seconds: object) -> str | None:
+    from kerora.evaluation import wording
+
+    return f"Training took {wording.duration(seconds)}." if wording.number(seconds) is not None else None

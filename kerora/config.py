@@ -1,0 +1,369 @@
+"""Every setting of Kerora: one definition, one default, one sentence of help each.
+
+The dataclasses below are the only place where a setting is defined. The options of the command
+line, the keys of the YAML files, the help texts and the comments that `kerora init` writes are
+all derived from them. Values are checked when an object is created.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kerora.errors import ConfigError, nearest
+
+Check = Callable[[Any], str | None]
+
+SCHEDULES = ("cosine", "linear", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+TEXT_JOINS = ("auto", "space", "pair")
+SPLITS = ("train", "validation", "test")
+
+
+def setting(default: Any, help: str, *, check: Check | None = None, choices: Sequence[str] = ()) -> Any:
+    """Define a setting: its default, the sentence that documents it, and its check.
+
+    A sequence default is copied into a tuple-valued factory, so that settings stay immutable.
+    """
+    metadata = {"help": help, "check": check, "choices": tuple(choices)}
+    return field(default=default, metadata=metadata)
+
+
+def at_least(low: float) -> Check:
+    """Return a check that a number is `low` or more."""
+    return lambda value: None if value >= low else f"must be {low} or more"
+
+
+def more_than(low: float) -> Check:
+    """Return a check that a number is greater than `low`."""
+    return lambda value: None if value > low else f"must be greater than {low}"
+
+
+def between(low: float, high: float) -> Check:
+    """Return a check that ``low <= value < high``."""
+    return lambda value: None if low <= value < high else f"must be at least {low} and less than {high}"
+
+
+class Settings:
+    """Base of the setting groups: checks types and ranges on creation."""
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(typing.cast(Any, self)):
+            value = _coerce(spec.name, getattr(self, spec.name), type_of(type(self), spec.name))
+            object.__setattr__(self, spec.name, value)
+            _check(spec, value)
+
+
+@dataclass(frozen=True)
+class DataConfig(Settings):
+    """Where the rows come from and how they are split."""
+
+    source: str = setting(
+        "tickets",
+        "Data set: 'tickets' (bundled), a TFDS name such as imdb_reviews or glue/sst2, a file, or a folder.",
+    )
+    train: str | None = setting(None, "File with the training rows; replaces the training part of the source.")
+    validation: str | None = setting(None, "File with the validation rows.")
+    test: str | None = setting(None, "File with the test rows.")
+    text: tuple[str, ...] = setting(
+        (), "Text column(s), separated by commas; empty means found by name (text, sentence, ...)."
+    )
+    text_join: str = setting(
+        "auto",
+        "How several text columns become one input: 'space' joins them, 'pair' encodes two as a sentence pair, "
+        "'auto' pairs columns that are known pairs and joins others.",
+        choices=TEXT_JOINS,
+    )
+    label: str | None = setting(None, "Label column; empty means found by name (label, class, ...).")
+    id: str | None = setting(
+        None, "Column that identifies a row; empty means 'id' where there is one, else row numbers."
+    )
+    columns: tuple[str, ...] = setting(
+        (), "Column names, separated by commas, for a CSV or TSV file without a header line."
+    )
+    delimiter: str | None = setting(None, "Field separator of a CSV file; empty means by the file's ending.")
+    class_names: tuple[str, ...] = setting(
+        (), "Names for integer labels, separated by commas, in the order of the sorted label values."
+    )
+    data_dir: str | None = setting(None, "Folder of prepared TFDS data sets; empty means TFDS' own default.")
+    validation_split: float = setting(
+        0.1,
+        "Share of the training rows held out for validation where no validation part is given.",
+        check=between(0, 1),
+    )
+    test_split: float = setting(
+        0.0, "Share of the training rows held out as a test part where none is given.", check=between(0, 1)
+    )
+    subset: int | None = setting(
+        None, "Keep at most this many rows of each split, drawn at random by class.", check=at_least(1)
+    )
+    skip_bad_rows: bool = setting(
+        False, "Count and drop rows with an empty text or a missing label instead of stopping."
+    )
+
+
+@dataclass(frozen=True)
+class ModelConfig(Settings):
+    """The pre-trained model and how its inputs and numbers are handled."""
+
+    preset: str = setting(
+        "distil_bert_base_en_uncased",
+        "Pre-trained model: a KerasHub name, kaggle://..., hf://..., a Keras preset folder or a Hugging Face folder.",
+    )
+    max_length: int = setting(256, "Longest input in tokens; longer texts are cut.", check=at_least(8))
+    precision: str = setting(
+        "auto",
+        "Arithmetic of the frozen model; 'auto' is bfloat16 where the hardware has it, else float32. "
+        "LoRA weights and the head are always float32.",
+        choices=PRECISIONS,
+    )
+    head_dropout: float = setting(0.1, "Dropout in front of the classifier's dense layers.", check=between(0, 1))
+
+
+@dataclass(frozen=True)
+class LoraConfig(Settings):
+    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685)."""
+
+    rank: int = setting(8, "Rank of the low-rank update.", check=at_least(1))
+    alpha: float = setting(16.0, "Scale of the update: it is multiplied by alpha / rank.", check=more_than(0))
+    dropout: float = setting(0.05, "Dropout on the input of the low-rank path.", check=between(0, 1))
+    targets: tuple[str, ...] = setting(
+        ("query", "value"),
+        "Layers to adapt, separated by commas: layer names, path patterns with *, or 'all-linear'.",
+    )
+    train_bias: bool = setting(False, "Also train the biases of the adapted layers.")
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Settings):
+    """The optimisation: how long, how fast, when to stop."""
+
+    epochs: int = setting(3, "Passes over the training rows.", check=at_least(1))
+    max_steps: int | None = setting(
+        None, "Stop after this many optimizer updates; wins over epochs.", check=at_least(1)
+    )
+    batch_size: int = setting(32, "Rows in a batch.", check=at_least(1))
+    accumulate: int = setting(1, "Batches whose gradients are summed into one update.", check=at_least(1))
+    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW.", check=more_than(0))
+    schedule: str = setting("cosine", "Course of the learning rate after warm-up.", choices=SCHEDULES)
+    warmup: float = setting(
+        0.1, "Warm-up: a share of all updates when below 1, a number of updates otherwise.", check=at_least(0)
+    )
+    weight_decay: float = setting(0.01, "AdamW weight decay; biases and norms are excluded.", check=at_least(0))
+    clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 turns clipping off.", check=at_least(0))
+    label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", check=between(0, 1))
+    class_weights: str = setting(
+        "none", "'balanced' weighs rows by the inverse frequency of their class.", choices=("none", "balanced")
+    )
+    early_stopping: bool = setting(
+        True, "Stop when the monitored value no longer improves, and restore the best weights."
+    )
+    patience: int = setting(2, "Epochs without improvement before early stopping.", check=at_least(0))
+    monitor: str = setting("val_macro_f1", "Value that early stopping and the best checkpoint follow.")
+    save_steps: int | None = setting(
+        None, "Also save a checkpoint each time this many updates are done.", check=at_least(1)
+    )
+    evaluation_batch_size: int = setting(64, "Rows in a batch of evaluation and prediction.", check=at_least(1))
+    seed: int = setting(42, "Seed of the splits, the adapters, the row order and dropout.", check=at_least(0))
+
+
+@dataclass(frozen=True)
+class FitConfig(Settings):
+    """Everything `kerora fit` needs; `config.yaml` of a run is one of these, resolved."""
+
+    run: str | None = setting(None, "Name of the run, or a path; empty means <preset>-<data>-r<rank>-<n>.")
+    runs_dir: str = setting("runs", "Folder that holds the runs.")
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as the command line and the documentation see it."""
+
+    path: str
+    type: Any
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+
+    @property
+    def option(self) -> str:
+        """Long option, such as ``--learning-rate``; ``data.source`` is ``--data``."""
+        name = self.path.removeprefix("data.") if self.path != "data.source" else "data"
+        return "--" + name.rpartition(".")[2].replace("_", "-")
+
+
+def settings(group: type[Settings] = FitConfig, prefix: str = "") -> Iterator[Setting]:
+    """Yield every setting of a group and of the groups inside it, in order of definition."""
+    for spec in dataclasses.fields(typing.cast(Any, group)):
+        kind = type_of(group, spec.name)
+        path = f"{prefix}{spec.name}"
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            yield from settings(kind, f"{path}.")
+        else:
+            default = spec.default if spec.default is not MISSING else None
+            yield Setting(path, kind, default, spec.metadata["help"], spec.metadata["choices"])
+
+
+def type_of(group: type[Settings], name: str) -> Any:
+    """Return the annotation of a field."""
+    return typing.get_type_hints(group)[name]
+
+
+def resolve(*layers: Mapping[str, Any]) -> FitConfig:
+    """Build a config from layers of dotted keys or nested mappings; later layers win.
+
+    Raises:
+        ConfigError: unknown key (with the nearest name), wrong type, or value out of range.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(flatten(layer))
+    return _build(FitConfig, "", merged)
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into dotted keys and refuse keys that are not settings.
+
+    Raises:
+        ConfigError: a key is unknown.
+    """
+    known = {item.path for item in settings()}
+    groups = {path.rpartition(".")[0] for path in known} - {""}
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        path = f"{prefix}{key}"
+        if path in known:
+            flat[path] = value
+        elif path in groups and isinstance(value, Mapping):
+            flat.update(flatten(value, f"{path}."))
+        elif path in groups:
+            raise ConfigError(f"Setting '{path}' is a group and needs keys below it. Received: {value!r}")
+        else:
+            hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
+            raise ConfigError(f"Unknown setting '{path}'.{hint} `kerora init` writes a file with every setting.")
+    return flat
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML config as a mapping of dotted keys.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, is not a mapping, or holds an unknown key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the config file {path}: {error.strerror}. Check --config.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"The config file {path} is not valid YAML: {reason}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"The config file {path} must hold keys and values. Received: a {type(content).__name__}")
+    try:
+        return flatten(content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """Read one ``--set a.b=value``; the value is read as YAML.
+
+    Raises:
+        ConfigError: there is no ``=``, the key is unknown, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set needs KEY=VALUE, for example training.seed=7. Received: {text!r}")
+    try:
+        return flatten({key.strip(): yaml.safe_load(value)})
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key.strip()}: the value is not valid YAML. Received: {value!r}") from None
+
+
+def to_dict(group: Settings) -> dict[str, Any]:
+    """Return the settings as nested plain values (tuples as lists), ready for YAML."""
+    result: dict[str, Any] = {}
+    for spec in dataclasses.fields(typing.cast(Any, group)):
+        value = getattr(group, spec.name)
+        if isinstance(value, Settings):
+            value = to_dict(value)
+        result[spec.name] = list(value) if isinstance(value, tuple) else value
+    return result
+
+
+def dump_yaml(config: FitConfig, comments: bool = False) -> str:
+    """Write a config as YAML; with `comments`, each setting's sentence stands above it."""
+    if not comments:
+        return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    helps = {item.path: item.help for item in settings()}
+    lines = ["# Settings of `kerora fit`; what is left out keeps its default."]
+    _dump_group(to_dict(config), "", lines, helps)
+    return "\n".join(lines) + "\n"
+
+
+def _dump_group(group: Mapping[str, Any], prefix: str, lines: list[str], helps: Mapping[str, str]) -> None:
+    indent = "  " * prefix.count(".")
+    for key, value in group.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"{indent}{key}:"]
+            _dump_group(value, f"{prefix}{key}.", lines, helps)
+        else:
+            text = yaml.safe_dump({key: value}, default_flow_style=None, allow_unicode=True, width=1000).strip()
+            lines += [f"{indent}# {helps[prefix + key]}", f"{indent}{text}"]
+
+
+def _build(group: type[Settings], prefix: str, flat: Mapping[str, Any]) -> Any:
+    values: dict[str, Any] = {}
+    for spec in dataclasses.fields(typing.cast(Any, group)):
+        kind = type_of(group, spec.name)
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            values[spec.name] = _build(kind, f"{prefix}{spec.name}.", flat)
+        elif prefix + spec.name in flat:
+            values[spec.name] = flat[prefix + spec.name]
+    return group(**values)
+
+
+def _check(spec: dataclasses.Field[Any], value: Any) -> None:
+    if value is None or "help" not in spec.metadata:
+        return
+    choices, check = spec.metadata["choices"], spec.metadata["check"]
+    if choices and value not in choices:
+        raise ConfigError(f"Setting '{spec.name}' must be one of {', '.join(choices)}. Received: {value!r}")
+    problem = check(value) if check else None
+    if problem:
+        raise ConfigError(f"Setting '{spec.name}' {problem}. Received: {value!r}")
+
+
+def _coerce(name: str, value: Any, kind: Any) -> Any:
+    """Bring a YAML or command-line value to the type of its field, or refuse it."""
+    if typing.get_origin(kind) is types.UnionType:
+        if value is None:
+            return None
+        kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, Sequence):
+            return tuple(str(part) for part in value)
+    elif kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:  # YAML 1.1 reads 1e-3 as text
+            return float(value)
+        except ValueError:
+            pass
+    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    elif kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    wanted = "a list of names" if typing.get_origin(kind) is tuple else f"of type {kind.__name__}"
+    raise ConfigError(f"Setting '{name}' must be {wanted}. Received: {value!r} ({type(value).__name__})")

@@ -1,0 +1,1 @@
+"""Text in: sources become rows, rows become tokens, tokens become batches."""

@@ -1,0 +1,151 @@
+"""Tokens become batches: length buckets, an order that is a function of seed and epoch.
+
+    row lengths   7  93  12  88  9 ...      shuffled by (seed, epoch)
+    pools         [ 50 batches' worth ]     sorted by length inside a pool
+    batches       [7 9 12 ...] [88 93 ...]  each padded to its longest row, rounded up to 8
+
+Rows of like length share a batch, so that little is padded, while batches still differ from
+epoch to epoch.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerora.data.tokens import TokenTable
+
+PAD_MULTIPLE = 8
+POOL_BATCHES = 50
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of token ids for `model.fit`, `evaluate` and `predict`.
+
+    Each item is ``(x, y)`` or ``(x, y, weights)`` with ``x["token_ids"]`` int32 (rows, length),
+    ``x["padding_mask"]`` bool (rows, length) and, where the model takes them,
+    ``x["segment_ids"]`` int32 (rows, length); y is int64 (rows,).
+
+    The order of an epoch depends on `seed` and `epoch` alone. The epoch advances by itself when
+    all batches were served; `move_to` sets it, and a position inside it, for a resume.
+    `tokens_served` counts the real tokens handed out so far.
+
+    Args:
+        table: the tokens.
+        labels: class numbers (rows,), or None for prediction.
+        batch_size: rows in a batch; default 32.
+        pad_id: id that fills up short rows; default 0.
+        shuffle: draw a new order each epoch; False sorts all rows by length, longest first.
+        seed: seed of the order; default 0.
+        class_weights: weight of each class (classes,), or None.
+    """
+
+    def __init__(
+        self,
+        table: TokenTable,
+        labels: Any = None,
+        *,
+        batch_size: int = 32,
+        pad_id: int = 0,
+        shuffle: bool = True,
+        seed: int = 0,
+        class_weights: Any = None,
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        self.table = table
+        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+        self.batch_size = batch_size
+        self.pad_id = pad_id
+        self.shuffle = shuffle
+        self.seed = seed
+        self.class_weights = None if class_weights is None else np.asarray(class_weights, dtype=np.float32)
+        self.epoch = 0
+        self.start = 0
+        self.tokens_served = 0
+        self._served = 0
+        self._plan = self._make_plan()
+
+    def __len__(self) -> int:
+        """Return the number of batches that are left of this epoch."""
+        return len(self._plan) - self.start
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """All batches of an epoch, whatever part of it is left."""
+        return len(self._plan)
+
+    @property
+    def order(self) -> np.ndarray:
+        """Row numbers in the order in which this epoch serves them."""
+        return np.concatenate(self._plan) if self._plan else np.zeros(0, np.int64)
+
+    def move_to(self, epoch: int, start: int = 0) -> None:
+        """Go to an epoch, past its first `start` batches."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self._plan = self._make_plan()
+        self.start = start
+        self._served = 0
+
+    def on_epoch_end(self) -> None:
+        """Advance to the next epoch once all batches of this one were served."""
+        if self.shuffle and len(self) > 0 and self._served >= len(self):
+            self.move_to(self.epoch + 1)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Return batch `index` of what is left of this epoch."""
+        self._served = max(self._served, index + 1)
+        rows = self._plan[self.start + index]
+        inputs = self.inputs(rows)
+        self.tokens_served += int(inputs["padding_mask"].sum())
+        if self.labels is None:
+            return (inputs,)
+        labels = self.labels[rows]
+        if self.class_weights is None:
+            return inputs, labels
+        return inputs, labels, self.class_weights[labels]
+
+    def inputs(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the padded model inputs of some rows."""
+        offsets = self.table.offsets
+        lengths = offsets[rows + 1] - offsets[rows]
+        width = -(-int(lengths.max(initial=1)) // PAD_MULTIPLE) * PAD_MULTIPLE
+        inputs = {
+            "token_ids": np.full((len(rows), width), self.pad_id, dtype=np.int32),
+            "padding_mask": np.arange(width) < lengths[:, None],
+        }
+        if self.table.segments is not None:
+            inputs["segment_ids"] = np.zeros((len(rows), width), dtype=np.int32)
+        for place, row in enumerate(rows):
+            span = slice(offsets[row], offsets[row + 1])
+            inputs["token_ids"][place, : lengths[place]] = self.table.ids[span]
+            if self.table.segments is not None:
+                inputs["segment_ids"][place, : lengths[place]] = self.table.segments[span]
+        return inputs
+
+    def _make_plan(self) -> list[np.ndarray]:
+        lengths = self.table.lengths
+        if not self.shuffle:
+            rows = np.argsort(-lengths, kind="stable")
+            return _cut(rows, self.batch_size)
+        generator = np.random.default_rng((self.seed, self.epoch))
+        rows = generator.permutation(len(self.table))
+        batches: list[np.ndarray] = []
+        for pool in _cut(rows, self.batch_size * POOL_BATCHES):
+            batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], self.batch_size)
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def balanced_class_weights(labels: Any, classes: int) -> np.ndarray:
+    """Return rows / (classes * rows of the class), float32 (classes,); 0 for a class without rows.
+
+    Source: King and Zeng 2001, the heuristic that scikit-learn calls "balanced".
+    """
+    counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)
+    with np.errstate(divide="ignore"):
+        weights = len(labels) / (classes * counts)
+    return np.where(counts > 0, weights, 0.0).astype(np.float32)

@@ -1,0 +1,140 @@
+"""Which columns hold the text, the label and the identifier."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kerora.config import DataConfig
+from kerora.errors import DataError, nearest
+
+TEXT_NAMES = (
+    *("text", "sentence", "review", "content", "message", "document", "body", "comment", "utterance", "tweet"),
+    *(
+        "review_body",
+        "review_text",
+        "reviewtext",
+        "question_text",
+        "headline",
+        "post",
+        "ticket",
+        "email",
+        "query",
+        "texts",
+    ),
+)
+LABEL_NAMES = (
+    *("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "polarity", "tag", "y"),
+    *("class_index", "class index", "label_text"),
+)
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("question", "answer"),
+    ("query", "document"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"),
+)
+JOINED = (("title", "description"), ("subject", "body"))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns in use.
+
+    Attributes:
+        texts: text columns in order.
+        label: label column, or None for unlabelled rows.
+        id: identifier column, or None for row numbers.
+        paired: whether the two text columns are a sentence pair.
+    """
+
+    texts: tuple[str, ...]
+    label: str | None
+    id: str | None
+    paired: bool
+
+
+def find_columns(columns: Sequence[str], config: DataConfig, place: str, labelled: bool = True) -> Columns:
+    """Choose the columns: those of the settings, else by their names (case does not matter).
+
+    Without settings a column named ``text`` wins, then known pairs (sentence1 and sentence2, premise
+    and hypothesis, ...), then title with description, then the other usual names of text columns.
+
+    Args:
+        columns: the file's columns.
+        config: the settings `text`, `text_join`, `label` and `id`.
+        place: the file, for messages.
+        labelled: whether a label column is needed; without it, a single column is the text.
+
+    Raises:
+        DataError: a column is missing (lists the columns), or one column is both text and label.
+    """
+    label = _label_column(columns, config, place) if labelled else None
+    texts = _text_columns([name for name in columns if name != label], config, place, columns, labelled)
+    if label in texts:
+        raise DataError(f"{place}: column '{label}' cannot be both the text and the label. Change --text or --label.")
+    return Columns(texts, label, _id_column(columns, config, place, (*texts, label)), _is_paired(texts, config, place))
+
+
+def _label_column(columns: Sequence[str], config: DataConfig, place: str) -> str:
+    if config.label is not None:
+        return _required(config.label, columns, place, "label")
+    found = _by_name(columns, LABEL_NAMES)
+    return found or _fail(columns, place, "label", f"a label column ({', '.join(LABEL_NAMES[:5])}, ...)")
+
+
+def _text_columns(
+    candidates: Sequence[str], config: DataConfig, place: str, columns: Sequence[str], labelled: bool
+) -> tuple[str, ...]:
+    if config.text:
+        return tuple(_required(name, columns, place, "text") for name in config.text)
+    if not labelled and len(columns) == 1:
+        return (columns[0],)
+    for group in (TEXT_NAMES[:1], *PAIRS, *JOINED):
+        found = [_by_name(candidates, (name,)) for name in group]
+        if all(found):
+            return tuple(name for name in found if name)
+    single = _by_name(candidates, TEXT_NAMES)
+    return (single or _fail(columns, place, "text", f"a text column ({', '.join(TEXT_NAMES[:5])}, ...)"),)
+
+
+def _id_column(columns: Sequence[str], config: DataConfig, place: str, used: Sequence[str | None]) -> str | None:
+    if config.id is not None:
+        return _required(config.id, columns, place, "id")
+    return _by_name([name for name in columns if name not in used], ("id",))
+
+
+def _is_paired(texts: tuple[str, ...], config: DataConfig, place: str) -> bool:
+    if config.text_join == "pair" and len(texts) != 2:
+        raise DataError(
+            f"{place}: text_join 'pair' needs two text columns. Received: {', '.join(texts)}. "
+            "Name two with --text, or leave out --text-join."
+        )
+    return config.text_join == "pair" or (config.text_join == "auto" and tuple(map(_plain, texts)) in PAIRS)
+
+
+def _required(name: str, columns: Sequence[str], place: str, option: str) -> str:
+    if name in columns:
+        return name
+    return _fail(columns, place, option, f"the column '{name}'", nearest(name, columns))
+
+
+def _by_name(columns: Iterable[str], names: Sequence[str]) -> str | None:
+    """Return the column whose name comes first in `names`."""
+    by_plain_name = {_plain(column): column for column in reversed(list(columns))}
+    return next((by_plain_name[name] for name in names if name in by_plain_name), None)
+
+
+def _plain(column: str) -> str:
+    return column.strip().lower()
+
+
+def _fail(columns: Sequence[str], place: str, option: str, wanted: str, hint: str = "") -> str:
+    listed = ", ".join(column if len(column) <= 40 else f"{column[:40]}..." for column in columns[:30])
+    remedy = f"Name it with --{option}, or give --columns when the file has no header line."
+    if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
+        remedy = "Give the separator of its fields with --delimiter."
+    raise DataError(f"{place}: did not find {wanted}. Its columns: {listed}.{hint} {remedy}")

@@ -1,0 +1,65 @@
+"""A quick look whether a server can be reached, before a library waits for minutes."""
+
+import itertools
+import queue
+import socket
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The outcome: the servers that were tried, and the first that answered, or None."""
+
+    tried: tuple[str, ...]
+    reached: str | None
+
+
+def first_reachable(urls: Sequence[str], seconds: float, most: int = 4) -> Reach:
+    """Try to connect to the hosts of some URLs (or to their proxy) at the same time.
+
+    Looking up a name can block for longer than any socket's time-out, so each host has a daemon
+    thread of its own, which may outlive the answer.
+
+    Args:
+        urls: http or https addresses.
+        seconds: longest wait for all of them together.
+        most: how many different hosts to try.
+    """
+    addresses = dict(itertools.islice(dict(map(_address, urls)).items(), most))
+    answers: queue.Queue[str | None] = queue.Queue()
+    for name, address in addresses.items():
+        threading.Thread(target=_try, args=(name, address, seconds, answers), daemon=True).start()
+    deadline = time.monotonic() + seconds
+    try:
+        for _ in addresses:
+            if reached := answers.get(timeout=max(0.0, deadline - time.monotonic())):
+                return Reach(tuple(addresses), reached)
+    except queue.Empty:
+        pass
+    return Reach(tuple(addresses), None)
+
+
+def _address(url: str) -> tuple[str, tuple[str, int]]:
+    """Return what to call the server of a URL, and the host and port to connect to."""
+    parts = urllib.parse.urlsplit(url)
+    name = parts.hostname or "localhost"
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(name):
+        parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        return f"{name} through the proxy {parts.hostname}", (parts.hostname or "", parts.port or PORTS["http"])
+    return name, (name, parts.port or PORTS.get(parts.scheme, PORTS["https"]))
+
+
+def _try(name: str, address: tuple[str, int], seconds: float, answers: "queue.Queue[str | None]") -> None:
+    try:
+        socket.create_connection(address, timeout=seconds).close()
+        answers.put(name)
+    except (OSError, UnicodeError):
+        answers.put(None)

@@ -1,0 +1,152 @@
+"""The folder that `kerora data save` writes, and reading it back."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kerora.config import SPLITS, DataConfig
+from kerora.data.classes import numbered
+from kerora.data.extract import LabelledRows, read_labelled
+from kerora.data.files import open_table
+from kerora.data.rows import Dataset, Rows
+from kerora.errors import DataError, RunError
+from kerora.runfolder import atomic_file, read_json, write_json
+
+DESCRIPTION = "dataset.json"
+FORMAT = "kerora-dataset"
+VERSION = 1
+
+
+def save_dataset(dataset: Dataset, directory: Path, force: bool = False) -> None:
+    """Write a data set as one JSONL file a split, and a description.
+
+    The files ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` hold a row a line with the keys
+    ``id``, ``text``, for sentence pairs ``pair``, and ``label`` (the class name). ``dataset.json`` holds
+    the name, the classes in order, rows and label counts, and the sha256 of each split's rows.
+    Everything is written beside the folder first and moved into it when it is complete.
+
+    Args:
+        dataset: the rows.
+        directory: the folder; made when it does not exist.
+        force: replace a data set that was saved there.
+
+    Raises:
+        DataError: the folder is not empty and `force` is False, or it holds something else.
+        RunError: the folder is not writable or the disk is full.
+    """
+    _check_target(directory, force)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as name:
+            work = Path(name)
+            for split, rows in dataset:
+                _write_rows(work / f"{split}.jsonl", rows, dataset.classes)
+            write_json(work / DESCRIPTION, _description(dataset))
+            _move_into(work, directory)
+    except OSError as error:
+        raise RunError(f"Cannot write {directory}: {error.strerror}. Free space or choose another folder.") from error
+
+
+def is_saved(directory: Path) -> bool:
+    """Tell whether a folder was written by `save_dataset`."""
+    return (directory / DESCRIPTION).is_file()
+
+
+def read_saved(directory: Path) -> dict[str, LabelledRows]:
+    """Read the folder that `save_dataset` wrote; classes keep their order, also those without rows.
+
+    Raises:
+        DataError: a file is missing, or differs from what was saved.
+    """
+    description = _read_description(directory)
+    splits = [split for split in SPLITS if split in description["splits"]]
+    return {split: _read_split(directory / f"{split}.jsonl", split, description) for split in splits}
+
+
+def saved_name(directory: Path) -> str:
+    """Return the name under which a data set was saved.
+
+    Raises:
+        DataError: the description is damaged.
+    """
+    return str(_read_description(directory)["name"])
+
+
+def _read_description(directory: Path) -> dict[str, Any]:
+    try:
+        description = read_json(directory / DESCRIPTION)
+    except RunError as error:
+        raise DataError(str(error).replace("train again", "save the data set again")) from error
+    if description.get("format") != FORMAT or description.get("version") != VERSION:
+        raise DataError(
+            f"{directory / DESCRIPTION} describes no data set of version {VERSION}. Delete it to read the other files."
+        )
+    missing = [key for key in ("name", "classes", "splits") if key not in description]
+    if missing:
+        raise DataError(f"{directory / DESCRIPTION} has no '{missing[0]}'. Save the data set again.")
+    return description
+
+
+def _read_split(path: Path, split: str, description: dict[str, Any]) -> LabelledRows:
+    saved, classes = description["splits"][split], tuple(description["classes"])
+    if not saved["rows"]:
+        return LabelledRows(str(path), Rows([], [], []), classes=classes)
+    with open_table(path, DataConfig()) as table:
+        texts = ("text", "pair") if "pair" in table.columns else ("text",)
+        columns = DataConfig(text=texts, text_join="pair" if len(texts) == 2 else "space", label="label", id="id")
+        part = read_labelled(table, columns)
+    part.classes = classes
+    rows = numbered(part, {name: number for number, name in enumerate(classes)}, "its classes")
+    if rows.fingerprint() != saved["sha256"]:
+        raise DataError(
+            f"{path} differs from what was saved ({saved['rows']} rows then, {len(rows)} now). Save it again, "
+            f"or delete {DESCRIPTION} to read the files as they are."
+        )
+    return part
+
+
+def _check_target(directory: Path, force: bool) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise DataError(f"{directory} is a file. Choose a folder to save to.")
+    if any(directory.iterdir()) and not (force and is_saved(directory)):
+        remedy = "Choose another folder, or replace the data set in it with --force."
+        if force:
+            remedy = f"--force replaces only a saved data set, and it holds no {DESCRIPTION}. Choose another folder."
+        raise DataError(f"The folder {directory} is not empty. {remedy}")
+
+
+def _write_rows(path: Path, rows: Rows, classes: tuple[str, ...]) -> None:
+    with atomic_file(path) as stream:
+        for row in _as_objects(rows, classes):
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _as_objects(rows: Rows, classes: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    for index, text in enumerate(rows.texts):
+        row = {"id": rows.ids[index], "text": text}
+        if rows.pairs is not None:
+            row["pair"] = rows.pairs[index]
+        if rows.labels is not None:
+            row["label"] = classes[rows.labels[index]]
+        yield row
+
+
+def _description(dataset: Dataset) -> dict[str, Any]:
+    head = {"format": FORMAT, "version": VERSION, "name": dataset.name, "classes": list(dataset.classes)}
+    return {**head, "splits": dataset.fingerprints()}
+
+
+def _move_into(work: Path, directory: Path) -> None:
+    """Move the complete files; the description goes last, so that a mixture is noticed by its sums."""
+    directory.mkdir(exist_ok=True)
+    written = [path.name for path in work.iterdir()]
+    for split in SPLITS:
+        if f"{split}.jsonl" not in written:
+            (directory / f"{split}.jsonl").unlink(missing_ok=True)
+    for name in sorted(written, key=lambda name: name == DESCRIPTION):
+        os.replace(work / name, directory / name)

@@ -1,0 +1,42 @@
+"""The form that every file format is read into: column names and a stream of rows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as the file holds it.
+
+    Attributes:
+        number: number of the data row, from 1.
+        line: line in the file on which the row starts, from 1; None for formats without lines.
+        values: the row's values by column name.
+    """
+
+    number: int
+    line: int | None
+    values: Mapping[str, Any]
+
+    @property
+    def place(self) -> str:
+        """The row as messages name it: ``row 3 (line 4)``."""
+        return f"row {self.number}" if self.line is None else f"row {self.number} (line {self.line})"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data file, opened.
+
+    Attributes:
+        name: what messages call the file.
+        columns: column names in the order of the file.
+        rows: the rows; can be read once.
+        class_names: names of integer labels by column, where the file itself knows them.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Iterator[RawRow]
+    class_names: Mapping[str, tuple[str, ...]]

@@ -1,0 +1,211 @@
+"""Data sets of TensorFlow Datasets, read without TensorFlow where the files allow it."""
+
+import logging
+import re
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kerora.config import DataConfig
+from kerora.data.columns import find_columns
+from kerora.data.extract import LabelledRows, read_labelled
+from kerora.data.network import first_reachable
+from kerora.data.table import RawRow, Table
+from kerora.errors import DataError, nearest
+
+NAME = re.compile(r"[A-Za-z]\w*(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
+SPLIT_NAMES = {
+    **{"train": "train", "test": "test", "test_matched": "test"},
+    **{"validation": "validation", "valid": "validation", "dev": "validation", "validation_matched": "validation"},
+}
+UNLABELLED = -1
+CONNECT_SECONDS = 5.0
+BUCKET = "https://storage.googleapis.com/tfds-data"
+
+
+def is_tfds_name(spec: str) -> bool:
+    """Tell whether a text has the form of a TFDS name: ``name``, ``name/config``, ``name:1.0.0``."""
+    return NAME.fullmatch(spec) is not None
+
+
+def read_tfds(name: str, config: DataConfig, other_names: Iterable[str] = ()) -> dict[str, LabelledRows]:
+    """Read a TFDS data set by split; it is downloaded and prepared when it is not there yet.
+
+    Examples whose label is -1 (GLUE's test parts) and unlabelled splits are left out. The names of a
+    ClassLabel feature are kept.
+
+    Args:
+        name: ``name``, ``name/config`` or ``name:version``.
+        config: columns, and `data_dir`, the folder of prepared data sets.
+        other_names: other sources to propose when the name is unknown.
+
+    Raises:
+        DataError: unknown name (nearest ones), not prepared and no network, no text or label feature,
+            or a damaged file.
+    """
+    tfds = _import_tfds()
+    with _quiet():
+        builder = _builder(tfds, name, config, other_names)
+        if not builder.is_prepared():
+            _prepare(builder, name)
+        splits = [split for split in builder.info.splits if split in SPLIT_NAMES]
+        parts = {SPLIT_NAMES[split]: _read_split(builder, split, name, config) for split in splits}
+    return {split: part for split, part in parts.items() if part is not None}
+
+
+def _import_tfds() -> Any:
+    # Half a second, and a None entry for tensorflow (which hides it from other imports) would leave the
+    # package half imported without an error: hence here, and not at the top.
+    hidden = [module for module in ("tensorflow", "tensorflow_text") if sys.modules.get(module, module) is None]
+    for module in hidden:
+        del sys.modules[module]
+    import tensorflow_datasets
+
+    if not hasattr(tensorflow_datasets, "builder"):
+        raise DataError(
+            "tensorflow_datasets is only half imported in this process. Start it again, with TFDS data first."
+        )
+    return tensorflow_datasets
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TFDS' warnings on absent folders off stderr: the error message says it."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _builder(tfds: Any, name: str, config: DataConfig, other_names: Iterable[str]) -> Any:
+    data_dir = str(Path(config.data_dir).expanduser()) if config.data_dir else None
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError:
+        known = [*other_names, *tfds.list_builders(with_community_datasets=False)]
+        base = name.partition(":")[0].partition("/")[0]
+        hint = nearest(name, known) or nearest(base, known) or " `--data` also takes a file or a folder."
+        raise DataError(f"There is no file, folder or TFDS data set '{name}'.{hint}") from None
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"TFDS data set '{name}': {_builder_problem(tfds, name, error)}") from None
+
+
+def _builder_problem(tfds: Any, name: str, error: Exception) -> str:
+    base, _, wanted = name.partition(":")[0].partition("/")
+    configs = sorted(tfds.builder_cls(base).builder_configs)
+    if not wanted or wanted in configs:
+        return " ".join(str(error).split()).rpartition('": ')[2]
+    listed = ", ".join(configs[:20])
+    return f"there is no config '{wanted}'.{nearest(wanted, configs)} Its configs: {listed}."
+
+
+def _prepare(builder: Any, name: str) -> None:
+    """Download and prepare; fails within seconds when no server of the data set can be reached."""
+    urls = sorted(builder.url_infos or [BUCKET])
+    servers = first_reachable(urls, CONNECT_SECONDS)
+    place = f"'{name}' is not prepared in {builder.data_dir}"
+    if servers.reached is None:
+        raise DataError(
+            f"TFDS data set {place}, and it cannot be downloaded: no connection to {' or '.join(servers.tried)}. "
+            "Connect to the network, give --data-dir of a prepared copy, or use what works offline: "
+            "--data tickets, a CSV, TSV, JSONL, JSON or Parquet file, or a folder."
+        )
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS raises whatever the data set's own script raises
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"TFDS data set {place} and could not be prepared: {type(error).__name__}: {reason}") from error
+
+
+def _read_split(builder: Any, split: str, name: str, config: DataConfig) -> LabelledRows | None:
+    features = builder.info.features
+    place = f"{name}, split {split}"
+    if not hasattr(features, "keys"):
+        raise DataError(f"TFDS data set '{name}' has no named features. Choose another data set.")
+    columns = tuple(features)
+    used = find_columns(columns, config, f"TFDS data set '{name}'")
+    label = used.label or ""
+    class_names = {label: tuple(features[label].names)} if hasattr(features[label], "names") else {}
+    rows = _rows(_whole_examples(builder, split, place), label)
+    try:
+        first = next(rows)
+    except StopIteration:
+        return None
+    return read_labelled(Table(place, columns, _chain(first, rows), class_names), config)
+
+
+def _chain(first: RawRow, rest: Iterator[RawRow]) -> Iterator[RawRow]:
+    yield first
+    yield from rest
+
+
+def _rows(examples: Iterable[Mapping[str, Any]], label: str) -> Iterator[RawRow]:
+    for number, example in enumerate(examples, 1):
+        values = {key: _plain(value) for key, value in example.items()}
+        if values[label] != UNLABELLED:
+            yield RawRow(number, None, values)
+
+
+def _plain(value: Any) -> Any:
+    """Bring numpy scalars and bytes to Python values."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.item() if hasattr(value, "item") and getattr(value, "size", 0) == 1 else value
+
+
+def _whole_examples(builder: Any, split: str, place: str) -> Iterator[Mapping[str, Any]]:
+    count = 0
+    try:
+        for example in _examples(builder, split):
+            count += 1
+            yield example
+    except DataError:
+        raise
+    except Exception as error:  # each file format and decoder raises its own
+        reason = f"{type(error).__name__} at example {count + 1}: {' '.join(str(error).split())[:200]}"
+        raise DataError(f"{place} is damaged ({reason}). Delete {builder.data_dir} and prepare it again.") from error
+    expected = builder.info.splits[split].num_examples
+    if count != expected:
+        raise DataError(
+            f"{place} is damaged: {count} of {expected} examples. Delete {builder.data_dir} and prepare it again."
+        )
+
+
+def _examples(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:
+    """Read a split's examples in the order of the files.
+
+    `tfds.data_source` reads array_record files without TensorFlow, but not TFRecord files, which
+    downloads are prepared as; TFDS' features decode the records of those as well.
+    """
+    if builder.info.file_format.value != "tfrecord":
+        yield from builder.as_data_source(split=split)
+        return
+    for path in builder.info.splits[split].filepaths:
+        for record in read_tfrecord(Path(str(path))):
+            yield builder.info.features.deserialize_example_np(record)
+
+
+def read_tfrecord(path: Path) -> Iterator[bytes]:
+    """Yield the records of a TFRecord file.
+
+    Each record is its length (8 bytes, little-endian), a checksum of that (4), the data, and a checksum
+    of the data (4); see "TFRecords format details" in TensorFlow's documentation. The checksums are
+    not verified: the data's own encoding is checked when it is decoded.
+
+    Raises:
+        DataError: the file ends inside a record.
+    """
+    with open(path, "rb") as stream:
+        while header := stream.read(12):
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
+            size = path.stat().st_size
+            if len(header) < 12 or stream.tell() + length + 4 > size:
+                raise DataError(f"{path} is damaged at byte {stream.tell()}. Delete its folder and prepare it again.")
+            yield stream.read(length)
+            stream.read(4)

@@ -1,0 +1,177 @@
+"""Rows become tokens once: a memory-mapped cache on disk, keyed by the rows and the tokenizer.
+
+A cache entry is a folder with `ids.bin` (int32, all rows end to end), `segments.bin` (uint8, the
+same length, where the model takes segment ids), `offsets.bin` (int64, rows + 1) and `entry.json`.
+It is written beside its final name and renamed, so that a half-written entry is never read.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from kerora.data.rows import Rows
+from kerora.errors import RunError
+
+FORMAT_VERSION = 1
+CHUNK_ROWS = 2_000
+KEEP_DAYS = 30
+
+
+class EncodedRows(Protocol):
+    """What a tokenizer returns: flat arrays and the offsets of the rows in them."""
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Token ids of all rows end to end."""
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Where each row starts and ends, (rows + 1,)."""
+
+    @property
+    def segments(self) -> np.ndarray | None:
+        """Segment ids of all rows, or None."""
+
+
+class RowTokenizer(Protocol):
+    """The part of a tokenizer that the cache needs."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the tokenizer's files and options."""
+
+    @property
+    def uses_segments(self) -> bool:
+        """Whether `encode` returns segment ids."""
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> EncodedRows:
+        """Return the ids of the rows, special tokens included, cut at `max_length`."""
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """The tokens of some rows.
+
+    Attributes:
+        ids: int32 (tokens,), all rows end to end; memory-mapped when cached.
+        offsets: int64 (rows + 1,), where each row starts and ends.
+        segments: uint8 (tokens,), or None where the model takes none.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    segments: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each row, int64 (rows,)."""
+        return np.diff(self.offsets)
+
+
+def cache_directory() -> Path:
+    """Return the folder of Kerora's caches: ``$KERORA_CACHE``, else ``~/.cache/kerora``."""
+    return Path(os.environ.get("KERORA_CACHE") or Path.home() / ".cache" / "kerora")
+
+
+def tokenize(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> TokenTable:
+    """Tokenize rows without a cache, in memory; for small inputs."""
+    encoded = tokenizer.encode(rows.texts, rows.pairs, max_length=max_length)
+    return TokenTable(encoded.ids, encoded.offsets, encoded.segments)
+
+
+def cached_tokens(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> TokenTable:
+    """Tokenize rows through the cache on disk.
+
+    Falls back to memory where the cache folder cannot be written, so that a full or read-only
+    disk costs speed, not the run.
+    """
+    entry = cache_directory() / "tokens" / _key(rows, tokenizer, max_length)
+    table = _open(entry)
+    if table is not None:
+        return table
+    try:
+        _write(entry, rows, tokenizer, max_length)
+        _forget_old(entry.parent)
+    except OSError:
+        return tokenize(rows, tokenizer, max_length)
+    table = _open(entry)
+    if table is None:
+        raise RunError(f"The token cache {entry} cannot be read back. Delete it or set KERORA_CACHE to another folder.")
+    return table
+
+
+def _key(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> str:
+    digest = hashlib.sha256()
+    for part in (FORMAT_VERSION, tokenizer.fingerprint, max_length, rows.fingerprint()):
+        digest.update(f"{part}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _open(entry: Path) -> TokenTable | None:
+    try:
+        facts: dict[str, Any] = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
+        offsets = np.fromfile(entry / "offsets.bin", dtype=np.int64)
+        ids = _map(entry / "ids.bin", np.int32, facts["tokens"])
+        segments = _map(entry / "segments.bin", np.uint8, facts["tokens"]) if facts["segments"] else None
+    except (OSError, ValueError, KeyError):
+        return None
+    if len(offsets) != facts["rows"] + 1 or offsets[-1] != facts["tokens"]:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(entry)
+    return TokenTable(ids, offsets, segments)
+
+
+def _map(path: Path, dtype: Any, count: int) -> np.ndarray:
+    if count == 0:
+        return np.zeros(0, dtype)
+    mapped = np.memmap(path, dtype=dtype, mode="r")
+    if len(mapped) != count:
+        raise ValueError(f"{path} holds {len(mapped)} values, not {count}")
+    return mapped
+
+
+def _write(entry: Path, rows: Rows, tokenizer: RowTokenizer, max_length: int) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
+    try:
+        offsets = [np.zeros(1, np.int64)]
+        tokens = 0
+        with open(work / "ids.bin", "wb") as ids, open(work / "segments.bin", "wb") as segments:
+            for start in range(0, len(rows), CHUNK_ROWS):
+                pairs = None if rows.pairs is None else rows.pairs[start : start + CHUNK_ROWS]
+                chunk = tokenizer.encode(rows.texts[start : start + CHUNK_ROWS], pairs, max_length=max_length)
+                ids.write(chunk.ids.astype(np.int32).tobytes())
+                if chunk.segments is not None:
+                    segments.write(chunk.segments.astype(np.uint8).tobytes())
+                offsets.append(chunk.offsets[1:] + tokens)
+                tokens += len(chunk.ids)
+        np.concatenate(offsets).astype(np.int64).tofile(work / "offsets.bin")
+        facts = {"rows": len(rows), "tokens": tokens, "segments": tokenizer.uses_segments}
+        (work / "entry.json").write_text(json.dumps(facts), encoding="utf-8")
+        shutil.rmtree(entry, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process was faster: its entry is the same
+            work.rename(entry)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _forget_old(folder: Path) -> None:
+    limit = time.time() - KEEP_DAYS * 86_400
+    for entry in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if entry.stat().st_mtime < limit:
+                shutil.rmtree(entry, ignore_errors=True)

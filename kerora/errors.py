@@ -1,0 +1,53 @@
+"""The errors that Kerora raises on purpose.
+
+Every message is one line that says what was wrong, with which value, where, and what to do.
+The command line turns a `KeroraError` into that line on stderr and exit code 2; anything else
+is a bug and exits 1.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class KeroraError(Exception):
+    """The user's input cannot be used; the message says what to change."""
+
+    exit_code = 2
+
+
+class ConfigError(KeroraError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class DataError(KeroraError):
+    """A data file or data set cannot be read, or its rows cannot be used."""
+
+
+class PresetError(KeroraError):
+    """A pre-trained model was not found or cannot be loaded."""
+
+
+class AdapterError(KeroraError):
+    """Adapter files are damaged, or belong to another base model, rank or label set."""
+
+
+class RunError(KeroraError):
+    """A run folder is missing, incomplete, taken, or not writable."""
+
+
+class TrainingError(KeroraError):
+    """Training cannot go on, for example because the loss is not a number."""
+
+
+class Interrupted(KeroraError):
+    """A signal stopped the work after its state was saved."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Return ` Did you mean 'a' or 'b'?` for the known names closest to `name`, or ``""``."""
+    matches = difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""

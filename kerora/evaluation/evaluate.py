@@ -1,0 +1,114 @@
+"""Evaluates a run on its own rows or on others, and writes what it found."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerora.config import DataConfig, FitConfig, resolve, to_dict
+from kerora.data.rows import Rows
+from kerora.data.sources import load_dataset, load_rows
+from kerora.errors import DataError, RunError
+from kerora.evaluation.predictor import evaluate_rows, load, read_classes, read_config, write_predictions
+from kerora.runfolder import RunFolder, read_json, write_json
+
+EVALUATIONS = "evaluations"
+NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics by split, the class names, and the folder that holds the files."""
+
+    metrics: dict[str, dict[str, Any]]
+    classes: tuple[str, ...]
+    folder: Path
+
+
+def evaluate_run(
+    path: Path | str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    output: Path | str | None = None,
+    force: bool = False,
+) -> Evaluation:
+    """Evaluate a run and write metrics.json and predictions.csv.
+
+    The run's own rows renew its own metrics.json ("after") and predictions.csv; other rows get a
+    folder of their own.
+
+    Args:
+        path: the run folder.
+        settings: dotted ``data.`` settings that replace the run's; with a new source or file
+            those rows are evaluated, otherwise the run's own validation and test rows.
+        preset: where the base model is now, if not where the run found it.
+        output: folder of the results; None means the run itself for its own rows, else
+            ``RUN/evaluations/<name>``.
+        force: replace earlier results there.
+
+    Raises:
+        RunError: not a run, or the results exist already.
+        DataError: the rows cannot be used, or hold a label that the run does not know.
+    """
+    run = RunFolder.open(path)
+    config, classes = read_config(run), read_classes(run)
+    settings = dict(settings or {})
+    name, parts = _rows_to_evaluate(run, config, classes, settings)
+    folder = Path(output) if output is not None else run.path / EVALUATIONS / name if name else run.path
+    renews = folder == run.path
+    if (folder / run.metrics.name).exists() and not force and not renews:
+        raise RunError(f"{folder} holds an evaluation already. Choose another --output or add --force.")
+    model = load(run.path, preset)
+    results = {
+        split: (rows, *evaluate_rows(model, rows, config.training.evaluation_batch_size))
+        for split, rows in parts.items()
+    }
+    metrics = {split: values for split, (_, values, _) in results.items()}
+    write_predictions(
+        folder / run.predictions.name,
+        classes,
+        [(split, rows, np.asarray(p)) for split, (rows, _, p) in results.items()],
+    )
+    earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
+    write_json(folder / run.metrics.name, {**earlier, "after": metrics})
+    return Evaluation(metrics, classes, folder)
+
+
+def _rows_to_evaluate(
+    run: RunFolder, config: FitConfig, classes: tuple[str, ...], settings: dict[str, Any]
+) -> tuple[str, dict[str, Rows]]:
+    if not any(key in settings for key in NEW_ROWS):
+        return "", _own_rows(run, config, settings)
+    data = _new_data_config(config.data, settings)
+    files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
+    specs = files if not settings.get("data.source") else {"test": data.source, **files}
+    name = "-".join(Path(spec).name or spec for spec in specs.values()).replace("/", "-")
+    return name, {split: load_rows(spec, data, classes, split) for split, spec in specs.items()}
+
+
+def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfig:
+    # columns and the like carry over from training; sources and sizes do not
+    kept = {f"data.{key}": value for key, value in to_dict(trained).items()}
+    dropped = (*NEW_ROWS, "data.subset")
+    return resolve({key: value for key, value in kept.items() if key not in dropped}, settings).data
+
+
+def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> dict[str, Rows]:
+    data = dataclasses.replace(config.data, **{key.removeprefix("data."): value for key, value in settings.items()})
+    dataset = load_dataset(data, config.training.seed)
+    recorded = run.read_manifest().get("data", {}).get("splits", {})
+    for split, facts in dataset.fingerprints().items():
+        known = recorded.get(split, {}).get("sha256")
+        if not settings and known not in (None, facts["sha256"]):
+            raise DataError(
+                f"The {split} rows of {config.data.source} changed since {run.path} was trained. "
+                "Restore them, or name the rows to evaluate with --data or --test."
+            )
+    parts = {split: rows for split, rows in dataset if split != "train"}
+    if not parts:
+        raise DataError(f"{run.path} was trained without validation and test rows. Name rows with --data or --test.")
+    return parts

@@ -1,0 +1,243 @@
+"""The report's figures, drawn with matplotlib's object interface (no window, no global figure).
+
+Colours are Okabe and Ito's, told apart in all common forms of colour blindness; the lines also
+differ in marker and dash. Figures for the HTML page are SVG whose colours are CSS variables of the
+page, so that they follow its light and dark theme.
+"""
+
+import contextlib
+import html
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kerora.evaluation.metrics import Calibration, row_percent
+
+DOTS_PER_INCH = 150
+INK, MUTED, GRID, TRAIN, VALIDATION = "#1b1f24", "#59636e", "#d9dee3", "#0072b2", "#d55e00"
+THEME_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", TRAIN: "--train", VALIDATION: "--validation"}
+HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#b7d3ea", "#5a9bcb", "#0b4f8a", "#062f57"])
+MOST_ANNOTATED, MOST_WITH_PERCENT, LONGEST_NAME = 40, 10, 28
+LARGEST_SIDE = 30.0
+"""Inches of the largest confusion matrix."""
+
+_FALLBACK_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Emoji",
+)
+_STYLE = {
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "font.size": 9.5,
+    "lines.linewidth": 2,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "kerora",
+}
+
+
+def curves(
+    history: Mapping[str, np.ndarray], best_epoch: int | None = None, columns: Sequence[str] = ("loss", "accuracy")
+) -> Figure:
+    """Draw columns of train and validation by epoch, side by side.
+
+    Args:
+        history: columns of history.csv, shape (epochs,); columns that are missing or all NaN are left out.
+        best_epoch: epoch whose weights were kept; marked where there are several epochs.
+        columns: what to draw; ``val_<column>`` is drawn with it.
+    """
+    with _style():
+        figure = _figure(4.2 * len(columns), 3.3)
+        axes = figure.subplots(1, len(columns), squeeze=False)[0]
+        for axis, column in zip(axes, columns, strict=True):
+            _draw_curve(axis, history, column, best_epoch)
+            axis.set_title(column.capitalize())
+            axis.set_xlabel("epoch")
+        handles, names = axes[0].get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, names, loc="outside upper right", ncols=3)
+    return figure
+
+
+def _draw_curve(axis: Axes, history: Mapping[str, np.ndarray], column: str, best_epoch: int | None) -> None:
+    epochs = history.get("epoch", np.array([math.nan]))
+    if not np.isfinite(epochs).all():
+        epochs = np.arange(1, len(next(iter(history.values()))) + 1)
+    looks = (("train", column, TRAIN, "o", "-"), ("validation", f"val_{column}", VALIDATION, "s", "--"))
+    for name, key, colour, marker, dash in looks:
+        values = history.get(key, np.array([]))
+        if np.isfinite(values).any():
+            axis.plot(epochs, values, color=colour, marker=marker, markersize=5, linestyle=dash, label=name)
+    if best_epoch is not None and len(epochs) > 1 and best_epoch in epochs:
+        axis.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label="kept epoch", zorder=1)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.grid(False, axis="x")
+    axis.margins(x=0.06, y=0.12)
+    if len(epochs) == 1:
+        axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        axis.set_xticks(epochs)
+
+
+def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
+    """Draw a confusion matrix shaded by row per cent, with counts (and per cent where they fit) in the cells.
+
+    Args:
+        matrix: counts of shape (classes, classes), true classes in rows.
+        classes: class names; long ones are cut.
+        title: heading of the figure.
+    """
+    count = len(classes)
+    names = [_short(name) for name in classes]
+    cell = 0.95 if count <= 3 else 0.72 if count <= MOST_WITH_PERCENT else 0.46 if count <= MOST_ANNOTATED else 0.2
+    cell = min(cell, LARGEST_SIDE / count)
+    margin = 0.9 + 0.075 * max(map(len, names))
+    with _style():
+        figure = _figure(max(4.2, cell * count + margin + 0.9), max(3.4, cell * count + margin * 0.8))
+        axis = figure.subplots()
+        percent = row_percent(matrix)
+        image = axis.imshow(percent, cmap=HEAT, vmin=0, vmax=100)
+        axis.set_title(title, loc="left")
+        axis.set_xlabel("predicted")
+        axis.set_ylabel("true")
+        flat = count <= 3 and max(map(len, names)) <= 12
+        turn: dict[str, Any] = {} if flat else {"rotation": 45, "rotation_mode": "anchor", "ha": "right"}
+        shown = range(0, count, math.ceil(0.16 / cell))
+        axis.set_xticks(shown, [names[place] for place in shown], color=INK, **turn)
+        axis.set_yticks(shown, [names[place] for place in shown], color=INK)
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+        axis.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+        axis.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+        axis.grid(which="minor", color="white", linewidth=1.5 if count <= MOST_ANNOTATED else 0.3)
+        axis.tick_params(which="minor", length=0)
+        if count <= MOST_ANNOTATED:
+            _annotate(axis, matrix, percent)
+        bar = figure.colorbar(image, ax=axis, format="%d %%", fraction=0.035, pad=0.03, shrink=0.9)
+        bar.outline.set_visible(False)
+        bar.set_label("of the true class")
+    return figure
+
+
+def _annotate(axis: Axes, matrix: np.ndarray, percent: np.ndarray) -> None:
+    both = len(matrix) <= MOST_WITH_PERCENT
+    size = 9.5 if both else 8
+    for (row, column), value in np.ndenumerate(matrix):
+        if value == 0 and not both:
+            continue
+        share = percent[row, column]
+        text = f"{value:,}\n{share:.0f} %" if both else f"{value}"
+        colour = "white" if share > 60 else INK if value else MUTED
+        axis.text(column, row, text, ha="center", va="center", fontsize=size, color=colour, linespacing=1.3)
+
+
+def reliability(calibration: Calibration) -> Figure:
+    """Draw the reliability diagram: accuracy by confidence, and below it how many rows each bin holds."""
+    bins = len(calibration.counts)
+    centres = (np.arange(bins) + 0.5) / bins
+    filled = calibration.counts > 0
+    with _style():
+        figure = _figure(4.6, 4.2)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        upper.bar(centres[filled], calibration.accuracy[filled], width=0.92 / bins, color=TRAIN, alpha=0.85)
+        upper.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
+        upper.plot(calibration.confidence[filled], calibration.accuracy[filled], "D", color=VALIDATION, markersize=4)
+        upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+        lower.bar(centres, calibration.counts, width=0.92 / bins, color=MUTED)
+        lower.set(ylabel="rows", xlabel="confidence")
+        lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        figure.align_ylabels([upper, lower])
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG on white, 150 dots per inch."""
+    stream = io.BytesIO()
+    with _style(), warnings.catch_warnings():
+        # Class names in scripts that no installed font holds become boxes; the HTML page shows them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(
+            stream,
+            format="png",
+            dpi=DOTS_PER_INCH,
+            facecolor="white",
+            bbox_inches="tight",
+            pad_inches=0.15,
+            metadata={"Software": None},
+        )
+    return stream.getvalue()
+
+
+def inline_svg(figure: Figure, description: str) -> str:
+    """Return a figure as an SVG element for an HTML page, coloured by the page's CSS variables.
+
+    Args:
+        figure: a figure whose texts are not from data.
+        description: what a screen reader says.
+    """
+    stream = io.StringIO()
+    with _style(), mpl.rc_context({"svg.hashsalt": description}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    markup = stream.getvalue()
+    markup = markup[markup.index("<svg") :]
+    for leftover in (
+        r"<metadata>.*?</metadata>",
+        r"<style.*?</style>",
+        r'\sxmlns(:\w+)?="[^"]*"',
+        r'(?<=<g) id="[^"]*"',
+    ):
+        markup = re.sub(leftover, "", markup, flags=re.DOTALL)
+    opening, closing, rest = markup.partition(">")
+    opening = re.sub(r'\s(width|height|version)="[^"]*"', "", opening)
+    for colour, variable in THEME_VARIABLES.items():
+        rest = rest.replace(colour, f"var({variable})")
+    return f'{opening} role="img" aria-label="{html.escape(description)}"{closing}{rest}'
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    installed = set(font_manager.fontManager.get_font_names())
+    families = ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
+    with mpl.rc_context({**_STYLE, "font.family": families}):
+        yield
+
+
+def _short(name: str) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -1,0 +1,122 @@
+"""Streams text of any size through a run's model into a CSV or JSON Lines file."""
+
+import contextlib
+import csv
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from kerora.config import resolve, to_dict
+from kerora.data.extract import Record
+from kerora.data.rows import Rows
+from kerora.data.sources import stream_texts
+from kerora.errors import ConfigError, RunError
+from kerora.evaluation.predictor import load, predict_probabilities, read_config
+from kerora.models.classifier import TextClassifier
+from kerora.runfolder import RunFolder, atomic_file
+
+FORMS = {".csv": "csv", ".jsonl": "jsonl"}
+POOL_BATCHES = 16
+
+
+def predict_file(
+    path: Path | str,
+    source: Path | IO[bytes],
+    output: Path | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    form: str | None = None,
+    submission: bool = False,
+    batch_size: int = 64,
+    preset: str | None = None,
+    force: bool = False,
+    stream: IO[str] | None = None,
+) -> int:
+    """Predict every text of a source and write id, label, score and p_<class>.
+
+    Args:
+        path: the run folder.
+        source: a file, or a binary stream.
+        output: a .csv or .jsonl file, written whole or not at all; None writes to `stream`.
+        settings: dotted ``data.`` settings of the columns; others carry over from the run.
+        form: ``csv`` or ``jsonl``; None goes by the output's ending, else ``csv``.
+        submission: write id and label only.
+        batch_size: rows in a batch; default 64.
+        preset: where the base model is now, if not where the run found it.
+        force: replace an existing output file.
+        stream: where to write without `output`.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        RunError: the output exists and `force` is False, or is not writable.
+        DataError: a row cannot be used.
+    """
+    if output is not None and output.exists() and not force:
+        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    form = form or _form(output)
+    run = RunFolder.open(path)
+    config = _column_config(run, settings or {})
+    records = stream_texts(source, config)
+    first = next(records, None)  # input errors come before the model is loaded
+    model = load(run.path, preset)
+    rows = itertools.chain([first] if first is not None else [], records)
+    with contextlib.ExitStack() as stack:
+        target = stream if output is None else stack.enter_context(atomic_file(output))
+        if target is None:
+            raise ConfigError("predict_file needs an output file or a stream.")
+        return _write(target, form, submission, model, _predictions(model, rows, batch_size))
+
+
+def _column_config(run: RunFolder, settings: Mapping[str, Any]) -> Any:
+    trained = to_dict(read_config(run).data)
+    columns = {
+        f"data.{key}": trained[key] for key in ("text", "text_join", "id", "columns", "delimiter", "skip_bad_rows")
+    }
+    return resolve(columns, settings).data
+
+
+def _form(output: Path | None) -> str:
+    if output is None:
+        return "csv"
+    if output.suffix not in FORMS:
+        raise ConfigError(f"The output must end in .csv or .jsonl, or name the form with --format. Received: {output}")
+    return FORMS[output.suffix]
+
+
+def _predictions(model: TextClassifier, records: Iterator[Record], batch_size: int) -> Iterator[tuple[str, np.ndarray]]:
+    # a pool of batches at a time: rows of like length share a batch, and memory stays bounded
+    while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
+        pairs = None if pool[0].pair is None else [record.pair or "" for record in pool]
+        rows = Rows([record.text for record in pool], [record.id for record in pool], pairs=pairs)
+        yield from zip(rows.ids, predict_probabilities(model, rows, batch_size), strict=True)
+
+
+def _write(
+    target: IO[str],
+    form: str,
+    submission: bool,
+    model: TextClassifier,
+    predictions: Iterator[tuple[str, np.ndarray]],
+) -> int:
+    columns = ["id", "label"] if submission else ["id", "label", "score", *(f"p_{name}" for name in model.classes)]
+    writer = csv.writer(target)
+    if form == "csv":
+        writer.writerow(columns)
+    count = 0
+    for identifier, values in predictions:
+        best = int(values.argmax())
+        row: Sequence[Any] = [identifier, model.classes[best]]
+        if not submission:
+            row = [*row, *(round(float(value), 6) for value in (values[best], *values))]
+        if form == "csv":
+            writer.writerow(row)
+        else:
+            target.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")
+        count += 1
+    return count

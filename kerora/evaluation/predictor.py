@@ -1,0 +1,167 @@
+"""Opens a run's model, and turns rows into probabilities, metrics and prediction files."""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kerora.config import FitConfig, load_yaml, resolve
+from kerora.data.batches import Batches
+from kerora.data.rows import Rows
+from kerora.data.tokens import TokenTable, cached_tokens, tokenize
+from kerora.errors import PresetError, RunError
+from kerora.evaluation.metrics import classification_metrics, softmax
+from kerora.lora.files import load_adapter, read_adapter_config
+from kerora.models.classifier import TextClassifier
+from kerora.models.presets import Preset, find_preset
+from kerora.runfolder import RunFolder, atomic_file, read_json
+
+SHOWN_CHARACTERS = 500
+
+
+def load(path: Path | str, preset: str | None = None) -> TextClassifier:
+    """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
+
+    Args:
+        path: the run folder.
+        preset: where the base model is now, if it is no longer where the run found it.
+
+    Returns:
+        A `TextClassifier` that predicts, evaluates and can be trained further.
+
+    Raises:
+        RunError: not a run folder, or it holds no adapter yet.
+        PresetError: the base model is not found, or is not the one that the run was trained on.
+        AdapterError: the adapter is damaged or does not fit.
+    """
+    run = RunFolder.open(path)
+    if not run.adapter_weights.is_file():
+        state = run.read_manifest().get("state", "unknown")
+        raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
+    config = read_config(run)
+    base = open_preset(run, config, preset)
+    trained_on = read_adapter_config(run.adapter).get("preset_fingerprint", base.fingerprint)
+    if trained_on != base.fingerprint:
+        raise _other_base(run, str(trained_on), base)
+    model = TextClassifier.from_preset(
+        base,
+        read_classes(run),
+        max_length=config.model.max_length,
+        dtype=config.model.precision,
+        head_dropout=config.model.head_dropout,
+        seed=config.training.seed,
+    )
+    load_adapter(model, run.adapter)
+    return model
+
+
+def read_config(run: RunFolder) -> FitConfig:
+    """Read the settings of a run."""
+    return resolve(load_yaml(run.config))
+
+
+def read_classes(run: RunFolder) -> tuple[str, ...]:
+    """Read the class names of a run.
+
+    Raises:
+        RunError: labels.json is missing or damaged.
+    """
+    classes = read_json(run.labels).get("classes")
+    if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+        raise RunError(f"{run.labels} is damaged: 'classes' must be a list of two or more names. Received: {classes!r}")
+    return tuple(classes)
+
+
+def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) -> Preset:
+    """Find the base model of a run and check that it is the one that was trained on.
+
+    Raises:
+        PresetError: it is not found, or its files differ.
+    """
+    recorded = run.read_manifest().get("preset", {})
+    spec = preset or config.model.preset
+    if preset is None and not Path(spec).exists() and Path(recorded.get("directory", "")).is_dir():
+        # a relative path, opened from another working directory
+        spec = recorded["directory"]
+    base = find_preset(spec)
+    if recorded.get("fingerprint") not in (None, base.fingerprint):
+        raise _other_base(run, str(recorded["fingerprint"]), base)
+    return base
+
+
+def _other_base(run: RunFolder, wanted: str, base: Preset) -> PresetError:
+    return PresetError(
+        f"{run.path} was trained on a base model with fingerprint {wanted[:12]}, but {base.directory} has "
+        f"{base.fingerprint[:12]}. Give the right one with --preset."
+    )
+
+
+def predict_probabilities(
+    model: TextClassifier,
+    rows: Rows,
+    batch_size: int = 64,
+    *,
+    cache: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Return the class probabilities of rows, float64 (rows, classes), in the rows' order.
+
+    Args:
+        model: the classifier.
+        rows: the rows; labels are not looked at.
+        batch_size: rows in a batch; default 64.
+        cache: keep the tokens in the cache on disk; default False.
+        progress: called with the number of rows done after each batch.
+    """
+    table = (cached_tokens if cache else tokenize)(rows, model.tokenizer, model.max_length)
+    return softmax(predict_logits(model, table, batch_size, progress))
+
+
+def predict_logits(
+    model: TextClassifier, table: TokenTable, batch_size: int = 64, progress: Callable[[int], None] | None = None
+) -> np.ndarray:
+    """Return the logits of tokenized rows, float32 (rows, classes), in the rows' order.
+
+    Rows of like length share a batch; nothing is recorded for gradients.
+    """
+    batches = Batches(table, batch_size=batch_size, pad_id=model.tokenizer.pad_id, shuffle=False)
+    logits = np.zeros((len(table), len(model.classes)), dtype=np.float32)
+    order = batches.order
+    done = 0
+    with torch.no_grad():
+        for index in range(len(batches)):
+            (inputs,) = batches[index]
+            part = model(inputs, training=False).float().cpu().numpy()
+            logits[order[done : done + len(part)]] = part
+            done += len(part)
+            if progress is not None:
+                progress(done)
+    return logits
+
+
+def evaluate_rows(
+    model: TextClassifier, rows: Rows, batch_size: int = 64, *, cache: bool = False
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the metrics of labelled rows, and their probabilities (rows, classes)."""
+    probabilities = predict_probabilities(model, rows, batch_size, cache=cache)
+    return classification_metrics(np.asarray(rows.labels), probabilities, model.classes), probabilities
+
+
+def write_predictions(path: Path, classes: Sequence[str], parts: Sequence[tuple[str, Rows, np.ndarray]]) -> None:
+    """Write predictions.csv: one line a row of each ``(split, rows, probabilities)``.
+
+    Columns: id, split, text (its first 500 characters), label, predicted, score, p_<class>...
+    """
+    with atomic_file(path) as stream:
+        writer = csv.writer(stream)  # with RFC 4180's line ends: only they make it quote a lone \r in a text
+        writer.writerow(["id", "split", "text", "label", "predicted", "score", *(f"p_{name}" for name in classes)])
+        for split, rows, probabilities in parts:
+            for index, values in enumerate(probabilities):
+                best = int(values.argmax())
+                label = "" if rows.labels is None else classes[rows.labels[index]]
+                text = rows.texts[index] if rows.pairs is None else f"{rows.texts[index]} | {rows.pairs[index]}"
+                numbers = [f"{value:.6f}" for value in (values[best], *values)]
+                writer.writerow([rows.ids[index], split, text[:SHOWN_CHARACTERS], label, classes[best], *numbers])

@@ -1,0 +1,112 @@
+"""How sure a metric is, and whether two models differ: bootstrap intervals and McNemar's test."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from kerora.evaluation.metrics import confusion_matrix
+
+MatrixMetric = Callable[[np.ndarray], np.ndarray]
+"""A metric of a stack of confusion matrices: (samples, classes, classes) -> (samples,)."""
+
+EXACT_BELOW = 25
+_CELLS_AT_ONCE = 2_000_000
+
+
+def accuracy(matrices: np.ndarray) -> np.ndarray:
+    """Return the accuracy of each confusion matrix, shape (samples, classes, classes) -> (samples,)."""
+    return np.asarray(np.trace(matrices, axis1=1, axis2=2) / matrices.sum(axis=(1, 2)))
+
+
+def macro_f1(matrices: np.ndarray) -> np.ndarray:
+    """Return the macro F1 of each confusion matrix, shape (samples, classes, classes) -> (samples,).
+
+    A class with neither rows nor predictions counts as 0, as in `classification_metrics`.
+    """
+    hits = np.diagonal(matrices, axis1=1, axis2=2)
+    totals = matrices.sum(axis=1) + matrices.sum(axis=2)
+    return np.asarray((2 * hits / np.maximum(totals, 1)).mean(axis=1))
+
+
+def bootstrap_interval(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    metric: MatrixMetric = accuracy,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    count: int | None = None,
+) -> tuple[float, float]:
+    """Return a percentile bootstrap interval of a metric, resampling rows (Efron 1979).
+
+    Drawing rows with replacement draws the cells of the confusion matrix from a multinomial
+    distribution, so that is what is drawn: the cost does not grow with the number of rows.
+
+    Args:
+        labels: class numbers, shape (rows,).
+        predicted: class numbers, shape (rows,).
+        metric: `accuracy`, `macro_f1`, or another function of stacked confusion matrices.
+        samples: number of resamples.
+        seed: seed of the resampling.
+        level: share of the resamples inside the interval.
+        count: number of classes; None takes the highest number in use.
+
+    Returns:
+        The lower and the upper end.
+    """
+    classes = count or int(max(labels.max(), predicted.max())) + 1
+    matrix = confusion_matrix(labels, predicted, classes).ravel()
+    cells = np.flatnonzero(matrix)
+    generator = np.random.default_rng(seed)
+    draws = generator.multinomial(len(labels), matrix[cells] / len(labels), size=samples)
+    step = max(1, _CELLS_AT_ONCE // len(matrix))
+    values = [_evaluate(draws[start : start + step], cells, classes, metric) for start in range(0, samples, step)]
+    low, high = np.quantile(np.concatenate(values), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _evaluate(draws: np.ndarray, cells: np.ndarray, classes: int, metric: MatrixMetric) -> np.ndarray:
+    matrices = np.zeros((len(draws), classes * classes), dtype=np.int64)
+    matrices[:, cells] = draws
+    return metric(matrices.reshape(-1, classes, classes))
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """The outcome of McNemar's test.
+
+    Attributes:
+        b: rows that only the first model got right.
+        c: rows that only the second model got right.
+        statistic: chi-square with continuity correction, or the smaller of b and c where the test is exact.
+        p_value: two-sided.
+    """
+
+    b: int
+    c: int
+    statistic: float
+    p_value: float
+
+
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
+    """Test whether two models err equally often on the same rows (McNemar 1947).
+
+    Exact binomial where the models disagree on fewer than 25 rows; otherwise chi-square with
+    continuity correction (Edwards 1948).
+
+    Args:
+        correct_a: whether the first model is right, booleans of shape (rows,).
+        correct_b: the same for the second model, in the same order.
+    """
+    only_a = int(np.sum(correct_a & ~correct_b))
+    only_b = int(np.sum(correct_b & ~correct_a))
+    disagreements = only_a + only_b
+    if disagreements == 0:
+        return McNemar(0, 0, 0.0, 1.0)
+    if disagreements < EXACT_BELOW:
+        smaller = min(only_a, only_b)
+        return McNemar(only_a, only_b, float(smaller), float(stats.binomtest(smaller, disagreements).pvalue))
+    statistic = max(abs(only_a - only_b) - 1, 0) ** 2 / disagreements
+    return McNemar(only_a, only_b, statistic, float(stats.chi2.sf(statistic, 1)))

@@ -1,0 +1,1 @@
+"""Low-rank adaptation: the maths, its injection into a Keras model, and its files."""

@@ -1,0 +1,1 @@
+"""Pretrained models: finding them, and the tasks built on them."""

@@ -1,0 +1,227 @@
+"""The supported architectures: their KerasHub classes, Hugging Face settings and classification heads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kerora.models import hf_names
+from kerora.models.hf_names import LayerPair
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classification head as transformers builds it on the first token.
+
+    Attributes:
+        activation: activation of `pooled_dense`.
+        from_pooler: the pretrained pooler of the backbone takes the place of `pooled_dense`.
+        dropout_first: dropout also in front of `pooled_dense`.
+        dense: Hugging Face module of `pooled_dense`, with the model prefix where it has one.
+        logits: Hugging Face module of `logits`.
+    """
+
+    activation: str
+    dense: str
+    logits: str = "classifier"
+    from_pooler: bool = False
+    dropout_first: bool = False
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How one kind of model is built from either library's files.
+
+    Attributes:
+        kind: Kerora's name, such as ``bert``.
+        title: name for people.
+        backbone: KerasHub backbone class.
+        tokenizer: KerasHub tokenizer class.
+        model_type: ``model_type`` of config.json.
+        prefix: prefix of the base model's tensors.
+        segments: the backbone takes ``segment_ids``.
+        arguments: backbone argument -> (config key, transformers' default).
+        required: config key -> (transformers' default, the values that KerasHub can express).
+        layers: names of the backbone's layers in both libraries.
+        head: classification head.
+        activation: (config key, transformers' default) of the feed-forward activation.
+        norm_epsilon: (config key, transformers' default) of the layer norms; no key means always the default.
+    """
+
+    kind: str
+    title: str
+    backbone: str
+    tokenizer: str
+    model_type: str
+    prefix: str
+    segments: bool
+    arguments: Mapping[str, tuple[str, Any]]
+    layers: tuple[LayerPair, ...]
+    head: Head
+    required: Mapping[str, tuple[Any, tuple[Any, ...]]] = field(default_factory=dict)
+    activation: tuple[str, str] = ("hidden_act", "gelu")
+    norm_epsilon: tuple[str, float] = ("layer_norm_eps", 1e-12)
+
+
+def _arguments(**changes: tuple[str, Any] | None) -> dict[str, tuple[str, Any]]:
+    """Return BERT's arguments with some changed, added or (None) left out."""
+    arguments: dict[str, tuple[str, Any] | None] = {
+        "vocabulary_size": ("vocab_size", 30522),
+        "num_layers": ("num_hidden_layers", 12),
+        "num_heads": ("num_attention_heads", 12),
+        "hidden_dim": ("hidden_size", 768),
+        "intermediate_dim": ("intermediate_size", 3072),
+        "max_sequence_length": ("max_position_embeddings", 512),
+        **changes,
+    }
+    return {name: source for name, source in arguments.items() if source is not None}
+
+
+_ENCODER_ONLY = {
+    "position_embedding_type": ("absolute", ("absolute", None)),
+    "is_decoder": (False, (False,)),
+    "add_cross_attention": (False, (False,)),
+}
+_SEGMENTS = {"num_segments": ("type_vocab_size", 2)}
+_ROBERTA: dict[str, Any] = {
+    "prefix": "roberta",
+    "segments": False,
+    "layers": hf_names.ROBERTA,
+    "head": Head("tanh", "classifier.dense", "classifier.out_proj", dropout_first=True),
+    "required": _ENCODER_ONLY,
+}
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.kind: architecture
+    for architecture in (
+        Architecture(
+            kind="distil_bert",
+            title="DistilBERT",
+            backbone="DistilBertBackbone",
+            tokenizer="DistilBertTokenizer",
+            model_type="distilbert",
+            prefix="distilbert",
+            segments=False,
+            arguments=_arguments(
+                num_layers=("n_layers", 6),
+                num_heads=("n_heads", 12),
+                hidden_dim=("dim", 768),
+                intermediate_dim=("hidden_dim", 3072),
+            ),
+            layers=hf_names.DISTIL_BERT,
+            head=Head("relu", "pre_classifier"),
+            activation=("activation", "gelu"),
+            norm_epsilon=("", 1e-12),
+        ),
+        Architecture(
+            kind="bert",
+            title="BERT",
+            backbone="BertBackbone",
+            tokenizer="BertTokenizer",
+            model_type="bert",
+            prefix="bert",
+            segments=True,
+            arguments=_arguments(**_SEGMENTS),
+            layers=hf_names.BERT,
+            head=Head("tanh", "bert.pooler.dense", from_pooler=True),
+            required=_ENCODER_ONLY,
+        ),
+        Architecture(
+            kind="roberta",
+            title="RoBERTa",
+            backbone="RobertaBackbone",
+            tokenizer="RobertaTokenizer",
+            model_type="roberta",
+            arguments=_arguments(vocabulary_size=("vocab_size", 50265)),
+            **_ROBERTA,
+        ),
+        Architecture(
+            kind="xlm_roberta",
+            title="XLM-RoBERTa",
+            backbone="XLMRobertaBackbone",
+            tokenizer="XLMRobertaTokenizer",
+            model_type="xlm-roberta",
+            arguments=_arguments(),
+            **_ROBERTA,
+        ),
+        Architecture(
+            kind="deberta_v3",
+            title="DeBERTa-v3",
+            backbone="DebertaV3Backbone",
+            tokenizer="DebertaV3Tokenizer",
+            model_type="deberta-v2",
+            prefix="deberta",
+            segments=False,
+            arguments=_arguments(
+                vocabulary_size=("vocab_size", 128100),
+                num_layers=("num_hidden_layers", 24),
+                num_heads=("num_attention_heads", 24),
+                hidden_dim=("hidden_size", 1536),
+                intermediate_dim=("intermediate_size", 6144),
+                bucket_size=("position_buckets", -1),
+            ),
+            layers=hf_names.DEBERTA_V3,
+            head=Head("gelu", "pooler.dense", dropout_first=True),
+            required={
+                "relative_attention": (False, (True,)),
+                "position_biased_input": (True, (False,)),
+                "pos_att_type": (None, (["c2p", "p2c"], ["p2c", "c2p"], "c2p|p2c", "p2c|c2p")),
+                "share_att_key": (False, (True,)),
+                "norm_rel_ebd": ("none", ("layer_norm",)),
+                "type_vocab_size": (0, (0,)),
+                "conv_kernel_size": (0, (0,)),
+                "pooler_hidden_act": ("gelu", ("gelu",)),
+            },
+            norm_epsilon=("layer_norm_eps", 1e-7),
+        ),
+        Architecture(
+            kind="albert",
+            title="ALBERT",
+            backbone="AlbertBackbone",
+            tokenizer="AlbertTokenizer",
+            model_type="albert",
+            prefix="albert",
+            segments=True,
+            arguments=_arguments(
+                vocabulary_size=("vocab_size", 30000),
+                num_heads=("num_attention_heads", 64),
+                embedding_dim=("embedding_size", 128),
+                hidden_dim=("hidden_size", 4096),
+                intermediate_dim=("intermediate_size", 16384),
+                num_groups=("num_hidden_groups", 1),
+                num_inner_repetitions=("inner_group_num", 1),
+                **_SEGMENTS,
+            ),
+            layers=hf_names.ALBERT,
+            head=Head("tanh", "albert.pooler", from_pooler=True),
+            required={"position_embedding_type": ("absolute", ("absolute", None))},
+            activation=("hidden_act", "gelu_new"),
+        ),
+        Architecture(
+            kind="electra",
+            title="ELECTRA",
+            backbone="ElectraBackbone",
+            tokenizer="ElectraTokenizer",
+            model_type="electra",
+            prefix="electra",
+            segments=True,
+            arguments=_arguments(
+                vocabulary_size=None,
+                vocab_size=("vocab_size", 30522),
+                num_heads=("num_attention_heads", 4),
+                hidden_dim=("hidden_size", 256),
+                embedding_dim=("embedding_size", 128),
+                intermediate_dim=("intermediate_size", 1024),
+                **_SEGMENTS,
+            ),
+            layers=hf_names.ELECTRA,
+            head=Head("gelu", "classifier.dense", "classifier.out_proj", dropout_first=True),
+            required=_ENCODER_ONLY,
+        ),
+    )
+}
+"""The supported architectures by kind."""
+
+
+def supported_titles() -> str:
+    """Return the supported architectures as a phrase for messages."""
+    return ", ".join(architecture.title for architecture in ARCHITECTURES.values())

@@ -1,0 +1,91 @@
+"""The presets that can be asked for by name: bundled with Kerora, or registered in KerasHub."""
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from kerora.backend import import_keras_hub
+from kerora.models import hub
+from kerora.models.architectures import ARCHITECTURES
+from kerora.models.json_files import read_json_object
+
+keras_hub = import_keras_hub()
+
+BUNDLED = Path(__file__).parent.parent / "presets"
+"""Folder of the presets that come with the package."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A KerasHub preset of a supported architecture: its kind, Kaggle handle, parameters and description."""
+
+    kind: str
+    handle: str
+    parameters: int | None
+    description: str
+
+
+@dataclass(frozen=True)
+class PresetInfo:
+    """One line of `kerora presets`.
+
+    Attributes:
+        name: what to give to ``--preset``.
+        kind: architecture, such as ``bert``.
+        parameters: number of weights, or None where it is not recorded.
+        source: ``bundled`` and ``cached`` presets work without a network, ``kaggle`` ones are downloaded.
+        description: one sentence.
+    """
+
+    name: str
+    kind: str
+    parameters: int | None
+    source: Literal["bundled", "cached", "kaggle"]
+    description: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for JSON."""
+        return asdict(self)
+
+
+@cache
+def registered() -> dict[str, Registered]:
+    """Return KerasHub's presets of the supported architectures by name."""
+    found: dict[str, Registered] = {}
+    for architecture in ARCHITECTURES.values():
+        # RoBERTa's class also lists XLM-RoBERTa's presets, which come later here and so get their own kind
+        for name, entry in getattr(keras_hub.models, architecture.backbone).presets.items():
+            metadata = entry.get("metadata", {})
+            description = " ".join(str(metadata.get("description", "")).split())
+            found[name] = Registered(architecture.kind, entry["kaggle_handle"], metadata.get("params"), description)
+    return found
+
+
+def bundled_names() -> list[str]:
+    """Return the names of the presets that come with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+
+
+def offline_names() -> list[str]:
+    """Return the names that work without a network: bundled ones and complete ones in KaggleHub's cache."""
+    cached = [name for name, entry in registered().items() if hub.cached_kaggle_directory(entry.handle)]
+    return [*bundled_names(), *cached]
+
+
+def list_presets() -> list[PresetInfo]:
+    """Return every preset that can be asked for by name, those that work offline first. Needs no network."""
+    infos = [_bundled_info(name) for name in bundled_names()]
+    for name, entry in registered().items():
+        source: Literal["cached", "kaggle"] = "cached" if hub.cached_kaggle_directory(entry.handle) else "kaggle"
+        infos.append(PresetInfo(name, entry.kind, entry.parameters, source, entry.description))
+    return sorted(infos, key=lambda info: ("bundled", "cached", "kaggle").index(info.source))
+
+
+def _bundled_info(name: str) -> PresetInfo:
+    by_class = {architecture.backbone: architecture.kind for architecture in ARCHITECTURES.values()}
+    config = read_json_object(BUNDLED / name / "config.json")
+    metadata = BUNDLED / name / "metadata.json"
+    parameters = read_json_object(metadata).get("parameter_count") if metadata.is_file() else None
+    kind = by_class.get(str(config.get("class_name")), str(config.get("model_type", "?")))
+    return PresetInfo(name, kind, parameters, "bundled", "Comes with Kerora.")

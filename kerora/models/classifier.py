@@ -1,0 +1,114 @@
+"""Text classification on a pretrained encoder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerora.errors import ConfigError, PresetError
+from kerora.models.heads import ClassifierHead
+from kerora.models.presets import Preset, find_preset
+from kerora.models.task import Task
+
+DTYPES = ("float32", "bfloat16", "float16")
+SHORTEST = 8
+"""Smallest `max_length`: special tokens of a pair, and a few of text."""
+
+
+class TextClassifier(Task):
+    """A pretrained encoder with a classification head: a plain `keras.Model` from token ids to logits.
+
+    Build one with `from_preset`. Output: float32 logits, shape (batch, classes). The head has the form that
+    transformers gives it for each architecture, and is always float32.
+
+    Attributes:
+        classes: class names, in the order of the logits.
+        preset: where the weights came from.
+        backbone: the KerasHub backbone.
+        tokenizer: turns text into the model's inputs.
+        max_length: longest row in tokens, never more than the backbone takes.
+
+    Example:
+        ```python
+        model = kerora.TextClassifier.from_preset("distil_bert_base_en_uncased", ["neg", "pos"])
+        logits = model.predict(model.encode(["What a film.", "Dull from start to end."]))
+        ```
+    """
+
+    classes: tuple[str, ...]
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | Preset,
+        classes: Sequence[str] | int | None = None,
+        *,
+        max_length: int = 256,
+        dtype: str = "float32",
+        head_dropout: float = 0.1,
+        seed: int | None = None,
+    ) -> "TextClassifier":
+        """Build a classifier on a pretrained model.
+
+        Args:
+            preset: what `--preset` takes, or a preset that is open already.
+            classes: names or number of the classes of a fresh head. None takes the head, with its weights and names,
+                that the preset itself holds.
+            max_length: longest row in tokens; cut down to what the backbone takes.
+            dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16.
+            head_dropout: dropout in front of the head's dense layers, 0 to 1.
+            seed: seed of a fresh head's weights; None draws from Keras' global seed.
+
+        Raises:
+            PresetError: the preset is not found or is damaged, or `classes` is None and it holds no head.
+            ConfigError: fewer than two classes, a name twice, or a setting out of range.
+        """
+        opened = find_preset(preset) if isinstance(preset, str) else preset
+        if dtype not in DTYPES:
+            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
+        if max_length < SHORTEST:
+            raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+        arrays = opened.load_head() if classes is None else None
+        names = _class_names(opened.class_names or () if classes is None else classes)
+        tokenizer = opened.load_tokenizer()
+        backbone = opened.load_backbone(dtype)
+        _check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        shape = opened.architecture.head
+        use_pooler = shape.from_pooler and not opened.missing_pooler
+        head = ClassifierHead(
+            shape, backbone.hidden_dim, len(names), dropout=head_dropout, use_pooler=use_pooler, seed=seed
+        )
+        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+        model = cls(
+            inputs,
+            head(backbone(inputs)),
+            backbone=backbone,
+            tokenizer=tokenizer,
+            preset=opened,
+            max_length=min(max_length, backbone.max_sequence_length),
+            head_layers=head.layers,
+            name="text_classifier",
+        )
+        model.classes = names
+        if arrays is not None:
+            head.assign(arrays)
+        return model
+
+
+def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
+    names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
+    if isinstance(classes, str) or len(names) < 2:
+        raise ConfigError(f"A classifier needs at least two classes. Received: {classes!r}")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"Class names must differ. Received twice: {', '.join(map(repr, twice))}")
+    return names
+
+
+def _check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
+    rows = backbone.token_embedding.input_dim
+    if tokens > rows:
+        raise PresetError(
+            f"{preset.directory}: the tokenizer knows {tokens} tokens but the model only {rows}. "
+            "Its files belong to different models."
+        )

@@ -1,0 +1,67 @@
+"""The classification heads, layer by layer as transformers has them for each architecture."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerora.models.architectures import Head
+
+INITIAL_SPREAD = 0.02
+"""Standard deviation of a fresh head's kernels, as in transformers' `initializer_range`."""
+
+
+class ClassifierHead:
+    """Dropout, `pooled_dense` and `logits` on the first token; everything in float32.
+
+    With a pretrained pooler in the backbone (BERT, ALBERT) there is no `pooled_dense`; where the
+    pooler's weights are missing, a fresh `pooled_dense` takes its place and is trained like `logits`.
+
+    Args:
+        shape: the architecture's head.
+        width: width of the backbone's output.
+        classes: number of classes.
+        dropout: rate in front of the dense layers, 0 to 1.
+        use_pooler: take the backbone's pooled output.
+        seed: seed of the initial kernels; None draws them from Keras' global seed.
+    """
+
+    def __init__(
+        self, shape: Head, width: int, classes: int, *, dropout: float, use_pooler: bool, seed: int | None
+    ) -> None:
+        self.use_pooler = use_pooler
+        self.first_dropout = self.pooled_dense = None
+        if not use_pooler:
+            if shape.dropout_first:
+                self.first_dropout = keras.layers.Dropout(dropout, dtype="float32", name="pooled_dropout")
+            self.pooled_dense = _dense(width, "pooled_dense", seed, shape.activation)
+        self.dropout = keras.layers.Dropout(dropout, dtype="float32", name="output_dropout")
+        self.logits = _dense(classes, "logits", None if seed is None else seed + 1)
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """The layers that are trained from scratch."""
+        return [layer for layer in (self.pooled_dense, self.logits) if layer is not None]
+
+    def __call__(self, outputs: Any) -> Any:
+        """Return logits, float32, shape (batch, classes), for the outputs of the backbone."""
+        if self.use_pooler:
+            features = outputs["pooled_output"]
+        else:
+            sequence = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
+            features = sequence[:, 0, :]
+        for layer in (self.first_dropout, self.pooled_dense, self.dropout, self.logits):
+            features = features if layer is None else layer(features)
+        return features
+
+    def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Set the weights from arrays named ``logits/kernel``, ``pooled_dense/bias`` and so on."""
+        for layer in self.layers:
+            layer.kernel.assign(arrays[f"{layer.name}/kernel"])
+            layer.bias.assign(arrays[f"{layer.name}/bias"])
+
+
+def _dense(units: int, name: str, seed: int | None, activation: str | None = None) -> keras.layers.Dense:
+    initializer = keras.initializers.RandomNormal(stddev=INITIAL_SPREAD, seed=seed)
+    return keras.layers.Dense(units, activation=activation, kernel_initializer=initializer, dtype="float32", name=name)

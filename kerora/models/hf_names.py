@@ -1,0 +1,156 @@
+"""Where each layer of a KerasHub backbone is found in a Hugging Face model, for every architecture.
+
+A `LayerPair` joins a Keras layer path with a Hugging Face module path; ``{i}`` and ``{j}`` stand for
+layer numbers. The paths hold no model prefix (``bert.``), so the table serves reading weights,
+writing them, and naming PEFT modules. How the arrays differ depends only on the pair's form:
+
+========= ================================== ==================================================
+form      Keras variable                     Hugging Face tensor
+========= ================================== ==================================================
+dense     kernel (inputs..., outputs...)     weight (outputs, inputs): transpose, then reshape
+dense     bias (outputs...)                  bias (outputs,): reshape
+norm      gamma, beta (width,)               weight, bias: equal
+embedding embeddings (rows, width)           weight: equal
+positions embeddings (rows, width)           weight with padding rows in front (RoBERTa)
+matrix    the path itself is the variable    weight: equal
+========= ================================== ==================================================
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+Form = Literal["dense", "norm", "embedding", "positions", "matrix"]
+
+VARIABLES: dict[Form, tuple[tuple[str, str], ...]] = {
+    "dense": (("kernel", "weight"), ("bias", "bias")),
+    "norm": (("gamma", "weight"), ("beta", "bias")),
+    "embedding": (("embeddings", "weight"),),
+    "positions": (("embeddings", "weight"),),
+    "matrix": (("", "weight"),),
+}
+"""Variable names of each form: (Keras, Hugging Face)."""
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """A Keras layer path, the Hugging Face module path that holds the same weights, and their form."""
+
+    keras: str
+    huggingface: str
+    form: Form
+
+    def expand(self, first: int, second: int = 1) -> Iterator["LayerPair"]:
+        """Yield the pair for each value of ``{i}`` below `first` and of ``{j}`` below `second`."""
+        counts = [range(first) if "{i}" in self.keras else range(1), range(second) if "{j}" in self.keras else range(1)]
+        for i, j in product(*counts):
+            yield LayerPair(self.keras.format(i=i, j=j), self.huggingface.format(i=i, j=j), self.form)
+
+    def variables(self) -> Iterator[tuple[str, str]]:
+        """Yield (Keras variable path, Hugging Face tensor name)."""
+        for keras_name, huggingface_name in VARIABLES[self.form]:
+            yield f"{self.keras}/{keras_name}".rstrip("/"), f"{self.huggingface}.{huggingface_name}"
+
+
+BLOCK: tuple[tuple[str, Form], ...] = (
+    ("self_attention_layer/query", "dense"),
+    ("self_attention_layer/key", "dense"),
+    ("self_attention_layer/value", "dense"),
+    ("self_attention_layer/attention_output", "dense"),
+    ("self_attention_layer_norm", "norm"),
+    ("feedforward_intermediate_dense", "dense"),
+    ("feedforward_output_dense", "dense"),
+    ("feedforward_layer_norm", "norm"),
+)
+"""The layers of a transformer block as KerasHub names them."""
+
+BERT_BLOCK = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+)
+DISTIL_BERT_BLOCK = (
+    "attention.q_lin",
+    "attention.k_lin",
+    "attention.v_lin",
+    "attention.out_lin",
+    "sa_layer_norm",
+    "ffn.lin1",
+    "ffn.lin2",
+    "output_layer_norm",
+)
+ALBERT_BLOCK = (
+    "attention.query",
+    "attention.key",
+    "attention.value",
+    "attention.dense",
+    "attention.LayerNorm",
+    "ffn",
+    "ffn_output",
+    "full_layer_layer_norm",
+)
+DEBERTA_BLOCK = (
+    "attention.self.query_proj",
+    "attention.self.key_proj",
+    "attention.self.value_proj",
+    *BERT_BLOCK[3:],
+)
+
+
+def _block(keras: str, huggingface: str, names: Sequence[str]) -> tuple[LayerPair, ...]:
+    return tuple(
+        LayerPair(f"{keras}/{layer}", f"{huggingface}.{name}", form)
+        for (layer, form), name in zip(BLOCK, names, strict=True)
+    )
+
+
+def _embeddings(words: str, positions: str, position_form: Form = "embedding") -> tuple[LayerPair, ...]:
+    return (
+        LayerPair(words, "embeddings.word_embeddings", "embedding"),
+        LayerPair(positions, "embeddings.position_embeddings", position_form),
+        LayerPair("embeddings_layer_norm", "embeddings.LayerNorm", "norm"),
+    )
+
+
+_SEGMENTED_EMBEDDINGS = (
+    *_embeddings("token_embedding", "position_embedding"),
+    LayerPair("segment_embedding", "embeddings.token_type_embeddings", "embedding"),
+)
+_ENCODER = _block("transformer_layer_{i}", "encoder.layer.{i}", BERT_BLOCK)
+
+DISTIL_BERT = (
+    *_embeddings(
+        "token_and_position_embedding/token_embedding",
+        "token_and_position_embedding/position_embedding",
+    ),
+    *_block("transformer_layer_{i}", "transformer.layer.{i}", DISTIL_BERT_BLOCK),
+)
+BERT = (*_SEGMENTED_EMBEDDINGS, *_ENCODER, LayerPair("pooled_dense", "pooler.dense", "dense"))
+ROBERTA = (
+    *_embeddings("embeddings/token_embedding", "embeddings/position_embedding", "positions"),
+    *_ENCODER,
+)
+ELECTRA = (*_SEGMENTED_EMBEDDINGS, LayerPair("embeddings_projection", "embeddings_project", "dense"), *_ENCODER)
+ALBERT = (
+    *_SEGMENTED_EMBEDDINGS,
+    LayerPair("embedding_projection", "encoder.embedding_hidden_mapping_in", "dense"),
+    *_block(
+        "group_{i}_inner_layer_{j}",
+        "encoder.albert_layer_groups.{i}.albert_layers.{j}",
+        ALBERT_BLOCK,
+    ),
+    LayerPair("pooled_dense", "pooler", "dense"),
+)
+DEBERTA_V3 = (
+    LayerPair("token_embedding", "embeddings.word_embeddings", "embedding"),
+    LayerPair("embeddings_layer_norm", "embeddings.LayerNorm", "norm"),
+    LayerPair("rel_embedding/rel_embedding", "encoder.rel_embeddings", "matrix"),
+    LayerPair("rel_embedding/rel_embeddings_layer_norm", "encoder.LayerNorm", "norm"),
+    *_block("disentangled_attention_encoder_layer_{i}", "encoder.layer.{i}", DEBERTA_BLOCK),
+)

@@ -1,0 +1,267 @@
+"""Brings models from Kaggle and the Hugging Face hub into their own caches, and finds them there.
+
+The clients of both hubs wait for a dead network for minutes or for ever, so each download is
+preceded by a short look whether the site answers, and is given up when it stops moving.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import kagglehub
+import requests
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from kagglehub.cache import Cache, get_cached_path
+from kagglehub.exceptions import BackendError, DataCorruptionError, KaggleApiHTTPError, UnauthenticatedError
+from kagglehub.handle import ModelHandle, parse_model_handle
+from kagglesdk.kaggle_env import get_endpoint, get_env, is_in_kaggle_notebook
+
+from kerora.errors import PresetError
+from kerora.models.json_files import read_json_object
+from kerora.models.keras_presets import CONFIG, TASK, TASK_WEIGHTS, WEIGHTS
+from kerora.models.tensor_files import weight_files
+from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, TOKENIZER_FILE
+
+KAGGLE = "kaggle://"
+HUGGING_FACE = "hf://"
+PROBE_SECONDS = 4.0
+"""How long a site may take to answer at all."""
+STALL_SECONDS = 60.0
+"""How long a download may go without a new byte."""
+
+_VOCABULARIES = {
+    "RobertaTokenizer": ("vocabulary.json", "merges.txt"),
+    "XLMRobertaTokenizer": ("vocabulary.spm",),
+    "AlbertTokenizer": ("vocabulary.spm",),
+    "DebertaV3Tokenizer": ("vocabulary.spm",),
+}
+_HUGGING_FACE_PATTERNS = [
+    CONFIG,
+    *HUGGING_FACE_FILES,
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*.safetensors",
+    WEIGHTS,
+    TASK,
+    TASK_WEIGHTS,
+    f"{KERAS_ASSETS.as_posix()}/*",
+]
+_TORCH_PATTERNS = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]
+
+Result = TypeVar("Result")
+
+
+class OfflineError(Exception):
+    """A model is not in the cache and its site cannot be reached.
+
+    Args:
+        site: address that was tried.
+        cache: folder where the model was looked for.
+        reason: why the site did not answer.
+    """
+
+    def __init__(self, site: str, cache: Path, reason: str) -> None:
+        super().__init__(f"{site}: {reason}")
+        self.site, self.cache, self.reason = site, cache, reason
+
+
+def cached_kaggle_directory(handle: str) -> Path | None:
+    """Return the folder of a Kaggle model in KaggleHub's cache if every file of it is complete, else None.
+
+    A handle without a version finds the newest complete version.
+    """
+    parsed = _parse(handle)
+    if parsed.is_versioned():
+        return _complete_directory(parsed)
+    parent = Path(get_cached_path(parsed)).parent
+    versions = sorted((int(path.name) for path in parent.glob("*") if path.name.isdecimal()), reverse=True)
+    complete = (_complete_directory(parsed.with_version(version)) for version in versions)
+    return next((directory for directory in complete if directory), None)
+
+
+def kaggle_directory(handle: str, spec: str) -> Path:
+    """Return the local folder of a Kaggle model, downloading what KaggleHub's cache lacks.
+
+    Args:
+        handle: ``kaggle://owner/model/framework/variation[/version]``.
+        spec: what the user asked for, for messages.
+
+    Raises:
+        OfflineError: it is not cached and Kaggle cannot be reached.
+        PresetError: Kaggle refuses it.
+    """
+    cached = cached_kaggle_directory(handle)
+    if cached:
+        return cached
+    parsed = _parse(handle)
+    cache = Path(get_cached_path(parsed)) if parsed.is_versioned() else Path(get_cached_path(parsed)).parent
+    site = get_endpoint(get_env())
+    if not is_in_kaggle_notebook():  # there models are mounted, and the site need not be reachable
+        _probe(site, cache)
+    try:
+        return _patiently(lambda: _download_from_kaggle(handle.removeprefix(KAGGLE)), cache.parent)
+    except (
+        requests.exceptions.HTTPError,
+        UnauthenticatedError,
+        BackendError,
+        DataCorruptionError,
+        ValueError,
+    ) as error:
+        raise _refused(spec, "Kaggle", error) from error
+    except (OSError, TimeoutError) as error:
+        raise OfflineError(site, cache, _reason(error)) from error
+
+
+def huggingface_directory(spec: str) -> Path:
+    """Return the local folder of ``hf://organisation/name``, downloading what the hub's cache lacks.
+
+    Raises:
+        OfflineError: it is not cached and the hub cannot be reached.
+        PresetError: the name is malformed, or the hub refuses it.
+    """
+    repository = spec.removeprefix(HUGGING_FACE).strip("/")
+    cache = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    try:
+        directory = Path(snapshot_download(repository, local_files_only=True))
+        if _is_complete_snapshot(directory):
+            return directory
+    except LocalEntryNotFoundError:
+        pass
+    except HFValidationError as error:
+        raise PresetError(f"Hugging Face names have the form hf://organisation/name. Received: {spec!r}") from error
+    if constants.HF_HUB_OFFLINE:
+        raise OfflineError(constants.ENDPOINT, cache, "HF_HUB_OFFLINE is set")
+    _probe(constants.ENDPOINT, cache)
+    try:
+        return _patiently(lambda: _download_from_hugging_face(repository), cache)
+    except (GatedRepoError, RepositoryNotFoundError) as error:
+        raise _refused(spec, "The Hugging Face hub", error) from error
+    except Exception as error:  # which HTTP library raises depends on the client's version
+        raise OfflineError(constants.ENDPOINT, cache, _reason(error)) from error
+
+
+def _parse(handle: str) -> ModelHandle:
+    try:
+        return parse_model_handle(handle.removeprefix(KAGGLE))
+    except ValueError as error:
+        raise PresetError(
+            f"Kaggle models have the form {KAGGLE}owner/model/keras/variation[/version]. Received: {handle!r}"
+        ) from error
+
+
+def _complete_directory(handle: ModelHandle) -> Path | None:
+    cache, directory = Cache(), Path(get_cached_path(handle))
+
+    def has(name: str) -> bool:
+        return (directory / name).is_file() and (whole or cache.load_from_cache(handle, name) is not None)
+
+    whole = cache.load_from_cache(handle) is not None
+    if not has(CONFIG) or not has(TOKENIZER_FILE):
+        return None
+    return directory if all(has(name) for name in [WEIGHTS, *_vocabulary_files(directory)]) else None
+
+
+def _vocabulary_files(directory: Path) -> list[str]:
+    class_name = read_json_object(directory / TOKENIZER_FILE).get("class_name")
+    names = _VOCABULARIES.get(str(class_name), ("vocabulary.txt",))
+    return [(KERAS_ASSETS / name).as_posix() for name in names]
+
+
+def _download_from_kaggle(handle: str) -> Path:
+    """Fetch file by file, as KerasHub does, so that both share one cache."""
+
+    def fetch(name: str) -> Path:
+        return Path(kagglehub.model_download(handle, name))
+
+    directory = fetch(CONFIG).parent
+    fetch(TOKENIZER_FILE)
+    for name in [WEIGHTS, *_vocabulary_files(directory)]:
+        fetch(name)
+    try:
+        fetch(TASK)
+        fetch(TASK_WEIGHTS)
+    except (KaggleApiHTTPError, ValueError):
+        pass  # most presets hold a backbone only
+    return directory
+
+
+def _download_from_hugging_face(repository: str) -> Path:
+    """Fetch torch files only where there are no others; they may hold code, though none of it is run."""
+    directory = Path(snapshot_download(repository, allow_patterns=_HUGGING_FACE_PATTERNS, etag_timeout=PROBE_SECONDS))
+    if not weight_files(directory) and not (directory / WEIGHTS).is_file():
+        snapshot_download(repository, allow_patterns=_TORCH_PATTERNS, etag_timeout=PROBE_SECONDS)
+    return directory
+
+
+def _is_complete_snapshot(directory: Path) -> bool:
+    if not (directory / CONFIG).is_file():
+        return False
+    try:
+        return bool(weight_files(directory)) or (directory / WEIGHTS).is_file()
+    except PresetError:  # a shard is missing
+        return False
+
+
+def _probe(site: str, cache: Path) -> None:
+    """Raise `OfflineError` unless the site answers anything at all within `PROBE_SECONDS`."""
+    try:
+        _in_thread(lambda: requests.head(site, timeout=PROBE_SECONDS / 2), lambda: None, PROBE_SECONDS)
+    except (requests.exceptions.RequestException, TimeoutError) as error:
+        raise OfflineError(site, cache, _reason(error)) from error
+
+
+def _patiently(download: Callable[[], Result], folder: Path) -> Result:
+    """Run a download that fails once the folder has not grown for `STALL_SECONDS`."""
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+
+    return _in_thread(download, size, STALL_SECONDS)
+
+
+def _in_thread(work: Callable[[], Result], progress: Callable[[], Any], seconds: float) -> Result:
+    """Run `work` in a thread and raise TimeoutError when `progress` stands still for `seconds`."""
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            outcome["value"] = work()
+        except BaseException as error:  # handed to the caller below
+            outcome["error"] = error
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    last, since = progress(), time.monotonic()
+    while thread.is_alive():
+        thread.join(min(0.5, seconds))
+        now = progress()
+        if now != last:
+            last, since = now, time.monotonic()
+        elif thread.is_alive() and time.monotonic() - since > seconds:
+            raise TimeoutError(f"no answer within {seconds:g} seconds")
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause's message on one line, without the clients' nested wrappers."""
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ReadTimeout):
+        return f"no answer within {PROBE_SECONDS:g} seconds"
+    text = " ".join(str(error).split())
+    for known in ("Failed to resolve", "Name or service not known", "Temporary failure in name resolution"):
+        if known in text:
+            return "its name cannot be resolved"
+    if "refused" in text:
+        return "connection refused"
+    return text[:160] or type(error).__name__
+
+
+def _refused(spec: str, site: str, error: BaseException) -> PresetError:
+    reason = " ".join(str(error).split())[:200]
+    return PresetError(
+        f"{site} does not give out {spec!r}: {reason}. Check the name, its licence page and your credentials."
+    )

@@ -1,0 +1,215 @@
+"""Builds KerasHub backbones and classification heads from Hugging Face model folders.
+
+The result equals transformers' model within rounding: exact GELU and the layer norm epsilons of
+the folder's config are kept, which KerasHub's own converters replace by fixed ones.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerora.backend import import_keras_hub
+from kerora.errors import PresetError, nearest
+from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
+from kerora.models.hf_names import LayerPair
+from kerora.models.json_files import read_json_object
+from kerora.models.tensor_files import TensorFiles
+
+keras_hub = import_keras_hub()
+
+GELU = {"gelu": False, "gelu_python": False, "gelu_new": True, "gelu_fast": True, "gelu_pytorch_tanh": True}
+"""Supported values of ``hidden_act`` -> whether they are the tanh approximation."""
+
+
+class HuggingFaceFolder:
+    """A model folder as transformers' `save_pretrained` writes it.
+
+    Args:
+        directory: folder with config.json and weights.
+
+    Raises:
+        PresetError: config.json is damaged, or the model is of a kind or has a setting that is not supported.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = read_json_object(directory / "config.json")
+        self.architecture = _find_architecture(directory, self.config)
+        self._check_config()
+
+    def setting(self, key: str, default: Any) -> Any:
+        """Return a value of config.json, or transformers' default for it."""
+        return self.config.get(key, default)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Class names of a single-label classification head, in order; None where there is no such head."""
+        architectures = self.config.get("architectures") or []
+        problem = self.config.get("problem_type") or "single_label_classification"
+        if not any(name.endswith("ForSequenceClassification") for name in architectures):
+            return None
+        labels = self.config.get("id2label") or {str(n): f"LABEL_{n}" for n in range(self.config.get("num_labels", 2))}
+        numbered = all(str(number).isdecimal() for number in labels)
+        if problem != "single_label_classification" or len(labels) < 2 or not numbered:
+            return None
+        return tuple(str(labels[number]) for number in sorted(labels, key=int))
+
+    def backbone_arguments(self) -> dict[str, Any]:
+        """Return the constructor arguments of the KerasHub backbone, without dtype and dropout."""
+        arguments = {name: self.setting(*source) for name, source in self.architecture.arguments.items()}
+        arguments["max_sequence_length"] -= self._position_offset()
+        return arguments
+
+    def load_backbone(self, dtype: str, dropout: float) -> Any:
+        """Build the backbone and fill it with the folder's weights.
+
+        A pooler that the folder lacks keeps its random values; see `missing_pooler`.
+
+        Raises:
+            PresetError: a tensor is missing or has another shape than the config says.
+        """
+        backbone_class = getattr(keras_hub.models, self.architecture.backbone)
+        backbone = backbone_class(**self.backbone_arguments(), dropout=dropout, dtype=dtype, name=backbone_name(self))
+        self._keep_activation_and_epsilon(backbone)
+        tensors = TensorFiles(self.directory)
+        prefix = self._prefix(tensors)
+        variables = {variable.path: variable for variable in backbone.variables}
+        for pair in self.layer_pairs():
+            if self._is_missing_pooler(pair, tensors, prefix):
+                continue
+            for path, name in pair.variables():
+                if path in variables:
+                    self._assign(variables[path], self._read(tensors, prefix + name, pair))
+        return backbone
+
+    def missing_pooler(self) -> bool:
+        """Return whether the backbone has a pooler whose weights the folder lacks (as after masked-LM training)."""
+        tensors = TensorFiles(self.directory)
+        prefix = self._prefix(tensors)
+        return any(self._is_missing_pooler(pair, tensors, prefix) for pair in self.layer_pairs())
+
+    def load_head(self) -> dict[str, np.ndarray]:
+        """Return the classification head: ``logits/kernel``, ``logits/bias``, and ``pooled_dense/...`` if it has one.
+
+        Kernels have the shape (inputs, outputs), float32.
+
+        Raises:
+            PresetError: a tensor is missing.
+        """
+        tensors = TensorFiles(self.directory)
+        head = self.architecture.head
+        modules = {"logits": head.logits} if head.from_pooler else {"pooled_dense": head.dense, "logits": head.logits}
+        arrays = {}
+        for layer, module in modules.items():
+            arrays[f"{layer}/kernel"] = tensors.read(f"{module}.weight").T
+            arrays[f"{layer}/bias"] = tensors.read(f"{module}.bias")
+        return arrays
+
+    def layer_pairs(self) -> Iterator[LayerPair]:
+        """Yield the names of every layer of the backbone in both libraries."""
+        arguments = self.backbone_arguments()
+        first = arguments.get("num_groups", arguments["num_layers"])
+        for pair in self.architecture.layers:
+            yield from pair.expand(first, arguments.get("num_inner_repetitions", 1))
+
+    def _check_config(self) -> None:
+        where = self.directory / "config.json"
+        for key, (default, accepted) in self.architecture.required.items():
+            value = self.setting(key, default)
+            if value not in accepted:
+                raise PresetError(
+                    f"{where}: KerasHub's {self.architecture.title} cannot express {key}={value!r}; "
+                    f"it needs {accepted[0]!r}. Choose another model."
+                )
+        key, default = self.architecture.activation
+        if self.setting(key, default) not in GELU:
+            known = ", ".join(GELU)
+            raise PresetError(
+                f"{where}: {key}={self.setting(key, default)!r} is not supported; supported are {known}. "
+                "Choose another model."
+            )
+        self._check_sizes(where)
+
+    def _check_sizes(self, where: Path) -> None:
+        arguments = self.backbone_arguments()
+        for name, value in arguments.items():
+            if not isinstance(value, int) or value < 1:
+                key = self.architecture.arguments[name][0]
+                raise PresetError(f"{where}: {key} must be a positive integer. Received: {value!r}")
+        layers, groups = arguments["num_layers"], arguments.get("num_groups", 1)
+        if layers % groups:
+            raise PresetError(f"{where}: num_hidden_layers={layers} must be a multiple of num_hidden_groups={groups}.")
+        span, longest = self.setting("max_relative_positions", -1), arguments["max_sequence_length"]
+        if span > 0 and span != longest:
+            raise PresetError(
+                f"{where}: KerasHub's {self.architecture.title} needs max_relative_positions to be -1 or "
+                f"max_position_embeddings ({longest}). Received: {span}"
+            )
+
+    def _position_offset(self) -> int:
+        """RoBERTa counts positions from the row after the padding token's."""
+        counted = any(pair.form == "positions" for pair in self.architecture.layers)
+        return int(self.setting("pad_token_id", 1)) + 1 if counted else 0
+
+    def _keep_activation_and_epsilon(self, backbone: Any) -> None:
+        key, default = self.architecture.activation
+        approximate = GELU[self.setting(key, default)]
+        epsilon = float(self.setting(*self.architecture.norm_epsilon))
+        for layer in backbone._flatten_layers():
+            if isinstance(layer, keras.layers.LayerNormalization):
+                layer.epsilon = epsilon
+            elif layer.name == "feedforward_intermediate_dense":
+                layer.activation = gelu_tanh if approximate else keras.activations.gelu
+
+    def _prefix(self, tensors: TensorFiles) -> str:
+        prefix = f"{self.architecture.prefix}."
+        return prefix if any(name.startswith(prefix) for name in tensors.names) else ""
+
+    @staticmethod
+    def _is_missing_pooler(pair: LayerPair, tensors: TensorFiles, prefix: str) -> bool:
+        return pair.keras == "pooled_dense" and f"{prefix}{pair.huggingface}.weight" not in tensors
+
+    def _read(self, tensors: TensorFiles, name: str, pair: LayerPair) -> np.ndarray:
+        array = tensors.read(name)
+        if pair.form == "dense":
+            return array.T
+        if pair.form == "positions":
+            array = array[self._position_offset() :]
+            segments = name.replace("position_embeddings", "token_type_embeddings")
+            # transformers adds row 0 of these to every token, KerasHub has no layer for them
+            return array + tensors.read(segments)[0] if segments in tensors else array
+        return array
+
+    def _assign(self, variable: Any, array: np.ndarray) -> None:
+        if array.size != np.prod(variable.shape) or (
+            array.ndim == len(variable.shape) != 1 and array.shape != variable.shape
+        ):
+            raise PresetError(
+                f"{self.directory}: the weights for {variable.path} have the shape {tuple(array.shape)}, but "
+                f"config.json asks for {tuple(variable.shape)}. The config belongs to another model."
+            )
+        variable.assign(np.ascontiguousarray(array).reshape(variable.shape))
+
+
+def gelu_tanh(values: Any) -> Any:
+    """GELU in its tanh approximation (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
+    return keras.activations.gelu(values, approximate=True)
+
+
+def backbone_name(folder: HuggingFaceFolder) -> str:
+    """Return the name that KerasHub gives a backbone of this kind, whatever was built before."""
+    return f"{folder.architecture.kind}_backbone"
+
+
+def _find_architecture(directory: Path, config: Mapping[str, Any]) -> Architecture:
+    by_type = {architecture.model_type: architecture for architecture in ARCHITECTURES.values()}
+    model_type = config.get("model_type")
+    if model_type not in by_type:
+        raise PresetError(
+            f"{directory / 'config.json'}: model_type {model_type!r} is not supported."
+            f"{nearest(str(model_type), by_type)} Supported are {supported_titles()}."
+        )
+    return by_type[model_type]

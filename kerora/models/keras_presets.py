@@ -1,0 +1,93 @@
+"""Reads KerasHub preset folders: backbone, and the head of a saved text classifier."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.errors import PresetError
+from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
+from kerora.models.json_files import read_json_object
+
+keras_hub = import_keras_hub()
+
+CONFIG, WEIGHTS, TASK, TASK_WEIGHTS = "config.json", "model.weights.h5", "task.json", "task.weights.h5"
+
+
+class KerasFolder:
+    """A preset folder as KerasHub's `save_to_preset` writes it.
+
+    Args:
+        directory: folder with config.json and weights.
+
+    Raises:
+        PresetError: config.json is damaged or names a class that is not supported.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = read_json_object(directory / CONFIG)
+        self.architecture = _find_architecture(directory, self.config)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names ``"0"``, ``"1"``, ... of a saved classifier's classes (KerasHub keeps no names); None without one."""
+        if not (self.directory / TASK).is_file() or not (self.directory / TASK_WEIGHTS).is_file():
+            return None
+        task = read_json_object(self.directory / TASK)
+        count = task.get("config", {}).get("num_classes", 0)
+        if not str(task.get("class_name", "")).endswith("TextClassifier") or not isinstance(count, int) or count < 2:
+            return None
+        return tuple(str(number) for number in range(count))
+
+    def load_backbone(self, dtype: str, dropout: float) -> Any:
+        """Load the backbone as KerasHub builds it.
+
+        Raises:
+            PresetError: the weights are missing or do not fit the config.
+        """
+        try:
+            with without_tensorflow():
+                return keras_hub.models.Backbone.from_preset(str(self.directory), dtype=dtype, dropout=dropout)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._unreadable(error) from error
+
+    def load_head(self) -> dict[str, np.ndarray]:
+        """Return the saved classifier's head: ``logits/kernel`` and so on, float32.
+
+        Raises:
+            PresetError: the task's files are damaged.
+        """
+        try:
+            with without_tensorflow():
+                task = keras_hub.models.TextClassifier.from_preset(str(self.directory), preprocessor=None)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._unreadable(error) from error
+        layers = {layer.name: layer for layer in task.layers if layer.name in ("pooled_dense", "logits")}
+        return {
+            f"{name}/{part}": np.array(getattr(layer, part))
+            for name, layer in layers.items()
+            for part in ("kernel", "bias")
+        }
+
+    def missing_pooler(self) -> bool:
+        """Return False: KerasHub saves every layer of the backbone."""
+        return False
+
+    def _unreadable(self, error: Exception) -> PresetError:
+        reason = " ".join(str(error).split())[:200]
+        return PresetError(
+            f"The Keras preset in {self.directory} cannot be loaded: {reason}. Save or download it again."
+        )
+
+
+def _find_architecture(directory: Path, config: dict[str, Any]) -> Architecture:
+    by_class = {architecture.backbone: architecture for architecture in ARCHITECTURES.values()}
+    class_name = config.get("class_name")
+    # the registered name decides which class Keras imports, so it must be the one that is checked
+    if class_name not in by_class or config.get("registered_name") != f"keras_hub>{class_name}":
+        raise PresetError(
+            f"{directory / CONFIG}: the backbone {class_name!r} is not supported. Supported are {supported_titles()}."
+        )
+    return by_class[class_name]

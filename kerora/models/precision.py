@@ -1,0 +1,18 @@
+"""Which arithmetic the hardware has."""
+
+import torch
+
+
+def resolve_precision(setting: str) -> str:
+    """Turn ``auto`` into ``bfloat16`` where the hardware computes in it, else ``float32``."""
+    if setting != "auto":
+        return setting
+    return "bfloat16" if _has_bfloat16() else "float32"
+
+
+def _has_bfloat16() -> bool:
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # without the instructions (AVX-512 BF16 or AMX), bfloat16 is emulated and slower than float32
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)

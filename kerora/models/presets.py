@@ -1,0 +1,184 @@
+"""Opens a pre-trained model: finds its files, and loads backbone, tokenizer and head from them."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from kerora.errors import PresetError, nearest
+from kerora.models import catalogue, hub
+from kerora.models.architectures import ARCHITECTURES, Architecture
+from kerora.models.huggingface import HuggingFaceFolder
+from kerora.models.json_files import read_json_object
+from kerora.models.keras_presets import KerasFolder
+from kerora.models.tensor_files import weight_files
+from kerora.models.tokenizer import TextTokenizer
+from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, huggingface_tokenizer, keras_tokenizer
+
+Source = Literal["keras", "huggingface"]
+
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A pre-trained model on this machine.
+
+    Attributes:
+        name: short name for run folders.
+        spec: the text that it was asked for by.
+        directory: folder that holds its files.
+        kind: architecture, such as ``distil_bert``.
+        source: whose format the files have.
+        class_names: classes of its own single-label classification head, or None where it has none.
+    """
+
+    name: str
+    spec: str
+    directory: Path
+    kind: str
+    source: Source
+    class_names: tuple[str, ...] | None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture's names and settings in both libraries."""
+        return ARCHITECTURES[self.kind]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the config, weight and vocabulary files, with their names; the same wherever the folder lies."""
+        digest = hashlib.sha256()
+        for path in sorted(self._files(), key=lambda path: path.relative_to(self.directory).as_posix()):
+            digest.update(f"{path.relative_to(self.directory).as_posix()}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as stream:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def load_backbone(self, dtype: str = "float32", dropout: float = 0.0) -> Any:
+        """Load the KerasHub backbone with its weights.
+
+        Args:
+            dtype: dtype of weights and arithmetic: float32, bfloat16 or float16.
+            dropout: rate inside the backbone; 0 lets Keras use fused attention.
+
+        Raises:
+            PresetError: the files are incomplete or damaged.
+        """
+        return self._folder.load_backbone(dtype, dropout)
+
+    def load_tokenizer(self) -> TextTokenizer:
+        """Load the tokenizer.
+
+        Raises:
+            PresetError: the vocabulary is missing or damaged.
+        """
+        load = keras_tokenizer if self.source == "keras" else huggingface_tokenizer
+        return load(self.directory, self.architecture)
+
+    def load_head(self) -> dict[str, np.ndarray]:
+        """Return its classification head: ``logits/kernel``, ``pooled_dense/bias`` and so on, float32.
+
+        Raises:
+            PresetError: it has no head, or the files are damaged.
+        """
+        if self.class_names is None:
+            raise PresetError(
+                f"{self.directory} holds no single-label classification head. "
+                "Name the classes to start with a fresh one."
+            )
+        return self._folder.load_head()
+
+    @cached_property
+    def missing_pooler(self) -> bool:
+        """Whether the backbone has a pooler whose weights the files lack, as after masked-language-model training."""
+        return self._folder.missing_pooler()
+
+    @cached_property
+    def _folder(self) -> KerasFolder | HuggingFaceFolder:
+        return KerasFolder(self.directory) if self.source == "keras" else HuggingFaceFolder(self.directory)
+
+    def _files(self) -> Iterator[Path]:
+        yield self.directory / "config.json"
+        if self.source == "huggingface":
+            yield from weight_files(self.directory)
+            yield from (self.directory / name for name in HUGGING_FACE_FILES if (self.directory / name).is_file())
+        else:
+            patterns = ("*.weights.h5", "*.weights.json", "tokenizer.json", "task.json", f"{KERAS_ASSETS}/*")
+            yield from (path for pattern in patterns for path in self.directory.glob(pattern) if path.is_file())
+
+
+def find_preset(spec: str) -> Preset:
+    """Find a pre-trained model, downloading it where it is neither bundled, nor cached, nor a local folder.
+
+    Args:
+        spec: a bundled or KerasHub name, ``kaggle://...``, ``hf://org/name``, a Keras preset folder or a Hugging Face
+            model folder. A name wins over a folder of the same name; write ``./name`` for the folder.
+
+    Raises:
+        PresetError: there is no such model, it is of an unsupported kind, its files are incomplete, or it is not
+            cached and the network cannot be reached.
+    """
+    try:
+        return _find(spec)
+    except hub.OfflineError as error:
+        offline = ", ".join(catalogue.offline_names()) or "(no preset is bundled or cached)"
+        raise PresetError(
+            f"Preset {spec!r} is not in the cache ({error.cache}) and {error.site} cannot be reached ({error.reason}). "
+            f"What works without a network: {offline}, any local Keras preset or Hugging Face model folder."
+        ) from error
+
+
+def _find(spec: str) -> Preset:
+    if spec.startswith(hub.HUGGING_FACE):
+        return open_folder(hub.huggingface_directory(spec), spec, spec.rstrip("/").rpartition("/")[2])
+    if spec.startswith(hub.KAGGLE):
+        directory = hub.kaggle_directory(spec, spec)
+        return open_folder(directory, spec, spec.removeprefix(hub.KAGGLE).split("/")[3])
+    if (catalogue.BUNDLED / spec).is_dir() and spec in catalogue.bundled_names():
+        return open_folder(catalogue.BUNDLED / spec, spec, spec)
+    registered = catalogue.registered()
+    if spec in registered:
+        return open_folder(hub.kaggle_directory(registered[spec].handle, spec), spec, spec)
+    directory = Path(spec).expanduser()
+    if spec and directory.is_dir():
+        return open_folder(directory, spec, directory.resolve().name)
+    raise _unknown(spec, directory)
+
+
+def open_folder(directory: Path, spec: str, name: str) -> Preset:
+    """Open a Keras preset folder or a Hugging Face model folder.
+
+    Raises:
+        PresetError: the folder is neither, or holds a model of an unsupported kind.
+    """
+    if (directory / "run.json").is_file():
+        raise PresetError(f"{directory} is a run folder, not a pre-trained model. Give the base model, or --resume it.")
+    if not (directory / "config.json").is_file():
+        raise PresetError(
+            f"{directory} is no model folder: it holds no config.json. Give a folder that KerasHub's save_to_preset or "
+            "transformers' save_pretrained wrote."
+        )
+    config = read_json_object(directory / "config.json")
+    folder: KerasFolder | HuggingFaceFolder
+    if "registered_name" in config or "class_name" in config:
+        source: Source = "keras"
+        folder = KerasFolder(directory)
+    else:
+        source, folder = "huggingface", HuggingFaceFolder(directory)
+    return Preset(name, spec, directory, folder.architecture.kind, source, folder.class_names)
+
+
+def _unknown(spec: str, directory: Path) -> PresetError:
+    known = [*catalogue.bundled_names(), *catalogue.registered()]
+    if spec and directory.exists():
+        return PresetError(f"{spec} is a file, not a folder. Give the folder that holds it.")
+    if "/" in spec or spec.startswith((".", "~")):
+        hint = f" For the Hugging Face hub write hf://{spec}." if spec.count("/") == 1 and spec[0] not in "./~" else ""
+        return PresetError(f"There is no preset folder {spec!r}.{hint} `kerora presets` lists the names.")
+    return PresetError(f"Unknown preset {spec!r}.{nearest(spec, known)} `kerora presets` lists the names.")

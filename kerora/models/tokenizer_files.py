@@ -1,0 +1,303 @@
+"""Builds tokenizers from the vocabulary files of Hugging Face and Keras preset folders.
+
+A Hugging Face tokenizer.json holds the whole tokenizer and is used as it is. The older files hold
+only a vocabulary; around it stands what transformers 5 builds for the same folder. KerasHub's own
+tokenizers differ from that in places (accents, the split of GPT-2's byte-pair encoding), so a Keras
+preset's vocabulary gets the Hugging Face pipeline too: it is the one the models were trained with.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE, Unigram, WordPiece
+
+from kerora.errors import PresetError
+from kerora.models.architectures import Architecture
+from kerora.models.tokenizer import TextTokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+KERAS_ASSETS = Path("assets", "tokenizer")
+HUGGING_FACE_FILES = (
+    TOKENIZER_FILE,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+)
+"""Every file of a Hugging Face folder that can decide about tokens."""
+
+_CONTROL, _USER_DEFINED = 3, 4
+_ROBERTA_STYLE = ("RobertaTokenizer", "XLMRobertaTokenizer")
+
+
+@dataclass
+class Settings:
+    """What a tokenizer needs beside its vocabulary.
+
+    Attributes:
+        tokens: special tokens by role: cls, sep, unk, pad, mask.
+        options: values of tokenizer_config.json such as ``do_lower_case``.
+        added: tokens beside the vocabulary's own that must not be split.
+        doubled_separator: pairs are joined by two separators, as in RoBERTa.
+    """
+
+    tokens: dict[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    added: list[AddedToken] = field(default_factory=list)
+    doubled_separator: bool = False
+
+    def never_split(self, tokenizer: Tokenizer) -> list[AddedToken]:
+        """Return the added tokens and the special tokens that the vocabulary holds, each once."""
+        added = {token.content for token in self.added}
+        special = [token for token in dict.fromkeys(self.tokens.values()) if token not in added]
+        known = [token for token in special if tokenizer.token_to_id(token) is not None]
+        return [*self.added, *(AddedToken(token, special=True) for token in known)]
+
+
+def huggingface_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer:
+    """Build the tokenizer of a Hugging Face model folder.
+
+    Raises:
+        PresetError: the folder holds no vocabulary, or a damaged one.
+    """
+    settings = _huggingface_settings(directory, architecture)
+    complete = (directory / TOKENIZER_FILE).is_file()
+    path = next((directory / name for name in HUGGING_FACE_FILES if (directory / name).is_file()), directory)
+    try:
+        if complete:
+            tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
+        elif (directory / "vocab.txt").is_file():
+            tokenizer = wordpiece(directory / "vocab.txt", settings)
+        elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+            tokenizer = byte_pairs(directory / "vocab.json", directory / "merges.txt", settings)
+        else:
+            tokenizer = _huggingface_sentencepiece(directory, architecture, settings)
+    except PresetError:
+        raise
+    except Exception as error:  # the Rust library raises bare Exception
+        raise _damaged(path, error) from error
+    return _finish(tokenizer, settings, architecture.segments, complete)
+
+
+def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer:
+    """Build the tokenizer of a Keras preset folder.
+
+    An uncased WordPiece vocabulary also drops accents, as BERT's own tokenizer does, whatever the
+    preset's ``strip_accents`` says.
+
+    Raises:
+        PresetError: the folder holds no vocabulary, or a damaged one.
+    """
+    config = _read_json(directory / TOKENIZER_FILE)
+    assets = directory / KERAS_ASSETS
+    class_name = config.get("class_name")
+    settings = Settings(_default_tokens(str(class_name)), doubled_separator=class_name in _ROBERTA_STYLE)
+    try:
+        if class_name == "RobertaTokenizer":
+            tokenizer = byte_pairs(assets / "vocabulary.json", assets / "merges.txt", settings)
+        elif class_name in _SENTENCEPIECE:
+            tokenizer = _SENTENCEPIECE[class_name](assets / "vocabulary.spm", settings)
+        else:
+            settings.options = {"do_lower_case": bool(config.get("config", {}).get("lowercase", False))}
+            tokenizer = wordpiece(assets / "vocabulary.txt", settings)
+    except Exception as error:  # the Rust library raises bare Exception
+        raise _damaged(assets, error) from error
+    return _finish(tokenizer, settings, architecture.segments)
+
+
+def wordpiece(vocabulary: Path, settings: Settings) -> Tokenizer:
+    """Build BERT's tokenizer (Devlin et al. 2018, arXiv:1810.04805) from a file with one piece a line."""
+    with vocabulary.open(encoding="utf-8") as lines:
+        pieces = {line.rstrip("\n"): number for number, line in enumerate(lines)}
+    tokenizer = Tokenizer(WordPiece(pieces, unk_token=settings.tokens["unk"], max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=settings.options.get("tokenize_chinese_chars", True),
+        strip_accents=settings.options.get("strip_accents"),
+        lowercase=settings.options.get("do_lower_case", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    return tokenizer
+
+
+def byte_pairs(vocabulary: Path, merges: Path, settings: Settings) -> Tokenizer:
+    """Build the byte-level byte-pair tokenizer of GPT-2 and RoBERTa."""
+    tokenizer = Tokenizer(BPE.from_file(str(vocabulary), str(merges)))
+    spaced = settings.options.get("add_prefix_space", False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def albert_pieces(model: Path, settings: Settings) -> Tokenizer:
+    """Build ALBERT's tokenizer from its SentencePiece model; uncased and without accents unless the options say so."""
+    proto = _read_sentencepiece(model, settings)
+    steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.options.get("keep_accents", False):
+        steps += [normalizers.NFKD(), normalizers.StripAccents()]
+    if settings.options.get("do_lower_case", True):
+        steps.append(normalizers.Lowercase())
+    tokenizer = Tokenizer(Unigram(_pieces(proto), unk_id=proto.trainer_spec.unk_id, byte_fallback=False))
+    tokenizer.normalizer = normalizers.Sequence([*steps, *_charsmap(proto)])
+    tokenizer.pre_tokenizer = _split_on_whitespace()
+    return tokenizer
+
+
+def xlm_roberta_pieces(model: Path, settings: Settings) -> Tokenizer:
+    """Build XLM-RoBERTa's tokenizer: fairseq's special tokens, SentencePiece's pieces from the fourth on, the mask."""
+    proto = _read_sentencepiece(model, settings)
+    tokens = settings.tokens
+    first = [(tokens[role], 0.0) for role in ("cls", "pad", "sep", "unk")]
+    tokenizer = Tokenizer(Unigram([*first, *_pieces(proto)[3:], (tokens["mask"], 0.0)], unk_id=3, byte_fallback=False))
+    tokenizer.normalizer = normalizers.Sequence(_charsmap(proto))
+    tokenizer.pre_tokenizer = _split_on_whitespace()
+    return tokenizer
+
+
+def deberta_pieces(model: Path, settings: Settings) -> Tokenizer:
+    """Build DeBERTa-v3's tokenizer as transformers 5 does: NFC in place of SentencePiece's own normalization."""
+    proto = _read_sentencepiece(model, settings)
+    mask = settings.tokens["mask"]
+    if mask not in {token.content for token in settings.added}:
+        settings.added.append(AddedToken(mask, special=True))  # it stands behind the model's own pieces
+    steps: list[Any] = [normalizers.Lowercase()] if settings.options.get("do_lower_case", False) else []
+    blanks = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
+    tokenizer = Tokenizer(Unigram(_pieces(proto), unk_id=proto.trainer_spec.unk_id, byte_fallback=False))
+    tokenizer.normalizer = normalizers.Sequence(
+        [*steps, blanks, normalizers.NFC(), normalizers.Strip(left=False, right=True)]
+    )
+    splits: list[Any] = [pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+    if settings.options.get("split_by_punct", False):
+        splits.insert(0, pre_tokenizers.Punctuation(behavior="isolated"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
+    return tokenizer
+
+
+_SENTENCEPIECE = {
+    "AlbertTokenizer": albert_pieces,
+    "XLMRobertaTokenizer": xlm_roberta_pieces,
+    "DebertaV3Tokenizer": deberta_pieces,
+}
+
+
+def _huggingface_sentencepiece(directory: Path, architecture: Architecture, settings: Settings) -> Tokenizer:
+    builders = {
+        "spiece.model": albert_pieces,
+        "spm.model": deberta_pieces,
+        "sentencepiece.bpe.model": xlm_roberta_pieces,
+    }
+    for name, build in builders.items():
+        if (directory / name).is_file():
+            return build(directory / name, settings)
+    raise PresetError(
+        f"{directory} holds no vocabulary for {architecture.title}; looked for {TOKENIZER_FILE}, vocab.txt, "
+        f"vocab.json with merges.txt, {', '.join(builders)}. Save the tokenizer beside the model."
+    )
+
+
+def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, complete: bool = False) -> TextTokenizer:
+    if not complete:
+        for token in settings.never_split(tokenizer):
+            tokenizer.add_special_tokens([token]) if token.special else tokenizer.add_tokens([token])
+    if tokenizer.post_processor is None:
+        tokenizer.post_processor = _special_token_template(tokenizer, settings)
+    pad_id = tokenizer.token_to_id(settings.tokens["pad"])
+    return TextTokenizer(tokenizer, 0 if pad_id is None else pad_id, uses_segments)
+
+
+def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
+    cls, sep = settings.tokens["cls"], settings.tokens["sep"]
+    if settings.doubled_separator:
+        single, pair = f"{cls} $A {sep}", f"{cls} $A {sep} {sep} $B {sep}"
+    else:
+        single, pair = f"{cls}:0 $A:0 {sep}:0", f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1"
+    ids = [(token, tokenizer.token_to_id(token)) for token in dict.fromkeys((cls, sep))]
+    missing = [token for token, number in ids if number is None]
+    if missing:
+        raise PresetError(
+            f"The vocabulary lacks the special token {missing[0]!r}. It belongs to another kind of model."
+        )
+    return processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
+
+
+def _default_tokens(tokenizer_class: str) -> dict[str, str]:
+    if tokenizer_class in _ROBERTA_STYLE:
+        return {"cls": "<s>", "sep": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
+    tokens = {"cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]", "pad": "[PAD]", "mask": "[MASK]"}
+    return {**tokens, "unk": "<unk>", "pad": "<pad>"} if tokenizer_class == "AlbertTokenizer" else tokens
+
+
+def _huggingface_settings(directory: Path, architecture: Architecture) -> Settings:
+    options = _read_json(directory / "tokenizer_config.json", optional=True)
+    named = {**_read_json(directory / "special_tokens_map.json", optional=True), **options}
+    settings = Settings(
+        _default_tokens(architecture.tokenizer), options, doubled_separator=architecture.tokenizer in _ROBERTA_STYLE
+    )
+    for role in settings.tokens:
+        token = named.get(f"{role}_token")
+        if isinstance(token, dict):
+            settings.added.append(_added_token(token, special=True))
+            token = token.get("content")
+        settings.tokens[role] = token or settings.tokens[role]
+    decoder = options.get("added_tokens_decoder") or {}
+    if decoder:
+        settings.added = [_added_token(decoder[number]) for number in sorted(decoder, key=int)]
+    return settings
+
+
+def _added_token(entry: Mapping[str, Any], special: bool = False) -> AddedToken:
+    flags = {name: entry.get(name, False) for name in ("single_word", "lstrip", "rstrip", "normalized")}
+    return AddedToken(entry["content"], special=entry.get("special", special), **flags)
+
+
+def _read_sentencepiece(model: Path, settings: Settings) -> Any:
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    proto.ParseFromString(model.read_bytes())
+    known = {token.content for token in settings.added}
+    settings.added += [
+        AddedToken(piece.piece, normalized=False, special=piece.type == _CONTROL)
+        for piece in proto.pieces
+        if piece.type in (_CONTROL, _USER_DEFINED) and piece.piece not in known
+    ]
+    return proto
+
+
+def _pieces(proto: Any) -> list[tuple[str, float]]:
+    return [(piece.piece, piece.score) for piece in proto.pieces]
+
+
+def _charsmap(proto: Any) -> list[Any]:
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    return [normalizers.Precompiled(charsmap)] if charsmap else []
+
+
+def _split_on_whitespace() -> Any:
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+    )
+
+
+def _read_json(path: Path, optional: bool = False) -> dict[str, Any]:
+    if optional and not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return value if isinstance(value, dict) else {}
+
+
+def _damaged(path: Path, error: Exception) -> PresetError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return PresetError(f"The tokenizer files at {path} cannot be read: {reason}. Download the model again.")

@@ -1,0 +1,186 @@
+"""The run folder: the name of every file in it, the one atomic writer, and the manifest.
+
+A run folder is the only contract between the commands: each needs nothing but its path.
+"""
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from kerora.errors import RunError
+
+State = Literal["running", "finished", "stopped", "failed"]
+
+
+class RunFolder:
+    """Paths of one run.
+
+    Args:
+        path: the run's folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.manifest = self.path / "run.json"
+        self.history = self.path / "history.csv"
+        self.metrics = self.path / "metrics.json"
+        self.predictions = self.path / "predictions.csv"
+        self.adapter = self.path / "adapter"
+        self.adapter_weights = self.adapter / "adapter_model.safetensors"
+        self.adapter_config = self.adapter / "adapter_config.json"
+        self.labels = self.adapter / "labels.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.report = self.path / "report"
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RunFolder":
+        """Open an existing run.
+
+        Raises:
+            RunError: the path does not exist or holds no run.
+        """
+        run = cls(path)
+        if not run.path.is_dir():
+            raise RunError(f"There is no run folder at {path}. Give the path that `kerora fit` printed.")
+        if not run.manifest.is_file():
+            raise RunError(f"{path} is not a run folder: it holds no {run.manifest.name}.")
+        return run
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Read run.json.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        return read_json(self.manifest)
+
+    def update_manifest(self, **values: Any) -> None:
+        """Merge values into run.json, creating it if needed."""
+        current = self.read_manifest() if self.manifest.is_file() else {}
+        write_json(self.manifest, {**current, **values})
+
+
+def create_run(name: str | None, runs_dir: str, default_name: str, force: bool = False) -> RunFolder:
+    """Choose and create a run's folder.
+
+    Args:
+        name: a name inside `runs_dir`, or a path when it holds a separator; None picks
+            ``<default_name>-<n>`` with the first free n.
+        runs_dir: folder of the runs.
+        default_name: start of the automatic name; characters unfit for a path become ``-``.
+        force: take over an existing run: its known files are replaced as the new run writes them.
+
+    Raises:
+        RunError: the run exists and `force` is False, or the folder cannot be made.
+    """
+    try:
+        if name is None:
+            path = _claim_free_name(Path(runs_dir), re.sub(r"[^A-Za-z0-9._-]+", "-", default_name).strip("-."))
+        else:
+            path = Path(name) if os.sep in name else Path(runs_dir) / name
+            _claim(path, force)
+    except OSError as error:
+        raise RunError(
+            f"Cannot create the run folder {error.filename}: {error.strerror}. Choose another --run."
+        ) from error
+    return RunFolder(path)
+
+
+def _claim(path: Path, force: bool) -> None:
+    if path.is_dir() and any(path.iterdir()):
+        if not force:
+            raise RunError(f"The run {path} exists. Choose another --run, continue it with --resume, or add --force.")
+        if not RunFolder(path).manifest.is_file():
+            raise RunError(
+                f"{path} is not a run folder and is not empty: --force does not replace it. Choose another --run."
+            )
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _claim_free_name(parent: Path, stem: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        with contextlib.suppress(FileExistsError):
+            path = parent / f"{stem}-{number}"
+            path.mkdir()
+            return path
+        number += 1
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` that replaces it only when the block ends without error.
+
+    The data is flushed to the disk before the rename, so that a crash or a full disk leaves
+    either the old file or the new one.
+
+    Raises:
+        RunError: the folder is not writable or the disk is full.
+    """
+    name: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        text = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
+        with os.fdopen(descriptor, mode, **text) as stream:  # type: ignore[call-overload]
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+        name = None
+    except OSError as error:
+        raise RunError(
+            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
+    finally:
+        if name is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically (UTF-8, newlines as given)."""
+    with atomic_file(path) as stream:
+        stream.write(text)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file atomically."""
+    with atomic_file(path, "wb") as stream:
+        stream.write(content)
+
+
+def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    """Write JSON atomically, indented, with keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RunError: the file is missing, is not JSON, or is not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"Cannot read {path}: {error.strerror}. Is the run complete?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged: {error}. Restore the file or train again.") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: expected an object. Received: {type(value).__name__}")
+    return value

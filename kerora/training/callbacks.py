@@ -1,0 +1,295 @@
+"""Keras callbacks that work in `kerora fit` and in anyone's `model.fit`, alone or together.
+
+Those that carry state over a resume have `state()` and `restore(state)`; a restored callback
+keeps its state through the next `on_train_begin`, any other starts afresh there.
+"""
+
+import csv
+import io
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from kerora.data.batches import Batches
+from kerora.errors import ConfigError
+from kerora.evaluation.metrics import classification_metrics, classification_report_text, confusion_matrix, softmax
+from kerora.runfolder import write_text
+from kerora.training.memory import peak_memory_mb
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_macro_f1",
+    "learning_rate",
+    "seconds",
+    "validation_seconds",
+    "tokens_per_second",
+    "peak_memory_mb",
+)
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Stop when a monitored value no longer improves, and restore the best trainable weights.
+
+    Unlike `keras.callbacks.EarlyStopping` it copies the trainable weights alone (for LoRA a
+    hundredth of all), and restores the best ones also when training ran to its last epoch.
+
+    Args:
+        monitor: key in the epoch's logs; default ``val_loss``.
+        patience: epochs without improvement before the stop; default 2.
+        min_delta: smallest change that counts as improvement; default 0.
+        mode: ``min``, ``max``, or ``auto``, which is ``min`` for losses and errors; default ``auto``.
+        restore_best: restore the best weights at the end; default True.
+
+    Raises:
+        ConfigError: at the first epoch's end, when the logs do not hold `monitor`.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 2,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = True,
+    ) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = abs(min_delta)
+        self.restore_best = restore_best
+        self.sign = 1.0 if _is_minimised(monitor, mode) else -1.0
+        self._restored = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best = math.inf
+        self.best_epoch: int | None = None
+        self.best_weights: list[np.ndarray] | None = None
+        self.wait = 0
+        self.stopped_epoch: int | None = None
+
+    @property
+    def best_value(self) -> float | None:
+        """The best monitored value so far, or None before the first epoch's end."""
+        return None if self.best_epoch is None else self.sign * self.best
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Start afresh, unless the state was just restored."""
+        if not self._restored:
+            self._reset()
+        self._restored = False
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Compare the epoch's value with the best one."""
+        value = (logs or {}).get(self.monitor)
+        if value is None:
+            known = ", ".join(sorted(logs or {}))
+            raise ConfigError(
+                f"Early stopping monitors '{self.monitor}', which the logs do not hold. They hold: {known}."
+            )
+        self.wait += 1
+        if self.sign * value < self.best - self.min_delta:
+            self.best, self.best_epoch, self.wait = self.sign * value, epoch, 0
+            self.best_weights = trainable_values(self.model)
+        elif self.wait > 0 and self.wait >= max(1, self.patience):
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Put the best weights back."""
+        if self.restore_best and self.best_weights is not None:
+            for variable, value in zip(self.model.trainable_variables, self.best_weights, strict=True):
+                variable.assign(value)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resume needs, without the weights."""
+        best = None if self.best_epoch is None else self.best
+        return {"best": best, "best_epoch": self.best_epoch, "wait": self.wait, "stopped_epoch": self.stopped_epoch}
+
+    def restore(self, state: Mapping[str, Any], best_weights: list[np.ndarray] | None) -> None:
+        """Take up a saved state."""
+        self.best = math.inf if state["best"] is None else float(state["best"])
+        self.best_epoch, self.wait, self.stopped_epoch = state["best_epoch"], state["wait"], state["stopped_epoch"]
+        self.best_weights = best_weights
+        self._restored = True
+
+
+class ClassificationReport(keras.callbacks.Callback):
+    """Evaluate a classifier at each epoch's end with scikit-learn, and put the results into the logs.
+
+    The logs gain ``<prefix>loss``, ``accuracy``, ``macro_f1`` and the other single-number metrics of
+    `kerora.evaluation.metrics.classification_metrics`, and ``validation_seconds``. Callbacks later in
+    the list (Kerora's or Keras' own) can monitor them. It must therefore stand before them.
+
+    After each epoch `metrics`, `matrix` (classes, classes; rows are true classes) and `text` hold the
+    newest results.
+
+    Args:
+        data: `Batches`, another `PyDataset`, or ``(x, y)`` arrays; y holds class numbers.
+        classes: class names; None numbers them.
+        prefix: put before each name in the logs; default ``val_``.
+        from_logits: whether the model puts out logits (else probabilities); default True.
+        batch_size: rows in a batch when `data` is arrays; default 64.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        classes: Sequence[str] | None = None,
+        *,
+        prefix: str = "val_",
+        from_logits: bool = True,
+        batch_size: int = 64,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.classes = None if classes is None else tuple(classes)
+        self.prefix = prefix
+        self.from_logits = from_logits
+        self.batch_size = batch_size
+        self.metrics: dict[str, Any] = {}
+        self.matrix: np.ndarray | None = None
+        self.text = ""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Evaluate, keep the results, and extend the logs."""
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):
+            # Keras' loaders draw from torch's generator: evaluating must not change the training
+            labels, probabilities = self._evaluate()
+        classes = self.classes or tuple(str(number) for number in range(probabilities.shape[1]))
+        predicted = probabilities.argmax(axis=1)
+        self.metrics = classification_metrics(labels, probabilities, classes)
+        self.matrix = confusion_matrix(labels, predicted, len(classes))
+        self.text = classification_report_text(labels, predicted, classes)
+        if logs is not None:
+            single = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
+            logs.update({f"{self.prefix}{name}": value for name, value in single.items()})
+            logs["validation_seconds"] = time.perf_counter() - started
+
+    def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(self.data, keras.utils.PyDataset):
+            batches = [self.data[index] for index in range(self.data.num_batches)]
+            labels = np.concatenate([np.asarray(batch[1]).reshape(-1) for batch in batches])
+            outputs = np.concatenate([self.model.predict_on_batch(batch[0]) for batch in batches])
+        else:
+            inputs, labels = self.data[0], np.asarray(self.data[1]).reshape(-1)
+            outputs = self.model.predict(inputs, batch_size=self.batch_size, verbose=0)
+        outputs = np.asarray(outputs, dtype=np.float64)
+        if outputs.ndim != 2 or outputs.shape[1] < 2:
+            raise ConfigError(
+                "ClassificationReport needs a model with one output a class, shape (rows, classes). "
+                f"Received: shape {outputs.shape}"
+            )
+        return labels.astype(np.int64), softmax(outputs) if self.from_logits else outputs
+
+
+class History(keras.callbacks.Callback):
+    """Record each epoch, and write the record as history.csv when a path is given.
+
+    Columns: `HISTORY_COLUMNS`. `seconds` is training alone; `validation_seconds` lasts from the last
+    training batch to this callback, so put it behind the evaluating ones. `tokens_per_second` counts
+    real tokens, not padding, and needs `batches`.
+
+    Args:
+        path: file to write after each epoch; None keeps the record in `rows` only.
+        batches: the training batches, for the token count.
+    """
+
+    def __init__(self, path: Path | str | None = None, batches: Batches | None = None) -> None:
+        super().__init__()
+        self.path = None if path is None else Path(path)
+        self.batches = batches
+        self.rows: list[dict[str, Any]] = []
+        self._restored = False
+        self._earlier_seconds = 0.0
+        self._begin_epoch()
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Start afresh, unless the record was just restored."""
+        if not self._restored:
+            self.rows = []
+            self._earlier_seconds = 0.0
+        self._restored = False
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self._begin_epoch()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Note the time of the newest batch."""
+        self._last_batch = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Add the epoch's row and write the file."""
+        logs = logs or {}
+        seconds = self._last_batch - self._started
+        tokens = (self.batches.tokens_served - self._tokens) if self.batches is not None else None
+        row = {name: logs.get(name) for name in HISTORY_COLUMNS}
+        row |= {
+            "epoch": epoch + 1,
+            "learning_rate": _learning_rate(self.model),
+            "seconds": self._earlier_seconds + seconds,
+            "validation_seconds": time.perf_counter() - self._last_batch,
+            "tokens_per_second": None if tokens is None or seconds <= 0 else tokens / seconds,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        self._earlier_seconds = 0.0
+        self.rows.append(row)
+        if self.path is not None:
+            write_text(self.path, _as_csv(self.rows))
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resume needs."""
+        return {"rows": self.rows, "seconds_in_epoch": self._last_batch - self._started + self._earlier_seconds}
+
+    def restore(self, state: Mapping[str, Any], inside_epoch: bool) -> None:
+        """Take up a saved record; inside an epoch its seconds go on counting."""
+        self.rows = [dict(row) for row in state["rows"]]
+        self._earlier_seconds = float(state["seconds_in_epoch"]) if inside_epoch else 0.0
+        self._restored = True
+
+    def _begin_epoch(self) -> None:
+        self._started = self._last_batch = time.perf_counter()
+        self._tokens = 0 if self.batches is None else self.batches.tokens_served
+
+
+def trainable_values(model: keras.Model) -> list[np.ndarray]:
+    """Return copies of a model's trainable weights."""
+    return [np.array(keras.ops.convert_to_numpy(variable.value), copy=True) for variable in model.trainable_variables]
+
+
+def _learning_rate(model: keras.Model) -> float | None:
+    optimizer = getattr(model, "optimizer", None)
+    return None if optimizer is None else float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+def _is_minimised(monitor: str, mode: str) -> bool:
+    if mode not in ("auto", "min", "max"):
+        raise ConfigError(f"EarlyStopping mode must be auto, min or max. Received: {mode!r}")
+    if mode != "auto":
+        return mode == "min"
+    return monitor.endswith(("loss", "error", "ece", "perplexity"))
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, HISTORY_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _cell(row[name]) for name in HISTORY_COLUMNS})
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,226 @@
+"""Checkpoints: everything that a resumed run needs to end with the same bytes.
+
+A checkpoint is a folder `checkpoints/step-NNNNNN` with the trainable weights, the best ones so
+far, the optimizer's and the metrics' variables (`state.safetensors`) and the position, the
+history and the callbacks' states (`state.json`). There is no random state in it: the order of
+rows and dropout are functions of the seed and the position (see `data.batches` and
+`training.step`). `state.json` is written last; a folder without it is not a checkpoint.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from kerora.errors import Interrupted, RunError
+from kerora.runfolder import read_json, write_bytes, write_json
+from kerora.training.callbacks import EarlyStopping, History
+from kerora.training.interrupt import InterruptFlag
+from kerora.training.step import TrainStep
+
+WEIGHTS_FILE = "state.safetensors"
+STATE_FILE = "state.json"
+
+
+class Checkpoint:
+    """A checkpoint on the disk, read and checked.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = read_json(folder / STATE_FILE)
+        try:
+            self.tensors = safetensors.numpy.load((folder / WEIGHTS_FILE).read_bytes())
+        except (OSError, safetensors.SafetensorError, ValueError) as error:
+            raise RunError(
+                f"The checkpoint {folder} is damaged: {error}. Delete it to go on from an earlier one."
+            ) from error
+
+    @property
+    def epoch(self) -> int:
+        """Epoch to go on in, from 0."""
+        return int(self.state["epoch"])
+
+    @property
+    def position(self) -> int:
+        """Batches of that epoch already done."""
+        return int(self.state["position"])
+
+    def restore_model(self, model: keras.Model) -> None:
+        """Set the trainable weights and the optimizer.
+
+        Raises:
+            RunError: the checkpoint belongs to another model or optimizer.
+        """
+        model.optimizer.build(model.trainable_variables)
+        self._assign("weight", model.trainable_variables)
+        self._assign("optimizer", model.optimizer.variables)
+
+    def restore_metrics(self, model: keras.Model) -> None:
+        """Set the running means of an epoch that goes on in its middle."""
+        if self.position:
+            self._assign("metric", _metric_variables(model))
+
+    def best_weights(self, model: keras.Model) -> list[np.ndarray] | None:
+        """Return the best trainable weights so far, or None before the first epoch's end."""
+        if "best.0" not in self.tensors:
+            return None
+        return [self.tensors[f"best.{index}"] for index in range(len(model.trainable_variables))]
+
+    def _assign(self, kind: str, variables: list[Any]) -> None:
+        for index, variable in enumerate(variables):
+            value = self.tensors.get(f"{kind}.{index}")
+            if value is None or value.shape != tuple(variable.shape):
+                found = "is missing" if value is None else f"has shape {value.shape}, needs {tuple(variable.shape)}"
+                raise RunError(f"The checkpoint {self.folder} does not fit this model: {kind} {index} {found}.")
+            variable.assign(value)
+
+
+def latest_checkpoint(directory: Path) -> Checkpoint | None:
+    """Return the newest complete checkpoint of a run, or None."""
+    folders = _folders(directory)
+    return Checkpoint(folders[-1]) if folders else None
+
+
+class Checkpointer(keras.callbacks.Callback):
+    """Save checkpoints at each epoch's end, each `save_steps` updates, and when a signal came.
+
+    The state is copied in memory and written by a thread, off the hot path. Only the newest and
+    the best checkpoint are kept. Put it behind the callbacks whose state it saves.
+
+    Args:
+        directory: the run's `checkpoints` folder.
+        step: the train step, for the position.
+        history: the history callback.
+        stopping: the early-stopping callback, or None.
+        save_steps: also save each time this many updates are done; None saves at epochs only.
+        interrupt: raised flag means: save at the next update and stop.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        step: TrainStep,
+        history: History,
+        stopping: EarlyStopping | None,
+        save_steps: int | None,
+        interrupt: InterruptFlag,
+    ) -> None:
+        super().__init__()
+        self.directory = directory
+        self.step = step
+        self.history = history
+        self.stopping = stopping
+        self.save_steps = save_steps
+        self.interrupt = interrupt
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        self._best: Path | None = None
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Save where an update was made and a checkpoint is due."""
+        if not self.step.at_update or self.step.position >= self.step.batches_per_epoch:
+            return
+        updates = self._updates()
+        if self.interrupt.raised:
+            self._save(self.step.epoch, self.step.position, done=False)
+            self._stop()
+        elif self.save_steps and updates % self.save_steps == 0:
+            self._save(self.step.epoch, self.step.position, done=False)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Save the state between two epochs."""
+        self._save(epoch + 1, 0, done=bool(self.model.stop_training))
+        if self.interrupt.raised:
+            self._stop()
+
+    def finish(self) -> None:
+        """Wait for the writer; also after an error.
+
+        Raises:
+            RunError: the last checkpoint could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _updates(self) -> int:
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _save(self, epoch: int, position: int, done: bool) -> None:
+        self.finish()
+        tensors = _copy("weight", self.model.trainable_variables) | _copy("optimizer", self.model.optimizer.variables)
+        tensors |= _copy("metric", _metric_variables(self.model)) if position else {}
+        if self.stopping is not None and self.stopping.best_weights is not None:
+            tensors |= {f"best.{index}": value for index, value in enumerate(self.stopping.best_weights)}
+        folder = self.directory / f"step-{self._updates():06d}"
+        if self.stopping is not None and position == 0 and self.stopping.best_epoch == epoch - 1:
+            self._best = folder
+        state = {
+            "epoch": epoch,
+            "position": position,
+            "updates": self._updates(),
+            "done": done,
+            "best_checkpoint": None if self._best is None else self._best.name,
+            "history": self.history.state(),
+            "early_stopping": None if self.stopping is None else self.stopping.state(),
+        }
+        self._pending = self._writer.submit(_write, folder, tensors, json.loads(json.dumps(state)), self._best)
+
+    def _stop(self) -> None:
+        self.finish()
+        run = self.directory.parent
+        raise Interrupted(
+            f"Interrupted; the state is saved. Go on with: kerora fit --resume {run}", self.interrupt.signal_number
+        )
+
+
+def restore_callbacks(
+    checkpoint: Checkpoint, model: keras.Model, history: History, stopping: EarlyStopping | None, saver: Checkpointer
+) -> None:
+    """Give the callbacks the state that the checkpoint holds."""
+    history.restore(checkpoint.state["history"], inside_epoch=checkpoint.position > 0)
+    if stopping is not None and checkpoint.state["early_stopping"] is not None:
+        stopping.restore(checkpoint.state["early_stopping"], checkpoint.best_weights(model))
+    if checkpoint.state["best_checkpoint"]:
+        saver._best = saver.directory / checkpoint.state["best_checkpoint"]
+
+
+def _write(folder: Path, tensors: dict[str, np.ndarray], state: dict[str, Any], best: Path | None) -> None:
+    write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(tensors))
+    write_json(folder / STATE_FILE, state)
+    keep = {folder, best}
+    for other in _folders(folder.parent):
+        if other not in keep:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _folders(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    found = [path for path in directory.iterdir() if re.fullmatch(r"step-\d+", path.name)]
+    complete = [path for path in found if (path / STATE_FILE).is_file()]
+    return sorted(complete, key=lambda path: int(path.name[5:]))
+
+
+def _copy(kind: str, variables: list[Any]) -> dict[str, np.ndarray]:
+    return {f"{kind}.{index}": np.array(_numpy(variable), copy=True) for index, variable in enumerate(variables)}
+
+
+def _numpy(variable: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(variable.value)
+
+
+def _metric_variables(model: keras.Model) -> list[Any]:
+    return [variable for metric in model.metrics for variable in metric.variables]

@@ -1,0 +1,100 @@
+"""Looks at what a run would need: versions, backend, device, precision, caches, disk."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import torch
+from packaging.requirements import Requirement
+
+from kerora.data.tokens import cache_directory
+from kerora.models.precision import resolve_precision
+
+LEAST_FREE_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    good: bool
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Return what was found; a finding that is not good says what to do."""
+    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _backend, _device, _caches, _disk]
+    return [finding for check in checks for finding in check()]
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding(
+        "python", platform.python_version(), sys.version_info >= (3, 11), "Kerora needs Python 3.11 or newer."
+    )
+    for line in importlib.metadata.requires("kerora") or []:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(requirement.name, "not installed", False, f"pip install '{requirement}'")
+            continue
+        good = requirement.specifier.contains(found, prereleases=True)
+        yield Finding(requirement.name, found, good, "" if good else f"pip install '{requirement}'")
+
+
+def _backend() -> Iterator[Finding]:
+    backend = keras.config.backend()
+    yield Finding(
+        "keras backend", backend, backend == "torch", "" if backend == "torch" else "Set KERAS_BACKEND=torch."
+    )
+
+
+def _device() -> Iterator[Finding]:
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 1e9
+        yield Finding("device", f"{torch.cuda.get_device_name()}, {memory:.0f} GB", True)
+    else:
+        yield Finding("device", f"cpu, {torch.get_num_threads()} threads", True)
+    yield Finding("precision 'auto'", resolve_precision("auto"), True)
+
+
+def _caches() -> Iterator[Finding]:
+    home = Path.home()
+    places = {
+        "token cache": cache_directory(),
+        "KaggleHub cache": Path(os.environ.get("KAGGLEHUB_CACHE") or home / ".cache" / "kagglehub"),
+        "Hugging Face cache": Path(os.environ.get("HF_HOME") or home / ".cache" / "huggingface"),
+        "TFDS folder": Path(os.environ.get("TFDS_DATA_DIR") or home / "tensorflow_datasets"),
+    }
+    for what, path in places.items():
+        good = _writable(path)
+        yield Finding(what, str(path), good, "" if good else f"Make {path} writable or point its variable elsewhere.")
+
+
+def _writable(path: Path) -> bool:
+    """Whether files can be made at `path`, or, while it does not exist, in its nearest parent."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return True
+    except OSError:
+        return False
+
+
+def _disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    good = free >= LEAST_FREE_GB
+    yield Finding(
+        "free disk here", f"{free:.1f} GB", good, "" if good else f"Free {LEAST_FREE_GB:.0f} GB or work elsewhere."
+    )

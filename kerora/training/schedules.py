@@ -1,0 +1,49 @@
+"""Learning rates over the updates of a run."""
+
+import math
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable("kerora")
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to the peak, then a cosine or linear fall to zero, or a constant.
+
+    Update number `step` (from 0) gets ``peak * (step + 1) / warmup`` during warm-up, so that the
+    first update is not wasted at rate zero, and after it, with t from 0 at the end of the warm-up
+    to 1 at `total`: ``peak * (1 + cos(pi t)) / 2``, ``peak * (1 - t)``, or ``peak``.
+
+    Args:
+        peak: highest learning rate.
+        total: updates of the whole run.
+        warmup: updates of the warm-up; default 0.
+        shape: ``cosine``, ``linear`` or ``constant``; default ``cosine``.
+    """
+
+    def __init__(self, peak: float, total: int, warmup: int = 0, shape: str = "cosine") -> None:
+        self.peak = peak
+        self.total = total
+        self.warmup = warmup
+        self.shape = shape
+
+    def __call__(self, step: Any) -> float:
+        """Return the learning rate of update `step`."""
+        step = int(step)
+        if step < self.warmup:
+            return self.peak * (step + 1) / self.warmup
+        if self.shape == "constant":
+            return self.peak
+        progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
+        if self.shape == "linear":
+            return self.peak * (1.0 - progress)
+        return self.peak * (1.0 + math.cos(math.pi * progress)) / 2.0
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"peak": self.peak, "total": self.total, "warmup": self.warmup, "shape": self.shape}
+
+
+def warmup_updates(warmup: float, total: int) -> int:
+    """Turn a warm-up setting into updates: a share of `total` below 1, else a number of updates."""
+    return round(warmup * total) if warmup < 1 else min(int(warmup), total)

@@ -1,0 +1,105 @@
+"""One training step: forward, weighted loss, accumulation, update.
+
+Keras' own step averages over micro-batches whatever their sizes, lets a remainder run into the
+next epoch, and counts the learning-rate schedule in micro-batches. This one sums gradients
+weighted by examples, divides by the examples' total weight, and ends each epoch with an update.
+"""
+
+from typing import Any
+
+import keras
+import torch
+
+from kerora.errors import TrainingError
+
+
+class TrainStep:
+    """Train step for ``TextClassifier.compile(step=...)``.
+
+    Before each micro-batch, torch's random state is set from `seed` and the micro-batch's number,
+    so that dropout does not depend on what ran before: a resumed run needs no saved random state.
+
+    Args:
+        batches_per_epoch: batches in an epoch; the last one always ends with an update.
+        accumulate: batches whose gradients make up one update; default 1.
+        seed: seed of dropout; default 0.
+    """
+
+    def __init__(self, batches_per_epoch: int, accumulate: int = 1, seed: int = 0) -> None:
+        self.batches_per_epoch = batches_per_epoch
+        self.accumulate = accumulate
+        self.seed = seed
+        self.epoch = 0
+        self.position = 0
+        self._pending_weight = 0.0
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in an epoch, the remainder's included."""
+        return -(-self.batches_per_epoch // self.accumulate)
+
+    @property
+    def at_update(self) -> bool:
+        """Whether no gradient is waiting for an update."""
+        return self._pending_weight == 0.0
+
+    def move_to(self, epoch: int, position: int = 0) -> None:
+        """Go to batch `position` of an epoch, with no gradient waiting."""
+        self.epoch, self.position, self._pending_weight = epoch, position, 0.0
+
+    def train_step(self, model: keras.Model, data: Any) -> dict[str, Any]:
+        """Train on one batch; called by `keras.Model.fit`.
+
+        Raises:
+            TrainingError: the loss or a gradient is not finite; the weights are still those of
+                the update before.
+        """
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if self.position >= self.batches_per_epoch:
+            self.move_to(self.epoch + 1)
+        if self.at_update:
+            _clear_gradients(model)
+        torch.manual_seed(_mix(self.seed, self.epoch, self.position))
+        predictions = model(x, training=True)
+        loss = model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=weights, training=True)
+        if not torch.isfinite(loss):
+            raise self._not_finite(f"The loss became {loss.item()}")
+        total = float(len(y)) if weights is None else float(weights.sum())
+        model.optimizer.scale_loss(loss * total).backward()
+        self._pending_weight += total
+        self.position += 1
+        if self.position % self.accumulate == 0 or self.position >= self.batches_per_epoch:
+            self._update(model)
+        model._loss_tracker.update_state(loss.detach(), sample_weight=total)
+        return model.compute_metrics(x, y, predictions.detach(), sample_weight=weights)
+
+    def _update(self, model: keras.Model) -> None:
+        variables = model.trainable_weights
+        scale = 1.0 / max(self._pending_weight, 1e-12)
+        gradients = [variable.value.grad * scale for variable in variables]
+        scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        # a float16 run's scaler expects infinities: it skips the update and lowers its scale
+        if not scaled and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+            raise self._not_finite("A gradient became infinite or not a number")
+        with torch.no_grad():
+            model.optimizer.apply(gradients, variables)
+        _clear_gradients(model)
+        self._pending_weight = 0.0
+
+    def _not_finite(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} at epoch {self.epoch + 1}, batch {self.position + 1}. "
+            "Lower --learning-rate, keep --clip-norm above 0, or use --precision float32."
+        )
+
+
+def _clear_gradients(model: keras.Model) -> None:
+    # over the weights themselves: Keras' zero_grad clears torch parameters, a list that misses
+    # weights added after the model was built
+    for variable in model.trainable_weights:
+        variable.value.grad = None
+
+
+def _mix(seed: int, epoch: int, position: int) -> int:
+    # distinct for every (seed, epoch, position) of a real run, and far apart for torch's generator
+    return (seed * 1_000_003 + epoch) * 1_000_003 * 31 + position * 2_654_435_761 & 0x7FFF_FFFF_FFFF_FFFF

@@ -1,0 +1,152 @@
+"""Downloads through both hubs' own clients, from small servers on this machine that speak their protocols."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from huggingface_hub import constants
+from kagglesdk import kaggle_env
+
+from kerora.errors import PresetError
+from kerora.models.presets import find_preset
+from tests.tiny import tiny_huggingface
+
+NAME = "distil_bert_base_en_uncased"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Site(BaseHTTPRequestHandler):
+    """Serves the files of `root`; `requested` lists what was asked for."""
+
+    root: Path
+    requested: list[str]
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert (body["ownerSlug"], body["instanceSlug"], body["versionNumber"]) == ("keras", NAME, 3)
+        self.send_file(body["path"])
+
+    def answer(self) -> None:
+        path = unquote(self.path).split("?")[0]
+        listing = {"sha": COMMIT, "siblings": [{"rfilename": name} for name in self.names()]}
+        if "/resolve/" in path:
+            self.send_file(path.split("/resolve/")[1].partition("/")[2])
+        elif path.startswith("/api/models/someone/tiny/tree/"):
+            entries = [
+                {"type": "file", "path": name, "oid": "0" * 40, "size": self.size(name)} for name in self.names()
+            ]
+            self.send(json.dumps(entries).encode(), {"Content-Type": "application/json"})
+        elif path.startswith("/api/models/someone/tiny"):
+            self.send(json.dumps({"id": "someone/tiny", **listing}).encode(), {"Content-Type": "application/json"})
+        elif path == "/":
+            self.send(b"", {})
+        else:
+            self.send(b"{}", {"X-Error-Code": "RepoNotFound"}, 404)
+
+    def names(self) -> list[str]:
+        return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+
+    def size(self, name: str) -> int:
+        return (self.root / name).stat().st_size
+
+    def send_file(self, name: str) -> None:
+        self.requested.append(name)
+        path = self.root / name
+        if not path.is_file():
+            return self.send(b"{}", {"X-Error-Code": "EntryNotFound"}, 404)
+        content = path.read_bytes()
+        etag = hashlib.sha1(content).hexdigest()
+        self.send(content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Content-Type": "application/octet-stream"})
+
+    def send(self, content: bytes, headers: dict[str, str], status: int = 200) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Site]]:
+    handler = type("Handler", (Site,), {"root": tmp_path / "served", "requested": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kagglehub"))
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, address)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield handler
+    server.shutdown()
+
+
+def serve(site: type[Site], model: Path) -> None:
+    site.root = model
+
+
+def test_a_name_is_downloaded_once(site: type[Site], tiny_preset: Path) -> None:
+    serve(site, tiny_preset)
+    preset = find_preset(NAME)
+    assert preset.fingerprint == find_preset(str(tiny_preset)).fingerprint
+    assert set(site.requested) == {
+        "config.json",
+        "tokenizer.json",
+        "model.weights.h5",
+        "assets/tokenizer/vocabulary.txt",
+        "task.json",
+    }
+    site.requested.clear()
+    assert find_preset(NAME).directory == preset.directory
+    assert not site.requested
+
+
+def test_kaggle_lacks_a_file(site: type[Site], tmp_path: Path) -> None:
+    serve(site, tmp_path / "empty")
+    with pytest.raises(PresetError, match=f"Kaggle does not give out '{NAME}': 404") as caught:
+        find_preset(NAME)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_a_hugging_face_model_is_downloaded_once(weights: str, site: type[Site], tmp_path: Path) -> None:
+    model = tiny_huggingface("bert", tmp_path / "served", ["a", "b"])
+    (model / "training_args.bin").write_bytes(b"not wanted")
+    if weights == "pytorch_model.bin":
+        import torch
+        from safetensors.torch import load_file
+
+        torch.save(load_file(model / "model.safetensors"), model / weights)
+        (model / "model.safetensors").unlink()
+    preset = find_preset("hf://someone/tiny")
+    assert preset.class_names == ("a", "b")
+    assert preset.fingerprint == find_preset(str(model)).fingerprint
+    assert weights in site.requested and "training_args.bin" not in site.requested
+    site.requested.clear()
+    assert find_preset("hf://someone/tiny").directory == preset.directory
+    assert not site.requested
+
+
+def test_hugging_face_knows_no_such_model(site: type[Site], tmp_path: Path) -> None:
+    serve(site, tmp_path)
+    with pytest.raises(PresetError, match="hub does not give out 'hf://someone/else'") as caught:
+        find_preset("hf://someone/else")
+    assert "\n" not in str(caught.value)

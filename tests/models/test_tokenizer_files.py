@@ -1,0 +1,107 @@
+"""Vocabularies of Keras presets give the tokens that Hugging Face gives for the same vocabulary."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+
+from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.errors import PresetError
+from kerora.models.architectures import ARCHITECTURES
+from kerora.models.presets import find_preset
+from kerora.models.tokenizer_files import huggingface_tokenizer, keras_tokenizer
+from tests.models.test_tokenizer import NASTY
+from tests.tiny_huggingface import KINDS
+
+keras_hub = import_keras_hub()
+Folder = Callable[..., Path]
+
+WORDPIECE = {"distil_bert": "DistilBertTokenizer", "bert": "BertTokenizer", "electra": "ElectraTokenizer"}
+SENTENCEPIECE = {"xlm_roberta": "sentencepiece.bpe.model", "deberta_v3": "spm.model", "albert": "spiece.model"}
+
+
+def keras_hub_tokenizer(kind: str, files: Path) -> Any:
+    """Build KerasHub's own tokenizer on the vocabulary of a Hugging Face folder."""
+    build = getattr(keras_hub.models, ARCHITECTURES[kind].tokenizer)
+    with without_tensorflow():
+        if kind in WORDPIECE:
+            vocabulary = (files / "vocab.txt").read_text(encoding="utf-8").split()
+            return build(vocabulary=vocabulary, lowercase=kind != "electra", strip_accents=False)
+        if kind == "roberta":
+            return build(vocabulary=str(files / "vocab.json"), merges=str(files / "merges.txt"))
+        return build(proto=str(files / SENTENCEPIECE[kind]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keras_vocabularies(kind: str, folder: Folder, tmp_path: Path) -> None:
+    files = folder(kind, "old")
+    theirs = keras_hub_tokenizer(kind, files)
+    with without_tensorflow():
+        theirs.save_to_preset(str(tmp_path))
+    tokenizer = keras_tokenizer(tmp_path, ARCHITECTURES[kind])
+    wanted = transformers.AutoTokenizer.from_pretrained(files)(NASTY, NASTY[::-1])["input_ids"]
+    tokens = tokenizer.encode(NASTY, NASTY[::-1], max_length=100_000)
+    assert [tokens.row(row).tolist() for row in range(len(NASTY))] == wanted
+    assert tokenizer.pad_id == theirs.pad_token_id
+    assert tokenizer.vocabulary_size == theirs.vocabulary_size()
+    assert tokenizer.uses_segments == (kind in ("bert", "albert", "electra"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_are_those_that_keras_hub_gives(kind: str, folder: Folder, tmp_path: Path) -> None:
+    theirs = keras_hub_tokenizer(kind, folder(kind, "old"))
+    with without_tensorflow():
+        theirs.save_to_preset(str(tmp_path))
+        wanted = list(theirs("the story was very good"))
+    first, *inner, last = (
+        keras_tokenizer(tmp_path, ARCHITECTURES[kind]).encode(["the story was very good"], max_length=64).ids.tolist()
+    )
+    start = getattr(theirs, "start_token_id", None)
+    end = getattr(theirs, "end_token_id", None)
+    assert (first, last) == (
+        theirs.cls_token_id if start is None else start,
+        theirs.sep_token_id if end is None else end,
+    )
+    assert inner == wanted
+
+
+def test_an_unreadable_vocabulary(folder: Folder, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((folder("bert") / name).read_bytes())
+    with pytest.raises(PresetError, match=r"holds no vocabulary for BERT; looked for tokenizer\.json"):
+        huggingface_tokenizer(tmp_path, ARCHITECTURES["bert"])
+    (tmp_path / "tokenizer.json").write_text('{"model": 1}')
+    with pytest.raises(PresetError, match=r"tokenizer\.json cannot be read"):
+        huggingface_tokenizer(tmp_path, ARCHITECTURES["bert"])
+
+
+def test_a_vocabulary_of_another_kind(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[UNK]\nhello\n")
+    with pytest.raises(PresetError, match=r"lacks the special token '\[CLS\]'"):
+        huggingface_tokenizer(tmp_path, ARCHITECTURES["bert"])
+
+
+def test_a_keras_preset_without_its_vocabulary(tiny_preset: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((tiny_preset / "tokenizer.json").read_bytes())
+    with pytest.raises(PresetError, match="tokenizer cannot be read"):
+        keras_tokenizer(tmp_path, ARCHITECTURES["distil_bert"])
+    (tmp_path / "tokenizer.json").write_text("no json")
+    with pytest.raises(PresetError, match=r"tokenizer\.json cannot be read"):
+        keras_tokenizer(tmp_path, ARCHITECTURES["distil_bert"])
+
+
+def test_uncased_keras_presets_drop_accents(tiny_preset: Path, tmp_path: Path) -> None:
+    config = json.loads((tiny_preset / "tokenizer.json").read_text())
+    config["config"]["strip_accents"] = False
+    assets = tmp_path / "assets" / "tokenizer"
+    assets.mkdir(parents=True)
+    (assets / "vocabulary.txt").write_bytes((tiny_preset / "assets" / "tokenizer" / "vocabulary.txt").read_bytes())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(config))
+    tokenizer = keras_tokenizer(tmp_path, ARCHITECTURES["distil_bert"])
+    accented, plain = tokenizer.encode(["Gòód mövie", "good movie"], max_length=16), None
+    plain = accented.row(1).tolist()
+    assert accented.row(0).tolist() == plain
+    assert find_preset(str(tiny_preset)).load_tokenizer().fingerprint == tokenizer.fingerprint

@@ -1,0 +1,82 @@
+"""The torch backend is selected, and TensorFlow stays out without being broken."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kerora.backend import set_random_seed, without_tensorflow
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=variables)
+
+
+def test_another_backend_in_the_environment_is_replaced() -> None:
+    code = "import kerora, keras; print(keras.config.backend())"
+    assert run(code, KERAS_BACKEND="tensorflow").stdout.split() == ["torch"]
+
+
+def test_keras_on_another_backend_is_refused_in_one_line() -> None:
+    code = """
+import keras
+try:
+    import kerora
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    lines = run(code, KERAS_BACKEND="tensorflow").stdout.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("KeroraError") and "already imported on 'tensorflow'" in lines[0]
+    assert "KERAS_BACKEND=torch" in lines[0]
+
+
+def test_tensorflow_is_hidden_inside_the_block_only() -> None:
+    code = """
+import sys
+from kerora.backend import import_keras_hub, set_random_seed, without_tensorflow
+import_keras_hub()
+set_random_seed(1)
+with without_tensorflow():
+    try:
+        import tensorflow
+    except ImportError:
+        print("hidden")
+print("tensorflow" in sys.modules)
+import importlib.util
+print(importlib.util.find_spec("tensorflow") is not None)
+"""
+    assert run(code).stdout.split() == ["hidden", "False", "True"]
+
+
+def test_the_block_leaves_loaded_modules_and_errors_alone() -> None:
+    class Loaded:
+        pass
+
+    loaded = Loaded()
+    before = sys.modules.get("tensorflow_text")
+    sys.modules["tensorflow_text"] = loaded  # type: ignore[assignment]
+    try:
+        with pytest.raises(ZeroDivisionError), without_tensorflow():
+            assert sys.modules["tensorflow_text"] is loaded
+            raise ZeroDivisionError
+        assert sys.modules["tensorflow_text"] is loaded
+    finally:
+        del sys.modules["tensorflow_text"]
+        if before is not None:
+            sys.modules["tensorflow_text"] = before
+
+
+def test_seeding_covers_every_generator() -> None:
+    import random
+
+    import torch
+
+    def draw() -> tuple[float, float, float]:
+        set_random_seed(5)
+        return random.random(), float(np.random.rand()), float(torch.rand(1))
+
+    assert draw() == draw()

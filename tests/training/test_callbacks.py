@@ -1,0 +1,174 @@
+"""Callbacks through one contract, alone and together with Keras' own."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+from sklearn.metrics import f1_score
+
+import kerora.callbacks
+from kerora.callbacks import ClassificationReport, EarlyStopping, History, Progress
+from kerora.errors import ConfigError
+from kerora.training.callbacks import HISTORY_COLUMNS
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(60, 4)).astype("float32")
+Y = (X[:, 0] + 0.3 * X[:, 1] > 0).astype("int64") + (X[:, 2] > 1)
+
+
+def model(rate: float = 0.2) -> keras.Model:
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="logits")])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    return network
+
+
+def quiet() -> Console:
+    return Console(file=open("/dev/null", "w"), force_terminal=False)
+
+
+def callback(name: str, tmp_path: Path) -> Any:
+    return {
+        "EarlyStopping": lambda: EarlyStopping("loss"),
+        "ClassificationReport": lambda: ClassificationReport((X, Y)),
+        "History": lambda: History(tmp_path / "history.csv"),
+        "Progress": lambda: Progress(console=quiet()),
+    }[name]()
+
+
+def fit(network: keras.Model, callbacks: list[Any], epochs: int = 3, **options: Any) -> Any:
+    return network.fit(X, Y, epochs=epochs, verbose=0, callbacks=callbacks, batch_size=16, **options)
+
+
+@pytest.mark.parametrize("name", kerora.callbacks.__all__)
+@pytest.mark.parametrize("company", ["alone", "with Keras' own", "with validation data"])
+def test_contract(name: str, company: str, tmp_path: Path) -> None:
+    """Every callback: is a Keras callback, leaves training as it is, and can be used twice."""
+    item = callback(name, tmp_path)
+    assert isinstance(item, keras.callbacks.Callback)
+    others = [keras.callbacks.TerminateOnNaN(), keras.callbacks.ModelCheckpoint(str(tmp_path / "best.weights.h5"))]
+    others[1].save_weights_only = True
+    options = {"validation_data": (X, Y)} if company == "with validation data" else {}
+
+    def losses(callbacks: list[Any]) -> list[float]:
+        keras.utils.set_random_seed(0)
+        return fit(model(), callbacks, **options).history["loss"]
+
+    plain = losses([])
+    for _ in range(2):
+        assert losses([item, *(others if company == "with Keras' own" else [])]) == plain
+
+
+def test_all_together_with_keras_early_stopping_on_our_metric(tmp_path: Path) -> None:
+    keras_stopping = keras.callbacks.EarlyStopping("val_macro_f1", mode="max", patience=50)
+    ours = [ClassificationReport((X, Y)), EarlyStopping("val_macro_f1", 50), History(), Progress(console=quiet())]
+    history = fit(model(), [*ours, keras_stopping])
+    assert keras_stopping.best == pytest.approx(max(history.history["val_macro_f1"]))
+    assert ours[1].best_value == pytest.approx(keras_stopping.best)
+
+
+def test_report_equals_scikit_learn_on_the_models_own_predictions() -> None:
+    network, report = model(), ClassificationReport((X, Y), ["low", "mid", "high"])
+    logs = fit(network, [report]).history
+    predicted = network.predict(X, verbose=0).argmax(1)
+    assert logs["val_macro_f1"][-1] == pytest.approx(f1_score(Y, predicted, average="macro"))
+    assert logs["val_accuracy"][-1] == pytest.approx((predicted == Y).mean())
+    assert logs["val_loss"][-1] == pytest.approx(network.evaluate(X, Y, verbose=0)[0], abs=1e-5)
+    assert report.matrix is not None and report.matrix.sum() == len(Y)
+    assert "high" in report.text and report.metrics["per_class"]["low"]["support"] == (Y == 0).sum()
+
+
+def test_report_takes_probabilities_and_datasets() -> None:
+    class Data(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Any:
+            return X[index * 20 : index * 20 + 20], Y[index * 20 : index * 20 + 20]
+
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    network.compile("adam", "sparse_categorical_crossentropy")
+    reports = [ClassificationReport((X, Y), from_logits=False), ClassificationReport(Data(), from_logits=False)]
+    fit(network, reports, epochs=1)
+    assert reports[0].metrics["loss"] == pytest.approx(reports[1].metrics["loss"], abs=1e-6)
+    assert reports[0].metrics["loss"] == pytest.approx(network.evaluate(X, Y, verbose=0), abs=1e-5)
+
+
+def test_report_refuses_a_single_output() -> None:
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    network.compile("adam", "mse")
+    with pytest.raises(ConfigError, match=r"one output a class.*\(60, 1\)"):
+        fit(network, [ClassificationReport((X, Y))], epochs=1)
+
+
+class Scripted(keras.callbacks.Callback):
+    """Puts a given series into the logs and marks the weights with the epoch."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.values = values
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["score"] = self.values[epoch]
+        for variable in self.model.trainable_variables:
+            variable.assign(np.full(variable.shape, float(epoch)))
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "patience", "epochs_run", "best"),
+    [
+        ([0.1, 0.5, 0.4, 0.3, 0.9], "max", 2, 4, 1),
+        ([0.1, 0.5, 0.4, 0.6, 0.2], "max", 2, 5, 3),
+        ([0.9, 0.5, 0.6, 0.7, 0.1], "min", 2, 4, 1),
+        ([0.5, 0.5, 0.5, 0.5, 0.5], "max", 1, 2, 0),
+        ([0.5, 0.4, 0.3, 0.2, 0.1], "max", 0, 2, 0),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], "max", 2, 5, 4),
+    ],
+)
+def test_early_stopping(values: list[float], mode: str, patience: int, epochs_run: int, best: int) -> None:
+    network, stopping = model(), EarlyStopping("score", patience, mode=mode)
+    history = fit(network, [Scripted(values), stopping], epochs=5)
+    assert len(history.history["loss"]) == epochs_run
+    assert stopping.best_epoch == best and stopping.best_value == values[best]
+    assert all((variable.numpy() == best).all() for variable in network.trainable_variables)
+
+
+def test_early_stopping_names_what_the_logs_hold() -> None:
+    with pytest.raises(ConfigError, match="'val_macro_f1', which the logs do not hold. They hold: accuracy, loss"):
+        fit(model(), [EarlyStopping("val_macro_f1")])
+
+
+def test_early_stopping_copies_trainable_weights_only() -> None:
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(3)])
+    network.layers[0].trainable = False
+    network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    stopping = EarlyStopping("loss")
+    fit(network, [stopping])
+    assert stopping.best_weights is not None and [w.shape for w in stopping.best_weights] == [(8, 3), (3,)]
+
+
+def test_history_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "history.csv"
+    history = fit(model(), [ClassificationReport((X, Y)), History(path)])
+    with path.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == HISTORY_COLUMNS
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert float(rows[2]["val_macro_f1"]) == pytest.approx(history.history["val_macro_f1"][2], abs=1e-5)
+    assert float(rows[0]["seconds"]) > 0 and float(rows[0]["validation_seconds"]) > 0
+    assert float(rows[0]["peak_memory_mb"]) > 50 and float(rows[0]["learning_rate"]) == pytest.approx(0.2)
+
+
+def test_progress_shows_epochs_on_a_pipe_and_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    for terminal in (False, True):
+        with open(tmp_path / "out", "w") as stream:
+            console = Console(file=stream, force_terminal=terminal, width=100)
+            fit(model(), [ClassificationReport((X, Y)), Progress(console=console)])
+        text = (tmp_path / "out").read_text()
+        assert "epoch 3/3  loss " in text and "val_macro_f1 " in text
+        assert ("ETA" in text) == terminal
