@@ -5,7 +5,9 @@ line, the keys of the YAML files, the help texts and the comments that `kerora i
 all derived from them. Values are checked when an object is created.
 """
 
+import contextlib
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,13 +145,21 @@ class LoraConfig(Settings):
 class TrainingConfig(Settings):
     """The optimisation: how long, how fast, when to stop."""
 
-    epochs: int = setting(3, "Passes over the training rows.", check=at_least(1))
+    epochs: int | None = setting(
+        None,
+        "Passes over the training rows; empty means 3, on few rows more: enough for 300 updates, 10 at most.",
+        check=at_least(1),
+    )
     max_steps: int | None = setting(
         None, "Stop after this many optimizer updates; wins over epochs.", check=at_least(1)
     )
     batch_size: int = setting(32, "Rows in a batch.", check=at_least(1))
     accumulate: int = setting(1, "Batches whose gradients are summed into one update.", check=at_least(1))
-    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW.", check=more_than(0))
+    learning_rate: float | None = setting(
+        None,
+        "Peak learning rate of AdamW; empty means 0.001 x 768 / the model's width.",
+        check=more_than(0),
+    )
     schedule: str = setting("cosine", "Course of the learning rate after warm-up.", choices=SCHEDULES)
     warmup: float = setting(
         0.1, "Warm-up: a share of all updates when below 1, a number of updates otherwise.", check=at_least(0)
@@ -245,9 +255,9 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             flat[path] = value
         elif path in groups and isinstance(value, Mapping):
             flat.update(flatten(value, f"{path}."))
-        elif path in groups:
+        elif path in groups and value is not None:
             raise ConfigError(f"Setting '{path}' is a group and needs keys below it. Received: {value!r}")
-        else:
+        elif path not in groups:
             hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
             raise ConfigError(f"Unknown setting '{path}'.{hint} `kerora init` writes a file with every setting.")
     return flat
@@ -257,13 +267,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML config as a mapping of dotted keys.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, is not a mapping, or holds an unknown key.
+        ConfigError: the file is missing, is not YAML, is not a mapping, or holds an unknown key or a wrong value.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read the config file {path}: {error.strerror}. Check --config.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-99-99 is a ValueError
         reason = " ".join(str(error).split())
         raise ConfigError(f"The config file {path} is not valid YAML: {reason}") from error
     if content is None:
@@ -271,9 +281,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ConfigError(f"The config file {path} must hold keys and values. Received: a {type(content).__name__}")
     try:
-        return flatten(content)
+        flat = flatten(content)
+        _build(FitConfig, "", flat)  # what is wrong in a file is told with the file's name
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    return flat
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -287,7 +299,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set needs KEY=VALUE, for example training.seed=7. Received: {text!r}")
     try:
         return flatten({key.strip(): yaml.safe_load(value)})
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {key.strip()}: the value is not valid YAML. Received: {value!r}") from None
 
 
@@ -319,8 +331,12 @@ def _dump_group(group: Mapping[str, Any], prefix: str, lines: list[str], helps: 
             lines += ["", f"{indent}{key}:"]
             _dump_group(value, f"{prefix}{key}.", lines, helps)
         else:
-            text = yaml.safe_dump({key: value}, default_flow_style=None, allow_unicode=True, width=1000).strip()
-            lines += [f"{indent}# {helps[prefix + key]}", f"{indent}{text}"]
+            lines += [f"{indent}# {helps[prefix + key]}", f"{indent}{key}: {_on_one_line(value)}"]
+
+
+def _on_one_line(value: Any) -> str:
+    # inside a list, where YAML quotes all that needs it and adds no end-of-document mark to a plain value
+    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf")).strip()[1:-1]
 
 
 def _build(group: type[Settings], prefix: str, flat: Mapping[str, Any]) -> Any:
@@ -351,19 +367,45 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
         if value is None:
             return None
         kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
-    if typing.get_origin(kind) is tuple:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        if isinstance(value, Sequence):
-            return tuple(str(part) for part in value)
-    elif kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:  # YAML 1.1 reads 1e-3 as text
-            return float(value)
-        except ValueError:
-            pass
-    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+    kind = typing.get_origin(kind) or kind
+    convert = {tuple: _names, float: _number, str: _text}.get(kind)
+    coerced = convert(value) if convert else value
+    if isinstance(coerced, kind) and (kind is bool or not isinstance(coerced, bool)):
+        return coerced
+    raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {value!r} ({_type_name(value)})")
+
+
+_WANTED = {
+    tuple: "a list of names (put quotes around yes, no, on, off, dates and the like)",
+    float: "a finite number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "text (put quotes around yes, no, on, off, dates and the like)",
+}
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if not isinstance(value, list | tuple):
         return value
-    elif kind is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    wanted = "a list of names" if typing.get_origin(kind) is tuple else f"of type {kind.__name__}"
-    raise ConfigError(f"Setting '{name}' must be {wanted}. Received: {value!r} ({type(value).__name__})")
+    names = tuple(_text(part) for part in value)
+    return names if all(isinstance(part, str) for part in names) else None
+
+
+def _number(value: Any) -> Any:
+    """Return a float; text is tried too, because YAML 1.1 reads 1e-3 as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    with contextlib.suppress(ValueError, OverflowError):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    return value
+
+
+def _type_name(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__

@@ -7,7 +7,8 @@ import contextlib
 import json
 import os
 import re
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -37,6 +38,7 @@ class RunFolder:
         self.labels = self.adapter / "labels.json"
         self.checkpoints = self.path / "checkpoints"
         self.report = self.path / "report"
+        self.evaluations = self.path / "evaluations"
 
     @classmethod
     def open(cls, path: Path | str) -> "RunFolder":
@@ -70,7 +72,7 @@ def create_run(name: str | None, runs_dir: str, default_name: str, force: bool =
     """Choose and create a run's folder.
 
     Args:
-        name: a name inside `runs_dir`, or a path when it holds a separator; None picks
+        name: a name inside `runs_dir`, or a path when it holds a separator; None or empty picks
             ``<default_name>-<n>`` with the first free n.
         runs_dir: folder of the runs.
         default_name: start of the automatic name; characters unfit for a path become ``-``.
@@ -80,7 +82,7 @@ def create_run(name: str | None, runs_dir: str, default_name: str, force: bool =
         RunError: the run exists and `force` is False, or the folder cannot be made.
     """
     try:
-        if name is None:
+        if not name:
             path = _claim_free_name(Path(runs_dir), re.sub(r"[^A-Za-z0-9._-]+", "-", default_name).strip("-."))
         else:
             path = Path(name) if os.sep in name else Path(runs_dir) / name
@@ -119,37 +121,32 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
     """Open a temporary file beside `path` that replaces it only when the block ends without error.
 
     The data is flushed to the disk before the rename, so that a crash or a full disk leaves
-    either the old file or the new one.
+    either the old file or the new one. A symbolic link is followed; an old file's mode is kept.
 
     Raises:
-        RunError: the folder is not writable or the disk is full.
+        RunError: the folder is not writable, the disk is full, or `path` is no regular file.
     """
-    name: str | None = None
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        if target.exists() and not target.is_file():
+            raise RunError(f"Cannot write {path}: it is not a regular file. Choose another name.")
+        target.parent.mkdir(parents=True, exist_ok=True)
         text = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
-        with os.fdopen(descriptor, mode, **text) as stream:  # type: ignore[call-overload]
+        with open(temporary, mode.replace("w", "x"), **text) as stream:  # type: ignore[call-overload]
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-        name = None
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     except OSError as error:
-        raise RunError(
-            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
+        blocked = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a part of its path is a file" if blocked else error.strerror or error
+        raise RunError(f"Cannot write {path}: {reason}. Free space or choose another folder.") from error
     finally:
-        if name is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -179,7 +176,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"Cannot read {path}: {error.strerror}. Is the run complete?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}. Restore the file or train again.") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged: expected an object. Received: {type(value).__name__}")

@@ -1,7 +1,6 @@
 """`kerora doctor`: is this machine fit for work?"""
 
 import json
-import sys
 
 import click
 
@@ -12,6 +11,7 @@ def command(as_json: bool) -> None:
     """Check versions, backend, device, precision, caches and disk; exits 2 when something is wrong."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from kerora.training.doctor import examine
 
@@ -21,7 +21,7 @@ def command(as_json: bool) -> None:
     else:
         table = Table("", "what", "found", "what to do", box=None)
         for finding in findings:
-            table.add_row("ok" if finding.good else "!!", finding.what, finding.found, finding.remedy)
+            table.add_row("ok" if finding.good else "!!", finding.what, Text(finding.found), Text(finding.remedy))
         Console().print(table)
     if not all(finding.good for finding in findings):
-        sys.exit(2)
+        click.get_current_context().exit(2)

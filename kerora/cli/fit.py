@@ -31,14 +31,16 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
 
     from kerora.evaluation.results import read_results
     from kerora.evaluation.terminal import before_after_table
+    from kerora.evaluation.wording import duration
     from kerora.training.fit import fit
     from kerora.training.fit import resume as resume_run
+    from kerora.training.progress import Progress, Silent
 
-    progress = None if quiet else Console(stderr=True)
+    progress = Silent() if quiet else Progress()
     result = (
-        resume_run(resume, console=progress)
+        resume_run(resume, progress=progress)
         if resume
-        else fit(config, force=force, console=progress, argv=sys.argv[1:])
+        else fit(config, force=force, progress=progress, argv=sys.argv[1:])
     )
     if as_json:
         summary = {
@@ -49,10 +51,10 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
         }
         click.echo(json.dumps(summary, ensure_ascii=False))
         return
-    console = Console()
+    console = Console(markup=False, emoji=False)
     table = before_after_table(read_results(result.run))
     if table is not None:
         console.print(table)
-    console.print(f"{result.parameters}", highlight=False)
+    console.print(f"Training took {duration(result.seconds)}; {result.parameters}", highlight=False, soft_wrap=True)
     console.print(f"Run: {result.run.path}", highlight=False, soft_wrap=True)
     console.print(f"Next: kerora report {result.run.path}", highlight=False, soft_wrap=True)

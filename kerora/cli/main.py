@@ -1,10 +1,15 @@
 """The command group: loads a command's module when it is called, and turns errors into exit codes."""
 
+import contextlib
+import errno
 import importlib
+import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -13,6 +18,10 @@ from kerora.errors import KeroraError, nearest
 from kerora.version import __version__
 
 COMMANDS = ("fit", "evaluate", "report", "predict", "presets", "data", "init", "doctor")
+COMPLETION_VARIABLE = "_KERORA_COMPLETE"
+REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free space or write elsewhere.")
+REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Change its permissions or choose another path.")
+REMEDIES[errno.ENAMETOOLONG] = "Choose a shorter name."
 
 
 class LazyGroup(click.Group):
@@ -46,47 +55,101 @@ def _debug_option() -> click.Option:
     return click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="kerora")
-def group() -> None:
+@click.pass_context
+def group(context: click.Context) -> None:
     """Fine-tune Keras text models with LoRA, and see, use and trust the result.
 
     Start with `kerora fit`; it works without arguments.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked the process to end; as with Ctrl-C, temporary files are removed on the way out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 a bug, 2 the user's input, 130/143 interrupted."""
+    if COMPLETION_VARIABLE in os.environ:
+        group.main(prog_name="kerora", complete_var=COMPLETION_VARIABLE)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    debug = "--debug" in arguments
     try:
-        result = group.main(args=arguments, prog_name="kerora", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as exit_request:
-        return exit_request.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except KeroraError as error:
+        # a copy, because click empties the list
+        with _terminable(), group.make_context("kerora", list(arguments)) as context:
+            group.invoke(context)
+            sys.stdout.flush()
+        return 0
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return _exit_code(error, debug="--debug" in arguments)
+
+
+def _exit_code(error: BaseException, debug: bool) -> int:
+    """Say what happened, in one line unless it is a bug, and return the exit code."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        return _fail(_usage(error), 2)
+    if isinstance(error, KeroraError):
         return _fail(str(error), error.exit_code, debug)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("Interrupted.", 128 + signal.SIGINT, debug)
-    except BrokenPipeError:
-        # the reader of our output has gone, as in `kerora predict ... | head`
-        sys.stderr.close()
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        return _fail("Interrupted.", 128 + number, debug)
+    # rich turns a closed pipe into SystemExit
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        _discard_output()  # the reader has gone, as in `kerora predict ... | head`
         return 128 + signal.SIGPIPE
-    except Exception:
-        traceback.print_exc()
-        return _fail("This is a bug in Kerora; the traceback above says where.", 1, debug=False)
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        _discard_output()
+        return _fail(f"{error.filename or 'Output'}: {error.strerror}. {REMEDIES[error.errno]}", 2, debug)
+    traceback.print_exception(error)
+    return _fail("This is a bug in Kerora; the traceback above says where.", 1)
 
 
-def _fail(message: str, code: int, debug: bool) -> int:
+def _fail(message: str, code: int, debug: bool = False) -> int:
     if debug:
         traceback.print_exc()
     click.echo(f"Error: {' '.join(message.split())}", err=True)
     return code
+
+
+def _usage(error: click.ClickException) -> str:
+    """Say on one line what is wrong with the command line, and where its help is."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "kerora"
+    message = error.format_message()
+    return f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help"
+
+
+def _discard_output() -> None:
+    # what is still buffered cannot be written; Python would try again at exit and complain
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that no temporary file stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

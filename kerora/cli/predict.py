@@ -44,7 +44,8 @@ def command(
     """Predict the texts of INPUT with RUN.
 
     INPUT is a CSV, TSV, JSONL, JSON, Parquet or text file (one text a line), or - for standard
-    input. Any size is streamed. Writes id, label, score and p_<class> for each class.
+    input: a text a line, JSON Lines, or with --delimiter or --columns CSV. Any size is streamed.
+    Writes id, label, score and p_<class> for each class.
     """
     import sys
 

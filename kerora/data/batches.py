@@ -23,7 +23,7 @@ class Batches(keras.utils.PyDataset):
     """Batches of token ids for `model.fit`, `evaluate` and `predict`.
 
     Each item is ``(x, y)`` or ``(x, y, weights)`` with ``x["token_ids"]`` int32 (rows, length),
-    ``x["padding_mask"]`` bool (rows, length) and, where the model takes them,
+    ``x["padding_mask"]`` int32 (rows, length; 1 for tokens) and, where the model takes them,
     ``x["segment_ids"]`` int32 (rows, length); y is int64 (rows,).
 
     The order of an epoch depends on `seed` and `epoch` alone. The epoch advances by itself when
@@ -96,7 +96,7 @@ class Batches(keras.utils.PyDataset):
         """Return batch `index` of what is left of this epoch."""
         self._served = max(self._served, index + 1)
         rows = self._plan[self.start + index]
-        inputs = self.inputs(rows)
+        inputs = padded_inputs(self.table, rows, self.pad_id)
         self.tokens_served += int(inputs["padding_mask"].sum())
         if self.labels is None:
             return (inputs,)
@@ -104,24 +104,6 @@ class Batches(keras.utils.PyDataset):
         if self.class_weights is None:
             return inputs, labels
         return inputs, labels, self.class_weights[labels]
-
-    def inputs(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the padded model inputs of some rows."""
-        offsets = self.table.offsets
-        lengths = offsets[rows + 1] - offsets[rows]
-        width = -(-int(lengths.max(initial=1)) // PAD_MULTIPLE) * PAD_MULTIPLE
-        inputs = {
-            "token_ids": np.full((len(rows), width), self.pad_id, dtype=np.int32),
-            "padding_mask": np.arange(width) < lengths[:, None],
-        }
-        if self.table.segments is not None:
-            inputs["segment_ids"] = np.zeros((len(rows), width), dtype=np.int32)
-        for place, row in enumerate(rows):
-            span = slice(offsets[row], offsets[row + 1])
-            inputs["token_ids"][place, : lengths[place]] = self.table.ids[span]
-            if self.table.segments is not None:
-                inputs["segment_ids"][place, : lengths[place]] = self.table.segments[span]
-        return inputs
 
     def _make_plan(self) -> list[np.ndarray]:
         lengths = self.table.lengths
@@ -134,6 +116,31 @@ class Batches(keras.utils.PyDataset):
         for pool in _cut(rows, self.batch_size * POOL_BATCHES):
             batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], self.batch_size)
         return [batches[place] for place in generator.permutation(len(batches))]
+
+
+def padded_inputs(table: TokenTable, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
+    """Lay rows of tokens out as rectangles, as wide as the longest row rounded up to 8.
+
+    Returns:
+        ``token_ids``, ``padding_mask`` (1 for tokens, 0 for padding) and where the table has them
+        ``segment_ids``; int32 (rows, width).
+    """
+    starts = table.offsets[rows]
+    lengths = table.offsets[rows + 1] - starts
+    longest = int(lengths.max(initial=1))
+    width = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
+    if table.max_length is not None:
+        # the model may end there, as one with 514 positions does
+        width = max(longest, min(width, table.max_length))
+    columns = np.arange(width)
+    mask = columns < lengths[:, None]
+    places = (starts[:, None] + columns)[mask]
+    inputs = {"token_ids": np.full(mask.shape, pad_id, np.int32), "padding_mask": mask.astype(np.int32)}
+    inputs["token_ids"][mask] = table.ids[places]
+    if table.segments is not None:
+        inputs["segment_ids"] = np.zeros(mask.shape, np.int32)
+        inputs["segment_ids"][mask] = table.segments[places]
+    return inputs
 
 
 def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:

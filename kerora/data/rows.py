@@ -65,6 +65,9 @@ class Dataset:
     splits: dict[str, Rows]
     skipped: dict[str, int] = field(default_factory=dict)
 
+    def __getitem__(self, split: str) -> Rows:
+        return self.splits[split]
+
     def __iter__(self) -> Iterator[tuple[str, Rows]]:
         return iter(self.splits.items())
 

@@ -23,7 +23,7 @@ BUNDLED = "tickets"
 BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")
 
 
-def load_dataset(config: DataConfig, seed: int) -> Dataset:
+def load_dataset(config: DataConfig | str, seed: int = 42) -> Dataset:
     """Load a data set: its parts, split and cut to a subset.
 
     `train`, `validation` and `test` files replace or add parts of the source. With `train` the source is
@@ -31,12 +31,13 @@ def load_dataset(config: DataConfig, seed: int) -> Dataset:
     missing is cut from the training rows (`validation_split`), a test part likewise (`test_split`).
 
     Args:
-        config: the settings.
-        seed: seed of the splits and the subset.
+        config: the settings, or the source alone.
+        seed: seed of the splits and the subset; default 42.
 
     Raises:
         DataError: a file or a row cannot be used; says which, where, and what to do.
     """
+    config = DataConfig(source=config) if isinstance(config, str) else config
     parts = _parts(config)
     if "train" not in parts:
         raise DataError(f"There are no training rows, only {' and '.join(parts)}. Give them with --train or --data.")

@@ -27,20 +27,33 @@ CHUNK_ROWS = 2_000
 KEEP_DAYS = 30
 
 
-class EncodedRows(Protocol):
-    """What a tokenizer returns: flat arrays and the offsets of the rows in them."""
+@dataclass(frozen=True)
+class TokenTable:
+    """Rows of token ids, laid end to end.
+
+    Attributes:
+        ids: int32 (tokens,), all rows end to end; memory-mapped when cached.
+        offsets: int64 (rows + 1,); row n is ``ids[offsets[n]:offsets[n + 1]]``.
+        segments: uint8 (tokens,), 0 for the first text and 1 for the second; None where the model takes none.
+        max_length: length at which rows were cut, beyond which they are not padded either; None if unknown.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    segments: np.ndarray | None = None
+    max_length: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
 
     @property
-    def ids(self) -> np.ndarray:
-        """Token ids of all rows end to end."""
+    def lengths(self) -> np.ndarray:
+        """Tokens in each row, int64 (rows,)."""
+        return np.diff(self.offsets)
 
-    @property
-    def offsets(self) -> np.ndarray:
-        """Where each row starts and ends, (rows + 1,)."""
-
-    @property
-    def segments(self) -> np.ndarray | None:
-        """Segment ids of all rows, or None."""
+    def row(self, number: int) -> np.ndarray:
+        """Return the ids of a row."""
+        return self.ids[self.offsets[number] : self.offsets[number + 1]]
 
 
 class RowTokenizer(Protocol):
@@ -54,31 +67,8 @@ class RowTokenizer(Protocol):
     def uses_segments(self) -> bool:
         """Whether `encode` returns segment ids."""
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> EncodedRows:
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> TokenTable:
         """Return the ids of the rows, special tokens included, cut at `max_length`."""
-
-
-@dataclass(frozen=True)
-class TokenTable:
-    """The tokens of some rows.
-
-    Attributes:
-        ids: int32 (tokens,), all rows end to end; memory-mapped when cached.
-        offsets: int64 (rows + 1,), where each row starts and ends.
-        segments: uint8 (tokens,), or None where the model takes none.
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-    segments: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens in each row, int64 (rows,)."""
-        return np.diff(self.offsets)
 
 
 def cache_directory() -> Path:
@@ -88,8 +78,7 @@ def cache_directory() -> Path:
 
 def tokenize(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> TokenTable:
     """Tokenize rows without a cache, in memory; for small inputs."""
-    encoded = tokenizer.encode(rows.texts, rows.pairs, max_length=max_length)
-    return TokenTable(encoded.ids, encoded.offsets, encoded.segments)
+    return tokenizer.encode(rows.texts, rows.pairs, max_length=max_length)
 
 
 def cached_tokens(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> TokenTable:
@@ -99,7 +88,7 @@ def cached_tokens(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> Token
     disk costs speed, not the run.
     """
     entry = cache_directory() / "tokens" / _key(rows, tokenizer, max_length)
-    table = _open(entry)
+    table = _open(entry, max_length)
     if table is not None:
         return table
     try:
@@ -107,7 +96,7 @@ def cached_tokens(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> Token
         _forget_old(entry.parent)
     except OSError:
         return tokenize(rows, tokenizer, max_length)
-    table = _open(entry)
+    table = _open(entry, max_length)
     if table is None:
         raise RunError(f"The token cache {entry} cannot be read back. Delete it or set KERORA_CACHE to another folder.")
     return table
@@ -120,7 +109,7 @@ def _key(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> str:
     return digest.hexdigest()[:32]
 
 
-def _open(entry: Path) -> TokenTable | None:
+def _open(entry: Path, max_length: int) -> TokenTable | None:
     try:
         facts: dict[str, Any] = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
         offsets = np.fromfile(entry / "offsets.bin", dtype=np.int64)
@@ -132,7 +121,7 @@ def _open(entry: Path) -> TokenTable | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(entry)
-    return TokenTable(ids, offsets, segments)
+    return TokenTable(ids, offsets, segments, max_length)
 
 
 def _map(path: Path, dtype: Any, count: int) -> np.ndarray:

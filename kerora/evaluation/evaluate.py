@@ -1,6 +1,7 @@
 """Evaluates a run on its own rows or on others, and writes what it found."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from kerora.errors import DataError, RunError
 from kerora.evaluation.predictor import evaluate_rows, load, read_classes, read_config, write_predictions
 from kerora.runfolder import RunFolder, read_json, write_json
 
-EVALUATIONS = "evaluations"
 NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
 
 
@@ -58,8 +58,9 @@ def evaluate_run(
     config, classes = read_config(run), read_classes(run)
     settings = dict(settings or {})
     name, parts = _rows_to_evaluate(run, config, classes, settings)
-    folder = Path(output) if output is not None else run.path / EVALUATIONS / name if name else run.path
-    renews = folder == run.path
+    default = run.evaluations / name if name else run.path
+    folder = default if output is None else Path(output)
+    renews = not name and folder == run.path
     if (folder / run.metrics.name).exists() and not force and not renews:
         raise RunError(f"{folder} holds an evaluation already. Choose another --output or add --force.")
     model = load(run.path, preset)
@@ -82,11 +83,11 @@ def _rows_to_evaluate(
     run: RunFolder, config: FitConfig, classes: tuple[str, ...], settings: dict[str, Any]
 ) -> tuple[str, dict[str, Rows]]:
     if not any(key in settings for key in NEW_ROWS):
-        return "", _own_rows(run, config, settings)
+        return _own_rows(run, config, settings)
     data = _new_data_config(config.data, settings)
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
-    name = "-".join(Path(spec).name or spec for spec in specs.values()).replace("/", "-")
+    name = "-".join(_short_name(spec) for spec in specs.values())
     return name, {split: load_rows(spec, data, classes, split) for split, spec in specs.items()}
 
 
@@ -97,18 +98,27 @@ def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfi
     return resolve({key: value for key, value in kept.items() if key not in dropped}, settings).data
 
 
-def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> dict[str, Rows]:
+def _short_name(spec: str) -> str:
+    path = Path(spec).expanduser()
+    # resolved, because the name of `..` or `.` would lead out of the folder of evaluations
+    return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else spec)
+
+
+def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> tuple[str, dict[str, Rows]]:
+    """Return the run's own rows; with settings that change them (a subset) they get a name of their own."""
     data = dataclasses.replace(config.data, **{key.removeprefix("data."): value for key, value in settings.items()})
     dataset = load_dataset(data, config.training.seed)
     recorded = run.read_manifest().get("data", {}).get("splits", {})
-    for split, facts in dataset.fingerprints().items():
-        known = recorded.get(split, {}).get("sha256")
-        if not settings and known not in (None, facts["sha256"]):
-            raise DataError(
-                f"The {split} rows of {config.data.source} changed since {run.path} was trained. "
-                "Restore them, or name the rows to evaluate with --data or --test."
-            )
+    now = dataset.fingerprints()
+    changed = [split for split, facts in recorded.items() if now.get(split, {}).get("sha256") != facts.get("sha256")]
+    if changed and not settings:
+        raise DataError(
+            f"The {changed[0]} rows of {config.data.train or config.data.source} changed since {run.path} was trained. "
+            "Restore them, or name the rows to evaluate with --data or --test."
+        )
+    if list(dataset.classes) != list(read_classes(run)):
+        raise DataError(f"The rows of {config.data.source} have other classes than {run.path}. Change the settings.")
     parts = {split: rows for split, rows in dataset if split != "train"}
     if not parts:
         raise DataError(f"{run.path} was trained without validation and test rows. Name rows with --data or --test.")
-    return parts
+    return "own-rows" if changed else "", parts

@@ -12,6 +12,15 @@ import numpy as np
 from sklearn import metrics as sklearn_metrics
 
 CALIBRATION_BINS = 15
+SINGLE_METRICS = (
+    "loss",
+    "accuracy",
+    *(f"{average}_{name}" for average in ("macro", "weighted") for name in ("precision", "recall", "f1")),
+    "mcc",
+    "roc_auc",
+    "ece",
+)
+"""The single-number metrics of `classification_metrics`."""
 _SMALLEST_PROBABILITY = 1e-12
 
 

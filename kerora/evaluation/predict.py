@@ -4,13 +4,13 @@ import contextlib
 import csv
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from kerora.config import resolve, to_dict
+from kerora.config import DataConfig, resolve, to_dict
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.sources import stream_texts
@@ -61,7 +61,7 @@ def predict_file(
         raise RunError(f"{output} exists. Choose another --output or add --force.")
     form = form or _form(output)
     run = RunFolder.open(path)
-    config = _column_config(run, settings or {})
+    config = _column_config(run, settings or {}, isinstance(source, str | Path))
     records = stream_texts(source, config)
     first = next(records, None)  # input errors come before the model is loaded
     model = load(run.path, preset)
@@ -73,20 +73,19 @@ def predict_file(
         return _write(target, form, submission, model, _predictions(model, rows, batch_size))
 
 
-def _column_config(run: RunFolder, settings: Mapping[str, Any]) -> Any:
+def _column_config(run: RunFolder, settings: Mapping[str, Any], is_file: bool) -> DataConfig:
     trained = to_dict(read_config(run).data)
-    columns = {
-        f"data.{key}": trained[key] for key in ("text", "text_join", "id", "columns", "delimiter", "skip_bad_rows")
-    }
-    return resolve(columns, settings).data
+    # the last two would make CSV of a stream of plain text
+    kept = ["text", "text_join", "id", "skip_bad_rows", *(["columns", "delimiter"] if is_file else [])]
+    return resolve({f"data.{key}": trained[key] for key in kept}, settings).data
 
 
 def _form(output: Path | None) -> str:
     if output is None:
         return "csv"
-    if output.suffix not in FORMS:
+    if output.suffix.lower() not in FORMS:
         raise ConfigError(f"The output must end in .csv or .jsonl, or name the form with --format. Received: {output}")
-    return FORMS[output.suffix]
+    return FORMS[output.suffix.lower()]
 
 
 def _predictions(model: TextClassifier, records: Iterator[Record], batch_size: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -105,18 +104,30 @@ def _write(
     predictions: Iterator[tuple[str, np.ndarray]],
 ) -> int:
     columns = ["id", "label"] if submission else ["id", "label", "score", *(f"p_{name}" for name in model.classes)]
-    writer = csv.writer(target)
+    writer = csv.writer(_PlainLineEnds(target))
     if form == "csv":
         writer.writerow(columns)
     count = 0
     for identifier, values in predictions:
         best = int(values.argmax())
-        row: Sequence[Any] = [identifier, model.classes[best]]
-        if not submission:
-            row = [*row, *(round(float(value), 6) for value in (values[best], *values))]
+        numbers = [] if submission else [float(value) for value in (values[best], *values)]
         if form == "csv":
-            writer.writerow(row)
+            writer.writerow([identifier, model.classes[best], *(f"{number:.6f}" for number in numbers)])
         else:
+            row = (identifier, model.classes[best], *(round(number, 6) for number in numbers))
             target.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")
         count += 1
     return count
+
+
+class _PlainLineEnds:
+    """Ends the lines of a csv.writer in one line feed, as `cut` and `sort` want them.
+
+    Told to do so itself, the writer of Python 3.11 would no longer quote a lone carriage return.
+    """
+
+    def __init__(self, target: IO[str]) -> None:
+        self.target = target
+
+    def write(self, row: str) -> int:
+        return self.target.write(row.removesuffix("\r\n") + "\n")

@@ -1,6 +1,7 @@
 """Opens a run's model, and turns rows into probabilities, metrics and prediction files."""
 
 import csv
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,8 @@ import numpy as np
 import torch
 
 from kerora.config import FitConfig, load_yaml, resolve
-from kerora.data.batches import Batches
 from kerora.data.rows import Rows
-from kerora.data.tokens import TokenTable, cached_tokens, tokenize
-from kerora.errors import PresetError, RunError
+from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.metrics import classification_metrics, softmax
 from kerora.lora.files import load_adapter, read_adapter_config
 from kerora.models.classifier import TextClassifier
@@ -41,14 +40,16 @@ def load(path: Path | str, preset: str | None = None) -> TextClassifier:
     if not run.adapter_weights.is_file():
         state = run.read_manifest().get("state", "unknown")
         raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
-    config = read_config(run)
+    config, classes = read_config(run), read_classes(run)
+    adapter = read_adapter_config(run.adapter)
+    if adapter.get("classes", list(classes)) != list(classes):
+        raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
     base = open_preset(run, config, preset)
-    trained_on = read_adapter_config(run.adapter).get("preset_fingerprint", base.fingerprint)
-    if trained_on != base.fingerprint:
-        raise _other_base(run, str(trained_on), base)
+    if adapter.get("preset_fingerprint", base.fingerprint) != base.fingerprint:
+        raise _other_base(run, str(adapter["preset_fingerprint"]), base)
     model = TextClassifier.from_preset(
         base,
-        read_classes(run),
+        classes,
         max_length=config.model.max_length,
         dtype=config.model.precision,
         head_dropout=config.model.head_dropout,
@@ -59,8 +60,31 @@ def load(path: Path | str, preset: str | None = None) -> TextClassifier:
 
 
 def read_config(run: RunFolder) -> FitConfig:
-    """Read the settings of a run."""
-    return resolve(load_yaml(run.config))
+    """Read the settings of a run.
+
+    Relative paths that are not here are taken from the working directory in which the run was
+    started, where they are there.
+
+    Raises:
+        RunError: config.yaml is missing or damaged.
+    """
+    try:
+        config = resolve(load_yaml(run.config))
+    except ConfigError as error:
+        raise RunError(f"{str(error).removesuffix(' Check --config.')} Restore the file or train again.") from error
+    started_in = run.read_manifest().get("working_directory")
+    if not isinstance(started_in, str):
+        return config
+    names = ("source", "train", "validation", "test", "data_dir")
+    found = {name: _found_from(started_in, getattr(config.data, name)) for name in names}
+    model = dataclasses.replace(config.model, preset=_found_from(started_in, config.model.preset))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **found), model=model)
+
+
+def _found_from(directory: str, spec: Any) -> Any:
+    if spec is None or Path(spec).exists() or not (Path(directory) / spec).exists():
+        return spec
+    return str(Path(directory) / spec)
 
 
 def read_classes(run: RunFolder) -> tuple[str, ...]:
@@ -84,7 +108,7 @@ def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) ->
     recorded = run.read_manifest().get("preset", {})
     spec = preset or config.model.preset
     if preset is None and not Path(spec).exists() and Path(recorded.get("directory", "")).is_dir():
-        # a relative path, opened from another working directory
+        # a folder that was given by a path, or a name whose files need not be looked up again
         spec = recorded["directory"]
     base = find_preset(spec)
     if recorded.get("fingerprint") not in (None, base.fingerprint):
@@ -109,6 +133,8 @@ def predict_probabilities(
 ) -> np.ndarray:
     """Return the class probabilities of rows, float64 (rows, classes), in the rows' order.
 
+    Rows of like length share a batch; nothing is recorded for gradients.
+
     Args:
         model: the classifier.
         rows: the rows; labels are not looked at.
@@ -116,30 +142,18 @@ def predict_probabilities(
         cache: keep the tokens in the cache on disk; default False.
         progress: called with the number of rows done after each batch.
     """
-    table = (cached_tokens if cache else tokenize)(rows, model.tokenizer, model.max_length)
-    return softmax(predict_logits(model, table, batch_size, progress))
-
-
-def predict_logits(
-    model: TextClassifier, table: TokenTable, batch_size: int = 64, progress: Callable[[int], None] | None = None
-) -> np.ndarray:
-    """Return the logits of tokenized rows, float32 (rows, classes), in the rows' order.
-
-    Rows of like length share a batch; nothing is recorded for gradients.
-    """
-    batches = Batches(table, batch_size=batch_size, pad_id=model.tokenizer.pad_id, shuffle=False)
-    logits = np.zeros((len(table), len(model.classes)), dtype=np.float32)
+    batches = model.batches(rows, batch_size=batch_size, cache=cache)
+    logits = np.zeros((len(rows), len(model.classes)), dtype=np.float32)
     order = batches.order
     done = 0
     with torch.no_grad():
         for index in range(len(batches)):
-            (inputs,) = batches[index]
-            part = model(inputs, training=False).float().cpu().numpy()
+            part = model(batches[index][0], training=False).float().cpu().numpy()
             logits[order[done : done + len(part)]] = part
             done += len(part)
             if progress is not None:
                 progress(done)
-    return logits
+    return softmax(logits)
 
 
 def evaluate_rows(

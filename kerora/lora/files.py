@@ -6,10 +6,13 @@ biases and the head's variables stand under their own paths. All keys carry PEFT
 ``base_model.model.``; a path is the Keras layer path with dots.
 
 Loading checks everything before it changes anything: every tensor must be there, none may be left
-over, and all shapes, dtypes and values must be sound. All faults are named in one error.
+over, and all shapes, dtypes and values must be sound. All faults are named in one error. The
+description holds the sha256 of the weights file, so that a single flipped bit is found too.
 """
 
+import hashlib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 PREFIX = "base_model.model."
 FORMAT_VERSION = 1
+FLOAT_MAX = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,10 @@ def save_adapter(
         "bias": "lora_only" if any(layer.bias is not None and layer.bias.trainable for layer in layers) else "none",
         **(extra or {}),
     }
+    content = safetensors.numpy.save(tensors, metadata={"format": "kerora"})
     folder = Path(directory)
-    write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(tensors, metadata={"format": "kerora"}))
-    write_json(folder / CONFIG_FILE, description)
+    write_bytes(folder / WEIGHTS_FILE, content)
+    write_json(folder / CONFIG_FILE, {**description, "sha256": hashlib.sha256(content).hexdigest()})
 
 
 def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] | None = None) -> dict[str, Any]:
@@ -130,12 +135,12 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
     """
     folder = Path(directory)
     description = read_adapter_config(folder)
-    tensors = _read_tensors(folder / WEIGHTS_FILE)
+    tensors = _read_tensors(folder / WEIGHTS_FILE, description.get("sha256"))
     fresh = not lora_layers(model)
     if fresh:
         _promote_like(model, description, head)
     entries = adapter_entries(model, head)
-    faults = _faults(entries, tensors)
+    faults = _other_settings(model, description) + _faults(entries, tensors)
     if faults:
         if fresh:
             remove_lora(model)
@@ -172,6 +177,9 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         faults.append(f"target_modules must be a list of layer paths, found {targets!r}")
     if description.get("bias") not in ("none", "lora_only"):
         faults.append(f"bias must be 'none' or 'lora_only', found {description.get('bias')!r}")
+    sha256 = description.get("sha256")
+    if sha256 is not None and not isinstance(sha256, str):
+        faults.append(f"sha256 must be text, found {sha256!r}")
     if faults:
         raise AdapterError(f"{path} is not a Kerora adapter: {'; '.join(faults)}.")
     return description
@@ -192,13 +200,28 @@ def _promote_like(model: keras.Model, description: Mapping[str, Any], head: Sequ
         raise AdapterError(f"The adapter does not fit this model: {error}") from error
 
 
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+def _read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
+    """Read the weights file; `sha256` is the description's, None where another tool wrote it without one."""
     try:
-        return safetensors.numpy.load(path.read_bytes())
+        content = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError(f"its content is not what {CONFIG_FILE} was written for (sha256)")
+        return safetensors.numpy.load(content)
     except OSError as error:
         raise AdapterError(f"Cannot read {path}: {error.strerror}. Restore the file or train again.") from error
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(f"{path} is damaged: {error}. Restore the file or train again.") from error
+
+
+def _other_settings(model: keras.Model, description: Mapping[str, Any]) -> list[str]:
+    """Name the settings in which a model that had LoRA already differs; a wrong scale shows in no shape."""
+    update = lora_layers(model)[0].update
+    wanted = {"r": update.rank, "lora_alpha": update.alpha}
+    return [
+        f"{key} is {description[key]} but the model has {value}"
+        for key, value in wanted.items()
+        if description[key] != value
+    ]
 
 
 def _faults(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray]) -> list[str]:
@@ -223,4 +246,5 @@ def _dotted(path: str) -> str:
 
 
 def _is_number(value: Any, above: float, below: float = math.inf) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and above < value < below
+    # compared with the largest float, because JSON holds integers that no float can
+    return isinstance(value, int | float) and not isinstance(value, bool) and above < value < min(below, FLOAT_MAX)

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from kerora.data.batches import Batches, padded_inputs
+from kerora.data.rows import Rows
+from kerora.data.tokens import cached_tokens, tokenize
 from kerora.models.presets import Preset
-from kerora.models.tokenizer import TextTokenizer, Tokens
-
-PAD_MULTIPLE = 8
-"""Rows are padded to the longest of their batch, rounded up to a multiple of this."""
+from kerora.models.tokenizer import TextTokenizer
 
 
 class TrainingStep(Protocol):
@@ -69,8 +69,37 @@ class Task(keras.Model):
             ``token_ids``, ``padding_mask`` (1 for tokens, 0 for padding) and where the model takes them
             ``segment_ids``; int32, shape (rows, longest row rounded up to a multiple of 8, at most `max_length`).
         """
-        return pad(
-            self.tokenizer.encode(texts, pairs, max_length=self.max_length), self.tokenizer.pad_id, self.max_length
+        table = self.tokenizer.encode(texts, pairs, max_length=self.max_length)
+        return padded_inputs(table, np.arange(len(table)), self.tokenizer.pad_id)
+
+    def batches(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        seed: int = 0,
+        class_weights: Any = None,
+        cache: bool = True,
+    ) -> Batches:
+        """Turn rows into batches for `fit`, `evaluate` and `predict`.
+
+        Args:
+            rows: labelled or unlabelled rows, such as ``kerora.load_dataset("tickets")["train"]``.
+            batch_size: rows in a batch; default 32.
+            shuffle: draw a new order each epoch, as training wants; default False, longest rows first.
+            seed: seed of the order; default 0.
+            class_weights: weight of each class (classes,), or None.
+            cache: keep the tokens in the cache on disk; default True.
+        """
+        return Batches(
+            (cached_tokens if cache else tokenize)(rows, self.tokenizer, self.max_length),
+            rows.labels,
+            batch_size=batch_size,
+            pad_id=self.tokenizer.pad_id,
+            shuffle=shuffle,
+            seed=seed,
+            class_weights=class_weights,
         )
 
     def compile(self, *args: Any, step: TrainingStep | None = None, **kwargs: Any) -> None:
@@ -98,17 +127,3 @@ class Task(keras.Model):
             f"{type(self).__name__} has no Keras config. Save a run folder, or the weights with save_weights, and "
             f"build the model with {type(self).__name__}.from_preset."
         )
-
-
-def pad(tokens: Tokens, pad_id: int, max_length: int) -> dict[str, np.ndarray]:
-    """Lay rows of tokens out as rectangular int32 arrays; see `Task.encode`."""
-    lengths = np.diff(tokens.offsets)
-    longest = int(lengths.max(initial=1))
-    width = min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, max(max_length, longest))
-    mask = np.arange(width) < lengths[:, None]
-    inputs = {"token_ids": np.full(mask.shape, pad_id, np.int32), "padding_mask": mask.astype(np.int32)}
-    inputs["token_ids"][mask] = tokens.ids
-    if tokens.segments is not None:
-        inputs["segment_ids"] = np.zeros(mask.shape, np.int32)
-        inputs["segment_ids"][mask] = tokens.segments
-    return inputs

@@ -2,43 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-_CHUNK = 2048
+from kerora.data.tokens import TokenTable
+
+CHUNK_ROWS, CHUNK_CHARACTERS = 2_048, 2_000_000
+"""Rows are encoded this many at a time: the library holds all tokens of a text before it cuts them."""
 
 # The library warns and stops being parallel in a forked child unless this is set; in a child its
 # threads are gone, so there it must be off.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: os.environ.__setitem__("TOKENIZERS_PARALLELISM", "false"))
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Rows of token ids, laid end to end.
-
-    Attributes:
-        ids: int32, shape (tokens in all rows,).
-        offsets: int64, shape (rows + 1,); row n is ``ids[offsets[n]:offsets[n + 1]]``.
-        segments: uint8, as `ids`: 0 for the first text and 1 for the second; None where the model takes none.
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-    segments: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def row(self, number: int) -> np.ndarray:
-        """Return the ids of a row, without padding."""
-        return self.ids[self.offsets[number] : self.offsets[number + 1]]
 
 
 class TextTokenizer:
@@ -69,7 +49,7 @@ class TextTokenizer:
         definition = f"{self.pad_id} {self.uses_segments} {self._tokenizer.to_str()}"
         return hashlib.sha256(definition.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> Tokens:
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> TokenTable:
         """Encode texts, or pairs of texts, as ``[CLS] text [SEP]`` or as the model's own special tokens ask.
 
         Args:
@@ -86,7 +66,8 @@ class TextTokenizer:
             offsets[number] = offsets[number - 1] + len(ids[-1])
             if self.uses_segments:
                 segments.append(np.array(encoding.type_ids, np.uint8))
-        return Tokens(_join(ids, np.int32), offsets, _join(segments, np.uint8) if self.uses_segments else None)
+        kinds = _join(segments, np.uint8) if self.uses_segments else None
+        return TokenTable(_join(ids, np.int32), offsets, kinds, max_length)
 
     def lengths(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
         """Return the number of tokens of each row before any truncation, special tokens included."""
@@ -94,14 +75,25 @@ class TextTokenizer:
         return [len(encoding) for encoding in self._encodings(texts, pairs)]
 
     def _encodings(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[Encoding]:
-        for start in range(0, len(texts), _CHUNK):
-            chunk: list[Any] = list(texts[start : start + _CHUNK])
-            if pairs is not None:
-                chunk = list(zip(chunk, pairs[start : start + _CHUNK], strict=True))
+        items: Iterable[Any] = texts if pairs is None else zip(texts, pairs, strict=True)
+        for chunk in _chunks(items):
             try:
                 yield from self._tokenizer.encode_batch_fast(chunk)
             except (UnicodeEncodeError, TypeError):  # a lone surrogate, as "\ud83d" in JSON, is no valid text
                 yield from self._tokenizer.encode_batch_fast([_without_surrogates(item) for item in chunk])
+
+
+def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    characters = 0
+    for item in items:
+        chunk.append(item)
+        characters += len(item) if isinstance(item, str) else sum(map(len, item))
+        if len(chunk) >= CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _join(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:

@@ -28,6 +28,8 @@ from kerora.training.step import TrainStep
 
 WEIGHTS_FILE = "state.safetensors"
 STATE_FILE = "state.json"
+STATE_KEYS = ("epoch", "position", "done", "best_checkpoint", "history", "early_stopping")
+REMEDY = "Delete the checkpoint to go on from an earlier one."
 
 
 class Checkpoint:
@@ -40,12 +42,13 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = read_json(folder / STATE_FILE)
+        missing = [key for key in STATE_KEYS if key not in self.state]
+        if missing:
+            raise RunError(f"{folder / STATE_FILE} is damaged: it lacks {', '.join(missing)}. {REMEDY}")
         try:
             self.tensors = safetensors.numpy.load((folder / WEIGHTS_FILE).read_bytes())
         except (OSError, safetensors.SafetensorError, ValueError) as error:
-            raise RunError(
-                f"The checkpoint {folder} is damaged: {error}. Delete it to go on from an earlier one."
-            ) from error
+            raise RunError(f"The checkpoint {folder} is damaged: {error}. {REMEDY}") from error
 
     @property
     def epoch(self) -> int:

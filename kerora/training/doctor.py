@@ -37,9 +37,8 @@ def examine() -> list[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding(
-        "python", platform.python_version(), sys.version_info >= (3, 11), "Kerora needs Python 3.11 or newer."
-    )
+    recent = sys.version_info >= (3, 11)
+    yield Finding("python", platform.python_version(), recent, "" if recent else "Install Python 3.11 or newer.")
     for line in importlib.metadata.requires("kerora") or []:
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):

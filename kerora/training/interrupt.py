@@ -10,20 +10,42 @@ from types import FrameType
 
 @dataclass
 class InterruptFlag:
-    """Whether a signal asked for a stop, and which."""
+    """Whether a signal asked for a stop, and which.
+
+    Attributes:
+        signal_number: the newest signal; 0 while none came.
+        held: whether signals wait for someone to look at the flag.
+    """
 
     signal_number: int = 0
+    held: bool = False
 
     @property
     def raised(self) -> bool:
         """Whether a signal came."""
         return self.signal_number != 0
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Inside the block the first signal only raises the flag, for a stop at a place of our own choice.
+
+        Raises:
+            KeyboardInterrupt: at the block's end, when the flag was raised and nobody acted on it.
+        """
+        self.held = True
+        try:
+            yield
+        finally:
+            self.held = False
+        if self.raised:
+            raise KeyboardInterrupt
+
 
 @contextmanager
 def interrupt_flag() -> Iterator[InterruptFlag]:
-    """Collect the first SIGINT or SIGTERM in a flag; a second one interrupts at once.
+    """Note SIGINT and SIGTERM in a flag.
 
+    They interrupt at once (`KeyboardInterrupt`), except for the first one inside `InterruptFlag.hold`.
     Outside the main thread, where Python takes no signals, the flag is never raised.
     """
     flag = InterruptFlag()
@@ -32,9 +54,10 @@ def interrupt_flag() -> Iterator[InterruptFlag]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if flag.raised:
-            raise KeyboardInterrupt
+        at_once = flag.raised or not flag.held
         flag.signal_number = number
+        if at_once:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -33,8 +33,15 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.batches = batches
         self.console = console or Console(stderr=True)
-        self.total = total
         self._bar: Bar | None = None
+
+    def follow(self, batches: Batches) -> None:
+        """Take tokens/s and the time left from these training batches."""
+        self.batches = batches
+
+    def note(self, text: str) -> None:
+        """Print a line of its own."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Open the bar."""
@@ -54,7 +61,7 @@ class Progress(keras.callbacks.Callback):
                 console=self.console,
                 transient=True,
             )
-            total = self.total or self._steps * int(self.params.get("epochs") or 1) or None
+            total = self._steps * int(self.params.get("epochs") or 1) or None
             self._task = self._bar.add_task("training", total=total, facts="")
             self._bar.start()
 
@@ -99,3 +106,10 @@ class Progress(keras.callbacks.Callback):
             seconds = time.perf_counter() - self._started
             facts.append(f"{(self.batches.tokens_served - self._tokens) / max(seconds, 1e-9):,.0f} tokens/s")
         return "  ".join([*facts, f"{peak_memory_mb():,.0f} MB"])
+
+
+class Silent(Progress):
+    """Shows nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(console=Console(quiet=True))

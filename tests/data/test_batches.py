@@ -48,6 +48,13 @@ def test_no_batch_is_padded_beyond_its_longest_row_rounded_up_to_8() -> None:
         assert width % 8 == 0 and longest <= width < longest + 8
 
 
+def test_padding_ends_where_rows_were_cut() -> None:
+    """A model with 13 positions must not see 16 columns."""
+    source = table([13, 9])
+    batches = Batches(TokenTable(source.ids, source.offsets, max_length=13), batch_size=2)
+    assert batches[0][0]["token_ids"].shape == (2, 13)
+
+
 def test_buckets_pad_far_less_than_random_order() -> None:
     sizes = np.array(lengths(4000))
     batches = Batches(table(sizes.tolist()), batch_size=32)

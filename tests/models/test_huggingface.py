@@ -69,7 +69,7 @@ def test_the_table_names_every_weight_of_both_models(kind: str, folder: Folder) 
     assert named <= keras_paths
     with safe_open(folder(kind) / "model.safetensors", framework="pt") as file:
         prefix = opened.architecture.prefix + "."
-        tensors = {name.removeprefix(prefix) for name in file.keys() if name.startswith(prefix)}
+        tensors = {name.removeprefix(prefix) for name in list(file.keys()) if name.startswith(prefix)}
     assert tensors - {name for _, name in pairs} <= {"embeddings.token_type_embeddings.weight"}
     assert len(pairs) == len(named)
 

@@ -13,9 +13,9 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerora.data.batches import padded_inputs
 from kerora.models.presets import find_preset
-from kerora.models.task import pad
-from kerora.models.tokenizer import TextTokenizer
+from kerora.models.tokenizer import TextTokenizer, _chunks
 from tests.tiny_huggingface import KINDS
 
 NASTY = [
@@ -162,7 +162,7 @@ def test_fingerprint_follows_the_definition(folder: Folder) -> None:
 
 def test_padding_is_rounded_up_to_eight(tokenizer: TextTokenizer) -> None:
     tokens = tokenizer.encode(["good", "good film and a story about the war"], max_length=64)
-    inputs = pad(tokens, tokenizer.pad_id, 64)
+    inputs = padded_inputs(tokens, np.arange(2), tokenizer.pad_id)
     assert {name: array.shape for name, array in inputs.items()} == dict.fromkeys(inputs, (2, 16))
     assert all(array.dtype == np.int32 for array in inputs.values())
     assert inputs["padding_mask"].sum(axis=1).tolist() == [3, 10]
@@ -171,7 +171,13 @@ def test_padding_is_rounded_up_to_eight(tokenizer: TextTokenizer) -> None:
 
 def test_padding_never_exceeds_the_longest_allowed_row(tokenizer: TextTokenizer) -> None:
     tokens = tokenizer.encode(["good " * 50], max_length=13)
-    assert pad(tokens, 0, 13)["token_ids"].shape == (1, 13)
+    assert padded_inputs(tokens, np.arange(1), 0)["token_ids"].shape == (1, 13)
+
+
+def test_huge_texts_are_encoded_a_few_at_a_time() -> None:
+    texts = ["a" * 900_000] * 5 + ["b"] * 3000
+    sizes = [len(chunk) for chunk in _chunks(texts)]
+    assert sizes == [3, 2048, 954] and sum(sizes) == len(texts)
 
 
 def test_a_forked_child_can_tokenize(folder: Folder) -> None:

@@ -168,7 +168,7 @@ def test_resume_after_early_stopping_and_after_max_steps_does_not_train_on(
         whole = run_fit(settings, run=f"{name}-whole", **extra)
         with monkeypatch.context() as patch:
             patch.setattr("kerora.training.fit._conclude", _stop_here)
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(Interrupted):
                 run_fit(settings, run=name, **extra)
         resumed = resume(str(Path(settings["runs_dir"]) / name))
         assert len(resumed.history) == len(whole.history) < 9

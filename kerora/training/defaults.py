@@ -1,0 +1,64 @@
+"""Settings that depend on the hardware, the data and the model, settled before a run starts.
+
+The learning rate and the number of updates were found on three sets with a 384 wide encoder (see
+the README's section on defaults): LoRA wants a rate about ten times that of full fine-tuning, and
+few rows want more epochs rather than more learning in each.
+"""
+
+import dataclasses
+import math
+
+from kerora.config import FitConfig, TrainingConfig
+from kerora.data.rows import Dataset
+from kerora.errors import ConfigError
+from kerora.evaluation.metrics import SINGLE_METRICS
+from kerora.models.classifier import TextClassifier
+from kerora.models.precision import resolve_precision
+
+BASE_RATE, BASE_WIDTH = 1e-3, 768
+LEAST_EPOCHS, MOST_EPOCHS, ENOUGH_UPDATES = 3, 10, 300
+
+
+def default_learning_rate(width: int) -> float:
+    """Return 0.001 x 768 / width: wider models want smaller steps."""
+    return BASE_RATE * BASE_WIDTH / width
+
+
+def default_epochs(updates_per_epoch: int) -> int:
+    """Return 3 epochs, on few rows as many as make 300 updates, 10 at most."""
+    return min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(ENOUGH_UPDATES / max(1, updates_per_epoch))))
+
+
+def updates_per_epoch(rows: int, config: TrainingConfig) -> int:
+    """Return the optimizer's updates in an epoch, the remainder's included."""
+    return math.ceil(math.ceil(rows / config.batch_size) / config.accumulate)
+
+
+def settle_for_data(config: FitConfig, dataset: Dataset) -> FitConfig:
+    """Settle precision, epochs and early stopping, which is off without validation rows.
+
+    Raises:
+        ConfigError: early stopping would monitor a value that there is not.
+    """
+    training = config.training
+    if "validation" not in dataset.splits:
+        training = dataclasses.replace(training, early_stopping=False)
+    known = {"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)}
+    if training.early_stopping and training.monitor not in known:
+        raise ConfigError(f"Unknown --monitor '{training.monitor}'. Known: {', '.join(sorted(known))}.")
+    epochs = training.epochs or default_epochs(updates_per_epoch(len(dataset.splits["train"]), training))
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, precision=resolve_precision(config.model.precision)),
+        training=dataclasses.replace(training, epochs=epochs),
+    )
+
+
+def settle_for_model(config: FitConfig, model: TextClassifier) -> FitConfig:
+    """Settle the learning rate, and the length that the model can take."""
+    rate = config.training.learning_rate or default_learning_rate(model.backbone.hidden_dim)
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, max_length=model.max_length),
+        training=dataclasses.replace(config.training, learning_rate=rate),
+    )

@@ -1,0 +1,267 @@
+"""`kerora predict`: every kind of input and output, streams of any size, nothing half-written."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from kerora.evaluation.predict import predict_file
+from tests.cli.conftest import Kerora, contents, start
+from tests.training.test_fit import write_rows
+
+TEXTS = ["great movie, thanks", 'the worst, "awful" plot\nand late', "é 🙂 <br />", "wonderful " * 40]
+COLUMNS = ["id", "label", "score", "p_bad", "p_good"]
+
+
+@pytest.fixture
+def inputs(own: Path) -> Path:
+    """The texts in every format, with ids where a format has columns."""
+    with (own / "a.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["id", "text", "other"], *([f"n{n}", text, "x"] for n, text in enumerate(TEXTS))])
+    rows = [{"id": f"n{n}", "text": text} for n, text in enumerate(TEXTS)]
+    (own / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (own / "a.json").write_text(json.dumps(rows))
+    with gzip.open(own / "a.jsonl.gz", "wt") as packed:
+        packed.write((own / "a.jsonl").read_text())
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), own / "a.parquet")
+    lines = [" ".join(text.split()) for text in TEXTS]
+    (own / "a.tsv").write_text("id\ttext\n" + "".join(f"n{n}\t{line}\n" for n, line in enumerate(lines)))
+    (own / "a.txt").write_text("\n\n".join(lines))
+    return own
+
+
+def read(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.jsonl.gz", "a.parquet", "a.txt"])
+def test_every_format_gives_the_same_rows_and_keeps_the_ids(kerora: Kerora, inputs: Path, name: str) -> None:
+    answer, expected = kerora("predict", "run", name), kerora("predict", "run", "a.csv")
+    assert answer.code == 0 and answer.err == "" and "\r" not in answer.out
+    rows = read(answer.out)
+    assert list(rows[0]) == COLUMNS
+    assert [row["id"] for row in rows] == (["1", "3", "5", "7"] if name == "a.txt" else ["n0", "n1", "n2", "n3"])
+    numbers = ["label", *COLUMNS[2:]]
+    assert [[row[key] for key in numbers] for row in rows] == [
+        [row[key] for key in numbers] for row in read(expected.out)
+    ]
+
+
+def test_predictions_equal_those_of_the_run(kerora: Kerora, own: Path) -> None:
+    with (own / "run" / "predictions.csv").open(newline="") as stream:
+        known = [row for row in csv.DictReader(stream) if row["split"] == "test"]
+    (own / "again.jsonl").write_text("".join(json.dumps({"id": r["id"], "text": r["text"]}) + "\n" for r in known))
+    rows = read(kerora("predict", "run", "again.jsonl").out)
+    assert [(row["id"], row["label"]) for row in rows] == [(row["id"], row["predicted"]) for row in known]
+    for row, expected in zip(rows, known, strict=True):
+        for key in ("score", "p_bad", "p_good"):
+            assert float(row[key]) == pytest.approx(float(expected[key]), abs=2e-6)
+
+
+def test_outputs(kerora: Kerora, inputs: Path) -> None:
+    printed = kerora("predict", "run", "a.csv").out
+    answer = kerora("predict", "run", "a.csv", "-o", "out/b.csv")
+    assert (answer.code, answer.out, answer.err) == (0, "", "4 rows: out/b.csv\n")
+    assert (inputs / "out" / "b.csv").read_text() == printed
+    assert kerora("predict", "run", "a.csv", "--output", "out/b.JSONL").code == 0
+    rows = [json.loads(line) for line in (inputs / "out" / "b.JSONL").read_text().splitlines()]
+    assert [list(row) for row in rows] == [COLUMNS] * 4
+    for row, line in zip(rows, read(printed), strict=True):
+        assert {key: row[key] if key in ("id", "label") else f"{row[key]:.6f}" for key in COLUMNS} == line
+    assert kerora("predict", "run", "a.csv", "-o", "out/b.txt", "--format", "jsonl").code == 0
+    assert (inputs / "out" / "b.txt").read_text() == (inputs / "out" / "b.JSONL").read_text()
+    assert not list(inputs.rglob("*.tmp"))
+
+
+def test_submission(kerora: Kerora, inputs: Path) -> None:
+    lines = kerora("predict", "run", "a.csv", "--submission").out.splitlines()
+    assert lines[0] == "id,label" and [line.split(",")[0] for line in lines[1:]] == ["n0", "n1", "n2", "n3"]
+    rows = kerora("predict", "run", "a.csv", "--submission", "--format", "jsonl").out.splitlines()
+    assert [list(json.loads(row)) for row in rows] == [["id", "label"]] * 4
+
+
+def test_odd_ids_survive_csv(kerora: Kerora, own: Path) -> None:
+    ids = ['a"b', "c,d", "e\nf", "g\rh", "é", " "]
+    (own / "ids.jsonl").write_text("".join(json.dumps({"id": name, "text": "late"}) + "\n" for name in ids))
+    assert [row["id"] for row in read(kerora("predict", "run", "ids.jsonl").out)] == ids
+
+
+def piped(monkeypatch: pytest.MonkeyPatch, content: str | bytes) -> None:
+    raw = io.BytesIO(content if isinstance(content, bytes) else content.encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(raw))
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "ids"),
+    [
+        ("great movie\n\nworst plot", [], ["1", "3"]),
+        (b"\xef\xbb\xbfgreat movie\r\n", [], ["1"]),
+        ('\n{"text": "great", "id": 7}\n{"text": "late", "id": "x"}\n', [], ["7", "x"]),
+        ('{"body": "great"}\n', ["--text", "body"], ["1"]),
+        ("id;text\n5;great\n", ["--delimiter", ";"], ["5"]),
+        ("5,great\n", ["--columns", "id,text"], ["5"]),
+    ],
+)
+def test_standard_input(
+    kerora: Kerora, own: Path, monkeypatch: pytest.MonkeyPatch, content: str | bytes, options: list[str], ids: list[str]
+) -> None:
+    piped(monkeypatch, content)
+    answer = kerora("predict", "run", *options)
+    assert answer.code == 0, answer.err
+    assert [row["id"] for row in read(answer.out)] == ids
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "the input is empty"), (b"caf\xe9\n", "byte 0xE9 is not UTF-8"), ('{"text": 3}\n', "non-string text")],
+)
+def test_bad_standard_input(
+    kerora: Kerora, own: Path, monkeypatch: pytest.MonkeyPatch, content: str | bytes, message: str
+) -> None:
+    piped(monkeypatch, content)
+    assert message in kerora("predict", "run", "-").error
+
+
+def test_a_run_made_from_a_file_with_semicolons_reads_plain_text(
+    kerora: Kerora, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = (own / "run" / "config.yaml").read_text().replace("delimiter: null", "delimiter: ;")
+    (own / "run" / "config.yaml").write_text(config)
+    piped(monkeypatch, "great; really\n")
+    assert [row["id"] for row in read(kerora("predict", "run").out)] == ["1"]
+
+
+def test_refusals_change_nothing(kerora: Kerora, inputs: Path) -> None:
+    (inputs / "empty.csv").write_text("")
+    (inputs / "header.csv").write_text("id,text\n")
+    (inputs / "late.csv").write_text("text\n" + "fine\n" * 1500 + '" "\n')
+    (inputs / "old.csv").write_text("old")
+    before = contents(inputs)
+    for words, message in {
+        "run nofile.csv": "There is no file nofile.csv",
+        "run empty.csv": "empty.csv is empty",
+        "run a.csv --text body": "did not find the column 'body'. Its columns: id, text, other",
+        "run a.csv -o old.csv": "old.csv exists. Choose another --output or add --force",
+        "run a.csv -o out.txt": "The output must end in .csv or .jsonl, or name the form with --format",
+        "run a.csv -o a.csv/out.csv": "a part of its path is a file",
+        "run a.csv -o preset --force --format csv": "preset: it is not a regular file",
+        "run a.csv --batch-size 0": "Invalid value for '--batch-size'",
+        "run late.csv -o late-out.csv": "late.csv: 1 row cannot be used: row 1501 (line 1502) has an empty text",
+        "run late.csv -o old.csv --force": "row 1501 (line 1502) has an empty text in 'text'",
+        "preset a.csv": "preset is not a run folder",
+        "nowhere a.csv": "There is no run folder at nowhere",
+    }.items():
+        error = kerora("predict", *words.split()).error
+        assert message in error, error
+        assert contents(inputs) == before, words
+    assert kerora("predict", "run", "late.csv", "-o", "old.csv", "--force", "--skip-bad-rows").code == 0
+    assert len((inputs / "old.csv").read_text().splitlines()) == 1501
+
+
+def test_nothing_but_a_header_gives_nothing_but_a_header(kerora: Kerora, own: Path) -> None:
+    (own / "header.csv").write_text("id,text\n")
+    answer = kerora("predict", "run", "header.csv")
+    assert answer.out == ",".join(COLUMNS) + "\n" or "header.csv" in answer.error
+
+
+@pytest.mark.parametrize("size", [0, 30_000])
+def test_a_full_disk_leaves_no_half_file(kerora: Kerora, own: Path, size: int) -> None:
+    write_rows(own / "many.jsonl", rows=2_000)
+    before = contents(own)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        answer = kerora("predict", "run", "many.jsonl", "-o", "out.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "Cannot write out.csv: File too large. Free space" in answer.error
+    assert contents(own) == before
+
+
+class Endless(io.RawIOBase):
+    """20,000 lines that are made when they are read, and a note of how far ahead that is."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.made = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.made == self.rows:
+            return 0
+        self.made += 1
+        line = f"great movie number {self.made} {'story ' * (self.made % 9)}\n".encode()
+        buffer[: len(line)] = line
+        return len(line)
+
+
+class Sink(io.StringIO):
+    """Counts lines, and how many rows were read before each was written."""
+
+    def __init__(self, source: Endless) -> None:
+        super().__init__()
+        self.source = source
+        self.lines = 0
+        self.furthest = 0
+
+    def write(self, text: str) -> int:
+        self.lines += 1
+        self.furthest = max(self.furthest, self.source.made - self.lines)
+        return len(text)
+
+
+def test_20000_rows_stream_in_bounded_memory(own: Path) -> None:
+    source = Endless(20_000)
+    sink = Sink(source)
+    assert predict_file("run", io.BufferedReader(source), stream=sink, batch_size=64) == 20_000
+    assert sink.lines == 20_001
+    # rows are held for one pool of batches, and for what the buffered reader reads ahead
+    assert sink.furthest < 2_000
+
+
+def test_real_pipes(own: Path) -> None:
+    """`cat big | kerora predict run | head -1`, and a full standard output."""
+    write_rows(own / "many.jsonl", rows=4_000)
+    with open("many.jsonl", "rb") as source:
+        process = start("predict", "run", stdin=source, stdout=subprocess.PIPE, cwd=own)
+        assert process.stdout is not None and process.stdout.readline() == b"id,label,score,p_bad,p_good\n"
+        process.stdout.close()
+        assert process.stderr is not None and process.stderr.read() == b""
+        assert process.wait(60) == 141
+    with open("/dev/full", "wb") as full:
+        process = start("predict", "run", "rows.jsonl", stdout=full, cwd=own)
+        assert process.communicate()[1].startswith(b"Error: Output: No space left on device.")
+    assert process.returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_half_file(own: Path, number: signal.Signals) -> None:
+    reader, writer = os.pipe()
+    process = start("predict", "run", "-", "-o", "out.csv", stdin=reader, cwd=own)
+    os.write(writer, b"great movie\n" * 2_000)
+    deadline = time.time() + 60
+    while not list(own.glob(".out.csv.*")) and time.time() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    process.send_signal(number)
+    errors = process.communicate(timeout=30)[1]
+    os.close(writer)
+    os.close(reader)
+    assert process.returncode == 128 + number and errors == b"Error: Interrupted.\n"
+    assert not list(own.glob("*out.csv*")) and not list(own.glob(".out.csv*"))

@@ -1,0 +1,91 @@
+"""The shipped configs load, and say what the notebooks that they replace say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from kerora.cli.init import command as init_command
+from kerora.config import FitConfig, load_yaml, resolve, settings
+from kerora.data.sources import load_dataset
+from tests.conftest import ROOT
+
+CONFIGS = ROOT / "configs"
+KEY_VALUES: dict[str, dict[str, Any]] = {
+    "ag-news-roberta": {
+        "data.source": "ag_news_subset",
+        "data.validation_split": 0.1,
+        "model.preset": "roberta_base_en",
+        "lora.rank": 8,
+        "lora.alpha": 16.0,
+        "lora.dropout": 0.15,
+        "lora.targets": ("query", "value"),
+        "lora.train_bias": False,
+        "training.epochs": 3,
+        "training.batch_size": 32,
+        "training.accumulate": 2,
+        "training.learning_rate": 2e-5,
+        "training.schedule": "cosine",
+        "training.warmup": 500.0,
+        "training.weight_decay": 0.01,
+        "training.seed": 42,
+    },
+    "imdb-distilbert": {
+        "data.source": "imdb_reviews",
+        "model.preset": "distil_bert_base_en_uncased",
+        "training.early_stopping": True,
+        "training.patience": 2,
+        "training.monitor": "val_macro_f1",
+    },
+    "imdb-subset": {"data.source": "imdb_reviews", "data.subset": 10_000, "data.validation_split": 0.4},
+    "tickets": {"data.source": "tickets", "run": "tickets"},
+}
+
+
+def value(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def test_every_shipped_config_is_known_here() -> None:
+    assert sorted(path.name for path in CONFIGS.iterdir()) == [f"{name}.yaml" for name in KEY_VALUES]
+
+
+@pytest.mark.parametrize("name", KEY_VALUES)
+def test_config_holds_its_key_values(name: str) -> None:
+    config = resolve(load_yaml(CONFIGS / f"{name}.yaml"))
+    assert {path: value(config, path) for path in KEY_VALUES[name]} == KEY_VALUES[name]
+    assert config.run == name
+
+
+@pytest.mark.parametrize("name", KEY_VALUES)
+def test_config_says_what_it_is_for_and_how_to_run_it(name: str) -> None:
+    lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert f"#   kerora fit --config configs/{name}.yaml" in lines
+    assert name == "tickets" or any(line.startswith("# Replaces the notebook") for line in lines)
+
+
+def test_the_tickets_config_is_the_default_job() -> None:
+    path = CONFIGS / "tickets.yaml"
+    assert resolve(load_yaml(path), {"run": None}) == FitConfig()
+    assert len(load_dataset(resolve(load_yaml(path)).data, seed=42).classes) == 6
+
+
+def test_init_writes_every_setting_and_loads_to_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "kerora.yaml"
+    result = CliRunner().invoke(init_command, [str(path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    loaded = load_yaml(path)
+    assert resolve(loaded) == FitConfig()
+    assert set(loaded) == {item.path for item in settings()}
+    text = path.read_text(encoding="utf-8")
+    assert all(f"# {item.help}" in text for item in settings())
+
+
+def test_option_names_are_unique() -> None:
+    options = [item.option for item in settings()]
+    assert len(options) == len(set(options))
+    assert all(option.startswith("--") and "_" not in option for option in options)

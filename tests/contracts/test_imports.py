@@ -1,0 +1,118 @@
+"""The direction of imports: each level of the package uses only those before it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "kerora"
+# modules of one level may import one another
+LEVELS = (
+    ("errors", "config", "runfolder", "version", "backend"),
+    ("data",),
+    ("models",),
+    ("lora",),
+    ("evaluation",),
+    ("training", "callbacks"),
+    ("cli",),
+    ("__main__",),
+)
+LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in names}
+# the package's own __init__ imports lazily, as a facade over all levels
+FACADE = PACKAGE / "__init__.py"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != FACADE)
+IN_FUNCTION_ALLOWED = ("cli/", "__init__.py", "backend.py")
+# TensorFlow Datasets is slow to import, and half imported where TensorFlow is hidden at that moment
+OPTIONAL_IMPORTS = {"data/tfds_source.py": {"tensorflow_datasets"}}
+HEAVY = {"keras", "keras_hub", "torch", "tensorflow", "tensorflow_datasets", "transformers", "peft"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def level_of(path: Path) -> int:
+    return LEVEL_OF[path.relative_to(PACKAGE).parts[0].removesuffix(".py")]
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Yield the full names of the modules that a node imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        yield str(node.module)
+        if node.module == "kerora":
+            yield from (f"kerora.{alias.name}" for alias in node.names)
+
+
+def imports(tree: ast.AST) -> set[str]:
+    return {name for node in ast.walk(tree) for name in imported(node)}
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports_when_loaded(tree: ast.Module) -> set[str]:
+    """Return what a module imports on being imported: not in functions, not for type checkers."""
+    waiting: list[ast.AST] = [tree]
+    found: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        found.update(imported(node))
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not is_type_checking(node):
+            waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def imports_in_functions(tree: ast.Module) -> set[str]:
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return {name for function in functions for name in imports(function)}
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_every_module_has_a_level() -> None:
+    assert len(MODULES) > 50
+    assert {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} == set(LEVEL_OF)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_its_own_level_and_those_before_it(path: Path) -> None:
+    own = {name.split(".")[1] for name in imports(parsed(path)) if name.startswith("kerora.")}
+    later = {name for name in own if LEVEL_OF.get(name, -1) > level_of(path)}
+    assert not later
+    assert "kerora" not in imports(parsed(path)) - {"kerora.backend"}, "import the module that defines the name"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_functions_import_only_where_that_is_the_point(path: Path) -> None:
+    if not name_of(path).startswith(IN_FUNCTION_ALLOWED):
+        assert imports_in_functions(parsed(path)) <= OPTIONAL_IMPORTS.get(name_of(path), set())
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if level_of(path) <= 1 or name_of(path).startswith("cli/")], ids=name_of
+)
+def test_light_modules_load_no_framework(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imports_when_loaded(parsed(path))}
+    # batches are a keras.utils.PyDataset: the one module of data/ that needs Keras
+    assert roots & HEAVY <= ({"keras"} if name_of(path) == "data/batches.py" else set())
+
+
+def test_the_facade_imports_nothing_but_the_backend_and_the_version() -> None:
+    own = {name for name in imports_when_loaded(parsed(FACADE)) if name.startswith("kerora")}
+    assert own == {"kerora.backend", "kerora.version"}
+
+
+def test_a_forbidden_import_is_noticed() -> None:
+    tree = ast.parse("from kerora.training.fit import fit\ndef f():\n    import torch\n")
+    assert imports(tree) == {"kerora.training.fit", "torch"}
+    assert imports_when_loaded(tree) == {"kerora.training.fit"}
+    assert imports_in_functions(tree) == {"torch"}

@@ -1,0 +1,40 @@
+"""Prints the README's table of options from the settings in kerora/config.py.
+
+    python tests/options_table.py
+
+Paste the output between the marks `<!-- options -->` and `<!-- /options -->` of README.md.
+"""
+
+from itertools import groupby
+
+from kerora.config import FitConfig, Setting, settings
+
+GROUPS = {"": "Run", "data": "Data", "model": "Model", "lora": "LoRA", "training": "Training"}
+
+
+def options_table() -> str:
+    """Return the table as Markdown: option, key of the YAML file, default, meaning."""
+    lines = ["| option | key | default | meaning |", "|---|---|---|---|"]
+    for group, items in groupby(settings(FitConfig), key=lambda item: item.path.rpartition(".")[0]):
+        lines.append(f"| **{GROUPS[group]}** | | | |")
+        lines += [_line(item) for item in items]
+    return "\n".join(lines)
+
+
+def _line(item: Setting) -> str:
+    option = f"`{item.option}`" if not isinstance(item.default, bool) else f"`{item.option}`, `--no-{item.option[2:]}`"
+    choices = f" One of {', '.join(f'`{choice}`' for choice in item.choices)}." if item.choices else ""
+    help_text = item.help.replace("|", "\\|").replace("<", "&lt;")
+    return f"| {option} | `{item.path}` | {_default(item.default)} | {help_text}{choices} |"
+
+
+def _default(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"`{','.join(value) if isinstance(value, tuple) else value}`"
+
+
+if __name__ == "__main__":
+    print(options_table())
