@@ -37,16 +37,11 @@ def load(path: Path | str, preset: str | None = None) -> TextClassifier:
         AdapterError: the adapter is damaged or does not fit.
     """
     run = RunFolder.open(path)
-    if not run.adapter_weights.is_file():
-        state = run.read_manifest().get("state", "unknown")
-        raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
     config, classes = read_config(run), read_classes(run)
-    adapter = read_adapter_config(run.adapter)
-    if adapter.get("classes", list(classes)) != list(classes):
-        raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
     base = open_preset(run, config, preset)
-    if adapter.get("preset_fingerprint", base.fingerprint) != base.fingerprint:
-        raise _other_base(run, str(adapter["preset_fingerprint"]), base)
+    trained_on = read_adapter_config(run.adapter).get("preset_fingerprint", base.fingerprint)
+    if trained_on != base.fingerprint:
+        raise _other_base(run, str(trained_on), base)
     model = TextClassifier.from_preset(
         base,
         classes,
@@ -88,14 +83,20 @@ def _found_from(directory: str, spec: Any) -> Any:
 
 
 def read_classes(run: RunFolder) -> tuple[str, ...]:
-    """Read the class names of a run.
+    """Read the class names of a run's adapter.
 
     Raises:
-        RunError: labels.json is missing or damaged.
+        RunError: there is no adapter yet, or labels.json is missing, damaged, or of another adapter.
+        AdapterError: adapter_config.json is missing or damaged.
     """
+    if not run.adapter_weights.is_file():
+        state = run.read_manifest().get("state", "unknown")
+        raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
     classes = read_json(run.labels).get("classes")
     if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise RunError(f"{run.labels} is damaged: 'classes' must be a list of two or more names. Received: {classes!r}")
+    if read_adapter_config(run.adapter).get("classes", classes) != classes:
+        raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
     return tuple(classes)
 
 

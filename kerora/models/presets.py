@@ -12,6 +12,7 @@ import numpy as np
 from kerora.errors import PresetError, nearest
 from kerora.models import catalogue, hub
 from kerora.models.architectures import ARCHITECTURES, Architecture
+from kerora.models.attention import choose_attention
 from kerora.models.huggingface import HuggingFaceFolder
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import KerasFolder
@@ -70,7 +71,9 @@ class Preset:
         Raises:
             PresetError: the files are incomplete or damaged.
         """
-        return self._folder.load_backbone(dtype, dropout)
+        backbone = self._folder.load_backbone(dtype, dropout)
+        choose_attention(backbone)
+        return backbone
 
     def load_tokenizer(self) -> TextTokenizer:
         """Load the tokenizer.

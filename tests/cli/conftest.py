@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kerora.cli.main import run
+from kerora.cli import main
+from kerora.runfolder import RunFolder
 from tests.conftest import ROOT
 from tests.training.test_fit import write_rows
 
@@ -40,7 +41,7 @@ def kerora(capsys: pytest.CaptureFixture[str]) -> Kerora:
 
     def call(*arguments: object) -> Answer:
         capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
+        code = main.run([str(argument) for argument in arguments])
         return Answer(code, *capsys.readouterr())
 
     return call
@@ -68,7 +69,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Ite
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("KERORA_CACHE", str(folder / "cache"))
-        assert run([*map(str, fit_arguments("preset", "rows.jsonl", "./run", "--quiet"))]) == 0
+        assert main.run([*map(str, fit_arguments("preset", "rows.jsonl", "./run", "--quiet"))]) == 0
     yield folder
 
 
@@ -77,6 +78,9 @@ def own(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """A copy of the workshop to work in and to damage."""
     folder = tmp_path / "own"
     shutil.copytree(workshop, folder)
+    run = RunFolder(folder / "run")
+    preset = {**run.read_manifest()["preset"], "directory": str(folder / "preset")}
+    run.update_manifest(working_directory=str(folder), preset=preset)
     monkeypatch.chdir(folder)
     return folder
 

@@ -64,7 +64,12 @@ def test_help_shows_every_sentence_and_default() -> None:
     text = " ".join(command.get_help(click.Context(command, terminal_width=100)).split())
     for item in settings():
         assert item.option in text and " ".join(item.help.split()[:4]) in text
-    for part in ("[default: on]", "[default: query,value]", "[default: 0.001]", "[cosine|linear|constant]"):
+    for part in (
+        "[default: on]",
+        "[default: query,value]",
+        "[default: 0.1]",
+        "[cosine|linear|constant]",
+    ):
         assert part in text
 
 
