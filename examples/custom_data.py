@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     options = parser.parse_args()
 
-    keras.utils.set_random_seed(42)
+    kerora.set_random_seed(42)
     classes = list(MESSAGES)
     texts = [text for messages in MESSAGES.values() for text in messages]
     labels = np.array([classes.index(name) for name, messages in MESSAGES.items() for _ in messages])
@@ -65,11 +65,8 @@ def main() -> None:
     )
     model.fit(model.encode(texts), labels, batch_size=6, epochs=options.epochs, verbose=2)
 
-    logits = model.predict(model.encode(NEW), verbose=0)
-    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
-    for text, row in zip(NEW, probabilities, strict=True):
-        best = int(row.argmax())
-        print(f"{model.classes[best]:8} {row[best]:.2f}  {text}")
+    for text, label in zip(NEW, model.predict_labels(NEW), strict=True):
+        print(f"{label:8} {text}")
 
 
 if __name__ == "__main__":

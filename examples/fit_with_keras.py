@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     options = parser.parse_args()
 
-    keras.utils.set_random_seed(SEED)
+    kerora.set_random_seed(SEED)
     dataset = kerora.load_dataset(options.data, seed=SEED)
     model = kerora.TextClassifier.from_preset(options.preset, dataset.classes, max_length=128, seed=SEED)
     print(kerora.enable_lora(model, rank=8, alpha=16, dropout=0.05))

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--adapter", help="Folder for the adapter; a temporary one by default.")
     options = parser.parse_args()
 
-    keras.utils.set_random_seed(42)
+    kerora.set_random_seed(42)
     task = open_classifier(options.preset)
     print(kerora.enable_lora(task, rank=8, alpha=16, targets=("query", "value")))
     inputs = {name: keras.ops.convert_to_numpy(value) for name, value in task.preprocessor(TEXTS).items()}

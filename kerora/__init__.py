@@ -11,6 +11,7 @@ from kerora.backend import select_torch_backend
 from kerora.version import __version__
 
 if TYPE_CHECKING:
+    from kerora.backend import set_random_seed
     from kerora.config import FitConfig
     from kerora.data.batches import Batches
     from kerora.data.sources import load_dataset
@@ -39,6 +40,7 @@ _HOMES = {
     "merge_lora": "kerora.lora.inject",
     "remove_lora": "kerora.lora.inject",
     "save_adapter": "kerora.lora.files",
+    "set_random_seed": "kerora.backend",
     "unmerge_lora": "kerora.lora.inject",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "merge_lora",
     "remove_lora",
     "save_adapter",
+    "set_random_seed",
     "unmerge_lora",
 ]
 

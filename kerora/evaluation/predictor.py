@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from kerora.config import FitConfig, load_yaml, resolve
 from kerora.data.rows import Rows
@@ -134,8 +133,6 @@ def predict_probabilities(
 ) -> np.ndarray:
     """Return the class probabilities of rows, float64 (rows, classes), in the rows' order.
 
-    Rows of like length share a batch; nothing is recorded for gradients.
-
     Args:
         model: the classifier.
         rows: the rows; labels are not looked at.
@@ -143,18 +140,7 @@ def predict_probabilities(
         cache: keep the tokens in the cache on disk; default False.
         progress: called with the number of rows done after each batch.
     """
-    batches = model.batches(rows, batch_size=batch_size, cache=cache)
-    logits = np.zeros((len(rows), len(model.classes)), dtype=np.float32)
-    order = batches.order
-    done = 0
-    with torch.no_grad():
-        for index in range(len(batches)):
-            part = model(batches[index][0], training=False).float().cpu().numpy()
-            logits[order[done : done + len(part)]] = part
-            done += len(part)
-            if progress is not None:
-                progress(done)
-    return softmax(logits)
+    return softmax(model.predict_logits(rows, batch_size, cache=cache, progress=progress))
 
 
 def evaluate_rows(

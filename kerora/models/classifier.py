@@ -1,10 +1,13 @@
 """Text classification on a pretrained encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+import torch
 
+from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
@@ -93,6 +96,37 @@ class TextClassifier(Task):
         if arrays is not None:
             head.assign(arrays)
         return model
+
+    def predict_logits(
+        self, rows: Rows, batch_size: int = 64, *, cache: bool = False, progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Return the logits of rows, float32 (rows, classes), in the rows' order.
+
+        Rows of like length share a batch; nothing is recorded for gradients.
+
+        Args:
+            rows: the rows; labels are not looked at.
+            batch_size: rows in a batch.
+            cache: keep the tokens in the cache on disk.
+            progress: called with the number of rows done after each batch.
+        """
+        batches = self.batches(rows, batch_size=batch_size, cache=cache)
+        logits = np.zeros((len(rows), len(self.classes)), dtype=np.float32)
+        order = batches.order
+        done = 0
+        with torch.no_grad():
+            for index in range(len(batches)):
+                part = self(batches[index][0], training=False).float().cpu().numpy()
+                logits[order[done : done + len(part)]] = part
+                done += len(part)
+                if progress is not None:
+                    progress(done)
+        return logits
+
+    def predict_labels(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
+        """Return the name of the most probable class of each text, or pair of texts."""
+        rows = Rows(list(texts), [""] * len(texts), pairs=None if pairs is None else list(pairs))
+        return [self.classes[number] for number in self.predict_logits(rows).argmax(axis=1)]
 
 
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:

@@ -78,7 +78,6 @@ def test_custom_data(run_example: RunExample, tiny_preset: Path) -> None:
     output = run_example("custom_data", "--preset", tiny_preset, "--epochs", 2)
     predictions = output.splitlines()[-3:]
     assert all(line.split()[0] in {"heating", "noise", "keys"} for line in predictions)
-    assert all(1 / 3 <= float(line.split()[1]) <= 1 for line in predictions)
 
 
 def test_keras_hub_model(tiny_preset: Path, tmp_path: Path) -> None:
