@@ -5,60 +5,24 @@ line, the keys of the YAML files, the help texts and the comments that `kerora i
 all derived from them. Values are checked when an object is created.
 """
 
-import contextlib
 import dataclasses
-import math
-import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import yaml
 
 from kerora.errors import ConfigError, nearest
-
-Check = Callable[[Any], str | None]
+from kerora.settings import Settings, at_least, between, more_than, setting, type_of
 
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SPLITS = ("train", "validation", "test")
-
-
-def setting(default: Any, help: str, *, check: Check | None = None, choices: Sequence[str] = ()) -> Any:
-    """Define a setting: its default, the sentence that documents it, and its check.
-
-    A sequence default is copied into a tuple-valued factory, so that settings stay immutable.
-    """
-    metadata = {"help": help, "check": check, "choices": tuple(choices)}
-    return field(default=default, metadata=metadata)
-
-
-def at_least(low: float) -> Check:
-    """Return a check that a number is `low` or more."""
-    return lambda value: None if value >= low else f"must be {low} or more"
-
-
-def more_than(low: float) -> Check:
-    """Return a check that a number is greater than `low`."""
-    return lambda value: None if value > low else f"must be greater than {low}"
-
-
-def between(low: float, high: float) -> Check:
-    """Return a check that ``low <= value < high``."""
-    return lambda value: None if low <= value < high else f"must be at least {low} and less than {high}"
-
-
-class Settings:
-    """Base of the setting groups: checks types and ranges on creation."""
-
-    def __post_init__(self) -> None:
-        for spec in dataclasses.fields(typing.cast(Any, self)):
-            value = _coerce(spec.name, getattr(self, spec.name), type_of(type(self), spec.name))
-            object.__setattr__(self, spec.name, value)
-            _check(spec, value)
+PRETRAINED_KINDS = ("distil_bert", "bert")
+STORAGES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -142,30 +106,42 @@ class LoraConfig(Settings):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(Settings):
-    """The optimisation: how long, how fast, when to stop."""
+class OptimizerConfig(Settings):
+    """What every training has: how long, how fast, how much at a time."""
 
-    epochs: int | None = setting(
-        None,
-        "Passes over the training rows; empty means 3, on few rows more: enough for 300 updates, 10 at most.",
-        check=at_least(1),
-    )
+    epochs: int | None = setting(None, "Passes over the training rows.", check=at_least(1))
     max_steps: int | None = setting(
         None, "Stop after this many optimizer updates; wins over epochs.", check=at_least(1)
     )
     batch_size: int = setting(32, "Rows in a batch.", check=at_least(1))
     accumulate: int = setting(1, "Batches whose gradients are summed into one update.", check=at_least(1))
-    learning_rate: float | None = setting(
-        None,
-        "Peak learning rate of AdamW; empty means 0.001 x 768 / the model's width.",
-        check=more_than(0),
-    )
+    learning_rate: float | None = setting(None, "Peak learning rate of AdamW.", check=more_than(0))
     schedule: str = setting("cosine", "Course of the learning rate after warm-up.", choices=SCHEDULES)
     warmup: float = setting(
         0.1, "Warm-up: a share of all updates when below 1, a number of updates otherwise.", check=at_least(0)
     )
     weight_decay: float = setting(0.01, "AdamW weight decay; biases and norms are excluded.", check=at_least(0))
     clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 turns clipping off.", check=at_least(0))
+    save_steps: int | None = setting(
+        None, "Also save a checkpoint each time this many updates are done.", check=at_least(1)
+    )
+    evaluation_batch_size: int = setting(64, "Rows in a batch of evaluation and prediction.", check=at_least(1))
+
+
+@dataclass(frozen=True)
+class TrainingConfig(OptimizerConfig):
+    """The optimisation of a fine-tune, and when to stop."""
+
+    epochs: int | None = setting(
+        None,
+        "Passes over the training rows; empty means 3, on few rows more: enough for 300 updates, 10 at most.",
+        check=at_least(1),
+    )
+    learning_rate: float | None = setting(
+        None,
+        "Peak learning rate of AdamW; empty means 0.001 x 768 / the model's width.",
+        check=more_than(0),
+    )
     label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", check=between(0, 1))
     class_weights: str = setting(
         "none", "'balanced' weighs rows by the inverse frequency of their class.", choices=("none", "balanced")
@@ -175,10 +151,6 @@ class TrainingConfig(Settings):
     )
     patience: int = setting(2, "Epochs without improvement before early stopping.", check=at_least(0))
     monitor: str = setting("val_macro_f1", "Value that early stopping and the best checkpoint follow.")
-    save_steps: int | None = setting(
-        None, "Also save a checkpoint each time this many updates are done.", check=at_least(1)
-    )
-    evaluation_batch_size: int = setting(64, "Rows in a batch of evaluation and prediction.", check=at_least(1))
     seed: int = setting(42, "Seed of the splits, the adapters, the row order and dropout.", check=at_least(0))
 
 
@@ -192,6 +164,104 @@ class FitConfig(Settings):
     model: ModelConfig = field(default_factory=ModelConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True)
+class CorpusConfig(Settings):
+    """The text of a pre-training."""
+
+    text: tuple[str, ...] = setting(
+        (), "Text files (a paragraph a line) and CSV, TSV, JSON, JSON Lines or Parquet files (a document a row)."
+    )
+    text_column: tuple[str, ...] = setting(
+        (), "Text column(s) of table files, separated by commas; empty means found by name (text, sentence, ...)."
+    )
+    columns: tuple[str, ...] = setting(
+        (), "Column names, separated by commas, for CSV and TSV files whose first line names no text column."
+    )
+    holdout: float = setting(
+        0.01, "Share of the documents held out to measure the loss; at least one document.", check=between(0, 1)
+    )
+
+
+@dataclass(frozen=True)
+class EncoderConfig(Settings):
+    """The encoder that a pre-training makes or goes on with."""
+
+    init: str | None = setting(
+        None, "Go on with this pre-trained DistilBERT, BERT or RoBERTa and its tokenizer instead of starting afresh."
+    )
+    architecture: str = setting("distil_bert", "Architecture of a fresh encoder.", choices=PRETRAINED_KINDS)
+    layers: int = setting(4, "Transformer layers of a fresh encoder.", check=at_least(1))
+    width: int = setting(256, "Width of a fresh encoder; a multiple of the heads.", check=at_least(1))
+    heads: int = setting(4, "Attention heads of a fresh encoder.", check=at_least(1))
+    intermediate: int = setting(1024, "Width inside the feed-forward layers of a fresh encoder.", check=at_least(1))
+    vocabulary_size: int = setting(
+        8000, "Pieces of the WordPiece vocabulary that is trained on the text.", check=at_least(100)
+    )
+    max_length: int = setting(
+        128, "Longest row in tokens; a fresh encoder never takes more than this.", check=at_least(8)
+    )
+    dropout: float = setting(0.0, "Dropout inside the encoder while it is pre-trained.", check=between(0, 1))
+    precision: str = setting(
+        "auto",
+        "Arithmetic; 'auto' is bfloat16 where the hardware has it, else float32. The weights are always float32.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    storage: str = setting(
+        "float32", "Type of the weights in the preset's file; they are float32 again when loaded.", choices=STORAGES
+    )
+
+
+@dataclass(frozen=True)
+class DistillationConfig(Settings):
+    """What a fresh or continued encoder learns from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
+
+    teacher: str | None = setting(None, "Preset whose sentence embeddings are learnt too; any kind and tokenizer.")
+    distil_weight: float = setting(
+        1.0, "Weight of the cosine distance to the teacher beside the masked-language-model loss.", check=at_least(0)
+    )
+    init_embeddings: bool = setting(
+        True, "With a teacher: start a fresh encoder's token embeddings from the teacher's."
+    )
+
+
+@dataclass(frozen=True)
+class PretrainingConfig(OptimizerConfig):
+    """The optimisation of a pre-training."""
+
+    epochs: int | None = setting(5, "Passes over the text.", check=at_least(1))
+    batch_size: int = setting(64, "Rows in a batch.", check=at_least(1))
+    learning_rate: float | None = setting(
+        None,
+        "Peak learning rate of AdamW; empty means 0.001 x 256 / the width for a fresh encoder, 0.001 at most, "
+        "and 0.0001 with --init.",
+        check=more_than(0),
+    )
+    warmup: float = setting(
+        0.05, "Warm-up: a share of all updates when below 1, a number of updates otherwise.", check=at_least(0)
+    )
+    mask_share: float = setting(
+        0.15, "Share of the words that are masked; at least one a batch.", check=between(0.01, 0.9)
+    )
+    seed: int = setting(
+        42, "Seed of the held-out part, the weights, the masks, the row order and dropout.", check=at_least(0)
+    )
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Settings):
+    """Everything `kerora pretrain` needs; `config.yaml` in its output is one of these, resolved."""
+
+    output: str | None = setting(None, "Folder for the preset; required.")
+    data: CorpusConfig = field(default_factory=CorpusConfig)
+    model: EncoderConfig = field(default_factory=EncoderConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    training: PretrainingConfig = field(default_factory=PretrainingConfig)
+
+
+Root = TypeVar("Root", FitConfig, PretrainConfig)
+"""The whole settings of a command."""
 
 
 @dataclass(frozen=True)
@@ -223,30 +293,33 @@ def settings(group: type[Settings] = FitConfig, prefix: str = "") -> Iterator[Se
             yield Setting(path, kind, default, spec.metadata["help"], spec.metadata["choices"])
 
 
-def type_of(group: type[Settings], name: str) -> Any:
-    """Return the annotation of a field."""
-    return typing.get_type_hints(group)[name]
-
-
-def resolve(*layers: Mapping[str, Any]) -> FitConfig:
+@overload
+def resolve(*layers: Mapping[str, Any]) -> FitConfig: ...
+@overload
+def resolve(*layers: Mapping[str, Any], root: type[Root]) -> Root: ...
+def resolve(*layers: Mapping[str, Any], root: type[Settings] = FitConfig) -> Any:
     """Build a config from layers of dotted keys or nested mappings; later layers win.
+
+    Args:
+        *layers: the mappings.
+        root: the config's class: `FitConfig` or `PretrainConfig`.
 
     Raises:
         ConfigError: unknown key (with the nearest name), wrong type, or value out of range.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged.update(flatten(layer))
-    return _build(FitConfig, "", merged)
+        merged.update(flatten(layer, root=root))
+    return _build(root, "", merged)
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = FitConfig) -> dict[str, Any]:
     """Turn nested mappings into dotted keys and refuse keys that are not settings.
 
     Raises:
         ConfigError: a key is unknown.
     """
-    known = {item.path for item in settings()}
+    known = {item.path for item in settings(root)}
     groups = {path.rpartition(".")[0] for path in known} - {""}
     flat: dict[str, Any] = {}
     for key, value in nested.items():
@@ -254,16 +327,17 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if path in known:
             flat[path] = value
         elif path in groups and isinstance(value, Mapping):
-            flat.update(flatten(value, f"{path}."))
+            flat.update(flatten(value, f"{path}.", root))
         elif path in groups and value is not None:
             raise ConfigError(f"Setting '{path}' is a group and needs keys below it. Received: {value!r}")
         elif path not in groups:
             hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
-            raise ConfigError(f"Unknown setting '{path}'.{hint} `kerora init` writes a file with every setting.")
+            remedy = f"`kerora init{'' if root is FitConfig else ' --pretrain'}` writes a file with every setting."
+            raise ConfigError(f"Unknown setting '{path}'.{hint} {remedy}")
     return flat
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path, root: type[Settings] = FitConfig) -> dict[str, Any]:
     """Read a YAML config as a mapping of dotted keys.
 
     Raises:
@@ -281,14 +355,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ConfigError(f"The config file {path} must hold keys and values. Received: a {type(content).__name__}")
     try:
-        flat = flatten(content)
-        _build(FitConfig, "", flat)  # what is wrong in a file is told with the file's name
+        flat = flatten(content, root=root)
+        _build(root, "", flat)  # what is wrong in a file is told with the file's name
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return flat
 
 
-def parse_assignment(text: str) -> dict[str, Any]:
+def parse_assignment(text: str, root: type[Settings] = FitConfig) -> dict[str, Any]:
     """Read one ``--set a.b=value``; the value is read as YAML.
 
     Raises:
@@ -298,7 +372,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     if not equals:
         raise ConfigError(f"--set needs KEY=VALUE, for example training.seed=7. Received: {text!r}")
     try:
-        return flatten({key.strip(): yaml.safe_load(value)})
+        return flatten({key.strip(): yaml.safe_load(value)}, root=root)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {key.strip()}: the value is not valid YAML. Received: {value!r}") from None
 
@@ -314,12 +388,13 @@ def to_dict(group: Settings) -> dict[str, Any]:
     return result
 
 
-def dump_yaml(config: FitConfig, comments: bool = False) -> str:
+def dump_yaml(config: FitConfig | PretrainConfig, comments: bool = False) -> str:
     """Write a config as YAML; with `comments`, each setting's sentence stands above it."""
     if not comments:
         return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-    helps = {item.path: item.help for item in settings()}
-    lines = ["# Settings of `kerora fit`; what is left out keeps its default."]
+    helps = {item.path: item.help for item in settings(type(config))}
+    command = "fit" if isinstance(config, FitConfig) else "pretrain"
+    lines = [f"# Settings of `kerora {command}`; what is left out keeps its default."]
     _dump_group(to_dict(config), "", lines, helps)
     return "\n".join(lines) + "\n"
 
@@ -348,64 +423,3 @@ def _build(group: type[Settings], prefix: str, flat: Mapping[str, Any]) -> Any:
         elif prefix + spec.name in flat:
             values[spec.name] = flat[prefix + spec.name]
     return group(**values)
-
-
-def _check(spec: dataclasses.Field[Any], value: Any) -> None:
-    if value is None or "help" not in spec.metadata:
-        return
-    choices, check = spec.metadata["choices"], spec.metadata["check"]
-    if choices and value not in choices:
-        raise ConfigError(f"Setting '{spec.name}' must be one of {', '.join(choices)}. Received: {value!r}")
-    problem = check(value) if check else None
-    if problem:
-        raise ConfigError(f"Setting '{spec.name}' {problem}. Received: {value!r}")
-
-
-def _coerce(name: str, value: Any, kind: Any) -> Any:
-    """Bring a YAML or command-line value to the type of its field, or refuse it."""
-    if typing.get_origin(kind) is types.UnionType:
-        if value is None:
-            return None
-        kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
-    kind = typing.get_origin(kind) or kind
-    convert = {tuple: _names, float: _number, str: _text}.get(kind)
-    coerced = convert(value) if convert else value
-    if isinstance(coerced, kind) and (kind is bool or not isinstance(coerced, bool)):
-        return coerced
-    raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {value!r} ({_type_name(value)})")
-
-
-_WANTED = {
-    tuple: "a list of names (put quotes around yes, no, on, off, dates and the like)",
-    float: "a finite number",
-    int: "a whole number",
-    bool: "true or false",
-    str: "text (put quotes around yes, no, on, off, dates and the like)",
-}
-
-
-def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _names(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if not isinstance(value, list | tuple):
-        return value
-    names = tuple(_text(part) for part in value)
-    return names if all(isinstance(part, str) for part in names) else None
-
-
-def _number(value: Any) -> Any:
-    """Return a float; text is tried too, because YAML 1.1 reads 1e-3 as text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return value
-    with contextlib.suppress(ValueError, OverflowError):
-        number = float(value)
-        return number if math.isfinite(number) else None
-    return value
-
-
-def _type_name(value: Any) -> str:
-    return "nothing" if value is None else type(value).__name__

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self
 
 from kerora.errors import RunError
 
@@ -23,12 +23,22 @@ class RunFolder:
 
     Args:
         path: the run's folder; it need not exist yet.
+
+    Attributes:
+        command: the command that makes such a folder.
+        option: its option that names the folder.
+        kind: what messages call the folder.
     """
+
+    command = "fit"
+    option = "--run"
+    kind = "run"
+    manifest_name = "run.json"
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
-        self.manifest = self.path / "run.json"
+        self.manifest = self.path / self.manifest_name
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.predictions = self.path / "predictions.csv"
@@ -41,7 +51,7 @@ class RunFolder:
         self.evaluations = self.path / "evaluations"
 
     @classmethod
-    def open(cls, path: Path | str) -> "RunFolder":
+    def open(cls, path: Path | str) -> Self:
         """Open an existing run.
 
         Raises:
@@ -49,9 +59,11 @@ class RunFolder:
         """
         run = cls(path)
         if not run.path.is_dir():
-            raise RunError(f"There is no run folder at {path}. Give the path that `kerora fit` printed.")
+            raise RunError(
+                f"There is no {cls.kind} folder at {path}. Give the path that `kerora {cls.command}` printed."
+            )
         if not run.manifest.is_file():
-            raise RunError(f"{path} is not a run folder: it holds no {run.manifest.name}.")
+            raise RunError(f"{path} is not a {cls.kind} folder: it holds no {run.manifest.name}.")
         return run
 
     def read_manifest(self) -> dict[str, Any]:
@@ -66,6 +78,27 @@ class RunFolder:
         """Merge values into run.json, creating it if needed."""
         current = self.read_manifest() if self.manifest.is_file() else {}
         write_json(self.manifest, {**current, **values})
+
+
+class PretrainFolder(RunFolder):
+    """Paths of a pre-training: a KerasHub preset folder, with the record of how it was made."""
+
+    command = "pretrain"
+    option = "--output"
+    kind = "pre-training"
+    manifest_name = "pretrain.json"
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path)
+        self.card = self.path / "README.md"
+
+    def check_free(self, force: bool) -> None:
+        """Check that the folder can be written to.
+
+        Raises:
+            RunError: it holds something, and `force` is False or what it holds is no pre-training.
+        """
+        _check_free(self, force)
 
 
 def create_run(name: str | None, runs_dir: str, default_name: str, force: bool = False) -> RunFolder:
@@ -95,14 +128,22 @@ def create_run(name: str | None, runs_dir: str, default_name: str, force: bool =
 
 
 def _claim(path: Path, force: bool) -> None:
-    if path.is_dir() and any(path.iterdir()):
-        if not force:
-            raise RunError(f"The run {path} exists. Choose another --run, continue it with --resume, or add --force.")
-        if not RunFolder(path).manifest.is_file():
-            raise RunError(
-                f"{path} is not a run folder and is not empty: --force does not replace it. Choose another --run."
-            )
+    _check_free(RunFolder(path), force)
     path.mkdir(parents=True, exist_ok=True)
+
+
+def _check_free(run: RunFolder, force: bool) -> None:
+    if not run.path.is_dir() or not any(run.path.iterdir()):
+        return
+    if not force:
+        raise RunError(
+            f"The {run.kind} {run.path} exists. Choose another {run.option}, continue it with --resume, or add --force."
+        )
+    if not run.manifest.is_file():
+        raise RunError(
+            f"{run.path} is not a {run.kind} folder and is not empty: --force does not replace it. "
+            f"Choose another {run.option}."
+        )
 
 
 def _claim_free_name(parent: Path, stem: str) -> Path:

@@ -4,17 +4,18 @@ from pathlib import Path
 
 import click
 
-from kerora.config import FitConfig, dump_yaml
+from kerora.config import FitConfig, PretrainConfig, dump_yaml
 from kerora.errors import RunError
 from kerora.runfolder import write_text
 
 
 @click.command("init")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("kerora.yaml"))
+@click.option("--pretrain", is_flag=True, help="Write the settings of `kerora pretrain` instead of `kerora fit`.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def command(path: Path, force: bool) -> None:
+def command(path: Path, pretrain: bool, force: bool) -> None:
     """Write a YAML file with every setting, its default and a sentence about it."""
     if path.exists() and not force:
         raise RunError(f"{path} exists. Choose another name or add --force.")
-    write_text(path, dump_yaml(FitConfig(), comments=True))
-    click.echo(f"Written: {path}\nNext: kerora fit --config {path}")
+    write_text(path, dump_yaml(PretrainConfig() if pretrain else FitConfig(), comments=True))
+    click.echo(f"Written: {path}\nNext: kerora {'pretrain' if pretrain else 'fit'} --config {path}")

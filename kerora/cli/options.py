@@ -8,22 +8,26 @@ from typing import Any
 
 import click
 
-from kerora.config import FitConfig, Setting, load_yaml, parse_assignment, resolve, settings
+from kerora.config import FitConfig, PretrainConfig, Setting, load_yaml, parse_assignment, resolve, settings
+from kerora.settings import Settings
 
 _PREFIX = "setting__"
 Command = Callable[..., Any]
 
 
-def setting_options(*prefixes: str, leave_out: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def setting_options(
+    *prefixes: str, leave_out: tuple[str, ...] = (), root: type[Settings] = FitConfig
+) -> Callable[[Command], Command]:
     """Add an option for every setting whose dotted path starts with one of `prefixes`.
 
     Args:
         prefixes: such as ``"data."``; ``""`` takes all.
         leave_out: dotted paths to pass over.
+        root: the settings' class: `FitConfig` or `PretrainConfig`.
     """
 
     def decorate(function: Command) -> Command:
-        chosen = [item for item in settings() if item.path.startswith(prefixes) and item.path not in leave_out]
+        chosen = [item for item in settings(root) if item.path.startswith(prefixes) and item.path not in leave_out]
         for item in reversed(chosen):
             function = _option(item)(function)
         return function
@@ -53,9 +57,17 @@ def collect(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def resolve_options(values: Mapping[str, Any]) -> FitConfig:
     """Resolve defaults < ``--config`` < options < ``--set``."""
-    layers = [load_yaml(values["config_file"])] if values.get("config_file") else []
-    assignments = [parse_assignment(text) for text in values.get("assignments", ())]
-    return resolve(*layers, collect(values), *assignments)
+    return resolve(*_layers(values, FitConfig))
+
+
+def resolve_pretrain_options(values: Mapping[str, Any]) -> PretrainConfig:
+    """Resolve the settings of a pre-training in the same order."""
+    return resolve(*_layers(values, PretrainConfig), root=PretrainConfig)
+
+
+def _layers(values: Mapping[str, Any], root: type[Settings]) -> list[dict[str, Any]]:
+    layers = [load_yaml(values["config_file"], root)] if values.get("config_file") else []
+    return [*layers, collect(values), *(parse_assignment(text, root) for text in values.get("assignments", ()))]
 
 
 def _option(item: Setting) -> Callable[[Command], Command]:

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,26 +87,61 @@ def cached_tokens(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> Token
     Falls back to memory where the cache folder cannot be written, so that a full or read-only
     disk costs speed, not the run.
     """
-    entry = cache_directory() / "tokens" / _key(rows, tokenizer, max_length)
+
+    def chunks() -> Iterator[TokenTable]:
+        for start in range(0, len(rows), CHUNK_ROWS):
+            pairs = None if rows.pairs is None else rows.pairs[start : start + CHUNK_ROWS]
+            yield tokenizer.encode(rows.texts[start : start + CHUNK_ROWS], pairs, max_length=max_length)
+
+    key = cache_key(tokenizer.fingerprint, max_length, rows.fingerprint())
+    return cached_table(key, chunks, tokenizer.uses_segments, max_length)
+
+
+def cached_table(
+    key: str, chunks: Callable[[], Iterable[TokenTable]], uses_segments: bool, max_length: int
+) -> TokenTable:
+    """Return the table of a cache entry, which is made of `chunks` where it is not there yet.
+
+    Args:
+        key: name of the entry; see `cache_key`.
+        chunks: makes the table, a part at a time.
+        uses_segments: whether the parts have segment ids.
+        max_length: length at which rows were cut.
+    """
+    entry = cache_directory() / "tokens" / key
     table = _open(entry, max_length)
     if table is not None:
         return table
     try:
-        _write(entry, rows, tokenizer, max_length)
-        _forget_old(entry.parent)
+        _write(entry, chunks(), uses_segments)
+        forget_old(entry.parent)
     except OSError:
-        return tokenize(rows, tokenizer, max_length)
+        return _joined(list(chunks()), uses_segments, max_length)
     table = _open(entry, max_length)
     if table is None:
         raise RunError(f"The token cache {entry} cannot be read back. Delete it or set KERORA_CACHE to another folder.")
     return table
 
 
-def _key(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> str:
+def cache_key(*parts: object) -> str:
+    """Return a name for a cache entry that depends on all parts."""
     digest = hashlib.sha256()
-    for part in (FORMAT_VERSION, tokenizer.fingerprint, max_length, rows.fingerprint()):
+    for part in (FORMAT_VERSION, *parts):
         digest.update(f"{part}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def _joined(chunks: list[TokenTable], uses_segments: bool, max_length: int) -> TokenTable:
+    ids = [chunk.ids for chunk in chunks]
+    lengths = [chunk.lengths for chunk in chunks]
+    offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
+    segments = [np.zeros(0, np.uint8), *(chunk.segments for chunk in chunks if chunk.segments is not None)]
+    return TokenTable(
+        np.concatenate([np.zeros(0, np.int32), *ids]),
+        offsets.astype(np.int64),
+        np.concatenate(segments) if uses_segments else None,
+        max_length,
+    )
 
 
 def _open(entry: Path, max_length: int) -> TokenTable | None:
@@ -133,23 +168,22 @@ def _map(path: Path, dtype: Any, count: int) -> np.ndarray:
     return mapped
 
 
-def _write(entry: Path, rows: Rows, tokenizer: RowTokenizer, max_length: int) -> None:
+def _write(entry: Path, chunks: Iterable[TokenTable], uses_segments: bool) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
     try:
         offsets = [np.zeros(1, np.int64)]
         tokens = 0
         with open(work / "ids.bin", "wb") as ids, open(work / "segments.bin", "wb") as segments:
-            for start in range(0, len(rows), CHUNK_ROWS):
-                pairs = None if rows.pairs is None else rows.pairs[start : start + CHUNK_ROWS]
-                chunk = tokenizer.encode(rows.texts[start : start + CHUNK_ROWS], pairs, max_length=max_length)
+            for chunk in chunks:
                 ids.write(chunk.ids.astype(np.int32).tobytes())
                 if chunk.segments is not None:
                     segments.write(chunk.segments.astype(np.uint8).tobytes())
                 offsets.append(chunk.offsets[1:] + tokens)
                 tokens += len(chunk.ids)
-        np.concatenate(offsets).astype(np.int64).tofile(work / "offsets.bin")
-        facts = {"rows": len(rows), "tokens": tokens, "segments": tokenizer.uses_segments}
+        table = np.concatenate(offsets).astype(np.int64)
+        table.tofile(work / "offsets.bin")
+        facts = {"rows": len(table) - 1, "tokens": tokens, "segments": uses_segments}
         (work / "entry.json").write_text(json.dumps(facts), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process was faster: its entry is the same
@@ -158,7 +192,8 @@ def _write(entry: Path, rows: Rows, tokenizer: RowTokenizer, max_length: int) ->
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _forget_old(folder: Path) -> None:
+def forget_old(folder: Path) -> None:
+    """Remove the entries of a cache folder that were not used for `KEEP_DAYS`."""
     limit = time.time() - KEEP_DAYS * 86_400
     for entry in folder.iterdir():
         with contextlib.suppress(OSError):

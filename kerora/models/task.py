@@ -16,12 +16,33 @@ from kerora.models.tokenizer import TextTokenizer
 class TrainingStep(Protocol):
     """Replaces Keras' own training step when given to `compile`."""
 
-    def train_step(self, model: "Task", data: Any) -> Mapping[str, Any]:
+    def train_step(self, model: keras.Model, data: Any) -> Mapping[str, Any]:
         """Do one step on a batch as Keras' data adapters give it, and return the logs."""
         ...
 
 
-class Task(keras.Model):
+class SteppedModel(keras.Model):
+    """A Keras model whose training step can be replaced when it is compiled."""
+
+    _step: TrainingStep | None = None
+
+    def compile(self, *args: Any, step: TrainingStep | None = None, **kwargs: Any) -> None:
+        """Compile as Keras does.
+
+        Args:
+            step: object whose ``train_step(model, data)`` replaces Keras' own; None keeps Keras' own.
+            *args: as in `keras.Model.compile`.
+            **kwargs: as in `keras.Model.compile`.
+        """
+        super().compile(*args, **kwargs)
+        self._step = step
+
+    def train_step(self, data: Any) -> Any:
+        """Do one training step; called by `fit`."""
+        return super().train_step(data) if self._step is None else self._step.train_step(self, data)
+
+
+class Task(SteppedModel):
     """A functional Keras model on top of a pretrained backbone.
 
     Its inputs are a mapping of ``token_ids`` and ``padding_mask``, and ``segment_ids`` where the backbone takes
@@ -55,7 +76,6 @@ class Task(keras.Model):
         self.preset = preset
         self.max_length = max_length
         self._head_names = tuple(layer.name for layer in head_layers)
-        self._step: TrainingStep | None = None
 
     @property
     def head_layers(self) -> list[keras.layers.Layer]:
@@ -101,21 +121,6 @@ class Task(keras.Model):
             seed=seed,
             class_weights=class_weights,
         )
-
-    def compile(self, *args: Any, step: TrainingStep | None = None, **kwargs: Any) -> None:
-        """Compile as Keras does.
-
-        Args:
-            step: object whose ``train_step(model, data)`` replaces Keras' own; None keeps Keras' own.
-            *args: as in `keras.Model.compile`.
-            **kwargs: as in `keras.Model.compile`.
-        """
-        super().compile(*args, **kwargs)
-        self._step = step
-
-    def train_step(self, data: Any) -> Any:
-        """Do one training step; called by `fit`."""
-        return super().train_step(data) if self._step is None else self._step.train_step(self, data)
 
     def get_config(self) -> dict[str, Any]:
         """Refuse: the model is rebuilt from its preset and an adapter, not from a Keras config.

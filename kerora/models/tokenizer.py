@@ -1,6 +1,7 @@
 """Text to token ids, on the Rust `tokenizers` library, equal to Hugging Face's fast tokenizers."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from kerora.data.packing import Line
 from kerora.data.tokens import TokenTable
 
+MASK_TOKENS = ("[MASK]", "<mask>")
 CHUNK_ROWS, CHUNK_CHARACTERS = 2_048, 2_000_000
 """Rows are encoded this many at a time: the library holds all tokens of a text before it cuts them."""
 
@@ -73,6 +76,58 @@ class TextTokenizer:
         """Return the number of tokens of each row before any truncation, special tokens included."""
         self._tokenizer.no_truncation()
         return [len(encoding) for encoding in self._encodings(texts, pairs)]
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """The tokens by id, special and added ones included."""
+        return tuple(self._tokenizer.id_to_token(number) or "" for number in range(self.vocabulary_size))
+
+    @property
+    def wrapping(self) -> tuple[int, int]:
+        """Ids of the special tokens at a row's start and end."""
+        self._tokenizer.no_truncation()
+        ids = self._tokenizer.encode("").ids
+        return ids[0], ids[-1]
+
+    @property
+    def mask_id(self) -> int | None:
+        """Id of the mask token, or None where the vocabulary has none."""
+        found = (self._tokenizer.token_to_id(token) for token in MASK_TOKENS)
+        return next((number for number in found if number is not None), None)
+
+    @cached_property
+    def special(self) -> np.ndarray:
+        """Whether a token is special (the one for unknown text included), bool (tokens,)."""
+        flags = np.zeros(self.vocabulary_size, bool)
+        added = self._tokenizer.get_added_tokens_decoder()
+        flags[[number for number, token in added.items() if token.special]] = True
+        unknown = self.definition["model"].get("unk_token")
+        if unknown is not None:
+            flags[self._tokenizer.token_to_id(unknown)] = True
+        return flags
+
+    @cached_property
+    def word_starts(self) -> np.ndarray:
+        """Whether a token starts a word, bool (tokens,); the others go on with the word before them."""
+        if self.definition["model"]["type"] == "WordPiece":
+            return np.array([not piece.startswith("##") for piece in self.pieces])
+        return np.array([piece.startswith(("Ġ", "▁")) for piece in self.pieces])
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The whole tokenizer as `tokenizers` writes it to tokenizer.json."""
+        definition: dict[str, Any] = json.loads(self._tokenizer.to_str())
+        return definition
+
+    def encode_lines(self, lines: Sequence[str]) -> Iterator[Line]:
+        """Tokenize lines without special tokens; where blanks belong to words, each line starts with one."""
+        self._tokenizer.no_truncation()
+        if self.definition["model"]["type"] == "BPE":
+            lines = [f" {line}" for line in lines]
+        for chunk in _chunks(map(_without_surrogates, lines)):
+            encodings = self._tokenizer.encode_batch(chunk, add_special_tokens=False)
+            for line, encoding in zip(chunk, encodings, strict=True):
+                yield Line(line, encoding.ids, encoding.offsets)
 
     def _encodings(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[Encoding]:
         items: Iterable[Any] = texts if pairs is None else zip(texts, pairs, strict=True)

@@ -7,7 +7,7 @@ preset's vocabulary gets the Hugging Face pipeline too: it is the one the models
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,18 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
 def wordpiece(vocabulary: Path, settings: Settings) -> Tokenizer:
     """Build BERT's tokenizer (Devlin et al. 2018, arXiv:1810.04805) from a file with one piece a line."""
     with vocabulary.open(encoding="utf-8") as lines:
-        pieces = {line.rstrip("\n"): number for number, line in enumerate(lines)}
-    tokenizer = Tokenizer(WordPiece(pieces, unk_token=settings.tokens["unk"], max_input_chars_per_word=100))
+        return _wordpiece([line.rstrip("\n") for line in lines], settings)
+
+
+def fresh_wordpiece(pieces: Sequence[str], architecture: Architecture) -> TextTokenizer:
+    """Build the uncased tokenizer of a vocabulary that was just trained, pieces by id."""
+    settings = Settings(_default_tokens(architecture.tokenizer), {"do_lower_case": True})
+    return _finish(_wordpiece(pieces, settings), settings, architecture.segments)
+
+
+def _wordpiece(pieces: Sequence[str], settings: Settings) -> Tokenizer:
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(WordPiece(ids, unk_token=settings.tokens["unk"], max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=settings.options.get("tokenize_chinese_chars", True),

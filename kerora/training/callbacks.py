@@ -204,12 +204,19 @@ class History(keras.callbacks.Callback):
     Args:
         path: file to write after each epoch; None keeps the record in `rows` only.
         batches: the training batches, for the token count.
+        columns: what to record; default `HISTORY_COLUMNS`.
     """
 
-    def __init__(self, path: Path | str | None = None, batches: Batches | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str | None = None,
+        batches: Batches | None = None,
+        columns: Sequence[str] = HISTORY_COLUMNS,
+    ) -> None:
         super().__init__()
         self.path = None if path is None else Path(path)
         self.batches = batches
+        self.columns = tuple(columns)
         self.rows: list[dict[str, Any]] = []
         self._restored = False
         self._earlier_seconds = 0.0
@@ -235,7 +242,7 @@ class History(keras.callbacks.Callback):
         logs = logs or {}
         seconds = self._last_batch - self._started
         tokens = (self.batches.tokens_served - self._tokens) if self.batches is not None else None
-        row = {name: logs.get(name) for name in HISTORY_COLUMNS}
+        row = {name: logs.get(name) for name in self.columns}
         row |= {
             "epoch": epoch + 1,
             "learning_rate": _learning_rate(self.model),
@@ -247,7 +254,7 @@ class History(keras.callbacks.Callback):
         self._earlier_seconds = 0.0
         self.rows.append(row)
         if self.path is not None:
-            write_text(self.path, _as_csv(self.rows))
+            write_text(self.path, _as_csv(self.rows, self.columns))
 
     def state(self) -> dict[str, Any]:
         """Return what a resume needs."""
@@ -282,12 +289,12 @@ def _is_minimised(monitor: str, mode: str) -> bool:
     return monitor.endswith(("loss", "error", "ece", "perplexity"))
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, HISTORY_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: _cell(row[name]) for name in HISTORY_COLUMNS})
+        writer.writerow({name: _cell(row[name]) for name in columns})
     return stream.getvalue()
 
 

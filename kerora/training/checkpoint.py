@@ -109,6 +109,7 @@ class Checkpointer(keras.callbacks.Callback):
         stopping: the early-stopping callback, or None.
         save_steps: also save each time this many updates are done; None saves at epochs only.
         interrupt: raised flag means: save at the next update and stop.
+        command: the command that goes on with the run; default ``fit``.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Checkpointer(keras.callbacks.Callback):
         stopping: EarlyStopping | None,
         save_steps: int | None,
         interrupt: InterruptFlag,
+        command: str = "fit",
     ) -> None:
         super().__init__()
         self.directory = directory
@@ -127,6 +129,7 @@ class Checkpointer(keras.callbacks.Callback):
         self.stopping = stopping
         self.save_steps = save_steps
         self.interrupt = interrupt
+        self.command = command
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._best: Path | None = None
@@ -185,7 +188,8 @@ class Checkpointer(keras.callbacks.Callback):
         self.finish()
         run = self.directory.parent
         raise Interrupted(
-            f"Interrupted; the state is saved. Go on with: kerora fit --resume {run}", self.interrupt.signal_number
+            f"Interrupted; the state is saved. Go on with: kerora {self.command} --resume {run}",
+            self.interrupt.signal_number,
         )
 
 

@@ -1,13 +1,9 @@
 """The whole story of a run: config -> data -> model -> LoRA -> `model.fit` -> run folder."""
 
-import contextlib
 import dataclasses
 import math
 import shutil
-import signal
-import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +15,7 @@ from kerora.config import FitConfig, TrainingConfig, dump_yaml
 from kerora.data.batches import Batches, balanced_class_weights
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
-from kerora.errors import Interrupted, RunError, TrainingError
+from kerora.errors import RunError, TrainingError
 from kerora.evaluation.predictor import evaluate_rows, read_config, write_predictions
 from kerora.lora.files import save_adapter
 from kerora.lora.inject import LoraSummary, enable_lora
@@ -34,12 +30,12 @@ from kerora.training.defaults import (
     settle_for_data,
     settle_for_model,
 )
-from kerora.training.interrupt import InterruptFlag, interrupt_flag
+from kerora.training.interrupt import InterruptFlag
+from kerora.training.loop import guarded, make_optimizer, run_fit
 from kerora.training.losses import CrossEntropy
 from kerora.training.manifest import check_unchanged, describe, now
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
-from kerora.training.schedules import WarmupSchedule, warmup_updates
 from kerora.training.step import TrainStep
 
 EVALUATED = ("validation", "test")
@@ -106,7 +102,7 @@ def fit(
         write_text(run.config, dump_yaml(dataclasses.replace(parts.config, run=None)))
         return _train(parts, run, None, progress or Silent(), flag)
 
-    return _guarded(run, work)
+    return guarded(run, work)
 
 
 def resume(path: str, *, progress: Progress | None = None) -> FitResult:
@@ -121,9 +117,7 @@ def resume(path: str, *, progress: Progress | None = None) -> FitResult:
     parts = assemble(read_config(run))
     check_unchanged(run, parts.dataset, parts.model)
     run.update_manifest(state="running")
-    return _guarded(
-        run, lambda flag: _train(parts, run, latest_checkpoint(run.checkpoints), progress or Silent(), flag)
-    )
+    return guarded(run, lambda flag: _train(parts, run, latest_checkpoint(run.checkpoints), progress or Silent(), flag))
 
 
 def assemble(config: FitConfig) -> Parts:
@@ -155,11 +149,7 @@ def compile_for_training(model: TextClassifier, config: TrainingConfig, step: Tr
     epochs = config.epochs or default_epochs(step.updates_per_epoch)
     peak = config.learning_rate or default_learning_rate(model.backbone.hidden_dim)
     total = config.max_steps or epochs * step.updates_per_epoch
-    rate = WarmupSchedule(peak, total, warmup_updates(config.warmup, total), config.schedule)
-    optimizer: Any = keras.optimizers.AdamW(
-        learning_rate=rate, weight_decay=config.weight_decay, epsilon=1e-8, global_clipnorm=config.clip_norm or None
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer = make_optimizer(config, peak, total)
     if model.backbone.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer=optimizer, loss=CrossEntropy(config.label_smoothing), metrics=["accuracy"], step=step)
@@ -190,7 +180,7 @@ def _train(
         restore_callbacks(checkpoint, model, history, stopping, saver)
     try:
         with flag.hold():
-            _run_fit(model, batches, epochs, checkpoint, callbacks)
+            run_fit(model, batches, epochs, checkpoint, callbacks)
     except TrainingError:
         # the weights are still those of the last sound update
         write_adapter(parts, run)
@@ -200,17 +190,6 @@ def _train(
         saver.finish()
     progress.note("Evaluating the fine-tuned model")
     return _conclude(parts, run, before, history, stopping)
-
-
-def _run_fit(
-    model: keras.Model, batches: Batches, epochs: int, checkpoint: Checkpoint | None, callbacks: list[Any]
-) -> None:
-    first = 0 if checkpoint is None else checkpoint.epoch
-    last = first if checkpoint is not None and checkpoint.state["done"] else epochs
-    with warnings.catch_warnings():
-        # a resumed epoch is shorter than Keras was told: that is how it ends where it should
-        warnings.filterwarnings("ignore", message="Your input ran out of data")
-        model.fit(batches, initial_epoch=first, epochs=last, callbacks=callbacks, verbose=0, shuffle=False)
 
 
 def _heading(parts: Parts) -> str:
@@ -285,27 +264,6 @@ def write_adapter(parts: Parts, run: RunFolder) -> None:
     }
     write_json(run.labels, {"classes": list(parts.dataset.classes)})
     save_adapter(parts.model, run.adapter, base)
-
-
-def _guarded(run: RunFolder, work: Callable[[InterruptFlag], FitResult]) -> FitResult:
-    """Do the work with signals collected, and leave the run's true state in the manifest."""
-    started = time.perf_counter()
-    try:
-        with interrupt_flag() as flag:
-            result = work(flag)
-    except Interrupted:
-        run.update_manifest(state="stopped", finished=now())
-        raise
-    except KeyboardInterrupt as error:
-        run.update_manifest(state="stopped", finished=now())
-        message = f"Interrupted. Go on from the last saved state with: kerora fit --resume {run.path}"
-        raise Interrupted(message, flag.signal_number or signal.SIGINT) from error
-    except BaseException as error:
-        with contextlib.suppress(RunError):  # a full disk must not hide what went wrong first
-            run.update_manifest(state="failed", finished=now(), error=" ".join(str(error).split()))
-        raise
-    run.update_manifest(seconds=time.perf_counter() - started)
-    return result
 
 
 def _clear(run: RunFolder) -> None:

@@ -2,18 +2,20 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kerora.config import FitConfig
+from kerora.config import FitConfig, PretrainConfig, to_dict
 from kerora.data.rows import Dataset
 from kerora.errors import RunError
 from kerora.lora.inject import LoraSummary
 from kerora.models.classifier import TextClassifier
+from kerora.models.presets import Preset
+from kerora.models.tokenizer import TextTokenizer
 from kerora.runfolder import RunFolder
 from kerora.version import __version__
 
@@ -24,15 +26,14 @@ def describe(
     config: FitConfig, dataset: Dataset, model: TextClassifier, summary: LoraSummary, argv: Sequence[str]
 ) -> dict[str, Any]:
     """Return the manifest of a run that is about to start."""
-    versions = {"python": platform.python_version()}
     preset = model.preset
     return {
         "kerora": __version__,
-        "versions": versions | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": _versions(),
         "argv": list(argv),
         "working_directory": str(Path.cwd()),
         "seed": config.training.seed,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": _device(),
         "precision": config.model.precision,
         "data": {"name": dataset.name, "splits": dataset.fingerprints(), "skipped": dataset.skipped},
         "preset": {
@@ -48,6 +49,51 @@ def describe(
             "total": summary.total,
         },
     }
+
+
+def describe_pretraining(
+    config: PretrainConfig,
+    text: Mapping[str, Any],
+    tokenizer: TextTokenizer,
+    init: Preset | None,
+    teacher: Preset | None,
+) -> dict[str, Any]:
+    """Return the manifest of a pre-training that is about to start; names of files and presets, no paths.
+
+    Args:
+        config: the settings, settled.
+        text: files, counts and fingerprints of the text.
+        tokenizer: the encoder's tokenizer.
+        init: the preset that is continued, or None.
+        teacher: the preset that is learnt from, or None.
+    """
+    settings = to_dict(config)
+    settings.pop("output")
+    settings["data"]["text"] = [Path(name).name for name in config.data.text]
+    settings["model"]["init"] = None if init is None else init.name
+    settings["distillation"]["teacher"] = None if teacher is None else teacher.name
+    return {
+        "kerora": __version__,
+        "versions": _versions(),
+        "device": _device(),
+        "settings": settings,
+        "data": dict(text),
+        "tokenizer": tokenizer.fingerprint,
+        "init": _preset_facts(init),
+        "teacher": _preset_facts(teacher),
+    }
+
+
+def _preset_facts(preset: Preset | None) -> dict[str, Any] | None:
+    return None if preset is None else {"name": preset.name, "kind": preset.kind, "fingerprint": preset.fingerprint}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def check_unchanged(run: RunFolder, dataset: Dataset, model: TextClassifier) -> None:

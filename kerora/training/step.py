@@ -64,14 +64,15 @@ class TrainStep:
         loss = model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=weights, training=True)
         if not torch.isfinite(loss):
             raise self._not_finite(f"The loss became {loss.item()}")
-        total = float(len(y)) if weights is None else float(weights.sum())
+        total = float(len(keras.tree.flatten(y)[0])) if weights is None else float(weights.sum())
         model.optimizer.scale_loss(loss * total).backward()
         self._pending_weight += total
         self.position += 1
         if self.position % self.accumulate == 0 or self.position >= self.batches_per_epoch:
             self._update(model)
         model._loss_tracker.update_state(loss.detach(), sample_weight=total)
-        return model.compute_metrics(x, y, predictions.detach(), sample_weight=weights)
+        detached = keras.tree.map_structure(lambda output: output.detach(), predictions)
+        return model.compute_metrics(x, y, detached, sample_weight=weights)
 
     def _update(self, model: keras.Model) -> None:
         variables = model.trainable_weights

@@ -1,0 +1,54 @@
+"""`kerora pretrain`: make an encoder from text, or adapt one to it."""
+
+import json
+from typing import Any
+
+import click
+
+from kerora.cli.options import collect, config_options, resolve_pretrain_options, setting_options
+from kerora.config import PretrainConfig
+from kerora.errors import ConfigError
+
+
+@click.command("pretrain")
+@click.argument("more_text", metavar="[FILES]...", nargs=-1)
+@config_options
+@setting_options("", root=PretrainConfig)
+@click.option("--resume", metavar="DIR", help="Go on with a stopped pre-training; takes its settings from the folder.")
+@click.option("--force", is_flag=True, help="Replace an earlier pre-training in the output folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def command(
+    more_text: tuple[str, ...], resume: str | None, force: bool, as_json: bool, quiet: bool, **values: Any
+) -> None:
+    """Pre-train an encoder on text files, and write a preset folder that `kerora fit --preset` takes.
+
+    Masked-language modelling with whole-word masks; with --teacher also distillation of sentence embeddings;
+    with --init an existing encoder goes on with your text. FILES are added to --text.
+    """
+    given = collect(values)
+    if resume and (given or more_text or values["config_file"] or values["assignments"] or force):
+        raise ConfigError("--resume takes every setting from the folder. Leave the other options out.")
+    if more_text:
+        files = (*str(given.get("data.text", "")).split(","), *more_text)
+        values["setting__data__text"] = [name.strip() for name in files if name.strip()]
+    config = None if resume else resolve_pretrain_options(values)
+
+    from kerora.evaluation.wording import duration
+    from kerora.training.pretrain import pretrain
+    from kerora.training.pretrain import resume as resume_run
+    from kerora.training.progress import Progress, Silent
+
+    progress = Silent() if quiet else Progress()
+    if config is None:
+        result = resume_run(str(resume), progress=progress)
+    else:
+        result = pretrain(config, force=force, progress=progress)
+    if as_json:
+        summary = {"preset": str(result.run.path), "held_out": result.metrics, "training_seconds": result.seconds}
+        click.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    if result.metrics:
+        click.echo("Held out: " + ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))
+    click.echo(f"Training took {duration(result.seconds)}\nPreset: {result.run.path}")
+    click.echo(f"Next: kerora fit --preset {result.run.path}")

@@ -1,0 +1,157 @@
+"""Unlabelled text for pre-training: documents streamed from files, and the part of them that is held out.
+
+A row of a table file (CSV, TSV, JSON, JSON Lines, Parquet) is a document. Any other file is plain text,
+a paragraph a line, and is cut at line ends into sections of about `SECTION_CHARACTERS`, each a document:
+without such a cut a book could only be held out whole. Nothing is kept in memory.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerora.config import CorpusConfig, DataConfig
+from kerora.data.columns import find_columns
+from kerora.data.extract import read_records
+from kerora.data.files import format_of, is_data_file, open_table, require_file
+from kerora.data.lines import open_lines
+from kerora.errors import ConfigError, DataError
+
+SECTION_CHARACTERS = 4_000
+_BLOCK = 1 << 22
+_HOLDOUT = 77
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How much text a corpus holds."""
+
+    documents: int
+    characters: int
+
+
+class Corpus:
+    """The documents of some files, in their order; each is a list of lines without blank ones.
+
+    Args:
+        config: files, columns and the held-out share.
+
+    Raises:
+        ConfigError: no file is named, or one is named twice.
+        DataError: a file is missing.
+    """
+
+    def __init__(self, config: CorpusConfig) -> None:
+        if not config.text:
+            raise ConfigError("There is no text to train on. Name the files with --text.")
+        self.config = config
+        self.files = [Path(name).expanduser() for name in config.text]
+        for path in self.files:
+            require_file(path)
+        resolved = [path.resolve() for path in self.files]
+        twice = next((path for path in self.files if resolved.count(path.resolve()) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"--text names {twice} twice. Name each file once.")
+
+    def __iter__(self) -> Iterator[list[str]]:
+        """Read all documents.
+
+        Raises:
+            DataError: a file is not text, is damaged or holds none; says where.
+        """
+        for path in self.files:
+            count = 0
+            for document in self._read(path):
+                count += 1
+                yield document
+            if count == 0:
+                raise DataError(f"{path} holds no text. Leave it out or give another file.")
+
+    def survey(self) -> Survey:
+        """Count documents and characters; reads every file, so that a fault is found before any work is done."""
+        documents = characters = 0
+        for document in self:
+            documents += 1
+            characters += sum(map(len, document))
+        return Survey(documents, characters)
+
+    def fingerprints(self) -> list[dict[str, Any]]:
+        """Return name, size in bytes and sha256 of each file."""
+        return [{"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)} for path in self.files]
+
+    def _read(self, path: Path) -> Iterator[list[str]]:
+        return self._rows(path) if is_data_file(path) else _sections(path)
+
+    def _rows(self, path: Path) -> Iterator[list[str]]:
+        config = _table_config(path, self.config)
+        with open_table(path, config) as table:
+            for record in read_records(table, config):
+                lines = [line.strip() for text in (record.text, record.pair or "") for line in text.splitlines()]
+                if any(lines):
+                    yield [line for line in lines if line]
+
+
+def held_out_documents(count: int, share: float, seed: int) -> np.ndarray:
+    """Draw the held-out documents, bool (count,): the share of all, one at least, none where the share is 0.
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
+    chosen = np.zeros(count, bool)
+    wanted = max(1, round(share * count)) if share > 0 else 0
+    if wanted >= count:
+        raise DataError(
+            f"The text has {count} {'document' if count == 1 else 'documents'} of about {SECTION_CHARACTERS:,} "
+            "characters: too little to train on and hold a part out. Give more text, or --holdout 0."
+        )
+    chosen[np.random.default_rng((seed, _HOLDOUT)).permutation(count)[:wanted]] = True
+    return chosen
+
+
+def part_of(corpus: Corpus, held_out: np.ndarray, part: bool) -> Iterator[list[str]]:
+    """Yield the held-out documents (`part` is True) or the others."""
+    return (document for document, chosen in zip(corpus, held_out, strict=True) if bool(chosen) is part)
+
+
+def _sections(path: Path) -> Iterator[list[str]]:
+    section: list[str] = []
+    characters = 0
+    with open_lines(path) as lines:
+        for line in lines:
+            if text := line.strip():
+                section.append(text)
+                characters += len(text)
+            if characters >= SECTION_CHARACTERS:
+                yield section
+                section, characters = [], 0
+    if section:
+        yield section
+
+
+def _table_config(path: Path, config: CorpusConfig) -> DataConfig:
+    """Give the columns' names only to a file whose first line does not name them."""
+    plain = DataConfig(text=config.text_column)
+    if config.columns and format_of(path) in (".csv", ".tsv") and not _names_text(path, plain):
+        return DataConfig(text=config.text_column, columns=config.columns)
+    return plain
+
+
+def _names_text(path: Path, config: DataConfig) -> bool:
+    try:
+        with open_table(path, config) as table:
+            columns: Sequence[str] = table.columns
+            find_columns(columns, config, table.name, labelled=False)
+    except DataError:
+        return False
+    return len(columns) > 1
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

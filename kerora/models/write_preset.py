@@ -1,0 +1,164 @@
+"""Makes fresh encoders and writes encoders as KerasHub preset folders."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.config import EncoderConfig
+from kerora.errors import ConfigError, TrainingError
+from kerora.models.architectures import ARCHITECTURES, Architecture
+from kerora.models.attention import choose_attention
+from kerora.models.keras_presets import CONFIG, WEIGHTS
+from kerora.models.tokenizer import TextTokenizer
+from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE, keras_tokenizer
+
+keras_hub = import_keras_hub()
+
+
+def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str) -> Any:
+    """Build an encoder with random weights, float32, from Keras' global seed.
+
+    A BERT's pooler, which masked-language modelling does not train, starts as the identity: so it passes the first
+    token's state through its tanh, in place of a random mixture.
+
+    Args:
+        config: architecture and sizes.
+        tokens: size of the vocabulary.
+        dtype: Keras dtype policy.
+
+    Raises:
+        ConfigError: the width is no multiple of the heads.
+    """
+    if config.width % config.heads:
+        raise ConfigError(f"--width must be a multiple of --heads. Received: {config.width} and {config.heads}")
+    backbone = getattr(keras_hub.models, ARCHITECTURES[config.architecture].backbone)(
+        vocabulary_size=tokens,
+        num_layers=config.layers,
+        num_heads=config.heads,
+        hidden_dim=config.width,
+        intermediate_dim=config.intermediate,
+        max_sequence_length=config.max_length,
+        dropout=config.dropout,
+        dtype=dtype,
+    )
+    if config.architecture == "bert":
+        backbone.get_layer("pooled_dense").kernel.assign(np.eye(config.width, dtype=np.float32))
+    choose_attention(backbone)
+    return backbone
+
+
+def rebuild(backbone: Any, dtype: str, dropout: float) -> Any:
+    """Return the same encoder, with the same weights, as KerasHub builds it from its config.
+
+    Args:
+        backbone: the encoder.
+        dtype: Keras dtype policy of the new one.
+        dropout: rate inside the new one.
+    """
+    config = {**backbone.get_config(), "dtype": dtype, "dropout": dropout}
+    copy = type(backbone).from_config(config)
+    copy.set_weights(backbone.get_weights())
+    choose_attention(copy)
+    return copy
+
+
+def write_tokenizer(tokenizer: TextTokenizer, architecture: Architecture, directory: Path) -> None:
+    """Write a WordPiece or byte-pair tokenizer as KerasHub does."""
+    definition = tokenizer.definition
+    model = definition["model"]
+    hub_class = getattr(keras_hub.models, architecture.tokenizer)
+    with without_tensorflow():
+        if model["type"] == "WordPiece":
+            lowercase = bool((definition["normalizer"] or {}).get("lowercase", False))
+            hub = hub_class(vocabulary=_by_id(model["vocab"]), lowercase=lowercase, strip_accents=lowercase)
+        else:
+            merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+            hub = hub_class(vocabulary=model["vocab"], merges=merges)
+        hub.save_to_preset(str(directory))
+
+
+def read_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer:
+    """Read the tokenizer that `write_tokenizer` wrote."""
+    return keras_tokenizer(directory, architecture)
+
+
+def write_preset(
+    backbone: Any, tokenizer: TextTokenizer, architecture: Architecture, directory: Path, storage: str = "float32"
+) -> None:
+    """Write backbone and tokenizer as a KerasHub preset, float32 in its config whatever it was trained in.
+
+    The files are made beside their places and moved there when all are complete, config.json last.
+
+    Args:
+        backbone: the encoder.
+        tokenizer: its tokenizer.
+        architecture: its kind.
+        directory: folder; made when it does not exist.
+        storage: type of the weights in the file, float32 or float16. Keras widens float16 when it loads them.
+
+    Raises:
+        TrainingError: a weight does not fit into float16.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".writing-") as name:
+        work = Path(name)
+        write_tokenizer(tokenizer, architecture, work)
+        with without_tensorflow():
+            rebuild(backbone, "float32", backbone.get_config()["dropout"]).save_to_preset(str(work))
+        if storage == "float16":
+            _narrow(work / WEIGHTS)
+        (directory / KERAS_ASSETS).mkdir(parents=True, exist_ok=True)
+        files = [path.relative_to(work) for path in work.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: path.name == CONFIG):
+            os.replace(work / path, directory / path)
+
+
+def round_weights(model: Any, storage: str) -> None:
+    """Round a model's weights to what the preset's file holds, so that what is measured is what is stored."""
+    if storage == "float16":
+        for variable in model.weights:
+            value = np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable, dtype=np.float32)
+            variable.assign(_as_float16(value, variable.path).astype(np.float32))
+
+
+def tokenizer_files(directory: Path) -> list[Path]:
+    """Return the tokenizer's files in a preset folder."""
+    return [directory / TOKENIZER_FILE, *sorted((directory / KERAS_ASSETS).glob("*"))]
+
+
+def _by_id(vocabulary: dict[str, int]) -> list[str]:
+    return sorted(vocabulary, key=lambda piece: vocabulary[piece])
+
+
+def _as_float16(value: np.ndarray, name: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        narrow = value.astype(np.float16)
+    if not np.isfinite(narrow).all():
+        raise TrainingError(f"A value of {name} does not fit into float16. Use --storage float32.")
+    return narrow
+
+
+def _narrow(path: Path) -> None:
+    """Rewrite a weights file with its float32 data as compressed float16."""
+    narrowed = path.with_name(f".{path.name}")
+    with h5py.File(path, "r") as source, h5py.File(narrowed, "w") as target:
+        target.attrs.update(source.attrs)
+
+        def copy(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Group):
+                group = target.require_group(name)
+                group.attrs.update(item.attrs)
+                return
+            value = item[()]
+            if value.dtype == np.float32:
+                value = _as_float16(value, name)
+            packed = {"compression": "gzip", "shuffle": True} if value.ndim else {}
+            target.create_dataset(name, data=value, **packed).attrs.update(item.attrs)
+
+        source.visititems(copy)
+    os.replace(narrowed, path)

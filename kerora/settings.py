@@ -1,0 +1,117 @@
+"""What a group of settings is: fields with a help sentence, a type and a check, all looked at on creation.
+
+The settings themselves stand in `kerora.config`.
+"""
+
+import contextlib
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import field
+from typing import Any
+
+from kerora.errors import ConfigError
+
+Check = Callable[[Any], str | None]
+
+
+def setting(default: Any, help: str, *, check: Check | None = None, choices: Sequence[str] = ()) -> Any:
+    """Define a setting: its default, the sentence that documents it, and its check.
+
+    A sequence default is copied into a tuple-valued factory, so that settings stay immutable.
+    """
+    metadata = {"help": help, "check": check, "choices": tuple(choices)}
+    return field(default=default, metadata=metadata)
+
+
+def at_least(low: float) -> Check:
+    """Return a check that a number is `low` or more."""
+    return lambda value: None if value >= low else f"must be {low} or more"
+
+
+def more_than(low: float) -> Check:
+    """Return a check that a number is greater than `low`."""
+    return lambda value: None if value > low else f"must be greater than {low}"
+
+
+def between(low: float, high: float) -> Check:
+    """Return a check that ``low <= value < high``."""
+    return lambda value: None if low <= value < high else f"must be at least {low} and less than {high}"
+
+
+class Settings:
+    """Base of the setting groups: checks types and ranges on creation."""
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(typing.cast(Any, self)):
+            value = _coerce(spec.name, getattr(self, spec.name), type_of(type(self), spec.name))
+            object.__setattr__(self, spec.name, value)
+            _check(spec, value)
+
+
+def type_of(group: type[Settings], name: str) -> Any:
+    """Return the annotation of a field."""
+    return typing.get_type_hints(group)[name]
+
+
+def _check(spec: dataclasses.Field[Any], value: Any) -> None:
+    if value is None or "help" not in spec.metadata:
+        return
+    choices, check = spec.metadata["choices"], spec.metadata["check"]
+    if choices and value not in choices:
+        raise ConfigError(f"Setting '{spec.name}' must be one of {', '.join(choices)}. Received: {value!r}")
+    problem = check(value) if check else None
+    if problem:
+        raise ConfigError(f"Setting '{spec.name}' {problem}. Received: {value!r}")
+
+
+def _coerce(name: str, value: Any, kind: Any) -> Any:
+    """Bring a YAML or command-line value to the type of its field, or refuse it."""
+    if typing.get_origin(kind) is types.UnionType:
+        if value is None:
+            return None
+        kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
+    kind = typing.get_origin(kind) or kind
+    convert = {tuple: _names, float: _number, str: _text}.get(kind)
+    coerced = convert(value) if convert else value
+    if isinstance(coerced, kind) and (kind is bool or not isinstance(coerced, bool)):
+        return coerced
+    raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {value!r} ({_type_name(value)})")
+
+
+_WANTED = {
+    tuple: "a list of names (put quotes around yes, no, on, off, dates and the like)",
+    float: "a finite number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "text (put quotes around yes, no, on, off, dates and the like)",
+}
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if not isinstance(value, list | tuple):
+        return value
+    names = tuple(_text(part) for part in value)
+    return names if all(isinstance(part, str) for part in names) else None
+
+
+def _number(value: Any) -> Any:
+    """Return a float; text is tried too, because YAML 1.1 reads 1e-3 as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    with contextlib.suppress(ValueError, OverflowError):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    return value
+
+
+def _type_name(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__

@@ -1,0 +1,121 @@
+"""The model card of a pre-trained preset, written from the facts of its run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kerora.evaluation.wording import duration
+from kerora.models.architectures import ARCHITECTURES
+
+
+def model_card(name: str, manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        name: the preset's name.
+        manifest: the contents of pretrain.json.
+        history: the rows of history.csv.
+    """
+    parts = [_title(name, manifest), _model(manifest), _data(manifest), _training(manifest, history)]
+    return "\n\n".join([*parts, _limits(manifest)]) + "\n"
+
+
+def _title(name: str, manifest: Mapping[str, Any]) -> str:
+    teacher = manifest["teacher"]
+    how = f", and sentence embeddings learnt from {teacher['name']}" if teacher else ""
+    return (
+        f"# {name}\n\nA text encoder in KerasHub's preset format, pre-trained by masked-language modelling{how} with "
+        f"`kerora pretrain` (Kerora {manifest['kerora']}). `keras_hub.models.Backbone.from_preset` loads it; "
+        "`kerora fit --preset` fine-tunes it."
+    )
+
+
+def _model(manifest: Mapping[str, Any]) -> str:
+    settings, init = manifest["settings"]["model"], manifest["init"]
+    if init is None:
+        title = ARCHITECTURES[settings["architecture"]].title
+        start = (
+            f"{title}, {settings['layers']} layers, {settings['width']} wide, {settings['heads']} heads, "
+            f"{settings['intermediate']} inside the feed-forward layers, at most {settings['max_length']} tokens; "
+            f"uncased WordPiece vocabulary of {settings['vocabulary_size']:,} pieces, trained on the same text"
+        )
+    else:
+        start = f"{ARCHITECTURES[init['kind']].title}, continued from {init['name']} with its own tokenizer"
+    size = f"{manifest['parameters']:,} weights, {manifest['weights_bytes'] / 1e6:.1f} MB"
+    stored = {
+        "float16": "stored as float16 (compressed) and widened to float32 by Keras when they are loaded; the held-out "
+        "numbers below are those of the rounded weights",
+        "float32": "stored as float32",
+    }[settings["storage"]]
+    pooler = (
+        "\n\nThe pooler is not trained: it is the identity followed by tanh."
+        if init is None and settings["architecture"] == "bert"
+        else ""
+    )
+    return f"## Model\n\n{start}.\n\n{size}, {stored}.{pooler}"
+
+
+def _data(manifest: Mapping[str, Any]) -> str:
+    data = manifest["data"]
+    files = [f"| {item['file']} | {item['bytes']:,} | `{item['sha256'][:16]}` |" for item in data["files"]]
+    table = "\n".join(["| file | bytes | sha256 |", "|---|---:|---|", *files])
+    counts = (
+        f"{data['documents']:,} documents, {data['characters']:,} characters; {data['held_out_documents']:,} documents "
+        "were held out."
+    )
+    return f"## Data\n\n{table}\n\n{counts} The preset holds the vocabulary and the weights, no text."
+
+
+def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    settings, device = manifest["settings"]["training"], manifest["device"]
+    teacher, distillation = manifest["teacher"], manifest["settings"]["distillation"]
+    sentences = [
+        f"Whole-word masking of {settings['mask_share']:.0%} of the words (80 % masked, 10 % replaced, 10 % kept), new "
+        "masks in each epoch.",
+        f"AdamW, learning rate {settings['learning_rate']:g} with {settings['schedule']} schedule, "
+        f"{settings['batch_size'] * settings['accumulate']} rows an update, {len(history)} epochs, "
+        f"{manifest['settings']['model']['precision']} arithmetic on float32 weights, seed {settings['seed']}.",
+    ]
+    if teacher is not None:
+        start = " Token embeddings started from the teacher's." if distillation["init_embeddings"] else ""
+        sentences.append(
+            f"Teacher: {teacher['name']} ({ARCHITECTURES[teacher['kind']].title}), mean of its last hidden states; "
+            f"cosine distance to a linear projection of the mean of ours, weight {distillation['distil_weight']:g}.{start}"
+        )
+    sentences.append(f"Training took {duration(manifest['training_seconds'])} on {device}.")
+    return f"## Training\n\n{' '.join(sentences)}\n\n{_curve(history)}{_final(manifest)}"
+
+
+def _curve(history: Sequence[Mapping[str, Any]]) -> str:
+    columns = {
+        "epoch": "epoch",
+        "mlm_loss": "training loss (MLM)",
+        "val_loss": "held-out loss (MLM)",
+        "val_accuracy": "held-out accuracy (MLM)",
+        "val_cosine": "held-out cosine to the teacher",
+    }
+    shown = [name for name in columns if any(row.get(name) is not None for row in history)]
+    head = ["| " + " | ".join(columns[name] for name in shown) + " |", "|" + "---:|" * len(shown)]
+    body = ["| " + " | ".join(_cell(row[name]) for name in shown) + " |" for row in history]
+    return "\n".join([*head, *body])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _final(manifest: Mapping[str, Any]) -> str:
+    held_out = manifest["held_out"]
+    values = ", ".join(f"{name} {value:.4f}" for name, value in held_out.items())
+    return f"\n\nThe stored weights on the held-out part: {values}." if values else ""
+
+
+def _limits(manifest: Mapping[str, Any]) -> str:
+    longest = manifest["settings"]["model"]["max_length"]
+    size = manifest["data"]["characters"] / 1e6
+    lines = [
+        f"- It knows what {size:.1f} million characters can teach, in their language and style, with their biases.",
+        f"- It was trained on rows of up to {longest} tokens.",
+        "- The masked-language-model head and the projection to the teacher are not part of the preset.",
+        "- Terms of use follow from the licences of the texts and of the teacher or the continued model.",
+    ]
+    return "## Limits\n\n" + "\n".join(lines)

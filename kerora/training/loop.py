@@ -1,0 +1,86 @@
+"""The part of training that fine-tuning and pre-training share: optimizer, `model.fit`, signals and state."""
+
+import contextlib
+import signal
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import keras
+import torch
+
+from kerora.config import OptimizerConfig
+from kerora.data.batches import Batches
+from kerora.errors import Interrupted, RunError, TrainingError
+from kerora.runfolder import RunFolder
+from kerora.training.checkpoint import Checkpoint
+from kerora.training.interrupt import InterruptFlag, interrupt_flag
+from kerora.training.manifest import now
+from kerora.training.schedules import WarmupSchedule, warmup_updates
+
+Result = TypeVar("Result")
+
+
+def make_optimizer(config: OptimizerConfig, peak: float, total: int) -> Any:
+    """Return AdamW with schedule and clipping; biases and norms are not decayed.
+
+    Args:
+        config: warm-up, schedule, weight decay and clipping.
+        peak: highest learning rate.
+        total: updates of the whole run.
+    """
+    rate = WarmupSchedule(peak, total, warmup_updates(config.warmup, total), config.schedule)
+    optimizer: Any = keras.optimizers.AdamW(
+        learning_rate=rate, weight_decay=config.weight_decay, epsilon=1e-8, global_clipnorm=config.clip_norm or None
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def run_fit(
+    model: keras.Model, batches: Batches, epochs: int, checkpoint: Checkpoint | None, callbacks: list[Any]
+) -> None:
+    """Call `model.fit`, from the checkpoint's place where there is one."""
+    first = 0 if checkpoint is None else checkpoint.epoch
+    last = first if checkpoint is not None and checkpoint.state["done"] else epochs
+    with warnings.catch_warnings():
+        # a resumed epoch is shorter than Keras was told: that is how it ends where it should
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        model.fit(batches, initial_epoch=first, epochs=last, callbacks=callbacks, verbose=0, shuffle=False)
+
+
+def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
+    """Do the work with signals collected, and leave the run's true state in the manifest.
+
+    Raises:
+        Interrupted: a signal came; the last saved state is there to go on from.
+        TrainingError: the memory was not enough.
+    """
+    started = time.perf_counter()
+    try:
+        with interrupt_flag() as flag:
+            result = work(flag)
+    except Interrupted:
+        run.update_manifest(state="stopped", finished=now())
+        raise
+    except KeyboardInterrupt as error:
+        run.update_manifest(state="stopped", finished=now())
+        message = f"Interrupted. Go on from the last saved state with: kerora {run.command} --resume {run.path}"
+        raise Interrupted(message, flag.signal_number or signal.SIGINT) from error
+    except BaseException as error:
+        with contextlib.suppress(RunError):  # a full disk must not hide what went wrong first
+            run.update_manifest(state="failed", finished=now(), error=" ".join(str(error).split()))
+        if _is_out_of_memory(error):
+            remedy = (
+                f"Lower --batch-size (and raise --accumulate) or --max-length. The state of {run.path} is 'failed'."
+            )
+            raise TrainingError(f"There is not enough memory for this run. {remedy}") from error
+        raise
+    run.update_manifest(seconds=time.perf_counter() - started)
+    return result
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has no error class of its own for the memory of the CPU
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
