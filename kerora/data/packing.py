@@ -47,6 +47,10 @@ class LineTokenizer(Protocol):
         """Whether a token starts a word, bool (tokens,)."""
 
     @property
+    def special(self) -> np.ndarray:
+        """Whether a token is special, bool (tokens,)."""
+
+    @property
     def uses_segments(self) -> bool:
         """Whether rows have segment ids."""
 
@@ -65,12 +69,13 @@ def pack(documents: Iterable[list[str]], tokenizer: LineTokenizer, max_length: i
         max_length: longest row in tokens, special tokens included.
     """
     first, last = tokenizer.wrapping
-    starts = tokenizer.word_starts
+    starts, special = tokenizer.word_starts, tokenizer.special
     for group in _groups(documents):
         lines = tokenizer.encode_lines([line for document in group for line in document])
         for document in group:
             for ids, texts in _fill([next(lines) for _ in document], max_length - 2, starts):
-                yield PackedRow(np.array([first, *ids, last], np.int32), "\n".join(texts))
+                if not special[ids].all():  # in unknown tokens alone there is nothing to mask
+                    yield PackedRow(np.array([first, *ids, last], np.int32), "\n".join(texts))
 
 
 def token_tables(rows: Iterable[PackedRow], uses_segments: bool, max_length: int) -> Iterator[TokenTable]:

@@ -90,7 +90,10 @@ class MaskedLanguageModel(SteppedModel):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Update the running means of the epoch: ``mlm_loss``, ``accuracy`` and with a teacher ``cosine``."""
         labels, teacher = split_targets(y)
-        values = {**self._parts, "accuracy": (y_pred["logits"].argmax(dim=-1).cpu() == labels.cpu()).float().mean()}
+        values = {
+            **self._parts,
+            "accuracy": (y_pred["logits"].argmax(dim=-1).cpu() == torch.as_tensor(labels).cpu()).float().mean(),
+        }
         for name, value in values.items():
             weight = len(teacher) if name == "cosine" and teacher is not None else len(labels)
             self._trackers[name].update_state(value, sample_weight=float(weight))

@@ -1,6 +1,7 @@
 """Trains a WordPiece vocabulary, with the normaliser that the package's WordPiece tokenizers have."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
@@ -9,51 +10,78 @@ from tokenizers.trainers import WordPieceTrainer
 from kerora.errors import ConfigError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+INSIDE = "##"
 LEAST_OCCURRENCES = 2
 ALPHABET_SHARE = 10
 """One piece in so many may be a single character."""
 
+Lines = Callable[[], Iterable[str]]
 
-def train_wordpiece(lines: Iterable[str], size: int) -> list[str]:
+
+def train_wordpiece(lines: Lines, size: int) -> list[str]:
     """Train an uncased vocabulary without accents; every printable ASCII character is in it.
 
     Pieces are merged by frequency from characters, as BERT's were (Schuster and Nakajima 2012); a piece
-    that occurs once is not taken.
+    that occurs once is not taken. The same text gives the same vocabulary.
 
     Args:
-        lines: the text.
+        lines: gives the text, each time it is called.
         size: number of pieces, special tokens included.
 
     Returns:
         The pieces by id; special tokens first.
 
     Raises:
-        ConfigError: the text supports fewer pieces.
+        ConfigError: the text supports fewer pieces, or its characters alone need more.
     """
-    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=True
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    alphabet = _alphabet(lines(), size)
+    # The library numbers the characters inside words in a random order, by which it then breaks ties;
+    # as special tokens they get their numbers from us.
+    inside = sorted(piece for piece in _train(lines(), 0, SPECIAL_TOKENS, alphabet) if piece[:2] == INSIDE)
+    pieces = _train(lines(), size, (*SPECIAL_TOKENS, *inside), alphabet)
+    if len(pieces) < size:
+        raise ConfigError(
+            f"The text supports a vocabulary of {len(pieces):,} pieces at most, not {size:,}. "
+            "Lower --vocabulary-size or give more text."
+        )
+    if len(pieces) > size:
+        raise ConfigError(
+            f"A vocabulary of {size:,} pieces is too small: the characters alone need {len(pieces):,}. "
+            "Raise --vocabulary-size."
+        )
+    return pieces
+
+
+def _alphabet(lines: Iterable[str], size: int) -> list[str]:
+    """Return the printable ASCII characters and the most frequent others."""
+    normalizer = _normalizer()
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(normalizer.normalize_str(line))
     ascii_characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    others = [character for character in counts if not character.isspace() and character not in ascii_characters]
+    others.sort(key=lambda character: (-counts[character], character))
+    room = max(0, size // ALPHABET_SHARE - len(ascii_characters))
+    return sorted([*ascii_characters, *others[:room]])
+
+
+def _train(lines: Iterable[str], size: int, special: Sequence[str], alphabet: Sequence[str]) -> list[str]:
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = _normalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = WordPieceTrainer(
         vocab_size=size,
         min_frequency=LEAST_OCCURRENCES,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=ascii_characters,
-        limit_alphabet=max(len(ascii_characters), size // ALPHABET_SHARE),
+        special_tokens=list(special),
+        initial_alphabet=list(alphabet),
+        limit_alphabet=len(alphabet),
+        continuing_subword_prefix=INSIDE,
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer)
     ids = tokenizer.get_vocab()
-    if len(ids) < size:
-        raise ConfigError(
-            f"The text supports a vocabulary of {len(ids):,} pieces at most, not {size:,}. "
-            "Lower --vocabulary-size or give more text."
-        )
-    if len(ids) > size:
-        raise ConfigError(
-            f"A vocabulary of {size:,} pieces is too small: the characters alone need {len(ids):,}. "
-            "Raise --vocabulary-size."
-        )
     return sorted(ids, key=lambda piece: ids[piece])
+
+
+def _normalizer() -> normalizers.BertNormalizer:
+    return normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=True)

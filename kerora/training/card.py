@@ -79,7 +79,8 @@ def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
         start = " Token embeddings started from the teacher's." if distillation["init_embeddings"] else ""
         sentences.append(
             f"Teacher: {teacher['name']} ({ARCHITECTURES[teacher['kind']].title}), mean of its last hidden states; "
-            f"cosine distance to a linear projection of the mean of ours, weight {distillation['distil_weight']:g}.{start}"
+            "cosine distance to a linear projection of the mean of ours, weight "
+            f"{distillation['distil_weight']:g}.{start}"
         )
     sentences.append(f"Training took {duration(manifest['training_seconds'])} on {device}.")
     return f"## Training\n\n{' '.join(sentences)}\n\n{_curve(history)}{_final(manifest)}"

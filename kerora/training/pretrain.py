@@ -101,6 +101,28 @@ class Parts:
         documents = part_of(self.corpus, self.held_out, held_out)
         return pack(documents, self.tokenizer, self.config.model.max_length)
 
+    def table_key(self, held_out: bool) -> str:
+        """Return the name of a part's rows in the token cache."""
+        files = [facts["sha256"] for facts in self.corpus.fingerprints()]
+        columns = dataclasses.astuple(self.config.data)[1:]
+        length, seed = self.config.model.max_length, self.config.training.seed
+        return cache_key("pretrain", self.tokenizer.fingerprint, files, columns, seed, length, held_out)
+
+    def table(self, held_out: bool) -> TokenTable:
+        """Return the rows of the held-out documents, or of the others, through the token cache.
+
+        Raises:
+            DataError: there are none.
+        """
+        segments, length = self.tokenizer.uses_segments, self.config.model.max_length
+        table = cached_table(
+            self.table_key(held_out), lambda: token_tables(self.rows(held_out), segments, length), segments, length
+        )
+        if len(table) == 0:
+            part = "held-out part of the text" if held_out else "text"
+            raise DataError(f"The {part} holds no word that the vocabulary knows. Give more text.")
+        return table
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -190,7 +212,10 @@ def assemble(config: PretrainConfig, started: PretrainFolder | None, progress: P
         raise PresetError(f"The tokenizer of {config.model.init} has no mask token. Give another --init.")
     backbone = _backbone(config, tokenizer, init)
     settled = _settled(config, backbone)
-    return Parts(settled, corpus, survey, held_out, architecture, tokenizer, backbone, init, teacher)
+    parts = Parts(settled, corpus, survey, held_out, architecture, tokenizer, backbone, init, teacher)
+    for part in (False, True) if held_out.any() else (False,):
+        parts.table(part)
+    return parts
 
 
 def describe_parts(parts: Parts) -> dict[str, Any]:
@@ -238,7 +263,10 @@ def _continued(spec: str) -> Preset:
 def _fresh_tokenizer(
     config: PretrainConfig, corpus: Corpus, held_out: np.ndarray, architecture: Architecture
 ) -> TextTokenizer:
-    lines = (line for document in part_of(corpus, held_out, False) for line in document)
+
+    def lines() -> Iterator[str]:
+        return (line for document in part_of(corpus, held_out, False) for line in document)
+
     return fresh_wordpiece(train_wordpiece(lines, config.model.vocabulary_size), architecture)
 
 
@@ -278,20 +306,14 @@ def _teacher(parts: Parts) -> SentenceEncoder | None:
 
 
 def _rows(parts: Parts, held_out: bool, encoder: SentenceEncoder | None, progress: Progress) -> Rows:
-    segments, length = parts.tokenizer.uses_segments, parts.config.model.max_length
-    files = [facts["sha256"] for facts in parts.corpus.fingerprints()]
-    columns = dataclasses.astuple(parts.config.data)[1:]
-    key = cache_key(parts.tokenizer.fingerprint, files, columns, parts.config.training.seed, length, held_out)
-    table = cached_table(key, lambda: token_tables(parts.rows(held_out), segments, length), segments, length)
-    if len(table) == 0:
-        raise DataError("The text holds no words. Give more text.")
+    table = parts.table(held_out)
     if encoder is None:
         return Rows(table, None)
     progress.note(f"Embedding {len(table):,} {'held-out ' if held_out else ''}rows with {encoder.preset.name}")
     return Rows(
         table,
         cached_embeddings(
-            cache_key(key, encoder.preset.fingerprint),
+            cache_key(parts.table_key(held_out), encoder.preset.fingerprint),
             encoder,
             lambda: (row.text for row in parts.rows(held_out)),
             _report(progress, len(table)),
