@@ -1,22 +1,26 @@
-"""Prints the README's table of options from the settings in kerora/config.py.
+"""Prints the README's tables of options from the settings in kerora/config.py.
 
     python tests/options_table.py
 
-Paste the output between the marks `<!-- options -->` and `<!-- /options -->` of README.md.
+Paste the first between the marks `<!-- options -->` and `<!-- /options -->` of README.md, the second
+between `<!-- pretrain options -->` and `<!-- /pretrain options -->`.
 """
 
 from itertools import groupby
 
-from kerora.config import FitConfig, Setting, settings
+from kerora.config import FitConfig, PretrainConfig, Setting, settings
+from kerora.settings import Settings
 
 GROUPS = {"": "Run", "data": "Data", "model": "Model", "lora": "LoRA", "training": "Training"}
+PRETRAIN_GROUPS = {**GROUPS, "": "Output", "data": "Text", "model": "Encoder", "distillation": "Distillation"}
 
 
-def options_table() -> str:
+def options_table(root: type[Settings] = FitConfig) -> str:
     """Return the table as Markdown: option, key of the YAML file, default, meaning."""
     lines = ["| option | key | default | meaning |", "|---|---|---|---|"]
-    for group, items in groupby(settings(FitConfig), key=lambda item: item.path.rpartition(".")[0]):
-        lines.append(f"| **{GROUPS[group]}** | | | |")
+    titles = GROUPS if root is FitConfig else PRETRAIN_GROUPS
+    for group, items in groupby(settings(root), key=lambda item: item.path.rpartition(".")[0]):
+        lines.append(f"| **{titles[group]}** | | | |")
         lines += [_line(item) for item in items]
     return "\n".join(lines)
 
@@ -37,4 +41,4 @@ def _default(value: object) -> str:
 
 
 if __name__ == "__main__":
-    print(options_table())
+    print(options_table(), options_table(PretrainConfig), sep="\n\n")

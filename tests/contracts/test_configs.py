@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from kerora.cli.init import command as init_command
-from kerora.config import FitConfig, load_yaml, resolve, settings
+from kerora.config import FitConfig, PretrainConfig, load_yaml, resolve, settings
 from kerora.data.sources import load_dataset
 from kerora.training.defaults import default_learning_rate, settle_for_data
 from tests.conftest import ROOT
@@ -44,6 +44,17 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
     "imdb-subset": {"data.source": "imdb_reviews", "data.subset": 10_000, "data.validation_split": 0.4},
     "tickets": {"data.source": "tickets", "run": "tickets"},
 }
+PRETRAIN_KEY_VALUES: dict[str, dict[str, Any]] = {
+    "kerora-mini-en": {
+        "output": "kerora_mini_en",
+        "model.architecture": "distil_bert",
+        "model.layers": 4,
+        "model.width": 256,
+        "model.vocabulary_size": 8000,
+        "model.storage": "float16",
+        "distillation.init_embeddings": True,
+    },
+}
 
 
 def value(config: Any, path: str) -> Any:
@@ -53,7 +64,9 @@ def value(config: Any, path: str) -> Any:
 
 
 def test_every_shipped_config_is_known_here() -> None:
-    assert sorted(path.name for path in CONFIGS.iterdir()) == [f"{name}.yaml" for name in KEY_VALUES]
+    assert sorted(path.name for path in CONFIGS.iterdir()) == sorted(
+        f"{name}.yaml" for name in (*KEY_VALUES, *PRETRAIN_KEY_VALUES)
+    )
 
 
 @pytest.mark.parametrize("name", KEY_VALUES)
@@ -61,6 +74,15 @@ def test_config_holds_its_key_values(name: str) -> None:
     config = resolve(load_yaml(CONFIGS / f"{name}.yaml"))
     assert {path: value(config, path) for path in KEY_VALUES[name]} == KEY_VALUES[name]
     assert config.run == name
+
+
+@pytest.mark.parametrize("name", PRETRAIN_KEY_VALUES)
+def test_config_of_a_pre_training_holds_its_key_values(name: str) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    config = resolve(load_yaml(path, PretrainConfig), root=PretrainConfig)
+    assert {key: value(config, key) for key in PRETRAIN_KEY_VALUES[name]} == PRETRAIN_KEY_VALUES[name]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ") and any(f"kerora pretrain --config configs/{name}.yaml" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", KEY_VALUES)
@@ -90,6 +112,7 @@ def test_init_writes_every_setting_and_loads_to_the_defaults(tmp_path: Path) -> 
 
 
 def test_option_names_are_unique() -> None:
-    options = [item.option for item in settings()]
-    assert len(options) == len(set(options))
-    assert all(option.startswith("--") and "_" not in option for option in options)
+    for root in (FitConfig, PretrainConfig):
+        options = [item.option for item in settings(root)]
+        assert len(options) == len(set(options))
+        assert all(option.startswith("--") and "_" not in option for option in options)

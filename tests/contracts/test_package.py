@@ -19,6 +19,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 DISTRIBUTIONS = {"keras_hub": "keras-nlp", "sklearn": "scikit-learn", "yaml": "pyyaml", "google": "protobuf"}
 # brought by a declared dependency, which cannot do without it
 INDIRECT = {
+    "h5py": "keras",
     "kagglehub": "keras-nlp",
     "kagglesdk": "keras-nlp",
     "markupsafe": "jinja2",

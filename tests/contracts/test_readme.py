@@ -11,6 +11,7 @@ import click
 import pytest
 
 from kerora.cli.main import COMMANDS, group, run
+from kerora.config import FitConfig, PretrainConfig
 from tests.conftest import ROOT
 from tests.options_table import options_table
 
@@ -91,10 +92,11 @@ def test_a_wrong_option_is_noticed() -> None:
         parse(group, ["data", "shwo", "tickets"])
 
 
-def test_the_table_of_options_is_the_one_of_the_settings() -> None:
-    marked = re.search(r"<!-- options -->\n(.*?)\n<!-- /options -->", README, re.DOTALL)
-    assert marked
-    assert marked[1].strip() == options_table(), "run tests/options_table.py and paste what it prints"
+def test_the_tables_of_options_are_those_of_the_settings() -> None:
+    for mark, root in (("options", FitConfig), ("pretrain options", PretrainConfig)):
+        marked = re.search(rf"<!-- {mark} -->\n(.*?)\n<!-- /{mark} -->", README, re.DOTALL)
+        assert marked
+        assert marked[1].strip() == options_table(root), "run tests/options_table.py and paste what it prints"
 
 
 def test_the_table_of_commands_is_complete() -> None:
