@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import torch
 
 from kerora.backend import set_random_seed
 from kerora.config import FitConfig, TrainingConfig, dump_yaml
@@ -36,7 +37,7 @@ from kerora.training.defaults import (
 )
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.losses import CrossEntropy
-from kerora.training.manifest import check_unchanged, describe, now
+from kerora.training.manifest import check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.schedules import WarmupSchedule, warmup_updates
@@ -100,7 +101,7 @@ def fit(
         _clear(run)
     # first the file that makes the folder a run, so that --force can replace whatever a full disk leaves
     manifest = describe(parts.config, parts.dataset, parts.model, parts.summary, argv)
-    run.update_manifest(**manifest, state="running", started=now())
+    run.update_manifest(**manifest, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> FitResult:
         write_text(run.config, dump_yaml(dataclasses.replace(parts.config, run=None)))
@@ -113,14 +114,16 @@ def resume(path: str, *, progress: Progress | None = None) -> FitResult:
     """Go on with a stopped run from its newest checkpoint; it ends as if it had not been stopped.
 
     Raises:
-        RunError: not a run, finished already, or its data or base model changed since.
+        RunError: not a run, finished already, being trained by another process, or its data or
+            base model changed since.
     """
     run = RunFolder.open(path)
     if run.read_manifest().get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
+    check_not_running(run)
     parts = assemble(read_config(run))
     check_unchanged(run, parts.dataset, parts.model)
-    run.update_manifest(state="running")
+    run.update_manifest(state="running", process=this_process())
     return _guarded(
         run, lambda flag: _train(parts, run, latest_checkpoint(run.checkpoints), progress or Silent(), flag)
     )
@@ -281,6 +284,7 @@ def write_adapter(parts: Parts, run: RunFolder) -> None:
         "base_model_name_or_path": parts.config.model.preset,
         "preset_kind": preset.kind,
         "preset_fingerprint": preset.fingerprint,
+        "pairs": parts.dataset["train"].pairs is not None,
         "classes": list(parts.dataset.classes),
     }
     write_json(run.labels, {"classes": list(parts.dataset.classes)})
@@ -303,9 +307,19 @@ def _guarded(run: RunFolder, work: Callable[[InterruptFlag], FitResult]) -> FitR
     except BaseException as error:
         with contextlib.suppress(RunError):  # a full disk must not hide what went wrong first
             run.update_manifest(state="failed", finished=now(), error=" ".join(str(error).split()))
+        if _is_out_of_memory(error):
+            remedy = (
+                f"Lower --batch-size (and raise --accumulate) or --max-length. The state of {run.path} is 'failed'."
+            )
+            raise TrainingError(f"There is not enough memory for this run. {remedy}") from error
         raise
     run.update_manifest(seconds=time.perf_counter() - started)
     return result
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has no error class of its own for the memory of the CPU
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _clear(run: RunFolder) -> None:
