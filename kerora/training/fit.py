@@ -5,6 +5,7 @@ import dataclasses
 import math
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -186,7 +187,7 @@ def _train(
     if "validation" in parts.dataset.splits:
         validation = model.batches(parts.dataset["validation"], batch_size=config.evaluation_batch_size)
         callbacks.append(ClassificationReport(validation, parts.dataset.classes))
-    progress.follow(batches)
+    progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
     callbacks += [item for item in (stopping, history, saver, progress) if item is not None]
     if checkpoint is not None:
         checkpoint.restore_model(model)
