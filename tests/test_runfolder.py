@@ -1,19 +1,17 @@
 """The run folder: names, --force, the atomic writer under every fault, damaged JSON."""
 
 import os
-import resource
-import signal
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kerora.errors import RunError
 from kerora.runfolder import RunFolder, atomic_file, create_run, read_json, write_bytes, write_json, write_text
+from tests.limits import files_up_to
 
 
 def names(folder: Path) -> set[str]:
@@ -158,23 +156,12 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     assert names(tmp_path) == set()
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 10,000 bytes: fails as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("size", [10_001, 1_000_000])
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, small_files: None, size: int) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, size: int) -> None:
     path = tmp_path / "file"
     write_text(path, "old")
     for write, content in ((write_text, "x" * size), (write_bytes, b"x" * size)):
-        with pytest.raises(RunError, match="Cannot write .*file: File too large. Free space"):
+        with files_up_to(10_000), pytest.raises(RunError, match="Cannot write .*file: File too large. Free space"):
             write(path, content)  # type: ignore[operator]
     assert path.read_text() == "old" and names(tmp_path) == {"file"}
 

@@ -14,8 +14,9 @@ from kerora.config import DataConfig, resolve, to_dict
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.sources import stream_texts
-from kerora.errors import ConfigError, RunError
+from kerora.errors import ConfigError, DataError, RunError
 from kerora.evaluation.predictor import load, predict_probabilities, read_config
+from kerora.lora.files import read_adapter_config
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder, atomic_file
 
@@ -65,6 +66,8 @@ def predict_file(
     records = stream_texts(source, config)
     first = next(records, None)  # input errors come before the model is loaded
     model = load(run.path, preset)
+    if first is not None and first.pair is None and read_adapter_config(run.adapter).get("pairs"):
+        raise DataError(f"{path} was trained on pairs, but the input has one text a row. Name two columns with --text.")
     rows = itertools.chain([first] if first is not None else [], records)
     with contextlib.ExitStack() as stack:
         target = stream if output is None else stack.enter_context(atomic_file(output))

@@ -2,6 +2,7 @@
 
 import contextlib
 import fnmatch
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,10 +68,11 @@ def enable_lora(
         The counts, printable as ``trainable N (LoRA a + head b) of M (x %)``.
 
     Raises:
-        ConfigError: no layer matches (the message lists what could), the rank is below 1 or
-            above a layer's smaller side, the model is not built, or has LoRA already.
+        ConfigError: no layer matches (the message lists what could), a setting is out of range,
+            the rank is above a layer's smaller side, the model is not built, or has LoRA already.
     """
-    _check_model(model, rank)
+    _check_settings(rank, alpha, dropout)
+    _check_model(model)
     head_layers = find_head(model, head)
     chosen = select_layers(model, targets, head_layers)
     _check_rank(chosen, rank)
@@ -209,9 +211,16 @@ def _matches(layer: Any, pattern: str) -> bool:
     return layer.name == pattern or fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"*/{pattern}")
 
 
-def _check_model(model: keras.Model, rank: int) -> None:
-    if rank < 1:
-        raise ConfigError(f"The LoRA rank must be 1 or more. Received: {rank}")
+def _check_settings(rank: int, alpha: float, dropout: float) -> None:
+    if not isinstance(rank, int) or rank < 1:
+        raise ConfigError(f"The LoRA rank must be a whole number, 1 or more. Received: {rank!r}")
+    if not 0 < alpha < math.inf:
+        raise ConfigError(f"The LoRA alpha must be greater than 0. Received: {alpha!r}")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"The LoRA dropout must be at least 0 and less than 1. Received: {dropout!r}")
+
+
+def _check_model(model: keras.Model) -> None:
     if not model.built:
         raise ConfigError("The model has no weights yet. Call it on a batch or build it before enable_lora.")
     if lora_layers(model):

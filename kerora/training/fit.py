@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ from kerora.training.defaults import (
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import guarded, make_optimizer, run_fit
 from kerora.training.losses import CrossEntropy
-from kerora.training.manifest import check_unchanged, describe, now
+from kerora.training.manifest import check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
@@ -96,7 +97,7 @@ def fit(
         _clear(run)
     # first the file that makes the folder a run, so that --force can replace whatever a full disk leaves
     manifest = describe(parts.config, parts.dataset, parts.model, parts.summary, argv)
-    run.update_manifest(**manifest, state="running", started=now())
+    run.update_manifest(**manifest, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> FitResult:
         write_text(run.config, dump_yaml(dataclasses.replace(parts.config, run=None)))
@@ -109,14 +110,16 @@ def resume(path: str, *, progress: Progress | None = None) -> FitResult:
     """Go on with a stopped run from its newest checkpoint; it ends as if it had not been stopped.
 
     Raises:
-        RunError: not a run, finished already, or its data or base model changed since.
+        RunError: not a run, finished already, being trained by another process, or its data or
+            base model changed since.
     """
     run = RunFolder.open(path)
     if run.read_manifest().get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
+    check_not_running(run)
     parts = assemble(read_config(run))
     check_unchanged(run, parts.dataset, parts.model)
-    run.update_manifest(state="running")
+    run.update_manifest(state="running", process=this_process())
     return guarded(run, lambda flag: _train(parts, run, latest_checkpoint(run.checkpoints), progress or Silent(), flag))
 
 
@@ -173,7 +176,7 @@ def _train(
     if "validation" in parts.dataset.splits:
         validation = model.batches(parts.dataset["validation"], batch_size=config.evaluation_batch_size)
         callbacks.append(ClassificationReport(validation, parts.dataset.classes))
-    progress.follow(batches)
+    progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
     callbacks += [item for item in (stopping, history, saver, progress) if item is not None]
     if checkpoint is not None:
         checkpoint.restore_model(model)
@@ -260,6 +263,7 @@ def write_adapter(parts: Parts, run: RunFolder) -> None:
         "base_model_name_or_path": parts.config.model.preset,
         "preset_kind": preset.kind,
         "preset_fingerprint": preset.fingerprint,
+        "pairs": parts.dataset["train"].pairs is not None,
         "classes": list(parts.dataset.classes),
     }
     write_json(run.labels, {"classes": list(parts.dataset.classes)})

@@ -1,12 +1,14 @@
 """What run.json says about a run: what it was made of and made with."""
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from kerora.config import FitConfig, PretrainConfig, to_dict
@@ -110,6 +112,25 @@ def check_unchanged(run: RunFolder, dataset: Dataset, model: TextClassifier) -> 
         raise RunError(f"The data of {run.path} changed since it started ({changed}). Restore it or start a new run.")
     if manifest.get("preset", {}).get("fingerprint") != model.preset.fingerprint:
         raise RunError(f"The base model of {run.path} changed since it started. Restore it or start a new run.")
+
+
+def this_process() -> dict[str, Any]:
+    """Name the process that trains a run."""
+    return {"host": platform.node(), "pid": os.getpid()}
+
+
+def check_not_running(run: RunFolder) -> None:
+    """Check that no other process of this machine is training a run.
+
+    Raises:
+        RunError: one is.
+    """
+    manifest = run.read_manifest()
+    process = manifest.get("process", {})
+    if manifest.get("state") != "running" or process.get("host") != platform.node():
+        return
+    if process.get("pid") != os.getpid() and psutil.pid_exists(int(process.get("pid", -1))):
+        raise RunError(f"{run.path} is being trained by process {process['pid']}. Wait for it or stop it first.")
 
 
 def now() -> str:

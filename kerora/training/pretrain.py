@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoi
 from kerora.training.held_out import PRETRAIN_COLUMNS, HeldOut
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import guarded, make_optimizer, run_fit
-from kerora.training.manifest import describe_pretraining, now
+from kerora.training.manifest import check_not_running, describe_pretraining, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
@@ -155,7 +156,7 @@ def pretrain(config: PretrainConfig, *, force: bool = False, progress: Progress 
     except OSError as error:
         raise RunError(f"Cannot create the folder {run.path}: {error.strerror}. Choose another --output.") from error
     _clear(run)
-    run.update_manifest(**describe_parts(parts), state="running", started=now())
+    run.update_manifest(**describe_parts(parts), state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> PretrainResult:
         write_text(run.config, dump_yaml(_with_whole_paths(parts.config)))
@@ -175,6 +176,7 @@ def resume(path: str, *, progress: Progress | None = None) -> PretrainResult:
     manifest = run.read_manifest()
     if manifest.get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new one with --init {run.path} to train further.")
+    check_not_running(run)
     progress = progress or Silent()
     config = resolve(load_yaml(run.config, PretrainConfig), {"output": str(run.path)}, root=PretrainConfig)
     parts = assemble(config, run, progress)
@@ -182,7 +184,7 @@ def resume(path: str, *, progress: Progress | None = None) -> PretrainResult:
     for key, name in (("data", "text"), ("init", "--init preset"), ("teacher", "teacher"), ("tokenizer", "tokenizer")):
         if described[key] != manifest.get(key):
             raise RunError(f"The {name} of {run.path} changed since it started. Restore it or start a new one.")
-    run.update_manifest(state="running")
+    run.update_manifest(state="running", process=this_process())
     return guarded(run, lambda flag: _train(parts, run, latest_checkpoint(run.checkpoints), progress, flag))
 
 
@@ -287,7 +289,7 @@ def _train(
     measure = None
     if kept is not None:
         measure = HeldOut(_batches(parts, kept, config.evaluation_batch_size, shuffle=False))
-    progress.follow(batches)
+    progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
     callbacks = [Position(batches, step, config.max_steps, checkpoint), measure, history, saver, progress]
     if checkpoint is not None:
         checkpoint.restore_model(model)
@@ -389,6 +391,7 @@ def _conclude(
     run.update_manifest(
         state="finished",
         finished=now(),
+        process={},
         training_seconds=seconds,
         parameters=int(parts.backbone.count_params()),
         held_out=metrics,

@@ -33,11 +33,12 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.batches = batches
         self.console = console or Console(stderr=True)
+        self.total = total
         self._bar: Bar | None = None
 
-    def follow(self, batches: Batches) -> None:
-        """Take tokens/s and the time left from these training batches."""
-        self.batches = batches
+    def follow(self, batches: Batches, total: int) -> None:
+        """Take tokens/s from these training batches, and the time left from the `total` of a run."""
+        self.batches, self.total = batches, total
 
     def note(self, text: str) -> None:
         """Print a line of its own."""
@@ -61,7 +62,7 @@ class Progress(keras.callbacks.Callback):
                 console=self.console,
                 transient=True,
             )
-            total = self._steps * int(self.params.get("epochs") or 1) or None
+            total = self.total or self._steps * int(self.params.get("epochs") or 1) or None
             self._task = self._bar.add_task("training", total=total, facts="")
             self._bar.start()
 

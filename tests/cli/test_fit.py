@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -14,6 +13,7 @@ import pytest
 
 from kerora.runfolder import RunFolder
 from tests.cli.conftest import Kerora, contents, fit_arguments, start
+from tests.limits import files_up_to
 from tests.training.test_fit import write_rows
 
 
@@ -153,15 +153,9 @@ def test_a_refused_force_leaves_the_old_run(kerora: Kerora, own: Path) -> None:
 @pytest.mark.parametrize("size", [1, 1_500, 30_000])
 def test_full_disk(kerora: Kerora, own: Path, size: int) -> None:
     """Files that may not grow, as on a full disk: one line, and the run can be replaced or resumed."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     arguments = fit_arguments("preset", "rows.jsonl", "./new", "--quiet")
-    try:
+    with files_up_to(size):
         answer = kerora(*arguments)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
     assert "File too large. Free space" in answer.error
     assert not list(own.rglob("*.tmp"))
     if size == 30_000:

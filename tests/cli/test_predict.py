@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 
 from kerora.evaluation.predict import predict_file
 from tests.cli.conftest import Kerora, contents, start
+from tests.limits import files_up_to
 from tests.training.test_fit import write_rows
 
 TEXTS = ["great movie, thanks", 'the worst, "awful" plot\nand late', "é 🙂 <br />", "wonderful " * 40]
@@ -179,14 +179,8 @@ def test_nothing_but_a_header_gives_nothing_but_a_header(kerora: Kerora, own: Pa
 def test_a_full_disk_leaves_no_half_file(kerora: Kerora, own: Path, size: int) -> None:
     write_rows(own / "many.jsonl", rows=2_000)
     before = contents(own)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
+    with files_up_to(size):
         answer = kerora("predict", "run", "many.jsonl", "-o", "out.csv")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
     assert "Cannot write out.csv: File too large. Free space" in answer.error
     assert contents(own) == before
 

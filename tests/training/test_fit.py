@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 import yaml
 
 from kerora.config import FitConfig, load_yaml, resolve
 from kerora.errors import ConfigError, DataError, Interrupted, KeroraError, RunError, TrainingError
+from kerora.evaluation.predict import predict_file
 from kerora.evaluation.predictor import load
 from kerora.lora.inject import lora_layers
 from kerora.runfolder import RunFolder
@@ -34,8 +37,8 @@ def write_rows(path: Path, rows: int = 240, seed: int = 0) -> Path:
     with path.open("w") as stream:
         for number in range(rows):
             words, label = (GOOD, "good") if number % 2 else (BAD, "bad")
-            middle = generator.choice(["the", "was", "my", "order", "story", "plot", "it"], generator.integers(2, 12))
-            text = [*middle, *generator.choice(words, 2)]
+            middle = generator.choice(["the", "was", "my", "order", "story", "plot", "it"], generator.integers(1, 9))
+            text = [*middle, *generator.choice(words, 4)]
             generator.shuffle(text)
             stream.write(json.dumps({"text": " ".join(text), "label": label}) + "\n")
     return path
@@ -54,7 +57,7 @@ def settings(tmp_path: Path, tiny_preset: Path) -> dict[str, Any]:
         "model.max_length": 24,
         "model.precision": "float32",
         "training.batch_size": 8,
-        "training.learning_rate": 0.02,
+        "training.learning_rate": 0.01,
         "training.epochs": 3,
     }
 
@@ -212,7 +215,8 @@ def test_without_validation_rows(settings: dict[str, Any]) -> None:
     [
         {"training__class_weights": "balanced", "training__label_smoothing": 0.1, "training__schedule": "linear"},
         {"lora__targets": "all-linear", "lora__train_bias": True, "training__learning_rate": 0.01},
-        {"model__precision": "bfloat16", "training__clip_norm": 0.0, "training__warmup": 5.0},
+        {"model__precision": "bfloat16", "training__warmup": 5.0},
+        {"training__clip_norm": 0.0, "training__learning_rate": 0.01},
         {"model__precision": "float16"},
     ],
 )
@@ -286,9 +290,40 @@ def test_resume_refusals(settings: dict[str, Any], tmp_path: Path, monkeypatch: 
         resume(str(tmp_path / "run"))
 
 
+def test_a_run_that_another_process_trains_is_left_alone(settings: dict[str, Any]) -> None:
+    run = run_fit(settings, training__epochs=1).run
+    other = {"host": platform.node(), "pid": os.getppid()}
+    run.update_manifest(state="running", process=other)
+    with pytest.raises(RunError, match=f"is being trained by process {os.getppid()}"):
+        resume(str(run.path))
+    run.update_manifest(process={**other, "pid": 2**22 + 1})  # beyond any process number: that one died
+    assert resume(str(run.path)).run.read_manifest()["state"] == "finished"
+
+
+def test_too_little_memory_names_the_remedy(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(*_: Any) -> Any:
+        return torch.empty(2**50)
+
+    monkeypatch.setattr("kerora.training.fit.run_fit", allocate)
+    with pytest.raises(TrainingError, match=r"not enough memory .*Lower --batch-size"):
+        run_fit(settings)
+
+
+def test_pairs_are_asked_for_again_in_prediction(settings: dict[str, Any], tmp_path: Path) -> None:
+    rows = [{"premise": f"the plot {number}", "hypothesis": "was good", "label": number % 2} for number in range(60)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = run_fit(settings, data__source=str(tmp_path / "pairs.jsonl"), training__epochs=1).run
+    output = tmp_path / "out.csv"
+    assert predict_file(run.path, tmp_path / "pairs.jsonl", output) == 60
+    (tmp_path / "single.txt").write_text("the plot was good\n")
+    with pytest.raises(DataError, match="trained on pairs"):
+        predict_file(run.path, tmp_path / "single.txt", tmp_path / "none.csv")
+    assert not (tmp_path / "none.csv").exists()
+
+
 def test_kill_during_training_leaves_a_run_that_resumes(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGTERM to a real process: exit code 143, then a resume that ends like an undisturbed run."""
-    flat = resolve(settings, {"training.epochs": 15, "training.early_stopping": False})
+    flat = resolve(settings, {"training.epochs": 8, "training.early_stopping": False})
     config = tmp_path / "config.yaml"
     from kerora.config import dump_yaml
 
