@@ -234,7 +234,7 @@ class PretrainingConfig(OptimizerConfig):
     batch_size: int = setting(64, "Rows in a batch.", check=at_least(1))
     learning_rate: float | None = setting(
         None,
-        "Peak learning rate of AdamW; empty means 0.001 x 256 / the width for a fresh encoder, 0.001 at most, "
+        "Peak learning rate of AdamW; empty means 0.0003 x 256 / the width for a fresh encoder, 0.0003 at most, "
         "and 0.0001 with --init.",
         check=more_than(0),
     )

@@ -50,7 +50,7 @@ from kerora.training.step import TrainStep
 
 CONTINUED = ("distil_bert", "bert", "roberta")
 """Kinds that `--init` takes: their embeddings are as wide as their layers, their words known by their tokens."""
-FRESH_RATE, FRESH_WIDTH, CONTINUED_RATE = 1e-3, 256, 1e-4
+FRESH_RATE, FRESH_WIDTH, CONTINUED_RATE = 3e-4, 256, 1e-4
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
