@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,10 @@ from kerora.config import PretrainConfig, load_yaml, resolve
 from kerora.errors import ConfigError, DataError, Interrupted, KeroraError, PresetError, RunError
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
-from kerora.training.checkpoint import Checkpointer
 from kerora.training.held_out import PRETRAIN_COLUMNS
 from kerora.training.pretrain import PretrainResult, pretrain, resume
 from tests.tiny import tiny_huggingface
+from tests.training.test_fit import stopping_after
 
 keras_hub = import_keras_hub()
 
@@ -112,18 +109,6 @@ def test_the_same_settings_give_the_same_weights(settings: dict[str, Any], tmp_p
     assert one.metrics == two.metrics
     other = run(settings, output=str(tmp_path / "other"), training__seed=1)
     assert other.metrics != one.metrics
-
-
-def stopping_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Checkpointer.on_train_batch_end
-
-    def on_train_batch_end(self: Checkpointer, batch: int, logs: Any = None) -> None:
-        if self._updates() == updates and not self.interrupt.raised:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)
-        original(self, batch, logs)
-
-    monkeypatch.setattr(Checkpointer, "on_train_batch_end", on_train_batch_end)
 
 
 @pytest.mark.parametrize("updates", [5, 20])
