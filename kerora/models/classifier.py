@@ -5,13 +5,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import torch
 
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
-from kerora.models.task import Task
+from kerora.models.task import Task, computed_in_row_order
 
 DTYPES = ("float32", "bfloat16", "float16")
 SHORTEST = 8
@@ -111,17 +110,7 @@ class TextClassifier(Task):
             progress: called with the number of rows done after each batch.
         """
         batches = self.batches(rows, batch_size=batch_size, cache=cache)
-        logits = np.zeros((len(rows), len(self.classes)), dtype=np.float32)
-        order = batches.order
-        done = 0
-        with torch.no_grad():
-            for index in range(len(batches)):
-                part = self(batches[index][0], training=False).float().cpu().numpy()
-                logits[order[done : done + len(part)]] = part
-                done += len(part)
-                if progress is not None:
-                    progress(done)
-        return logits
+        return computed_in_row_order(batches, len(self.classes), lambda inputs: self(inputs, training=False), progress)
 
     def predict_labels(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
         """Return the name of the most probable class of each text, or pair of texts."""

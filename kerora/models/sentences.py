@@ -16,6 +16,7 @@ from kerora.data.packing import CHUNK_ROWS
 from kerora.data.tokens import cache_directory, forget_old
 from kerora.models.masked_lm import INITIAL_SPREAD, mean_of_tokens
 from kerora.models.presets import Preset
+from kerora.models.task import computed_in_row_order
 from kerora.models.tokenizer import TextTokenizer
 
 LONGEST = 512
@@ -56,17 +57,13 @@ class SentenceEncoder:
         """Return the embeddings of texts, float32 (texts, width), in their order."""
         table = self.tokenizer.encode(texts, max_length=self._max_length)
         batches = Batches(table, batch_size=self.batch_size, pad_id=self.tokenizer.pad_id, shuffle=False)
-        result = np.zeros((len(texts), self.width), np.float32)
-        done = 0
-        with torch.no_grad():
-            for index in range(len(batches)):
-                (inputs,) = batches[index]
-                outputs = self._backbone(inputs, training=False)
-                hidden = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
-                part = mean_of_tokens(hidden, inputs["padding_mask"]).cpu().numpy()
-                result[batches.order[done : done + len(part)]] = part
-                done += len(part)
-        return result
+        return computed_in_row_order(batches, self.width, self._mean_hidden)
+
+    def _mean_hidden(self, inputs: Mapping[str, np.ndarray]) -> torch.Tensor:
+        outputs = self._backbone(inputs, training=False)
+        hidden = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
+        mean: torch.Tensor = mean_of_tokens(hidden, inputs["padding_mask"])
+        return mean
 
 
 def cached_embeddings(

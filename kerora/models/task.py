@@ -1,10 +1,11 @@
 """The contract of Kerora's task models: plain Keras models that know their tokenizer and preset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
 import numpy as np
+import torch
 
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
@@ -132,3 +133,29 @@ class Task(SteppedModel):
             f"{type(self).__name__} has no Keras config. Save a run folder, or the weights with save_weights, and "
             f"build the model with {type(self).__name__}.from_preset."
         )
+
+
+def computed_in_row_order(
+    batches: Batches, width: int, compute: Callable[[Any], Any], progress: Callable[[int], None] | None = None
+) -> np.ndarray:
+    """Compute a vector for each row of unlabelled or labelled batches, float32 (rows, width), in the rows' order.
+
+    Nothing is recorded for gradients.
+
+    Args:
+        batches: the rows, each once, in any order.
+        width: length of a vector.
+        compute: takes the inputs of a batch and returns a tensor (rows of the batch, width).
+        progress: called with the number of rows done after each batch.
+    """
+    order = batches.order
+    vectors = np.zeros((len(order), width), dtype=np.float32)
+    done = 0
+    with torch.no_grad():
+        for index in range(len(batches)):
+            part = compute(batches[index][0]).float().cpu().numpy()
+            vectors[order[done : done + len(part)]] = part
+            done += len(part)
+            if progress is not None:
+                progress(done)
+    return vectors
