@@ -79,7 +79,8 @@ class ModelConfig(Settings):
 
     preset: str = setting(
         "distil_bert_base_en_uncased",
-        "Pre-trained model: a KerasHub name, kaggle://..., hf://..., a Keras preset folder or a Hugging Face folder.",
+        "Pre-trained model: a name that `kerora presets` lists, kaggle://..., hf://..., a Keras preset folder or a "
+        "Hugging Face folder.",
     )
     max_length: int = setting(256, "Longest input in tokens; longer texts are cut.", check=at_least(8))
     precision: str = setting(
@@ -217,9 +218,23 @@ class EncoderConfig(Settings):
 class DistillationConfig(Settings):
     """What a fresh or continued encoder learns from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
 
-    teacher: str | None = setting(None, "Preset whose sentence embeddings are learnt too; any kind and tokenizer.")
-    distil_weight: float = setting(
-        1.0, "Weight of the cosine distance to the teacher beside the masked-language-model loss.", check=at_least(0)
+    teacher: str | None = setting(
+        None, "Preset whose last hidden states are learnt too; any kind and tokenizer, any width."
+    )
+    mlm_weight: float = setting(1.0, "Weight of the masked-language-model loss beside a teacher.", check=at_least(0))
+    sentence_weight: float = setting(
+        1.0,
+        "Weight of the cosine distance of the first token to the teacher's sentence embedding.",
+        check=at_least(0),
+    )
+    token_weight: float = setting(
+        1.0, "Weight of the cosine distance of each token to the teacher's state for its word.", check=at_least(0)
+    )
+    teacher_words: int = setting(
+        0,
+        "Add rows of random words from the teacher's vocabulary, in which each word occurs this many times: "
+        "the text lacks many of them.",
+        check=at_least(0),
     )
     init_embeddings: bool = setting(
         True, "With a teacher: start a fresh encoder's token embeddings from the teacher's."
