@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help install demo test lint format clean
 help:
-	@echo "make demo    install, fine-tune on the bundled tickets, write a report"
+	@echo "make demo    install, fine-tune the bundled preset on the bundled messages, write a report"
 	@echo "make test    install, then ruff, mypy and pytest"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the layout"
@@ -24,7 +24,9 @@ install: $(VENV)/installed
 demo: install
 	$(BIN)/kerora fit --run demo --force
 	$(BIN)/kerora report runs/demo
-	@echo 'Now try: echo "my parcel is late" | $(BIN)/kerora predict runs/demo -'
+	@echo
+	@echo 'Open the report:    $(CURDIR)/runs/demo/report/report.html'
+	@echo 'Predict a sentence: echo "my parcel is late" | $(BIN)/kerora predict runs/demo'
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -36,7 +38,7 @@ format: install
 	$(BIN)/ruff check --fix .
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info

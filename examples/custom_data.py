@@ -1,6 +1,6 @@
 """Fine-tune on texts and labels that are Python lists, and predict names for new texts.
 
-python examples/custom_data.py --preset distil_bert_base_en_uncased
+python examples/custom_data.py --preset kerora_mini_en
 """
 
 import argparse
@@ -47,7 +47,7 @@ NEW = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fine-tune on Python lists.")
-    parser.add_argument("--preset", default="distil_bert_base_en_uncased")
+    parser.add_argument("--preset", default="kerora_mini_en")
     parser.add_argument("--epochs", type=int, default=15)
     options = parser.parse_args()
 

@@ -1,6 +1,6 @@
 """Run the whole of `kerora fit` from Python, and read the result.
 
-python examples/fit_from_python.py --preset distil_bert_base_en_uncased --data tickets
+python examples/fit_from_python.py --preset kerora_mini_en --data tickets
 """
 
 import argparse
@@ -12,7 +12,7 @@ from kerora.config import DataConfig, FitConfig, LoraConfig, ModelConfig, Traini
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run `kerora fit` from Python.")
-    parser.add_argument("--preset", default="distil_bert_base_en_uncased")
+    parser.add_argument("--preset", default="kerora_mini_en")
     parser.add_argument("--data", default="tickets")
     parser.add_argument("--runs-dir", default="runs")
     parser.add_argument("--epochs", type=int, default=3)

@@ -1,6 +1,6 @@
 """Fine-tune a classifier with plain Keras: your own compile, fit and callbacks.
 
-    python examples/fit_with_keras.py --preset distil_bert_base_en_uncased --data tickets
+    python examples/fit_with_keras.py --preset kerora_mini_en --data tickets
 
 `--data` takes what `kerora fit --data` takes: tickets, a TFDS name, a file, or a folder.
 """
@@ -19,7 +19,7 @@ SEED = 42
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fine-tune a classifier with plain Keras.")
-    parser.add_argument("--preset", default="distil_bert_base_en_uncased")
+    parser.add_argument("--preset", default="kerora_mini_en")
     parser.add_argument("--data", default="tickets")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)

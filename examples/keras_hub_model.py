@@ -1,6 +1,6 @@
 """Put Kerora's LoRA on a plain KerasHub model, train it, save the adapter and load it again.
 
-    python examples/keras_hub_model.py --preset distil_bert_base_en_uncased
+    python examples/keras_hub_model.py --preset kerora_mini_en
 
 `--preset` takes what KerasHub's own `from_preset` takes. A KerasHub task's `fit` and `predict` put
 their own tf.data pipeline in front of the model; `keras.Model(task.inputs, task.outputs)` is the
@@ -33,7 +33,7 @@ def open_classifier(preset: str) -> keras_hub.models.TextClassifier:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="LoRA on a plain KerasHub model.")
-    parser.add_argument("--preset", default="distil_bert_base_en_uncased")
+    parser.add_argument("--preset", default="kerora_mini_en")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--adapter", help="Folder for the adapter; a temporary one by default.")
     options = parser.parse_args()

@@ -78,7 +78,7 @@ class ModelConfig(Settings):
     """The pre-trained model and how its inputs and numbers are handled."""
 
     preset: str = setting(
-        "distil_bert_base_en_uncased",
+        "kerora_mini_en",
         "Pre-trained model: a name that `kerora presets` lists, kaggle://..., hf://..., a Keras preset folder or a "
         "Hugging Face folder.",
     )
@@ -179,6 +179,12 @@ class CorpusConfig(Settings):
     )
     columns: tuple[str, ...] = setting(
         (), "Column names, separated by commas, for CSV and TSV files whose first line names no text column."
+    )
+    short_rows: float = setting(
+        0.0,
+        "Share of the rows that get a limit of their own, drawn between 16 tokens and --max-length: an encoder that "
+        "saw long rows alone is worse at short texts.",
+        check=between(0, 1),
     )
     holdout: float = setting(
         0.01, "Share of the documents held out to measure the loss; at least one document.", check=between(0, 1)

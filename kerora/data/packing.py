@@ -10,6 +10,7 @@ from kerora.data.tokens import TokenTable
 
 CHUNK_ROWS = 2_000
 CHUNK_DOCUMENTS = 500
+SHORTEST_ROW = 16
 
 
 @dataclass(frozen=True)
@@ -65,22 +66,32 @@ class LineTokenizer(Protocol):
         """Tokenize lines without special tokens."""
 
 
-def pack(documents: Iterable[list[str]], tokenizer: LineTokenizer, max_length: int) -> Iterator[PackedRow]:
+def pack(
+    documents: Iterable[list[str]],
+    tokenizer: LineTokenizer,
+    max_length: int,
+    short_rows: float = 0.0,
+    seed: int = 0,
+) -> Iterator[PackedRow]:
     """Fill rows with the consecutive lines of each document.
 
-    A line that does not fit starts a row of its own; one longer than a row is cut in front of a word.
+    A line that does not fit starts a row of its own; one longer than a row is cut in front of a word. Short rows
+    follow BERT's short sequences (Devlin et al. 2018, arXiv:1810.04805), with limits uniform in their logarithm.
 
     Args:
         documents: lists of lines.
         tokenizer: tokenizes them.
         max_length: longest row in tokens, special tokens included.
+        short_rows: share of the rows that get a limit of their own, between `SHORTEST_ROW` and `max_length`.
+        seed: seed of the limits.
     """
     first, last = tokenizer.wrapping
+    rooms = _rooms(max_length, short_rows, seed)
     starts, special = tokenizer.word_starts, tokenizer.special
     for group in _groups(documents):
         lines = tokenizer.encode_lines([line for document in group for line in document])
         for document in group:
-            for parts in _fill([next(lines) for _ in document], max_length - 2, starts):
+            for parts in _fill([next(lines) for _ in document], rooms, starts):
                 ids = [token for part in parts for token in part.ids]
                 if not special[ids].all():  # in unknown tokens alone there is nothing to mask
                     yield PackedRow(np.array([first, *ids, last], np.int32), *_joined(parts))
@@ -115,17 +126,27 @@ def _groups(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:
         yield group
 
 
-def _fill(lines: list[Line], room: int, starts: np.ndarray) -> Iterator[list[Line]]:
+def _rooms(max_length: int, short_rows: float, seed: int) -> Iterator[int]:
+    """Yield how many tokens each row takes beside its two special ones, without end."""
+    generator = np.random.default_rng((seed, 8))
+    shortest = min(SHORTEST_ROW, max_length)
+    while True:
+        short = generator.random() < short_rows
+        length = shortest * (max_length / shortest) ** generator.random() if short else max_length
+        yield round(length) - 2
+
+
+def _fill(lines: list[Line], rooms: Iterator[int], starts: np.ndarray) -> Iterator[list[Line]]:
     """Share lines, or parts of them, out to rows."""
     parts: list[Line] = []
-    used = 0
+    used, room = 0, next(rooms)
     for line in lines:
         begin, count = 0, len(line.ids)
         while begin < count:
             fits = count - begin <= room - used
             if not fits and parts:
                 yield parts
-                parts, used = [], 0
+                parts, used, room = [], 0, next(rooms)
                 continue
             end = count if fits else _cut(line.ids, begin, begin + room, starts)
             parts.append(_part(line, begin, end))

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from kerora.config import PretrainConfig, dump_yaml, load_yaml, resolve
 from kerora.data.masking import MaskedBatches, Vocabulary
 from kerora.data.tokens import TokenTable, cache_key
 from kerora.errors import ConfigError, RunError
+from kerora.evaluation.wording import duration
 from kerora.models.keras_presets import CONFIG, WEIGHTS
 from kerora.models.masked_lm import LossWeights, MaskedLanguageModel
 from kerora.models.teacher import Teacher, cached_targets, embeddings_from_teacher
@@ -160,19 +162,26 @@ def _rows(parts: Parts, held_out: bool, teacher: Teacher | None, progress: Progr
     progress.note(f"Reading {len(table):,} {'held-out ' if held_out else ''}rows with {teacher.preset.name}")
     starts = parts.tokenizer.word_starts
     key = cache_key("teacher", parts.table_key(held_out), teacher.preset.fingerprint, parts.config.model.precision)
-    report = _report(progress, len(table))
+    report = _report(progress, table)
     return Rows(table, cached_targets(key, teacher, table, lambda: parts.rows(held_out), starts, report))
 
 
-def _report(progress: Progress, total: int) -> Callable[[int], None]:
-    """Tell how far the teacher is, at each tenth."""
-    told = 0
+def _report(progress: Progress, table: TokenTable) -> Callable[[int], None]:
+    """Tell how far the teacher is, at each tenth of the tokens; the time that is left by the speed since the first."""
+    told = begun = 0
+    started = time.perf_counter()
 
-    def report(done: int) -> None:
-        nonlocal told
-        if done * 10 // total > told:
-            told = done * 10 // total
-            progress.note(f"  {done:,} of {total:,} rows")
+    def report(rows: int) -> None:
+        nonlocal told, begun, started
+        done, total = int(table.offsets[rows]), len(table.ids)
+        if done * 10 // total <= told:
+            return
+        told = done * 10 // total
+        speed = (done - begun) / (time.perf_counter() - started)
+        left = f", {duration((total - done) / speed)} left" if begun and done < total else ""
+        progress.note(f"  {done:,} of {total:,} tokens{left}")
+        if not begun:  # a reading that goes on was not at the start
+            begun, started = done, time.perf_counter()
 
     return report
 

@@ -69,7 +69,8 @@ class Parts:
         if self.teacher is not None and times and not held_out:
             words = teacher_words(self.teacher.load_tokenizer(), self.config.training.seed, times)
             documents = itertools.chain(documents, words)
-        return pack(documents, self.tokenizer, self.config.model.max_length)
+        length, seed = self.config.model.max_length, self.config.training.seed
+        return pack(documents, self.tokenizer, length, self.config.data.short_rows, seed)
 
     def table_key(self, held_out: bool) -> str:
         """Return the name of a part's rows in the token cache."""

@@ -14,7 +14,7 @@ from kerora.training.defaults import default_learning_rate, settle_for_data
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"
-DISTIL_BERT_WIDTH = 768
+MINI_WIDTH = 256
 KEY_VALUES: dict[str, dict[str, Any]] = {
     "ag-news-roberta": {
         "data.source": "ag_news_subset",
@@ -96,7 +96,7 @@ def test_config_says_what_it_is_for_and_how_to_run_it(name: str) -> None:
 def test_the_tickets_config_is_the_default_job() -> None:
     config = resolve(load_yaml(CONFIGS / "tickets.yaml"), {"run": None})
     training = settle_for_data(FitConfig(), load_dataset(config.data, seed=42)).training
-    rate = default_learning_rate(DISTIL_BERT_WIDTH)
+    rate = default_learning_rate(MINI_WIDTH)
     assert config == replace(FitConfig(), training=replace(training, learning_rate=rate))
 
 

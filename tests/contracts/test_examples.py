@@ -61,7 +61,7 @@ def test_every_example_is_run_here_and_tells_its_command() -> None:
         docstring = ast.get_docstring(ast.parse((EXAMPLES / f"{name}.py").read_text(encoding="utf-8"))) or ""
         commands = [line.strip() for line in docstring.splitlines() if line.strip().startswith("python ")]
         assert len(commands) == 1
-        assert commands[0].startswith(f"python examples/{name}.py --preset distil_bert_base_en_uncased")
+        assert commands[0].startswith(f"python examples/{name}.py --preset kerora_mini_en")
 
 
 def test_fit_with_keras(run_example: RunExample, tiny_preset: Path, rows: Path) -> None:

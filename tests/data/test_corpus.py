@@ -11,7 +11,7 @@ import pytest
 from kerora.config import CorpusConfig
 from kerora.data.corpus import SECTION_CHARACTERS, Corpus, held_out_documents, part_of
 from kerora.data.masking import MaskedBatches, Vocabulary, mask_words
-from kerora.data.packing import pack, token_tables
+from kerora.data.packing import _rooms, pack, token_tables
 from kerora.data.tokens import TokenTable, cache_key, cached_table
 from kerora.errors import ConfigError, DataError
 from kerora.models.architectures import ARCHITECTURES
@@ -122,6 +122,21 @@ def test_rows_hold_whole_words_of_one_document_and_all_of_them(tokenizer: TextTo
     assert rows[0].text == "the movie was great\nthe plot was boring"
     assert [row.text for row in rows[1:5]] == ["x " * 13 + "x", "x " * 13 + "x", "x " * 11 + "x", documents[1][0]]
     assert sum(not tokenizer.word_starts[row.ids[1]] for row in rows) == len(rows) - 6  # only the overlong word is cut
+
+
+def test_short_rows_have_limits_of_their_own_and_hold_the_same_words(tokenizer: TextTokenizer) -> None:
+    documents = [["the movie was great"], ["x " * 400], *[["again " * 30]] * 40]
+    whole = [number for row in pack(documents, tokenizer, 128) for number in row.ids[1:-1]]
+    rows = list(pack(documents, tokenizer, 128, 1.0, seed=3))
+    assert [number for row in rows for number in row.ids[1:-1]] == whole
+    cut = [len(row.ids) for row in rows if row.text.startswith("x")][:-1]
+    assert min(cut) >= 16 and max(cut) <= 128 and len(set(cut)) > 3
+    lengths = np.array([next(rooms) + 2 for rooms in [_rooms(128, 1.0, 1)] for _ in range(4_000)])
+    assert np.median(lengths) == pytest.approx(np.sqrt(16 * 128), rel=0.03)
+    assert np.mean([next(rooms) == 126 for rooms in [_rooms(128, 0.25, 1)] for _ in range(4_000)]) > 0.7
+    again = [row.ids.tolist() for row in pack(documents, tokenizer, 128, 1.0, seed=3)]
+    assert again == [row.ids.tolist() for row in rows]
+    assert again != [row.ids.tolist() for row in pack(documents, tokenizer, 128, 1.0, seed=4)]
 
 
 def test_packed_rows_go_through_the_token_cache(tokenizer: TextTokenizer) -> None:
