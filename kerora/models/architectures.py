@@ -10,14 +10,15 @@ from kerora.models.hf_names import LayerPair
 
 @dataclass(frozen=True)
 class Head:
-    """A classification head as transformers builds it on the first token.
+    """A classification head as transformers builds it, on the first token or, for a decoder, on the last one.
 
     Attributes:
         activation: activation of `pooled_dense`.
-        from_pooler: the pretrained pooler of the backbone takes the place of `pooled_dense`.
-        dropout_first: dropout also in front of `pooled_dense`.
         dense: Hugging Face module of `pooled_dense`, with the model prefix where it has one.
         logits: Hugging Face module of `logits`.
+        from_pooler: the pretrained pooler of the backbone takes the place of `pooled_dense`.
+        dropout_first: dropout also in front of `pooled_dense`.
+        last_token: `logits` alone, without bias, on the last token that is not padding.
     """
 
     activation: str
@@ -25,6 +26,7 @@ class Head:
     logits: str = "classifier"
     from_pooler: bool = False
     dropout_first: bool = False
+    last_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Architecture:
     activation: tuple[str, str] = ("hidden_act", "gelu")
     norm_epsilon: tuple[str, float] = ("layer_norm_eps", 1e-12)
 
+    @property
+    def is_decoder(self) -> bool:
+        """Whether each token sees only those before it, so that the model can continue a text."""
+        return self.head.last_token
+
 
 def _arguments(**changes: tuple[str, Any] | None) -> dict[str, tuple[str, Any]]:
     """Return BERT's arguments with some changed, added or (None) left out."""
@@ -76,6 +83,7 @@ def _arguments(**changes: tuple[str, Any] | None) -> dict[str, tuple[str, Any]]:
     return {name: source for name, source in arguments.items() if source is not None}
 
 
+DECODER_HEAD = Head("", "", "score", last_token=True)
 _ENCODER_ONLY = {
     "position_embedding_type": ("absolute", ("absolute", None)),
     "is_decoder": (False, (False,)),
@@ -216,6 +224,33 @@ ARCHITECTURES: dict[str, Architecture] = {
             layers=hf_names.ELECTRA,
             head=Head("gelu", "classifier.dense", "classifier.out_proj", dropout_first=True),
             required=_ENCODER_ONLY,
+        ),
+        Architecture(
+            kind="gpt2",
+            title="GPT-2",
+            backbone="GPT2Backbone",
+            tokenizer="GPT2Tokenizer",
+            model_type="gpt2",
+            prefix="transformer",
+            segments=False,
+            arguments=_arguments(
+                vocabulary_size=("vocab_size", 50257),
+                num_layers=("n_layer", 12),
+                num_heads=("n_head", 12),
+                hidden_dim=("n_embd", 768),
+                intermediate_dim=("n_inner", None),
+                max_sequence_length=("n_positions", 1024),
+            ),
+            layers=hf_names.GPT2,
+            head=DECODER_HEAD,
+            required={
+                "add_cross_attention": (False, (False,)),
+                "scale_attn_weights": (True, (True,)),
+                "scale_attn_by_inverse_layer_idx": (False, (False,)),
+                "tie_word_embeddings": (True, (True,)),
+            },
+            activation=("activation_function", "gelu_new"),
+            norm_epsilon=("layer_norm_epsilon", 1e-5),
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Text classification on a pretrained encoder."""
+"""Text classification on a pretrained encoder or decoder."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ SHORTEST = 8
 
 
 class TextClassifier(Task):
-    """A pretrained encoder with a classification head: a plain `keras.Model` from token ids to logits.
+    """A pretrained encoder or decoder with a classification head: a plain `keras.Model` from token ids to logits.
 
     Build one with `from_preset`. Output: float32 logits, shape (batch, classes). The head has the form that
     transformers gives it for each architecture, and is always float32.
@@ -83,7 +83,7 @@ class TextClassifier(Task):
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
         model = cls(
             inputs,
-            head(backbone(inputs)),
+            head(backbone(inputs), inputs["padding_mask"]),
             backbone=backbone,
             tokenizer=tokenizer,
             preset=opened,

@@ -61,6 +61,8 @@ class HuggingFaceFolder:
         """Return the constructor arguments of the KerasHub backbone, without dtype and dropout."""
         arguments = {name: self.setting(*source) for name, source in self.architecture.arguments.items()}
         arguments["max_sequence_length"] -= self._position_offset()
+        if arguments["intermediate_dim"] is None:
+            arguments["intermediate_dim"] = 4 * arguments["hidden_dim"]  # GPT-2's n_inner: null
         return arguments
 
     def load_backbone(self, dtype: str, dropout: float) -> Any:
@@ -101,11 +103,13 @@ class HuggingFaceFolder:
         """
         tensors = TensorFiles(self.directory)
         head = self.architecture.head
-        modules = {"logits": head.logits} if head.from_pooler else {"pooled_dense": head.dense, "logits": head.logits}
+        alone = head.from_pooler or head.last_token
+        modules = {"logits": head.logits} if alone else {"pooled_dense": head.dense, "logits": head.logits}
         arrays = {}
         for layer, module in modules.items():
             arrays[f"{layer}/kernel"] = tensors.read(f"{module}.weight").T
-            arrays[f"{layer}/bias"] = tensors.read(f"{module}.bias")
+            if not head.last_token:
+                arrays[f"{layer}/bias"] = tensors.read(f"{module}.bias")
         return arrays
 
     def layer_pairs(self) -> Iterator[LayerPair]:
@@ -174,6 +178,9 @@ class HuggingFaceFolder:
 
     def _read(self, tensors: TensorFiles, name: str, pair: LayerPair) -> np.ndarray:
         array = tensors.read(name)
+        if pair.part is not None:
+            number, count = pair.part
+            array = np.split(array, count, axis=-1)[number]
         if pair.form == "dense":
             return array.T
         if pair.form == "positions":

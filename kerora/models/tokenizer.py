@@ -31,14 +31,16 @@ class TextTokenizer:
         tokenizer: tokenizer with normalizer, pre-tokenizer and post-processor (special tokens).
         pad_id: id that fills up short rows.
         uses_segments: the model takes segment ids.
+        end_id: id of the token that ends a text, or None where the model has none.
     """
 
-    def __init__(self, tokenizer: Tokenizer, pad_id: int, uses_segments: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, pad_id: int, uses_segments: bool, end_id: int | None = None) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self.pad_id = pad_id
         self.uses_segments = uses_segments
+        self.end_id = end_id
 
     @property
     def vocabulary_size(self) -> int:

@@ -38,6 +38,7 @@ HUGGING_FACE_FILES = (
 
 _CONTROL, _USER_DEFINED = 3, 4
 _ROBERTA_STYLE = ("RobertaTokenizer", "XLMRobertaTokenizer")
+_BYTE_PAIRS = ("RobertaTokenizer", "GPT2Tokenizer")
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Settings:
     """What a tokenizer needs beside its vocabulary.
 
     Attributes:
-        tokens: special tokens by role: cls, sep, unk, pad, mask.
+        tokens: special tokens by role: cls, sep, unk, pad, mask; for decoders bos, eos, unk, pad ("" for none).
         options: values of tokenizer_config.json such as ``do_lower_case``.
         added: tokens beside the vocabulary's own that must not be split.
         doubled_separator: pairs are joined by two separators, as in RoBERTa.
@@ -103,7 +104,7 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
     class_name = config.get("class_name")
     settings = Settings(_default_tokens(str(class_name)), doubled_separator=class_name in _ROBERTA_STYLE)
     try:
-        if class_name == "RobertaTokenizer":
+        if class_name in _BYTE_PAIRS:
             tokenizer = byte_pairs(assets / "vocabulary.json", assets / "merges.txt", settings)
         elif class_name in _SENTENCEPIECE:
             tokenizer = _SENTENCEPIECE[class_name](assets / "vocabulary.spm", settings)
@@ -220,10 +221,12 @@ def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, compl
     if not complete:
         for token in settings.never_split(tokenizer):
             tokenizer.add_special_tokens([token]) if token.special else tokenizer.add_tokens([token])
-    if tokenizer.post_processor is None:
+    if tokenizer.post_processor is None and "cls" in settings.tokens:
         tokenizer.post_processor = _special_token_template(tokenizer, settings)
-    pad_id = tokenizer.token_to_id(settings.tokens["pad"])
-    return TextTokenizer(tokenizer, 0 if pad_id is None else pad_id, uses_segments)
+    end_id = tokenizer.token_to_id(settings.tokens.get("eos", ""))
+    # where there is no token for padding any will do: it stands behind the text, where no token looks
+    known = (tokenizer.token_to_id(settings.tokens["pad"]), end_id, 0)
+    return TextTokenizer(tokenizer, next(number for number in known if number is not None), uses_segments, end_id)
 
 
 def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
@@ -242,6 +245,8 @@ def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
 
 
 def _default_tokens(tokenizer_class: str) -> dict[str, str]:
+    if tokenizer_class == "GPT2Tokenizer":
+        return {"bos": "<|endoftext|>", "eos": "<|endoftext|>", "unk": "<|endoftext|>", "pad": ""}
     if tokenizer_class in _ROBERTA_STYLE:
         return {"cls": "<s>", "sep": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
     tokens = {"cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]", "pad": "[PAD]", "mask": "[MASK]"}
