@@ -87,7 +87,8 @@ def tiny_huggingface(
     config = getattr(transformers, f"{MODELS[kind]}Config")(**values)
     torch.manual_seed(seed)
     task = task or ("SequenceClassification" if classes else "")
-    model = getattr(transformers, f"{MODELS[kind]}For{task}" if task else f"{MODELS[kind]}Model")(config)
+    names = {"": f"{MODELS[kind]}Model", "LMHeadModel": f"{MODELS[kind]}LMHeadModel"}
+    model = getattr(transformers, names.get(task, f"{MODELS[kind]}For{task}"))(config)
     with torch.no_grad():  # transformers starts biases at 0 and norms at 1, which would hide that they are not loaded
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)

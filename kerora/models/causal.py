@@ -1,9 +1,13 @@
 """Causal attention without a mask: decoders of KerasHub, taught to use the causal kernel.
 
 KerasHub's decoders build a mask of shape (batch, length, length) for every layer and call. Rows here are padded
-behind the text, where no token of the text looks, so the causal kernel needs no mask at all.
+behind the text, where no token of the text looks, so the causal kernel needs no mask at all. A mask is made, once
+for all layers, only where rows hold several documents that must not see one another.
 """
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,9 +19,44 @@ from kerora.models.attention import plain_attention, plain_is_faster
 keras_hub = import_keras_hub()
 _Decoder: Any = keras_hub.layers.TransformerDecoder
 _Attention: Any = keras_hub.layers.CachedMultiHeadAttention
+_Positions: Any = keras_hub.layers.PositionEmbedding
 
 
-class CausalDecoder(_Decoder):  # type: ignore[misc]
+@dataclass
+class RowLayout:
+    """How the rows that are being computed are divided; shared by the layers of a backbone.
+
+    Attributes:
+        seen: which tokens each token sees, bool (batch, length, length); None where it sees all before it.
+        positions: place of each token in its document, int64 (batch, length); None where rows are one document.
+    """
+
+    seen: torch.Tensor | None = None
+    positions: torch.Tensor | None = None
+
+
+@contextlib.contextmanager
+def documents_in_rows(backbone: keras.Model, numbers: Any) -> Iterator[None]:
+    """Compute inside the block rows that hold several documents, none of which sees another.
+
+    Args:
+        backbone: a backbone that went through `use_causal_kernel`.
+        numbers: number of each token's document, not falling in a row, int (batch, length); None for one a row.
+    """
+    layout: RowLayout = backbone.row_layout
+    if numbers is not None:
+        numbers = torch.as_tensor(numbers)
+        places = torch.arange(numbers.shape[1], device=numbers.device)
+        layout.seen = (numbers[:, :, None] == numbers[:, None, :]) & (places[:, None] >= places)
+        starts = torch.searchsorted(numbers.contiguous(), numbers.contiguous())
+        layout.positions = places - starts
+    try:
+        yield
+    finally:
+        layout.seen = layout.positions = None
+
+
+class CausalDecoder(_Decoder):
     """A decoder layer that leaves it to its attention to look only backwards."""
 
     def _compute_self_attention_mask(self, **options: Any) -> Any:
@@ -27,8 +66,10 @@ class CausalDecoder(_Decoder):  # type: ignore[misc]
         return None
 
 
-class CausalAttention(_Attention):  # type: ignore[misc]
-    """Attention in which no mask means: each token sees itself and those before it."""
+class CausalAttention(_Attention):
+    """Attention in which no mask means: each token sees itself and those before it, in its document."""
+
+    row_layout: RowLayout
 
     def _compute_attention(
         self, query: Any, key: Any, value: Any, attention_mask: Any = None, *options: Any, **named_options: Any
@@ -36,10 +77,20 @@ class CausalAttention(_Attention):  # type: ignore[misc]
         special = any(options[1:]) or any(value for name, value in named_options.items() if name != "training")
         if attention_mask is not None or special:
             return super()._compute_attention(query, key, value, attention_mask, *options, **named_options)
-        return causal_attention(query, key, value, self._inverse_sqrt_key_dim), None
+        return causal_attention(query, key, value, self._inverse_sqrt_key_dim, self.row_layout.seen), None
 
 
-def causal_attention(query: Any, key: Any, value: Any, scale: float) -> torch.Tensor:
+class DocumentPositions(_Positions):
+    """Position embeddings that count from the start of each document."""
+
+    row_layout: RowLayout
+
+    def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
+        """Return the embeddings of the places of `inputs` (batch, length, width)."""
+        return super().call(inputs, start_index, self.row_layout.positions if positions is None else positions)
+
+
+def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any = None) -> torch.Tensor:
     """Return softmax(scale * Q K^T) V in which each token sees itself and those before it.
 
     Args:
@@ -47,16 +98,20 @@ def causal_attention(query: Any, key: Any, value: Any, scale: float) -> torch.Te
         key: see `query`.
         value: see `query`.
         scale: factor of the scores.
+        seen: which tokens each token sees, bool (batch, length, length), where it does not see all before it.
 
     Returns:
         (batch, length, heads, size).
     """
     if plain_is_faster(query):
         length = query.shape[1]
-        seen = torch.ones(1, length, length, dtype=torch.bool).tril()
+        seen = torch.ones(1, length, length, dtype=torch.bool).tril() if seen is None else seen
         return plain_attention(query, key, value, seen, scale)
     q, k, v = (tensor.transpose(1, 2) for tensor in (query, key, value))
-    fused = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    mask = None if seen is None else seen[:, None]
+    fused = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale
+    )
     return fused.transpose(1, 2)
 
 
@@ -65,8 +120,14 @@ def use_causal_kernel(backbone: keras.Model) -> None:
 
     Backbone dropout must be 0, as `Preset.load_backbone` sets it.
     """
+    layout = RowLayout()
+    backbone.row_layout = layout
     for layer in backbone._flatten_layers():
         if type(layer) is _Decoder and layer._cross_attention_layer is None:
             attention = layer._self_attention_layer
             if type(attention) is _Attention and attention._dropout == 0:
                 layer.__class__, attention.__class__ = CausalDecoder, CausalAttention
+                attention.row_layout = layout
+        elif type(layer) is _Positions:
+            layer.__class__ = DocumentPositions
+            layer.row_layout = layout

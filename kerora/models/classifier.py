@@ -74,7 +74,7 @@ class TextClassifier(Task):
         names = _class_names(opened.class_names or () if classes is None else classes)
         tokenizer = opened.load_tokenizer()
         backbone = opened.load_backbone(dtype)
-        _check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
         shape = opened.architecture.head
         use_pooler = shape.from_pooler and not opened.missing_pooler
         head = ClassifierHead(
@@ -128,7 +128,12 @@ def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     return names
 
 
-def _check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
+def check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
+    """Check that the model has an embedding for each of the tokenizer's tokens.
+
+    Raises:
+        PresetError: it has not.
+    """
     rows = backbone.token_embedding.input_dim
     if tokens > rows:
         raise PresetError(

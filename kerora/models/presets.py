@@ -74,7 +74,8 @@ class Preset:
         """
         backbone = self._folder.load_backbone(dtype, dropout)
         choose_attention(backbone)
-        use_causal_kernel(backbone)
+        if self.architecture.is_decoder:
+            use_causal_kernel(backbone)
         return backbone
 
     def load_tokenizer(self) -> TextTokenizer:
