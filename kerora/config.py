@@ -15,12 +15,14 @@ from typing import Any, TypeVar, overload
 import yaml
 
 from kerora.errors import ConfigError, nearest
+from kerora.language_config import LanguageConfig
 from kerora.settings import Settings, at_least, between, more_than, setting, type_of
 
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SPLITS = ("train", "validation", "test")
+TASKS = ("classification", "causal-lm")
 PRETRAINED_KINDS = ("distil_bert", "bert")
 STORAGES = ("float32", "float16")
 
@@ -120,6 +122,7 @@ class OptimizerConfig(Settings):
     warmup: float = setting(
         0.1, "Warm-up: a share of all updates when below 1, a number of updates otherwise.", check=at_least(0)
     )
+    warmup_steps: int | None = setting(None, "Warm-up in updates; wins over warmup.", check=at_least(0))
     weight_decay: float = setting(0.01, "AdamW weight decay; biases and norms are excluded.", check=at_least(0))
     clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 turns clipping off.", check=at_least(0))
     save_steps: int | None = setting(
@@ -150,7 +153,14 @@ class TrainingConfig(OptimizerConfig):
         True, "Stop when the monitored value no longer improves, and restore the best weights."
     )
     patience: int = setting(2, "Epochs without improvement before early stopping.", check=at_least(0))
-    monitor: str = setting("val_macro_f1", "Value that early stopping and the best checkpoint follow.")
+    monitor: str | None = setting(
+        None,
+        "Value that early stopping and the best checkpoint follow; empty means val_macro_f1, for language models "
+        "val_loss.",
+    )
+    logging_steps: int | None = setting(
+        None, "Also record loss and rate in steps.csv each time this many updates are done.", check=at_least(1)
+    )
     seed: int = setting(42, "Seed of the splits, the adapters, the row order and dropout.", check=at_least(0))
 
 
@@ -160,10 +170,14 @@ class FitConfig(Settings):
 
     run: str | None = setting(None, "Name of the run, or a path; empty means <preset>-<data>-r<rank>-<n>.")
     runs_dir: str = setting("runs", "Folder that holds the runs.")
+    task: str = setting(
+        "classification", "What is learnt: classes of texts, or with 'causal-lm' to continue texts.", choices=TASKS
+    )
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,7 @@ class CausalDecoder(_Decoder):
     """A decoder layer that leaves it to its attention to look only backwards."""
 
     def _compute_self_attention_mask(self, **options: Any) -> Any:
-        special = options["decoder_attention_mask"] is not None or options["self_attention_cache"] is not None
-        if special or not options["use_causal_mask"]:
+        if options["decoder_attention_mask"] is not None or not options["use_causal_mask"]:
             return super()._compute_self_attention_mask(**options)
         return None
 
@@ -70,6 +69,18 @@ class CausalAttention(_Attention):
     """Attention in which no mask means: each token sees itself and those before it, in its document."""
 
     row_layout: RowLayout
+
+    def call(self, query: Any, value: Any, *arguments: Any, **options: Any) -> Any:
+        """Return the outputs, and with a cache (batch, 2, places, heads, size) the cache, written in place."""
+        cache, place = options.get("cache"), options.get("cache_update_index")
+        if cache is None or place is None:
+            return super().call(query, value, *arguments, **options)
+        end = int(place) + value.shape[1]
+        cache[:, 0, int(place) : end] = self._key_dense(value)
+        cache[:, 1, int(place) : end] = self._value_dense(value)
+        keys, values = cache[:, 0, :end], cache[:, 1, :end]
+        attended = cached_attention(self._query_dense(query), keys, values, self._inverse_sqrt_key_dim)
+        return self._output_dense(attended), cache
 
     def _compute_attention(
         self, query: Any, key: Any, value: Any, attention_mask: Any = None, *options: Any, **named_options: Any
@@ -113,6 +124,29 @@ def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any =
         q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale
     )
     return fused.transpose(1, 2)
+
+
+def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.Tensor:
+    """Return the attention of the last tokens of texts, of which all keys and values are known.
+
+    Args:
+        query: (batch, new, heads, size).
+        keys: (batch, all, heads, size).
+        values: (batch, all, heads, size).
+        scale: factor of the scores.
+
+    Returns:
+        (batch, new, heads, size).
+    """
+    new, every = query.shape[1], keys.shape[1]
+    mask = None  # a single new token sees all
+    if new > 1 and new < every:
+        mask = torch.ones(new, every, dtype=torch.bool, device=query.device).tril(every - new)
+    q, k, v = (tensor.transpose(1, 2) for tensor in (query, keys, values))
+    attended = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None and new > 1, scale=scale
+    )
+    return attended.transpose(1, 2)
 
 
 def use_causal_kernel(backbone: keras.Model) -> None:

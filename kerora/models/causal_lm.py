@@ -1,13 +1,17 @@
 """Language modelling on a pretrained decoder: each token is predicted from those before it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import torch
 
-from kerora.errors import ConfigError, PresetError
+from kerora.data.documents import Documents, Part
+from kerora.data.language_batches import LanguageBatches
+from kerora.data.language_tokens import document_tokens, lay_out
+from kerora.data.tokens import TokenTable
+from kerora.errors import ConfigError, DataError, PresetError
 from kerora.models.causal import documents_in_rows
 from kerora.models.classifier import DTYPES, SHORTEST, check_vocabulary
 from kerora.models.next_token import next_token_loss, token_losses
@@ -94,19 +98,62 @@ class CausalLM(Task):
         return total / weights.sum().clamp_min(1e-12)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
-        """Return the running loss of the epoch."""
+        """Return the running loss and perplexity of the epoch, over all counted tokens."""
         result: dict[str, Any] = self.get_metrics_result()
-        return result
+        return {**result, "perplexity": torch.exp(torch.as_tensor(result["loss"]))}
+
+    def token_table(self, documents: Documents) -> TokenTable:
+        """Return the tokens of texts, through the cache, with those marked that the loss counts."""
+        return document_tokens(documents, self.tokenizer)
+
+    def text_batches(
+        self,
+        documents: Documents,
+        *,
+        pack: str = "auto",
+        batch_size: int = 32,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> LanguageBatches:
+        """Turn texts into batches for `fit`.
+
+        Args:
+            documents: the texts.
+            pack: ``blocks``, ``docs``, ``none`` or ``auto``, as the setting of that name.
+            batch_size: rows in a batch; default 32.
+            shuffle: draw a new order each epoch; default False, longest rows first.
+            seed: seed of the order; default 0.
+
+        Raises:
+            DataError: there is nothing to learn.
+        """
+        table = self.token_table(documents)
+        rows = lay_out(table, documents, pack, self.max_length)
+        if len(rows) == 0 or not np.any(table.segments):
+            raise DataError("The texts hold no token that could be predicted from one before it. Give more text.")
+        options = {"batch_size": batch_size, "pad_id": self.tokenizer.pad_id, "shuffle": shuffle, "seed": seed}
+        return LanguageBatches(table, rows, separate=pack == "docs", **options)
+
+    def prompt_ids(self, parts: Sequence[Part]) -> list[int]:
+        """Return the tokens of a text that is to be continued, as those of training texts begin."""
+        end = self.tokenizer.end_id
+        ids = list(self.tokenizer.start_ids)
+        for part, encoded in zip(parts, self.tokenizer.plain_ids([part.text for part in parts]), strict=True):
+            ids += [*encoded, end] if part.ends and end is not None else encoded
+        return ids
 
     def logits(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """Return the logits of every place and token, float32 (batch, length, tokens); for short texts."""
         with torch.no_grad():
-            layer = self._output_layer()
-            hidden = self(inputs, training=False)
-            kernel = layer["kernel"].detach().to(hidden.dtype)
-            logits = (hidden @ (kernel if layer["transposed"] else kernel.T)).float()
-            cap = layer["soft_cap"]
-            return logits if cap is None else cap * torch.tanh(logits / cap)
+            return self.to_logits(self(inputs, training=False))
+
+    def to_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the logits of final hidden states (..., width), float32 (..., tokens)."""
+        layer = self._output_layer()
+        kernel = layer["kernel"].to(hidden.dtype)
+        logits = (hidden @ (kernel if layer["transposed"] else kernel.T)).float()
+        cap = layer["soft_cap"]
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def losses(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, counted: np.ndarray) -> np.ndarray:
         """Return the cross entropies in nats of the counted places, row by row, float32 (counted places,).
