@@ -82,3 +82,8 @@ def joinable(prompt: str, text: str = "") -> str:
 def conversation(turns: Sequence[tuple[str, bool]]) -> tuple[Part, ...]:
     """Return the (text, counted) turns of a conversation, each with its end."""
     return tuple(Part(text, counted, True) for text, counted in turns)
+
+
+def prompt_parts(text: str, form: str) -> tuple[Part, ...]:
+    """Return a prompt as texts of a form begin: of turns the first one, which ends."""
+    return (Part(joinable(text) if form == "completion" else text, False, form == "turns"),)

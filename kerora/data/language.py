@@ -9,14 +9,14 @@ import numpy as np
 
 from kerora.config import SPLITS, DataConfig
 from kerora.data.columns import column_named, find_columns
-from kerora.data.documents import Documents, Form, Part, completion, conversation, plain_text
+from kerora.data.documents import Documents, Form, Part, completion, conversation, plain_text, prompt_parts
 from kerora.data.extract import SHOWN_ROWS, check_problems, is_missing, row_text, text_problem
 from kerora.data.files import is_data_file, local_names, missing_file, open_table, require_file
 from kerora.data.folders import split_files
 from kerora.data.lines import open_lines
 from kerora.data.rows import Dataset
 from kerora.data.save import is_saved
-from kerora.data.sources import BUNDLED, BUNDLED_FILE, dataset_name
+from kerora.data.sources import BUNDLED, BUNDLED_FILE, dataset_name, stream_texts
 from kerora.data.splits import draw_by_class
 from kerora.data.table import RawRow, Table
 from kerora.data.tfds_source import is_tfds_name, read_tfds
@@ -71,6 +71,54 @@ def load_split(spec: str, config: DataConfig, language: LanguageConfig, split: s
     if split not in parts and len(parts) > 1:
         raise DataError(f"{spec} has no {split} part, only {' and '.join(parts)}. Choose one of these, or give a file.")
     return parts.get(split) or next(iter(parts.values()))
+
+
+def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, tuple[Part, ...]]]:
+    """Read prompts: a line each of a text file, or a row each of a table, from its column ``prompt`` or its text.
+
+    For a model of conversations, a column of turns holds what was said so far.
+
+    Args:
+        path: the file.
+        config: its text column, and whether bad rows are skipped.
+        form: what the model was trained on: ``text``, ``completion`` or ``turns``.
+
+    Returns:
+        The id and the parts of each prompt.
+
+    Raises:
+        DataError: a row cannot be used (says which), or there is none.
+    """
+    require_file(path)
+    if not is_data_file(path):
+        records = stream_texts(path, config)
+        return [(record.id, prompt_parts(record.text, form)) for record in records] or _no_prompt(path)
+    prompts: list[tuple[str, tuple[Part, ...]]] = []
+    problems: list[str] = []
+    dropped = 0
+    with open_table(path, config) as table:
+        turns = _find(table.columns, TURNS) if form == "turns" and not config.text else None
+        names = config.text or tuple(filter(None, [turns or _find(table.columns, ("prompt",))]))
+        names = names or find_columns(table.columns, config, table.name, labelled=False).texts
+        column = column_named(names[0], table.columns, table.name, "text")
+        identifier = config.id or _find(table.columns, ("id",))
+        for row in table.rows:
+            value = row.values.get(column)
+            found = _turns(value, column, learnt=False) if turns else text_problem(value, column)
+            if not isinstance(found, str):
+                name = row.values.get(identifier) if identifier else None
+                parts = found if found is not None else prompt_parts(str(value), form)
+                prompts.append((str(row.number) if is_missing(name) else str(name), parts))
+                continue
+            dropped += 1
+            if len(problems) < SHOWN_ROWS:
+                problems.append(f"{row.place} {found}")
+    check_problems(str(path), problems, dropped, len(prompts), config)
+    return prompts
+
+
+def _no_prompt(path: Path) -> Any:
+    raise DataError(f"{path} holds no prompt. Give one a line.")
 
 
 class _Reader:
@@ -220,8 +268,8 @@ def _find(columns: Iterable[str], names: Sequence[str]) -> str | None:
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _turns(value: Any, name: str) -> tuple[Part, ...] | str:
-    """Return the turns of a conversation, given as a list or as the JSON of one."""
+def _turns(value: Any, name: str, learnt: bool = True) -> tuple[Part, ...] | str:
+    """Return the turns of a conversation, given as a list or as the JSON of one; `learnt`: one of them must count."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -236,7 +284,7 @@ def _turns(value: Any, name: str) -> tuple[Part, ...] | str:
         problem = text_problem(text, name)
         if problem is not None:
             return f"{problem}, turn {number}"
-    if not any(counted for _, counted in turns):
+    if learnt and not any(counted for _, counted in turns):
         return f"has no turn in '{name}' that the model could learn: none of the assistant, or one turn only"
     return conversation([(str(text), counted) for text, counted in turns])
 

@@ -47,8 +47,8 @@ def load(path: Path | str, preset: str | None = None) -> Any:
     options: dict[str, Any] = {"max_length": config.model.max_length, "dtype": config.model.precision}
     model: TextClassifier | CausalLM
     if config.task == "classification":
-        head = {"head_dropout": config.model.head_dropout, "seed": config.training.seed}
-        model = TextClassifier.from_preset(base, classes, **options, **head)
+        options |= {"head_dropout": config.model.head_dropout, "seed": config.training.seed}
+        model = TextClassifier.from_preset(base, classes, **options)
     else:
         model = CausalLM.from_preset(base, **options)
     load_adapter(model, run.adapter)

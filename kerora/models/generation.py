@@ -4,7 +4,6 @@ Rows of a batch stand at the same places from the start: a prompt that is longer
 while they are continued, so that nothing is padded in front and each row gets what it would get alone.
 """
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,53 +13,11 @@ import torch
 
 from kerora.backend import import_keras_hub
 from kerora.errors import ConfigError
+from kerora.language_config import Sampling
 from kerora.models.causal import CausalAttention
 from kerora.models.causal_lm import CausalLM
 
 keras_hub = import_keras_hub()
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen, and when a text ends.
-
-    Attributes:
-        max_tokens: new tokens at most.
-        temperature: logits are divided by it; 0 takes the most probable token (greedy).
-        top_k: only so many most probable tokens may be drawn; None for all.
-        top_p: only the most probable tokens that together reach this probability may be drawn (Holtzman et al. 2019,
-            arXiv:1904.09751); None for all.
-        repetition_penalty: divides the positive and multiplies the negative logits of tokens that occurred, in the
-            prompt too (Keskar et al. 2019, arXiv:1909.05858); 1 for none.
-        stop: texts that end a continuation and are not part of it.
-        seed: seed of the drawing; each prompt draws from a generator of its own.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    max_tokens: int = 64
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float | None = None
-    repetition_penalty: float = 1.0
-    stop: tuple[str, ...] = ()
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        checks = (
-            ("max_tokens must be 1 or more", self.max_tokens >= 1, self.max_tokens),
-            ("temperature must be 0 or more", 0 <= self.temperature < math.inf, self.temperature),
-            ("top_k must be 1 or more", self.top_k is None or self.top_k >= 1, self.top_k),
-            ("top_p must be above 0 and at most 1", self.top_p is None or 0 < self.top_p <= 1, self.top_p),
-            ("repetition_penalty must be above 0", 0 < self.repetition_penalty < math.inf, self.repetition_penalty),
-            ("a stop text must not be empty", all(self.stop), self.stop),
-        )
-        for message, good, value in checks:
-            if not good:
-                raise ConfigError(f"Setting {message}. Received: {value!r}")
-        if self.temperature == 0 and (self.top_k is not None or self.top_p is not None):
-            raise ConfigError("top_k and top_p choose what is drawn, but temperature is 0. Give a temperature above 0.")
 
 
 @dataclass
@@ -127,14 +84,22 @@ class TextGenerator:
                 logits = decoder.advance(torch.tensor(chosen)[:, None], place - 1)
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, batch_size: int = 16
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, batch_size: int = 16, first: int = 0
     ) -> list[Continuation]:
-        """Continue prompts and return the finished continuations, in their order."""
+        """Continue prompts and return the finished continuations, in their order.
+
+        Args:
+            prompts: token ids.
+            sampling: how to go on.
+            batch_size: prompts at a time, those of like length together; default 16.
+            first: number of the first prompt, for the drawing; default 0.
+        """
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         results: dict[int, Continuation] = {}
         for start in range(0, len(order), batch_size):
             numbers = order[start : start + batch_size]
-            steps = self.stream([prompts[number] for number in numbers], sampling, numbers)
+            seeded = [first + number for number in numbers]
+            steps = self.stream([prompts[number] for number in numbers], sampling, seeded)
             rows = deque(steps, maxlen=1).pop()
             results.update(zip(numbers, rows, strict=True))
         return [results[number] for number in range(len(prompts))]

@@ -12,8 +12,7 @@ from kerora.config import FitConfig, TrainingConfig
 from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
 from kerora.errors import ConfigError
-from kerora.evaluation.language import LANGUAGE_METRICS
-from kerora.evaluation.metrics import SINGLE_METRICS
+from kerora.evaluation.metrics import LANGUAGE_METRICS, SINGLE_METRICS
 from kerora.models.precision import resolve_precision
 from kerora.models.task import Task
 

@@ -12,14 +12,8 @@ from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.rows import Dataset
-from kerora.evaluation.language import (
-    Sample,
-    continue_prompts,
-    evaluate_documents,
-    read_samples,
-    sample_prompts,
-    write_samples,
-)
+from kerora.evaluation.language import continue_prompts, evaluate_documents
+from kerora.evaluation.samples import Sample, read_samples, sample_prompts, write_samples
 from kerora.models.causal_lm import CausalLM
 from kerora.models.presets import Preset
 from kerora.models.task import Task

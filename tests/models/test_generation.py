@@ -8,9 +8,10 @@ import torch
 import transformers
 
 from kerora.errors import ConfigError
+from kerora.language_config import Sampling
 from kerora.lora.inject import enable_lora, lora_layers, merge_lora
 from kerora.models.causal_lm import CausalLM
-from kerora.models.generation import Continuation, Sampling, TextGenerator, choose
+from kerora.models.generation import Continuation, TextGenerator, choose
 from tests.tiny_huggingface import tiny_huggingface
 
 PROMPTS = [[5, 6, 7], [40, 41, 42, 43, 44, 45, 46, 47], [9], [100, 101, 102]]
@@ -142,13 +143,14 @@ def test_an_empty_prompt_starts_from_the_end_token(model: CausalLM, theirs: Any)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"max_tokens": 0}, "max_tokens must be 1 or more. Received: 0"),
-        ({"temperature": -1.0}, "temperature must be 0 or more"),
-        ({"temperature": 1.0, "top_p": 0.0}, "top_p must be above 0 and at most 1"),
-        ({"temperature": 1.0, "top_k": 0}, "top_k must be 1 or more"),
+        ({"max_tokens": 0}, "'max_tokens' must be 1 or more. Received: 0"),
+        ({"temperature": -1.0}, "'temperature' must be 0 or more"),
+        ({"temperature": 1.0, "top_p": 0.0}, "'top_p' must be greater than 0"),
+        ({"temperature": 1.0, "top_p": 1.5}, "'top_p' must be 1 or less"),
+        ({"temperature": 1.0, "top_k": 0}, "'top_k' must be 1 or more"),
         ({"top_k": 5}, "temperature is 0. Give a temperature"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
-        ({"stop": ("",)}, "a stop text must not be empty"),
+        ({"repetition_penalty": 0.0}, "'repetition_penalty' must be greater than 0"),
+        ({"stop": ("",)}, "'stop' must hold no empty text"),
     ],
 )
 def test_settings_out_of_range(values: dict[str, Any], message: str) -> None:

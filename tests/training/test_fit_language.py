@@ -15,8 +15,10 @@ from kerora.config import resolve
 from kerora.data.documents import Documents, plain_text
 from kerora.data.language import load_documents
 from kerora.errors import ConfigError, DataError, Interrupted, PresetError
-from kerora.evaluation.language import evaluate_documents, language_metrics, sample_prompts
+from kerora.evaluation.language import evaluate_documents
+from kerora.evaluation.metrics import language_metrics
 from kerora.evaluation.predictor import load
+from kerora.evaluation.samples import sample_prompts
 from kerora.models.causal_lm import CausalLM
 from kerora.training.fit import FitResult, fit, resume
 from kerora.training.language import LANGUAGE_COLUMNS
