@@ -47,6 +47,7 @@ class Architecture:
         head: classification head.
         activation: (config key, transformers' default) of the feed-forward activation.
         norm_epsilon: (config key, transformers' default) of the layer norms; no key means always the default.
+        hub: Hugging Face folders are converted by KerasHub, and `layers` holds the adaptable layers alone.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Architecture:
     required: Mapping[str, tuple[Any, tuple[Any, ...]]] = field(default_factory=dict)
     activation: tuple[str, str] = ("hidden_act", "gelu")
     norm_epsilon: tuple[str, float] = ("layer_norm_eps", 1e-12)
+    hub: bool = False
 
     @property
     def is_decoder(self) -> bool:
@@ -97,6 +99,27 @@ _ROBERTA: dict[str, Any] = {
     "head": Head("tanh", "classifier.dense", "classifier.out_proj", dropout_first=True),
     "required": _ENCODER_ONLY,
 }
+
+
+def _decoder(
+    kind: str, title: str, name: str, model_type: str, layers: tuple[LayerPair, ...] = hf_names.LLAMA
+) -> Architecture:
+    """Describe a decoder that KerasHub converts; no `model_type` where it reads its own presets only."""
+    return Architecture(
+        kind=kind,
+        title=title,
+        backbone=f"{name}Backbone",
+        tokenizer=f"{name}Tokenizer",
+        model_type=model_type,
+        prefix="model",
+        segments=False,
+        arguments={},
+        layers=layers,
+        head=DECODER_HEAD,
+        norm_epsilon=("rms_norm_eps", 1e-6),
+        hub=True,
+    )
+
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.kind: architecture
@@ -252,6 +275,15 @@ ARCHITECTURES: dict[str, Architecture] = {
             activation=("activation_function", "gelu_new"),
             norm_epsilon=("layer_norm_epsilon", 1e-5),
         ),
+        _decoder("llama", "Llama 2", "Llama", ""),
+        _decoder("llama3", "Llama", "Llama3", "llama"),
+        _decoder("qwen", "Qwen 2", "Qwen", "qwen2"),
+        _decoder("qwen3", "Qwen 3", "Qwen3", "qwen3"),
+        _decoder("gemma", "Gemma", "Gemma", "gemma", hf_names.GEMMA),
+        _decoder("gemma3", "Gemma 3", "Gemma3", "gemma3_text", hf_names.GEMMA),
+        _decoder("mistral", "Mistral", "Mistral", "mistral", hf_names.MISTRAL),
+        _decoder("phi3", "Phi-3", "Phi3", ""),
+        _decoder("smollm3", "SmolLM 3", "SmolLM3", "smollm3", hf_names.SMOLLM3),
     )
 }
 """The supported architectures by kind."""

@@ -6,6 +6,7 @@ for all layers, only where rows hold several documents that must not see one ano
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,10 @@ keras_hub = import_keras_hub()
 _Decoder: Any = keras_hub.layers.TransformerDecoder
 _Attention: Any = keras_hub.layers.CachedMultiHeadAttention
 _Positions: Any = keras_hub.layers.PositionEmbedding
+
+MASK_METHODS = ("_compute_self_attention_mask", "_compute_attention_mask")
+ATTENTIONS = ("_self_attention_layer", "self_attn", "attention")
+"""What KerasHub's decoders call the method that makes their mask, and their attention."""
 
 
 @dataclass
@@ -152,11 +157,15 @@ def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.
 def use_causal_kernel(backbone: keras.Model) -> None:
     """Let the decoder layers of a backbone use the causal kernel; their weights and names stay.
 
-    Backbone dropout must be 0, as `Preset.load_backbone` sets it.
+    Layers whose attention is more than scaled products (Gemma's) keep KerasHub's masks, as do rows longer than a
+    sliding window; documents in rows are told apart in all of them. Backbone dropout must be 0, as
+    `Preset.load_backbone` sets it.
     """
     layout = RowLayout()
     backbone.row_layout = layout
     for layer in backbone._flatten_layers():
+        if getattr(layer, "row_layout", None) is layout:
+            continue  # seen before: a backbone lists its layers more than once
         if type(layer) is _Decoder and layer._cross_attention_layer is None:
             attention = layer._self_attention_layer
             if type(attention) is _Attention and attention._dropout == 0:
@@ -165,3 +174,63 @@ def use_causal_kernel(backbone: keras.Model) -> None:
         elif type(layer) is _Positions:
             layer.__class__ = DocumentPositions
             layer.row_layout = layout
+        elif method := next((name for name in MASK_METHODS if hasattr(type(layer), name)), None):
+            _teach(layer, method, layout)
+
+
+def tell_layers_apart(backbone: keras.Model) -> None:
+    """Put the decoder layer's name into the paths of weights that lack it, such as SmolLM3's ``o_proj``."""
+    for decoder in getattr(backbone, "transformer_layers", ()):
+        for variable in decoder.variables:
+            if not variable.path.startswith(f"{decoder.name}/"):
+                variable._path = f"{decoder.name}/{variable.path}"
+
+
+def _teach(layer: Any, method: str, layout: RowLayout) -> None:
+    """Let a decoder that is not built of KerasHub's common layers use the causal kernel where it can."""
+    attentions = (getattr(layer, name, None) for name in ATTENTIONS)
+    plain: list[Any] = [part for part in attentions if hasattr(part, "_inv_norm_factor")]
+    decoder: Any = type(layer)
+    layer.__class__ = _taught_decoder(decoder, method, bool(plain))
+    layer.row_layout = layout
+    for part in plain:
+        attention: Any = type(part)
+        part.__class__ = _taught_attention(attention)
+        part.row_layout = layout
+
+
+@functools.cache
+def _taught_decoder(decoder: Any, method: str, kernel: bool) -> Any:
+    """Return a subclass that makes no mask where the kernel needs none, and else masks other documents too."""
+    original = getattr(decoder, method)
+
+    def mask(self: Any, *arguments: Any, **options: Any) -> Any:
+        if kernel and options.get("self_attention_cache") is None and _is_inside_window(self, options):
+            return None
+        made, seen = original(self, *arguments, **options), self.row_layout.seen
+        return made if seen is None else keras.ops.logical_and(keras.ops.cast(made, "bool"), seen)
+
+    return type(f"Causal{decoder.__name__}", (decoder,), {method: mask})
+
+
+@functools.cache
+def _taught_attention(attention: Any) -> Any:
+    """Return a subclass in which no mask means causal."""
+    original: Any = attention._compute_attention
+
+    def attend(self: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, *rest: Any, **more: Any) -> Any:
+        if attention_mask is not None:
+            return original(self, query, key, value, attention_mask, *rest, **more)
+        groups = query.shape[2] // key.shape[2]
+        key, value = (tensor.repeat_interleave(groups, dim=2) if groups > 1 else tensor for tensor in (key, value))
+        return causal_attention(query, key, value, self._inv_norm_factor, self.row_layout.seen)
+
+    return type(f"Causal{attention.__name__}", (attention,), {"_compute_attention": attend})
+
+
+def _is_inside_window(decoder: Any, options: Any) -> bool:
+    sequence = options.get("decoder_sequence")
+    window = getattr(decoder, "sliding_window", None) or getattr(decoder, "sliding_window_size", None)
+    if options.get("decoder_attention_mask") is not None or sequence is None:
+        return False
+    return not window or (isinstance(sequence, torch.Tensor) and sequence.shape[1] <= window)

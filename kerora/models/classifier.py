@@ -87,7 +87,7 @@ class TextClassifier(Task):
             backbone=backbone,
             tokenizer=tokenizer,
             preset=opened,
-            max_length=min(max_length, backbone.max_sequence_length),
+            max_length=min(max_length, getattr(backbone, "max_sequence_length", None) or max_length),
             head_layers=head.layers,
             name="text_classifier",
         )

@@ -4,6 +4,7 @@ Rows of a batch stand at the same places from the start: a prompt that is longer
 while they are continued, so that nothing is padded in front and each row gets what it would get alone.
 """
 
+import inspect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -183,9 +184,12 @@ class _Cached:
             # builds a cache of the whole length by reading the prompt with padding behind it
             padded = torch.zeros(self.shape, dtype=torch.int64)
             padded[:, : ids.shape[1]] = ids
-            _, self.cache = self.task._build_cache(padded)
+            # models of more than text want more, which may all be None
+            extra = [name for name in inspect.signature(self.task._build_cache).parameters if name != "token_ids"]
+            _, self.cache = self.task._build_cache(padded, **dict.fromkeys(extra))
             ids, place = ids[:, -1:], ids.shape[1] - 1
-        logits, _, self.cache = self.task.call_with_cache(ids, self.cache, place)
+        # KerasHub's layers take the place as a tensor or not at all
+        logits, _, self.cache = self.task.call_with_cache(ids, self.cache, torch.tensor(place))
         last: torch.Tensor = logits[:, -1].float()
         return last
 

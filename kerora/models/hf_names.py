@@ -12,7 +12,9 @@ dense     bias (outputs...)                  bias (outputs,): reshape
 conv      kernel (inputs..., outputs...)     weight (inputs, outputs): reshape (GPT-2's Conv1D)
 conv      bias (outputs...)                  bias (outputs,): reshape
 norm      gamma, beta (width,)               weight, bias: equal
+scale     scale (width,)                     weight: equal
 embedding embeddings (rows, width)           weight: equal
+reverse   reverse_embeddings (width, rows)   weight (rows, width): transpose
 positions embeddings (rows, width)           weight with padding rows in front (RoBERTa)
 matrix    the path itself is the variable    weight: equal
 ========= ================================== ==================================================
@@ -26,13 +28,15 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-Form = Literal["dense", "conv", "norm", "embedding", "positions", "matrix"]
+Form = Literal["dense", "conv", "norm", "scale", "embedding", "reverse", "positions", "matrix"]
 
 VARIABLES: dict[Form, tuple[tuple[str, str], ...]] = {
     "dense": (("kernel", "weight"), ("bias", "bias")),
     "conv": (("kernel", "weight"), ("bias", "bias")),
     "norm": (("gamma", "weight"), ("beta", "bias")),
+    "scale": (("scale", "weight"),),
     "embedding": (("embeddings", "weight"),),
+    "reverse": (("reverse_embeddings", "weight"),),
     "positions": (("embeddings", "weight"),),
     "matrix": (("", "weight"),),
 }
@@ -181,3 +185,40 @@ GPT2 = (
     LayerPair("transformer_layer_{i}/feedforward_layer_norm", "h.{i}.ln_2", "norm"),
     LayerPair("layer_norm", "ln_f", "norm"),
 )
+
+
+def _decoder(block: str, layers: Sequence[str]) -> tuple[LayerPair, ...]:
+    """Pair the dense layers of a decoder block with what transformers calls them in Llama and its kin."""
+    modules = (*(f"self_attn.{letter}_proj" for letter in "qkvo"), *(f"mlp.{name}_proj" for name in _GATED))
+    return tuple(
+        LayerPair(f"{block}/{layer}", f"layers.{{i}}.{module}", "dense")
+        for layer, module in zip(layers, modules, strict=True)
+    )
+
+
+_GATED = ("gate", "up", "down")
+_LLAMA_FEEDFORWARD = ("feedforward_gate_dense", "feedforward_intermediate_dense", "feedforward_output_dense")
+LLAMA = _decoder(
+    "transformer_layer_{i}",
+    (*(f"self_attention/{name}" for name in ("query", "key", "value", "attention_output")), *_LLAMA_FEEDFORWARD),
+)
+MISTRAL = (
+    *LLAMA,
+    LayerPair("token_embedding", "embed_tokens", "embedding"),
+    LayerPair("token_embedding", "lm_head", "reverse"),
+    LayerPair("transformer_layer_{i}/self_attention_layernorm", "layers.{i}.input_layernorm", "scale"),
+    LayerPair("transformer_layer_{i}/feedforward_layernorm", "layers.{i}.post_attention_layernorm", "scale"),
+    LayerPair("sequence_output_layernorm", "norm", "scale"),
+)
+GEMMA = _decoder(
+    "decoder_block_{i}",
+    (
+        *(f"attention/{name}" for name in ("query", "key", "value", "attention_output")),
+        *("ffw_gating", "ffw_gating_2", "ffw_linear"),
+    ),
+)
+SMOLLM3 = _decoder(
+    "transformer_layer_{i}",
+    (*(f"self_attn/{letter}_proj" for letter in "qkv"), "o_proj", *(f"mlp/{name}_proj" for name in _GATED)),
+)
+"""The adaptable layers of the decoders that KerasHub itself converts."""
