@@ -16,6 +16,7 @@ import yaml
 
 from kerora.errors import ConfigError, nearest
 from kerora.language_config import LanguageConfig
+from kerora.pretrain_config import CorpusConfig, DistillationConfig, EncoderConfig
 from kerora.settings import Settings, at_least, between, more_than, setting, type_of
 
 SCHEDULES = ("cosine", "linear", "constant")
@@ -23,8 +24,6 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SPLITS = ("train", "validation", "test")
 TASKS = ("classification", "causal-lm")
-PRETRAINED_KINDS = ("distil_bert", "bert")
-STORAGES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,8 @@ class ModelConfig(Settings):
 
     preset: str = setting(
         "distil_bert_base_en_uncased",
-        "Pre-trained model: a KerasHub name, kaggle://..., hf://..., a Keras preset folder or a Hugging Face folder.",
+        "Pre-trained model: a name that `kerora presets` lists, kaggle://..., hf://..., a Keras preset folder or a "
+        "Hugging Face folder.",
     )
     max_length: int = setting(256, "Longest input in tokens; longer texts are cut.", check=at_least(8))
     precision: str = setting(
@@ -178,66 +178,6 @@ class FitConfig(Settings):
     lora: LoraConfig = field(default_factory=LoraConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
-
-
-@dataclass(frozen=True)
-class CorpusConfig(Settings):
-    """The text of a pre-training."""
-
-    text: tuple[str, ...] = setting(
-        (), "Text files (a paragraph a line) and CSV, TSV, JSON, JSON Lines or Parquet files (a document a row)."
-    )
-    text_column: tuple[str, ...] = setting(
-        (), "Text column(s) of table files, separated by commas; empty means found by name (text, sentence, ...)."
-    )
-    columns: tuple[str, ...] = setting(
-        (), "Column names, separated by commas, for CSV and TSV files whose first line names no text column."
-    )
-    holdout: float = setting(
-        0.01, "Share of the documents held out to measure the loss; at least one document.", check=between(0, 1)
-    )
-
-
-@dataclass(frozen=True)
-class EncoderConfig(Settings):
-    """The encoder that a pre-training makes or goes on with."""
-
-    init: str | None = setting(
-        None, "Go on with this pre-trained DistilBERT, BERT or RoBERTa and its tokenizer instead of starting afresh."
-    )
-    architecture: str = setting("distil_bert", "Architecture of a fresh encoder.", choices=PRETRAINED_KINDS)
-    layers: int = setting(4, "Transformer layers of a fresh encoder.", check=at_least(1))
-    width: int = setting(256, "Width of a fresh encoder; a multiple of the heads.", check=at_least(1))
-    heads: int = setting(4, "Attention heads of a fresh encoder.", check=at_least(1))
-    intermediate: int = setting(1024, "Width inside the feed-forward layers of a fresh encoder.", check=at_least(1))
-    vocabulary_size: int = setting(
-        8000, "Pieces of the WordPiece vocabulary that is trained on the text.", check=at_least(100)
-    )
-    max_length: int = setting(
-        128, "Longest row in tokens; a fresh encoder never takes more than this.", check=at_least(8)
-    )
-    dropout: float = setting(0.0, "Dropout inside the encoder while it is pre-trained.", check=between(0, 1))
-    precision: str = setting(
-        "auto",
-        "Arithmetic; 'auto' is bfloat16 where the hardware has it, else float32. The weights are always float32.",
-        choices=("auto", "float32", "bfloat16"),
-    )
-    storage: str = setting(
-        "float32", "Type of the weights in the preset's file; they are float32 again when loaded.", choices=STORAGES
-    )
-
-
-@dataclass(frozen=True)
-class DistillationConfig(Settings):
-    """What a fresh or continued encoder learns from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
-
-    teacher: str | None = setting(None, "Preset whose sentence embeddings are learnt too; any kind and tokenizer.")
-    distil_weight: float = setting(
-        1.0, "Weight of the cosine distance to the teacher beside the masked-language-model loss.", check=at_least(0)
-    )
-    init_embeddings: bool = setting(
-        True, "With a teacher: start a fresh encoder's token embeddings from the teacher's."
-    )
 
 
 @dataclass(frozen=True)

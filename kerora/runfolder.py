@@ -93,6 +93,7 @@ class PretrainFolder(RunFolder):
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
         self.card = self.path / "README.md"
+        self.card_picture = self.path / "curves.png"
 
     def check_free(self, force: bool) -> None:
         """Check that the folder can be written to.

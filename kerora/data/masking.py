@@ -86,13 +86,13 @@ class MaskedBatches(Batches):
 
     Each item is ``(x, y)``: x as in `Batches` with masked ``token_ids``, and ``mask_positions`` int32
     (masked,) into the flattened rows; y the labels int64 (masked,), or with a teacher the pair of labels
-    and teacher embeddings float32 (rows, width).
+    and the teacher's directions int8 (rows, length, width), zeros at padding.
 
     Args:
         table: the tokens.
         vocabulary: what masking needs to know of the tokenizer.
         share: share of the words that are masked.
-        teacher: embedding of each row, float16 (rows, width), or None.
+        teacher: direction of the teacher's state for each token of the table, int8 (tokens, width), or None.
         **options: as in `Batches`. Without `shuffle` the masks are the same in every epoch.
     """
 
@@ -113,4 +113,8 @@ class MaskedBatches(Batches):
         inputs |= {"token_ids": masked.token_ids, "mask_positions": masked.positions}
         if self.teacher is None:
             return inputs, masked.labels
-        return inputs, (masked.labels, self.teacher[self._plan[place]].astype(np.float32))
+        targets = np.zeros((*masked.token_ids.shape, self.teacher.shape[1]), np.int8)
+        for number, row in enumerate(self._plan[place]):
+            states = self.teacher[self.table.offsets[row] : self.table.offsets[row + 1]]
+            targets[number, : len(states)] = states
+        return inputs, (masked.labels, targets)

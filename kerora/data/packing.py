@@ -29,10 +29,17 @@ class Line:
 
 @dataclass(frozen=True)
 class PackedRow:
-    """A row: its ids with special tokens, int32 (length,), and the text that they stand for."""
+    """A row of tokens and the text that they stand for.
+
+    Attributes:
+        ids: token ids with the special tokens at start and end, int32 (length,).
+        text: the text.
+        spans: start and end of each token but these two in the text, in characters, int64 (length - 2, 2).
+    """
 
     ids: np.ndarray
     text: str
+    spans: np.ndarray
 
 
 class LineTokenizer(Protocol):
@@ -73,9 +80,10 @@ def pack(documents: Iterable[list[str]], tokenizer: LineTokenizer, max_length: i
     for group in _groups(documents):
         lines = tokenizer.encode_lines([line for document in group for line in document])
         for document in group:
-            for ids, texts in _fill([next(lines) for _ in document], max_length - 2, starts):
+            for parts in _fill([next(lines) for _ in document], max_length - 2, starts):
+                ids = [token for part in parts for token in part.ids]
                 if not special[ids].all():  # in unknown tokens alone there is nothing to mask
-                    yield PackedRow(np.array([first, *ids, last], np.int32), "\n".join(texts))
+                    yield PackedRow(np.array([first, *ids, last], np.int32), *_joined(parts))
 
 
 def token_tables(rows: Iterable[PackedRow], uses_segments: bool, max_length: int) -> Iterator[TokenTable]:
@@ -107,23 +115,38 @@ def _groups(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:
         yield group
 
 
-def _fill(lines: list[Line], room: int, starts: np.ndarray) -> Iterator[tuple[list[int], list[str]]]:
-    ids: list[int] = []
-    texts: list[str] = []
+def _fill(lines: list[Line], room: int, starts: np.ndarray) -> Iterator[list[Line]]:
+    """Share lines, or parts of them, out to rows."""
+    parts: list[Line] = []
+    used = 0
     for line in lines:
         begin, count = 0, len(line.ids)
         while begin < count:
-            fits = count - begin <= room - len(ids)
-            if not fits and ids:
-                yield ids, texts
-                ids, texts = [], []
+            fits = count - begin <= room - used
+            if not fits and parts:
+                yield parts
+                parts, used = [], 0
                 continue
             end = count if fits else _cut(line.ids, begin, begin + room, starts)
-            ids.extend(line.ids[begin:end])
-            texts.append(line.text[line.spans[begin][0] : line.spans[end - 1][1]])
+            parts.append(_part(line, begin, end))
+            used += end - begin
             begin = end
-    if ids:
-        yield ids, texts
+    if parts:
+        yield parts
+
+
+def _part(line: Line, begin: int, end: int) -> Line:
+    """Return the tokens from `begin` to `end`, with their text alone."""
+    left = line.spans[begin][0]
+    spans = [(start - left, stop - left) for start, stop in line.spans[begin:end]]
+    return Line(line.text[left : line.spans[end - 1][1]], line.ids[begin:end], spans)
+
+
+def _joined(parts: list[Line]) -> tuple[str, np.ndarray]:
+    """Return the text of a row, a line for each part, and the place of each token in it."""
+    ends = np.cumsum([0, *(len(part.text) + 1 for part in parts)])
+    spans = [np.array(part.spans, np.int64) + begin for part, begin in zip(parts, ends[:-1], strict=True)]
+    return "\n".join(part.text for part in parts), np.concatenate(spans)
 
 
 def _cut(ids: Sequence[int], begin: int, end: int, starts: np.ndarray) -> int:

@@ -198,4 +198,4 @@ def forget_old(folder: Path) -> None:
     for entry in folder.iterdir():
         with contextlib.suppress(OSError):
             if entry.stat().st_mtime < limit:
-                shutil.rmtree(entry, ignore_errors=True)
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -88,4 +88,10 @@ def _bundled_info(name: str) -> PresetInfo:
     metadata = BUNDLED / name / "metadata.json"
     parameters = read_json_object(metadata).get("parameter_count") if metadata.is_file() else None
     kind = by_class.get(str(config.get("class_name")), str(config.get("model_type", "?")))
-    return PresetInfo(name, kind, parameters, "bundled", "Comes with Kerora.")
+    return PresetInfo(name, kind, parameters, "bundled", _first_paragraph(BUNDLED / name / "README.md"))
+
+
+def _first_paragraph(card: Path) -> str:
+    paragraphs = card.read_text(encoding="utf-8").split("\n\n") if card.is_file() else []
+    text = next((part for part in paragraphs if part.strip() and not part.startswith("#")), "Comes with Kerora.")
+    return " ".join(text.split())

@@ -1,6 +1,7 @@
-"""Masked-language modelling on an encoder, with or without a teacher of sentence embeddings."""
+"""Masked-language modelling on an encoder, with or without a teacher of its hidden states."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,35 +16,55 @@ INITIAL_SPREAD = 0.02
 """Standard deviation of a fresh head's kernels, as in transformers' `initializer_range`."""
 
 
+@dataclass(frozen=True)
+class LossWeights:
+    """How much the parts of the loss count.
+
+    Attributes:
+        mlm: of the mean cross entropy in nats over the masked tokens.
+        sentence: of the mean cosine distance of each row's first token to the teacher's sentence embedding.
+        tokens: of the mean cosine distance of each token to the teacher's state for its word.
+    """
+
+    mlm: float = 1.0
+    sentence: float = 1.0
+    tokens: float = 1.0
+
+
 class MaskedLanguageModel(SteppedModel):
     """An encoder with a masked-language-model head: a plain `keras.Model` from masked rows to logits.
 
-    Build one with `build`. Inputs: those of the backbone, and ``mask_positions`` int32 (masked,), places in
+    Build one with `build_on`. Inputs: those of the backbone, and ``mask_positions`` int32 (masked,), places in
     the flattened rows; only there are logits computed. Outputs: ``logits`` (masked, tokens), and with a teacher
-    ``sentence``, the projected mean over the real tokens of the last hidden states, float32 (rows, teacher's width).
-    Targets: the labels int64 (masked,), or the pair of labels and teacher embeddings (rows, teacher's width).
-    Loss: mean cross entropy in nats + `distil_weight` * mean cosine distance.
+    ``states``, the projected last hidden states (rows, length, teacher's width).
+    Targets: the labels int64 (masked,), or the pair of labels and teacher's directions int8 (rows, length, teacher's
+    width), zeros where there is none.
 
     Attributes:
         backbone: the KerasHub backbone that is trained.
-        distil_weight: weight of the cosine distance.
+        loss_weights: how much the parts of the loss count.
     """
 
     backbone: Any
-    distil_weight: float
+    loss_weights: LossWeights
     _trackers: dict[str, Any]
     _parts: dict[str, Any]
 
     @classmethod
     def build_on(
-        cls, backbone: Any, *, teacher_width: int | None = None, distil_weight: float = 1.0, seed: int = 0
+        cls,
+        backbone: Any,
+        *,
+        teacher_width: int | None = None,
+        loss_weights: LossWeights | None = None,
+        seed: int = 0,
     ) -> "MaskedLanguageModel":
         """Put a fresh head, and with a teacher a fresh projection, on a backbone.
 
         Args:
             backbone: KerasHub backbone with a `token_embedding` as wide as its hidden states.
-            teacher_width: width of the teacher's embeddings; None for no teacher.
-            distil_weight: weight of the cosine distance; default 1.
+            teacher_width: width of the teacher's states; None for no teacher.
+            loss_weights: how much the parts of the loss count; default 1 each.
             seed: seed of the fresh weights; default 0.
         """
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
@@ -62,16 +83,16 @@ class MaskedLanguageModel(SteppedModel):
         logits = head(flat, keras.ops.reshape(positions, (1, -1)))
         results = {"logits": keras.ops.squeeze(logits, axis=0)}
         if teacher_width is not None:
-            projection = keras.layers.Dense(
-                teacher_width, kernel_initializer=_spread(seed + 1), dtype="float32", name="distillation"
-            )
-            results["sentence"] = projection(mean_of_tokens(hidden, inputs["padding_mask"]))
+            results["states"] = keras.layers.Dense(
+                teacher_width, kernel_initializer=_spread(seed + 1), dtype=backbone.dtype_policy, name="distillation"
+            )(hidden)
         if "pooled_dense" in {layer.name for layer in backbone.layers}:
             backbone.get_layer("pooled_dense").trainable = False  # nothing here looks at the pooler
         model = cls(inputs={**inputs, "mask_positions": positions}, outputs=results, name="masked_language_model")
         model.backbone = backbone
-        model.distil_weight = distil_weight
-        model._add_trackers(teacher_width is not None)
+        model.loss_weights = loss_weights or LossWeights()
+        names = ("mlm_loss", "accuracy", *(() if teacher_width is None else ("cosine", "token_cosine")))
+        model._trackers = {name: keras.metrics.Mean(name=name) for name in names}
         return model
 
     def compute_loss(
@@ -79,41 +100,26 @@ class MaskedLanguageModel(SteppedModel):
     ) -> Any:
         """Return the loss of a batch; called by the training step."""
         labels, teacher = split_targets(y)
-        loss = masked_loss(y_pred["logits"], labels)
-        self._parts = {"mlm_loss": loss.detach()}
+        mlm = masked_loss(y_pred["logits"], labels)
+        self._parts = {"mlm_loss": mlm.detach()}
+        loss = self.loss_weights.mlm * mlm
         if teacher is None:
             return loss
-        cosine = cosine_to_teacher(y_pred["sentence"], teacher).mean()
-        self._parts["cosine"] = cosine.detach()
-        return loss + self.distil_weight * (1.0 - cosine)
+        sentence, tokens = (value.mean() for value in cosines_to_teacher(y_pred["states"], teacher))
+        self._parts |= {"cosine": sentence.detach(), "token_cosine": tokens.detach()}
+        return loss + self.loss_weights.sentence * (1.0 - sentence) + self.loss_weights.tokens * (1.0 - tokens)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
-        """Update the running means of the epoch: ``mlm_loss``, ``accuracy`` and with a teacher ``cosine``."""
+        """Update the epoch's running means: ``mlm_loss``, ``accuracy``, with a teacher the two cosines."""
         labels, teacher = split_targets(y)
         values = {
             **self._parts,
             "accuracy": (y_pred["logits"].argmax(dim=-1).cpu() == torch.as_tensor(labels).cpu()).float().mean(),
         }
         for name, value in values.items():
-            weight = len(teacher) if name == "cosine" and teacher is not None else len(labels)
+            weight = len(teacher) if "cosine" in name and teacher is not None else len(labels)
             self._trackers[name].update_state(value, sample_weight=float(weight))
         return self.get_metrics_result()
-
-    def _add_trackers(self, with_teacher: bool) -> None:
-        names = ("mlm_loss", "accuracy", *(("cosine",) if with_teacher else ()))
-        self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
-
-
-def mean_of_tokens(hidden: Any, padding_mask: Any) -> Any:
-    """Return the mean hidden state of the real tokens, float32 (rows, width).
-
-    Args:
-        hidden: (rows, length, width).
-        padding_mask: 1 for tokens, 0 for padding, (rows, length).
-    """
-    mask = keras.ops.expand_dims(keras.ops.cast(padding_mask, "float32"), -1)
-    total = keras.ops.sum(keras.ops.cast(hidden, "float32") * mask, axis=1)
-    return total / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
 
 
 def masked_loss(logits: Any, labels: Any) -> torch.Tensor:
@@ -121,14 +127,26 @@ def masked_loss(logits: Any, labels: Any) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), torch.as_tensor(labels).long().to(logits.device))
 
 
-def cosine_to_teacher(sentence: Any, teacher: Any) -> torch.Tensor:
-    """Return the cosine similarity of each row's vector to the teacher's, (rows,)."""
-    target = torch.as_tensor(teacher).float().to(sentence.device)
-    return torch.nn.functional.cosine_similarity(sentence.float(), target, dim=-1)
+def cosines_to_teacher(states: Any, teacher: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the cosine similarities of states to the teacher's directions.
+
+    Args:
+        states: (rows, length, width).
+        teacher: int8 (rows, length, width), zeros where there is no target.
+
+    Returns:
+        those of the rows' first tokens (rows,), and those of all tokens with a target (targets,).
+    """
+    target = torch.as_tensor(teacher).to(states.device)
+    known = target.any(dim=-1)
+    cosine = torch.nn.functional.cosine_similarity(states[known].float(), target[known].float(), dim=-1)
+    firsts = torch.zeros_like(known)
+    firsts[:, 0] = True
+    return cosine[firsts[known]], cosine
 
 
 def split_targets(y: Any) -> tuple[Any, Any]:
-    """Return labels and teacher embeddings; None for those without a teacher."""
+    """Return labels and the teacher's directions; None for those without a teacher."""
     return (y[0], y[1]) if isinstance(y, tuple | list) else (y, None)
 
 

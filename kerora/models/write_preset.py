@@ -9,13 +9,13 @@ import h5py
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
-from kerora.config import EncoderConfig
 from kerora.errors import ConfigError, TrainingError
 from kerora.models.architectures import ARCHITECTURES, Architecture
 from kerora.models.attention import choose_attention
 from kerora.models.keras_presets import CONFIG, WEIGHTS
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE, keras_tokenizer
+from kerora.pretrain_config import EncoderConfig
 
 keras_hub = import_keras_hub()
 

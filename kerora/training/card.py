@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from kerora.evaluation.plots import curves, png
 from kerora.evaluation.wording import duration
 from kerora.models.architectures import ARCHITECTURES
 
@@ -19,9 +22,29 @@ def model_card(name: str, manifest: Mapping[str, Any], history: Sequence[Mapping
     return "\n\n".join([*parts, _limits(manifest)]) + "\n"
 
 
+def card_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return the card's picture as PNG: loss and, with a teacher, cosines by epoch.
+
+    Args:
+        history: the rows of history.csv.
+    """
+    shown = {"masked-language-model loss": ("mlm_loss", "val_loss")}
+    if history[0].get("cosine") is not None:
+        shown["cosine, sentences"] = ("cosine", "val_cosine")
+        shown["cosine, tokens"] = ("token_cosine", "val_token_cosine")
+    columns = {"epoch": "epoch"}
+    for title, (train, held_out) in shown.items():
+        columns |= {title: train, f"val_{title}": held_out}
+    values = {
+        title: np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
+        for title, name in columns.items()
+    }
+    return png(curves(values, columns=tuple(shown)))
+
+
 def _title(name: str, manifest: Mapping[str, Any]) -> str:
     teacher = manifest["teacher"]
-    how = f", and sentence embeddings learnt from {teacher['name']}" if teacher else ""
+    how = f", and distillation from {teacher['name']}" if teacher else ""
     return (
         f"# {name}\n\nA text encoder in KerasHub's preset format, pre-trained by masked-language modelling{how} with "
         f"`kerora pretrain` (Kerora {manifest['kerora']}). `keras_hub.models.Backbone.from_preset` loads it; "
@@ -76,14 +99,23 @@ def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
         f"{manifest['settings']['model']['precision']} arithmetic on float32 weights, seed {settings['seed']}.",
     ]
     if teacher is not None:
-        start = " Token embeddings started from the teacher's." if distillation["init_embeddings"] else ""
-        sentences.append(
-            f"Teacher: {teacher['name']} ({ARCHITECTURES[teacher['kind']].title}), mean of its last hidden states; "
-            "cosine distance to a linear projection of the mean of ours, weight "
-            f"{distillation['distil_weight']:g}.{start}"
-        )
+        sentences.append(_lesson(teacher, distillation))
     sentences.append(f"Training took {duration(manifest['training_seconds'])} on {device}.")
-    return f"## Training\n\n{' '.join(sentences)}\n\n{_curve(history)}{_final(manifest)}"
+    picture = "![Loss by epoch, training and held-out text](curves.png)"
+    return f"## Training\n\n{' '.join(sentences)}\n\n{picture}\n\n{_curve(history)}{_final(manifest)}"
+
+
+def _lesson(teacher: Mapping[str, Any], distillation: Mapping[str, Any]) -> str:
+    start = " Token embeddings started from the teacher's." if distillation["init_embeddings"] else ""
+    times = distillation["teacher_words"]
+    words = f" Rows of random words of its vocabulary, each {times} times, were added to the text." if times else ""
+    return (
+        f"Teacher: {teacher['name']} ({ARCHITECTURES[teacher['kind']].title}). A linear projection of the last hidden "
+        "states learns its states, of the masked text those of the whole: each token the mean over its word, the first "
+        "and last the mean over the row, which is the teacher's sentence embedding. The loss is "
+        f"{distillation['mlm_weight']:g} x cross entropy (MLM) + {distillation['sentence_weight']:g} x cosine distance "
+        f"of the first tokens + {distillation['token_weight']:g} x cosine distance of all tokens.{start}{words}"
+    )
 
 
 def _curve(history: Sequence[Mapping[str, Any]]) -> str:
@@ -92,7 +124,8 @@ def _curve(history: Sequence[Mapping[str, Any]]) -> str:
         "mlm_loss": "training loss (MLM)",
         "val_loss": "held-out loss (MLM)",
         "val_accuracy": "held-out accuracy (MLM)",
-        "val_cosine": "held-out cosine to the teacher",
+        "val_cosine": "held-out cosine to the teacher (sentences)",
+        "val_token_cosine": "held-out cosine to the teacher (tokens)",
     }
     shown = [name for name in columns if any(row.get(name) is not None for row in history)]
     head = ["| " + " | ".join(columns[name] for name in shown) + " |", "|" + "---:|" * len(shown)]

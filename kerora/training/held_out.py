@@ -7,7 +7,7 @@ import keras
 import torch
 
 from kerora.data.masking import MaskedBatches
-from kerora.models.masked_lm import MaskedLanguageModel, cosine_to_teacher, split_targets
+from kerora.models.masked_lm import MaskedLanguageModel, cosines_to_teacher, split_targets
 from kerora.training.callbacks import HISTORY_COLUMNS
 
 PRETRAIN_COLUMNS = (
@@ -16,19 +16,21 @@ PRETRAIN_COLUMNS = (
     "mlm_loss",
     "accuracy",
     "cosine",
+    "token_cosine",
     "val_loss",
     "val_accuracy",
     "val_cosine",
+    "val_token_cosine",
     *HISTORY_COLUMNS[HISTORY_COLUMNS.index("learning_rate") :],
 )
 
 
 class HeldOut(keras.callbacks.Callback):
-    """Put ``val_loss``, ``val_accuracy`` and with a teacher ``val_cosine`` into the logs.
+    """Put ``val_loss``, ``val_accuracy`` and with a teacher ``val_cosine`` and ``val_token_cosine`` into the logs.
 
     Loss is the mean cross entropy in nats over all masked tokens, accuracy the share of them that is predicted
-    right, cosine the mean similarity of the projected sentence vectors to the teacher's. Put it before the callbacks
-    that record the logs.
+    right, the cosines the mean similarity of the first tokens to the teacher's sentence embeddings, and that of all
+    tokens to the teacher's states. Put it before the callbacks that record the logs.
 
     Args:
         batches: the held-out rows, not shuffled.
@@ -47,20 +49,23 @@ class HeldOut(keras.callbacks.Callback):
             logs["validation_seconds"] = time.perf_counter() - started
 
     def evaluate(self, model: MaskedLanguageModel) -> dict[str, float]:
-        """Return ``loss``, ``accuracy`` and with a teacher ``cosine``."""
-        totals = {"loss": 0.0, "accuracy": 0.0, "cosine": 0.0}
-        tokens = rows = 0
+        """Return ``loss``, ``accuracy`` and with a teacher ``cosine`` and ``token_cosine``."""
+        sums: dict[str, list[float]] = {}
+
+        def add(name: str, values: torch.Tensor) -> None:
+            total, count = sums.get(name, [0.0, 0])
+            sums[name] = [total + float(values.sum()), count + len(values)]
+
         with torch.no_grad():
             for index in range(len(self.batches)):
                 inputs, targets = self.batches[index]
                 labels, teacher = split_targets(targets)
                 outputs = model(inputs, training=False)
                 logits, expected = outputs["logits"].float(), torch.as_tensor(labels).to(outputs["logits"].device)
-                totals["loss"] += float(torch.nn.functional.cross_entropy(logits, expected, reduction="sum"))
-                totals["accuracy"] += float((logits.argmax(dim=-1) == expected).sum())
-                tokens += len(labels)
+                add("loss", torch.nn.functional.cross_entropy(logits, expected, reduction="none"))
+                add("accuracy", (logits.argmax(dim=-1) == expected).float())
                 if teacher is not None:
-                    totals["cosine"] += float(cosine_to_teacher(outputs["sentence"], teacher).sum())
-                    rows += len(teacher)
-        metrics = {name: totals[name] / max(1, tokens) for name in ("loss", "accuracy")}
-        return metrics | ({"cosine": totals["cosine"] / rows} if rows else {})
+                    sentence, tokens = cosines_to_teacher(outputs["states"], teacher)
+                    add("cosine", sentence)
+                    add("token_cosine", tokens)
+        return {name: total / max(1, count) for name, (total, count) in sums.items()}

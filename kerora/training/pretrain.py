@@ -4,54 +4,38 @@ import dataclasses
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerora.backend import set_random_seed
 from kerora.config import PretrainConfig, dump_yaml, load_yaml, resolve
-from kerora.data.corpus import Corpus, Survey, held_out_documents, part_of
 from kerora.data.masking import MaskedBatches, Vocabulary
-from kerora.data.packing import PackedRow, pack, token_tables
-from kerora.data.tokens import TokenTable, cache_key, cached_table
-from kerora.errors import ConfigError, DataError, PresetError, RunError
-from kerora.models.architectures import ARCHITECTURES, Architecture
+from kerora.data.tokens import TokenTable, cache_key
+from kerora.errors import ConfigError, RunError
 from kerora.models.keras_presets import CONFIG, WEIGHTS
-from kerora.models.masked_lm import MaskedLanguageModel
-from kerora.models.precision import resolve_precision
-from kerora.models.presets import Preset, find_preset
-from kerora.models.sentences import SentenceEncoder, cached_embeddings, embeddings_from_teacher
-from kerora.models.tokenizer import TextTokenizer
-from kerora.models.tokenizer_files import fresh_wordpiece
-from kerora.models.vocabulary import train_wordpiece
+from kerora.models.masked_lm import LossWeights, MaskedLanguageModel
+from kerora.models.teacher import Teacher, cached_targets, embeddings_from_teacher
 from kerora.models.write_preset import (
-    fresh_backbone,
-    read_tokenizer,
-    rebuild,
     round_weights,
     tokenizer_files,
     write_preset,
     write_tokenizer,
 )
-from kerora.runfolder import PretrainFolder, write_text
+from kerora.runfolder import PretrainFolder, write_bytes, write_text
 from kerora.training.callbacks import History
-from kerora.training.card import model_card
+from kerora.training.card import card_curves, model_card
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.held_out import PRETRAIN_COLUMNS, HeldOut
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import guarded, make_optimizer, run_fit
-from kerora.training.manifest import check_not_running, describe_pretraining, now, this_process
+from kerora.training.manifest import check_not_running, now, this_process
 from kerora.training.position import Position
+from kerora.training.pretrain_parts import Parts, assemble, describe_parts
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
-
-CONTINUED = ("distil_bert", "bert", "roberta")
-"""Kinds that `--init` takes: their embeddings are as wide as their layers, their words known by their tokens."""
-FRESH_RATE, FRESH_WIDTH, CONTINUED_RATE = 3e-4, 256, 1e-4
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -71,63 +55,9 @@ class PretrainResult:
     seconds: float
 
 
-@dataclass
-class Parts:
-    """What a pre-training is made of, before any training.
-
-    Attributes:
-        config: the settings, settled.
-        corpus: the text.
-        survey: how much of it there is.
-        held_out: which documents are held out, bool (documents,).
-        architecture: kind of the encoder.
-        tokenizer: its tokenizer.
-        backbone: the encoder, with its first weights.
-        init: the preset that is continued, or None.
-        teacher: the preset that is learnt from, or None.
-    """
-
-    config: PretrainConfig
-    corpus: Corpus
-    survey: Survey
-    held_out: np.ndarray
-    architecture: Architecture
-    tokenizer: TextTokenizer
-    backbone: Any
-    init: Preset | None
-    teacher: Preset | None
-
-    def rows(self, held_out: bool) -> Iterator[PackedRow]:
-        """Pack the held-out documents, or the others."""
-        documents = part_of(self.corpus, self.held_out, held_out)
-        return pack(documents, self.tokenizer, self.config.model.max_length)
-
-    def table_key(self, held_out: bool) -> str:
-        """Return the name of a part's rows in the token cache."""
-        files = [facts["sha256"] for facts in self.corpus.fingerprints()]
-        columns = dataclasses.astuple(self.config.data)[1:]
-        length, seed = self.config.model.max_length, self.config.training.seed
-        return cache_key("pretrain", self.tokenizer.fingerprint, files, columns, seed, length, held_out)
-
-    def table(self, held_out: bool) -> TokenTable:
-        """Return the rows of the held-out documents, or of the others, through the token cache.
-
-        Raises:
-            DataError: there are none.
-        """
-        segments, length = self.tokenizer.uses_segments, self.config.model.max_length
-        table = cached_table(
-            self.table_key(held_out), lambda: token_tables(self.rows(held_out), segments, length), segments, length
-        )
-        if len(table) == 0:
-            part = "held-out part of the text" if held_out else "text"
-            raise DataError(f"The {part} holds no word that the vocabulary knows. Give more text.")
-        return table
-
-
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a part: tokens, and the teacher's embedding of each or None."""
+    """The rows of a part: tokens, and the direction of the teacher's state for each, or None."""
 
     table: TokenTable
     teacher: np.ndarray | None
@@ -188,98 +118,14 @@ def resume(path: str, *, progress: Progress | None = None) -> PretrainResult:
     return guarded(run, lambda flag: _train(parts, run, latest_checkpoint(run.checkpoints), progress, flag))
 
 
-def assemble(config: PretrainConfig, started: PretrainFolder | None, progress: Progress) -> Parts:
-    """Read the text, make or load tokenizer and encoder; writes nothing.
-
-    Args:
-        config: the settings.
-        started: a pre-training that goes on, whose vocabulary is taken; None makes one.
-        progress: told what happens.
-    """
-    set_random_seed(config.training.seed)
-    corpus = Corpus(config.data)
-    init = None if config.model.init is None else _continued(config.model.init)
-    teacher = None if config.distillation.teacher is None else find_preset(config.distillation.teacher)
-    survey = corpus.survey()
-    held_out = held_out_documents(survey.documents, config.data.holdout, config.training.seed)
-    architecture = ARCHITECTURES[config.model.architecture] if init is None else init.architecture
-    if init is not None:
-        tokenizer = init.load_tokenizer()
-    elif started is not None:
-        tokenizer = read_tokenizer(started.path, architecture)
-    else:
-        progress.note(f"Training a vocabulary of {config.model.vocabulary_size:,} pieces")
-        tokenizer = _fresh_tokenizer(config, corpus, held_out, architecture)
-    if tokenizer.mask_id is None:
-        raise PresetError(f"The tokenizer of {config.model.init} has no mask token. Give another --init.")
-    backbone = _backbone(config, tokenizer, init)
-    settled = _settled(config, backbone)
-    parts = Parts(settled, corpus, survey, held_out, architecture, tokenizer, backbone, init, teacher)
-    for part in (False, True) if held_out.any() else (False,):
-        parts.table(part)
-    return parts
-
-
-def describe_parts(parts: Parts) -> dict[str, Any]:
-    """Return the manifest of a pre-training that is about to start."""
-    facts = {
-        "files": parts.corpus.fingerprints(),
-        "documents": parts.survey.documents,
-        "held_out_documents": int(parts.held_out.sum()),
-        "characters": parts.survey.characters,
-    }
-    return describe_pretraining(parts.config, facts, parts.tokenizer, parts.init, parts.teacher)
-
-
-def _settled(config: PretrainConfig, backbone: Any) -> PretrainConfig:
-    """Settle precision and learning rate."""
-    fresh = FRESH_RATE * min(1.0, FRESH_WIDTH / backbone.hidden_dim)
-    rate = config.training.learning_rate or (fresh if config.model.init is None else CONTINUED_RATE)
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, precision=resolve_precision(config.model.precision)),
-        training=dataclasses.replace(config.training, learning_rate=rate),
-    )
-
-
-def _backbone(config: PretrainConfig, tokenizer: TextTokenizer, init: Preset | None) -> Any:
-    policy = POLICIES[resolve_precision(config.model.precision)]
-    if init is None:
-        set_random_seed(config.training.seed)
-        return fresh_backbone(config.model, tokenizer.vocabulary_size, policy)
-    backbone = rebuild(init.load_backbone(), policy, config.model.dropout)
-    longest = backbone.max_sequence_length
-    if config.model.max_length > longest:
-        raise ConfigError(f"--max-length is {config.model.max_length}, but {init.name} takes {longest} tokens at most.")
-    return backbone
-
-
-def _continued(spec: str) -> Preset:
-    preset = find_preset(spec)
-    if preset.kind not in CONTINUED:
-        titles = ", ".join(ARCHITECTURES[kind].title for kind in CONTINUED)
-        raise PresetError(f"--init cannot go on with {preset.architecture.title} ({spec}). It takes {titles}.")
-    return preset
-
-
-def _fresh_tokenizer(
-    config: PretrainConfig, corpus: Corpus, held_out: np.ndarray, architecture: Architecture
-) -> TextTokenizer:
-
-    def lines() -> Iterator[str]:
-        return (line for document in part_of(corpus, held_out, False) for line in document)
-
-    return fresh_wordpiece(train_wordpiece(lines, config.model.vocabulary_size), architecture)
-
-
 def _train(
     parts: Parts, run: PretrainFolder, checkpoint: Checkpoint | None, progress: Progress, flag: InterruptFlag
 ) -> PretrainResult:
     config = parts.config.training
-    encoder = _teacher(parts)
-    rows = _rows(parts, False, encoder, progress)
-    kept = _rows(parts, True, encoder, progress) if parts.held_out.any() else None
-    model = _model(parts, encoder)
+    teacher = _teacher(parts)
+    rows = _rows(parts, False, teacher, progress)
+    kept = _rows(parts, True, teacher, progress) if parts.held_out.any() else None
+    model = _model(parts, teacher)
     batches = _batches(parts, rows, config.batch_size, shuffle=True)
     step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
     epochs = _compile(model, parts, step)
@@ -303,24 +149,19 @@ def _train(
     return _conclude(parts, run, model, history, measure)
 
 
-def _teacher(parts: Parts) -> SentenceEncoder | None:
-    return None if parts.teacher is None else SentenceEncoder(parts.teacher, parts.config.model.precision)
+def _teacher(parts: Parts) -> Teacher | None:
+    return None if parts.teacher is None else Teacher(parts.teacher, parts.config.model.precision)
 
 
-def _rows(parts: Parts, held_out: bool, encoder: SentenceEncoder | None, progress: Progress) -> Rows:
+def _rows(parts: Parts, held_out: bool, teacher: Teacher | None, progress: Progress) -> Rows:
     table = parts.table(held_out)
-    if encoder is None:
+    if teacher is None:
         return Rows(table, None)
-    progress.note(f"Embedding {len(table):,} {'held-out ' if held_out else ''}rows with {encoder.preset.name}")
-    return Rows(
-        table,
-        cached_embeddings(
-            cache_key(parts.table_key(held_out), encoder.preset.fingerprint),
-            encoder,
-            lambda: (row.text for row in parts.rows(held_out)),
-            _report(progress, len(table)),
-        ),
-    )
+    progress.note(f"Reading {len(table):,} {'held-out ' if held_out else ''}rows with {teacher.preset.name}")
+    starts = parts.tokenizer.word_starts
+    key = cache_key("teacher", parts.table_key(held_out), teacher.preset.fingerprint, parts.config.model.precision)
+    report = _report(progress, len(table))
+    return Rows(table, cached_targets(key, teacher, table, lambda: parts.rows(held_out), starts, report))
 
 
 def _report(progress: Progress, total: int) -> Callable[[int], None]:
@@ -344,16 +185,18 @@ def _batches(parts: Parts, rows: Rows, size: int, shuffle: bool) -> MaskedBatche
     return MaskedBatches(rows.table, vocabulary, config.mask_share, rows.teacher, **options)
 
 
-def _model(parts: Parts, encoder: SentenceEncoder | None) -> MaskedLanguageModel:
-    config, seed = parts.config, parts.config.training.seed
-    if encoder is not None and parts.init is None and config.distillation.init_embeddings:
+def _model(parts: Parts, teacher: Teacher | None) -> MaskedLanguageModel:
+    config, seed = parts.config.distillation, parts.config.training.seed
+    if teacher is not None and parts.init is None and config.init_embeddings:
         width = parts.backbone.hidden_dim
-        vectors = embeddings_from_teacher(parts.tokenizer, encoder.tokenizer, encoder.token_vectors, width, seed)
+        vectors = embeddings_from_teacher(parts.tokenizer, teacher.tokenizer, teacher.token_vectors, width, seed)
         parts.backbone.token_embedding.embeddings.assign(vectors)
     return MaskedLanguageModel.build_on(
         parts.backbone,
-        teacher_width=None if encoder is None else encoder.width,
-        distil_weight=config.distillation.distil_weight,
+        teacher_width=None if teacher is None else teacher.width,
+        loss_weights=None
+        if teacher is None
+        else LossWeights(config.mlm_weight, config.sentence_weight, config.token_weight),
         seed=seed,
     )
 
@@ -397,6 +240,7 @@ def _conclude(
         held_out=metrics,
         weights_bytes=(run.path / WEIGHTS).stat().st_size,
     )
+    write_bytes(run.card_picture, card_curves(history.rows))
     write_text(run.card, model_card(run.path.resolve().name, run.read_manifest(), history.rows))
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     return PretrainResult(run, metrics, history.rows, seconds)
@@ -420,7 +264,8 @@ def _with_whole_paths(config: PretrainConfig) -> PretrainConfig:
 
 def _clear(run: PretrainFolder) -> None:
     """Remove the files of the pre-training that is replaced, and nothing else."""
-    for path in (run.manifest, run.config, run.history, run.card, run.path / CONFIG, run.path / WEIGHTS):
+    records = (run.manifest, run.config, run.history, run.card, run.card_picture)
+    for path in (*records, run.path / CONFIG, run.path / WEIGHTS):
         path.unlink(missing_ok=True)
     for path in tokenizer_files(run.path):
         path.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kerora.config import CorpusConfig
 from kerora.data.corpus import SECTION_CHARACTERS, Corpus, held_out_documents, part_of
 from kerora.data.masking import MaskedBatches, Vocabulary, mask_words
 from kerora.data.packing import pack, token_tables
@@ -17,6 +16,7 @@ from kerora.errors import ConfigError, DataError
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import fresh_wordpiece
+from kerora.pretrain_config import CorpusConfig
 from tests.tiny import wordpiece_vocabulary
 
 
@@ -116,6 +116,9 @@ def test_rows_hold_whole_words_of_one_document_and_all_of_them(tokenizer: TextTo
     inner = [int(number) for row in rows for number in row.ids[1:-1]]
     plain = [number for document in documents for line in tokenizer.encode_lines(document) for number in line.ids]
     assert inner == plain
+    for row in rows:
+        words = [row.text[begin:end] for begin, end in row.spans]
+        assert words == [tokenizer.pieces[number].removeprefix("##") for number in row.ids[1:-1]]
     assert rows[0].text == "the movie was great\nthe plot was boring"
     assert [row.text for row in rows[1:5]] == ["x " * 13 + "x", "x " * 13 + "x", "x " * 11 + "x", documents[1][0]]
     assert sum(not tokenizer.word_starts[row.ids[1]] for row in rows) == len(rows) - 6  # only the overlong word is cut
@@ -177,7 +180,7 @@ def test_at_least_one_word_is_masked_and_rows_of_special_tokens_are_left_alone(t
 def test_masks_are_a_function_of_seed_epoch_and_place(tokenizer: TextTokenizer) -> None:
     texts = [f"the {word} was late again and again" for word in ("order", "movie", "team", "store", "ending") * 8]
     table = tokenizer.encode(texts, max_length=32)
-    teacher = np.arange(len(texts) * 2, dtype=np.float16).reshape(-1, 2)
+    teacher = np.stack([table.ids % 100 + 1, np.arange(len(table.ids)) % 100], axis=1).astype(np.int8)
 
     def batches(seed: int = 1, shuffle: bool = True) -> MaskedBatches:
         return MaskedBatches(table, vocabulary_of(tokenizer), 0.2, teacher, batch_size=8, seed=seed, shuffle=shuffle)
@@ -188,7 +191,13 @@ def test_masks_are_a_function_of_seed_epoch_and_place(tokenizer: TextTokenizer) 
     for name in ("token_ids", "mask_positions"):
         assert (whole[2][0][name] == late[0][0][name]).all()
     labels, targets = late[0][1]
-    assert targets.dtype == np.float32 and len(targets) == 8 and len(labels) == len(late[0][0]["mask_positions"])
+    assert targets.dtype == np.int8 and targets.shape == (*late[0][0]["token_ids"].shape, 2)
+    assert len(labels) == len(late[0][0]["mask_positions"])
+    real = late[0][0]["padding_mask"] == 1
+    shown = late[0][0]["token_ids"]
+    unmasked = real.reshape(-1) & ~np.isin(np.arange(shown.size), late[0][0]["mask_positions"])
+    assert (targets.reshape(-1, 2)[unmasked, 0] == shown.reshape(-1)[unmasked] % 100 + 1).all()
+    assert not targets[~real].any() and targets[real][:, 0].all()
     assert whole[2][0]["token_ids"].tolist() != other[2][0]["token_ids"].tolist()
     before = whole[2][0]["mask_positions"].tolist()
     whole.move_to(4)

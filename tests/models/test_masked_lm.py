@@ -10,18 +10,17 @@ import torch
 import transformers
 
 from kerora.backend import import_keras_hub, set_random_seed, without_tensorflow
-from kerora.config import EncoderConfig
 from kerora.data.masking import Vocabulary, mask_words
 from kerora.errors import ConfigError, TrainingError
 from kerora.models.architectures import ARCHITECTURES
-from kerora.models.masked_lm import MaskedLanguageModel
+from kerora.models.masked_lm import LossWeights, MaskedLanguageModel
 from kerora.models.presets import find_preset
-from kerora.models.sentences import SentenceEncoder, cached_embeddings, embeddings_from_teacher
 from kerora.models.tokenizer_files import fresh_wordpiece
 from kerora.models.vocabulary import SPECIAL_TOKENS, train_wordpiece
 from kerora.models.write_preset import fresh_backbone, rebuild, write_preset
+from kerora.pretrain_config import EncoderConfig
 from kerora.training.step import TrainStep
-from tests.tiny import WORDS, tiny_huggingface, wordpiece_vocabulary
+from tests.tiny import WORDS, wordpiece_vocabulary
 
 keras_hub = import_keras_hub()
 
@@ -87,18 +86,27 @@ def test_loss_and_gradient_equal_those_of_transformers(tmp_path: Path) -> None:
 def test_loss_equals_a_computation_by_hand_in_float64() -> None:
     generator = np.random.default_rng(0)
     logits, labels = generator.normal(size=(7, 11)).astype(np.float32) * 4, generator.integers(0, 11, 7)
-    sentence, teacher = generator.normal(size=(2, 3, 5)).astype(np.float32)
-    model = MaskedLanguageModel.build_on(fresh_backbone(SMALL, TOKENS, "float32"), teacher_width=5, distil_weight=0.7)
-    given = {"logits": torch.from_numpy(logits), "sentence": torch.from_numpy(sentence)}
+    states = generator.normal(size=(3, 4, 5)).astype(np.float32)
+    teacher = generator.integers(-127, 128, (3, 4, 5)).astype(np.int8)
+    teacher[1, 2:] = 0  # padding
+    weights = LossWeights(0.6, 0.7, 0.8)
+    model = MaskedLanguageModel.build_on(
+        fresh_backbone(SMALL, TOKENS, "float32"), teacher_width=5, loss_weights=weights
+    )
+    given = {"logits": torch.from_numpy(logits), "states": torch.from_numpy(states)}
     loss = float(model.compute_loss(y=(labels, teacher), y_pred=given))
     exact = logits.astype(np.float64)
     cross_entropy = np.log(np.exp(exact).sum(1)) - exact[np.arange(7), labels]
-    a, b = sentence.astype(np.float64), teacher.astype(np.float64)
-    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    assert loss == pytest.approx(cross_entropy.mean() + 0.7 * (1 - cosine.mean()), rel=1e-6)
+    a, b = states.astype(np.float64), teacher.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    sentence, tokens = cosine[:, 0].mean(), np.nanmean(cosine)
+    assert np.isnan(cosine).sum() == 2
+    assert loss == pytest.approx(0.6 * cross_entropy.mean() + 0.7 * (1 - sentence) + 0.8 * (1 - tokens), rel=1e-6)
     metrics = model.compute_metrics(None, (labels, teacher), given)
     assert float(metrics["accuracy"]) == pytest.approx((exact.argmax(1) == labels).mean())
-    assert float(metrics["cosine"]) == pytest.approx(cosine.mean(), rel=1e-5)
+    assert float(metrics["cosine"]) == pytest.approx(sentence, rel=1e-5)
+    assert float(metrics["token_cosine"]) == pytest.approx(tokens, rel=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
@@ -107,8 +115,8 @@ def test_all_weights_are_float32_and_trained(policy: str) -> None:
     model.compile(optimizer=keras.optimizers.AdamW(1e-2), step=TrainStep(1))
     inputs, labels = inputs_and_labels()
     before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.trainable_variables]
-    logs = model.train_step((inputs, (labels, np.ones((4, 6), np.float32))))
-    assert {"loss", "mlm_loss", "accuracy", "cosine"} <= set(logs)
+    logs = model.train_step((inputs, (labels, np.ones((4, 24, 6), np.int8))))
+    assert {"loss", "mlm_loss", "accuracy", "cosine", "token_cosine"} <= set(logs)
     names = {variable.dtype for variable in model.trainable_variables}
     assert names == {"float32"} and len(before) == len(model.weights)
     unchanged = [
@@ -173,36 +181,3 @@ def test_float16_refuses_what_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="does not fit into float16"):
         write_preset(backbone, tokenizer, ARCHITECTURES["distil_bert"], tmp_path / "preset", "float16")
     assert not (tmp_path / "preset" / "config.json").exists()
-
-
-@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta_v3"])
-def test_sentence_embeddings_are_the_means_of_the_last_hidden_states(kind: str, tmp_path: Path) -> None:
-    preset = find_preset(str(tiny_huggingface(kind, tmp_path / kind)))
-    encoder = SentenceEncoder(preset, "float32", batch_size=2)
-    found = encoder.embed(TEXTS)
-    backbone = preset.load_backbone()
-    for number, text in enumerate(TEXTS):
-        ids = encoder.tokenizer.encode([text], max_length=64).row(0)[None]
-        inputs = {name: np.zeros_like(ids) for name in backbone.input}
-        inputs |= {"token_ids": ids, "padding_mask": np.ones_like(ids)}
-        outputs = backbone(inputs)
-        hidden = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
-        assert np.allclose(found[number], hidden[0].detach().numpy().mean(axis=0), atol=2e-6)
-    calls: list[int] = []
-    stored = [cached_embeddings(f"key-{kind}", encoder, lambda: iter(TEXTS), calls.append) for _ in range(2)]
-    assert calls == [3] and stored[1].dtype == np.float16 and isinstance(stored[1], np.memmap)
-    assert np.allclose(stored[1], found, atol=2e-3)
-
-
-def test_token_embeddings_of_the_teacher_keep_its_neighbourhoods(tiny_preset: Path) -> None:
-    teacher = SentenceEncoder(find_preset(str(tiny_preset)), "float32")
-    student = fresh_wordpiece([*SPECIAL_TOKENS, *WORDS[:40], "watches", "漢"], ARCHITECTURES["distil_bert"])
-    found = embeddings_from_teacher(student, teacher.tokenizer, teacher.token_vectors, 32, seed=1)
-    assert found.shape == (len(student.pieces), 32) and 0.01 < found.std() < 0.04
-    ids = [teacher.tokenizer.pieces.index(piece) for piece in student.pieces[:45]]
-    theirs = teacher.token_vectors[ids]
-    rows = found[:45] / np.linalg.norm(found[:45] - found[:45].mean(0)) * np.linalg.norm(theirs - theirs.mean(0))
-    gaps = [np.linalg.norm(matrix[:, None] - matrix[None], axis=-1) for matrix in (rows, theirs)]
-    assert np.corrcoef(gaps[0].ravel(), gaps[1].ravel())[0, 1] > 0.99
-    assert embeddings_from_teacher(student, teacher.tokenizer, teacher.token_vectors, 8, seed=1).shape[1] == 8
-    assert embeddings_from_teacher(student, teacher.tokenizer, teacher.token_vectors, 48, seed=1).shape[1] == 48

@@ -71,8 +71,8 @@ def test_the_loss_falls_and_the_folder_is_as_documented(settings: dict[str, Any]
     result = run(settings, training__epochs=12, model__storage="float16")
     path = result.run.path
     assert {item.name for item in path.iterdir()} == {
-        "config.json", "model.weights.h5", "tokenizer.json", "assets", "metadata.json", "README.md", "history.csv",
-        "pretrain.json", "config.yaml",
+        "config.json", "model.weights.h5", "tokenizer.json", "assets", "metadata.json", "README.md", "curves.png",
+        "history.csv", "pretrain.json", "config.yaml",
     }  # fmt: skip
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] < 1.6 < 3 < losses[0]
@@ -127,7 +127,7 @@ def test_interrupted_and_resumed_ends_with_the_same_loss_and_weights(
     assert resumed.metrics == whole.metrics
     assert all((a == b).all() for a, b in zip(weights(resumed.run.path), weights(whole.run.path), strict=True))
     for one, other in zip(resumed.history, whole.history, strict=True):
-        for name in ("loss", "mlm_loss", "accuracy", "cosine", "val_loss", "val_cosine"):
+        for name in ("loss", "mlm_loss", "accuracy", "cosine", "token_cosine", "val_loss", "val_cosine"):
             assert one[name] == pytest.approx(other[name], rel=1e-6), name
 
 
@@ -153,7 +153,13 @@ def test_distillation_raises_the_cosine_to_the_teacher_on_held_out_rows(
     cosine = [row["val_cosine"] for row in result.history]
     assert cosine[-1] > 0.93 and cosine[-1] > cosine[0] + 0.02
     assert result.history[-1]["loss"] < result.history[0]["loss"]
-    ignored = run(settings, output=str(tmp_path / "ignored"), distillation__distil_weight=0.0, **extra)
+    ignored = run(
+        settings,
+        output=str(tmp_path / "ignored"),
+        distillation__sentence_weight=0.0,
+        distillation__token_weight=0.0,
+        **extra,
+    )
     assert ignored.metrics["cosine"] < cosine[-1] - 0.3
     card = result.run.card.read_text()
     assert "Teacher: tiny_distil_bert (DistilBERT)" in card and "held-out cosine" in card

@@ -1,0 +1,252 @@
+"""What an encoder learns from a teacher: its states for each token, and first token embeddings."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kerora.data.batches import padded_inputs
+from kerora.data.packing import PackedRow
+from kerora.data.tokens import TokenTable, cache_directory, forget_old
+from kerora.errors import RunError
+from kerora.models.masked_lm import INITIAL_SPREAD
+from kerora.models.presets import Preset
+from kerora.models.tokenizer import TextTokenizer
+
+LONGEST = 512
+CHUNK_ROWS = 512
+SHORTEST_WORD, WORDS_IN_A_LINE = 3, 12
+
+
+class Teacher:
+    """A pre-trained encoder whose last hidden states are learnt by another one, whatever the tokenizers.
+
+    A token's target is the mean state of the teacher's tokens that overlap its word; that of the special tokens at
+    a row's start and end is the teacher's sentence embedding, the mean over all its tokens (Reimers and Gurevych
+    2019, arXiv:1908.10084), since classifiers read the first token.
+
+    Args:
+        preset: a pre-trained model of any supported kind.
+        dtype: weights and arithmetic: float32, bfloat16 or float16.
+        batch_size: texts in a batch; default 32.
+
+    Raises:
+        PresetError: its files are incomplete or damaged.
+    """
+
+    def __init__(self, preset: Preset, dtype: str, batch_size: int = 32) -> None:
+        self.preset = preset
+        self.batch_size = batch_size
+        self.tokenizer = preset.load_tokenizer()
+        self._backbone = preset.load_backbone(dtype)
+        self._max_length = min(LONGEST, getattr(self._backbone, "max_sequence_length", None) or LONGEST)
+
+    @property
+    def width(self) -> int:
+        """Width of a state."""
+        return int(self._backbone.hidden_dim)
+
+    @property
+    def token_vectors(self) -> np.ndarray:
+        """The input embeddings, float32 (tokens, width)."""
+        values: torch.Tensor = self._backbone.token_embedding.embeddings.value
+        array: np.ndarray = values.detach().float().cpu().numpy()
+        return array
+
+    def states(self, rows: Sequence[PackedRow], word_starts: np.ndarray) -> list[np.ndarray]:
+        """Return the target of each token of each row, float32 (tokens of the row, width).
+
+        Tokens beyond the longest text that the teacher reads get zeros.
+
+        Args:
+            rows: the student's rows.
+            word_starts: whether a token of the student starts a word, bool (tokens,).
+        """
+        first, last = self.tokenizer.wrapping
+        lines = list(self.tokenizer.encode_lines([row.text for row in rows]))
+        room = self._max_length - 2
+        ids = [np.array([first, *line.ids[:room], last], np.int32) for line in lines]
+        targets: list[np.ndarray] = [np.zeros(0)] * len(rows)
+        order = np.argsort([-len(row) for row in ids], kind="stable")
+        for begin in range(0, len(order), self.batch_size):
+            numbers = order[begin : begin + self.batch_size]
+            for number, hidden in zip(numbers, self._hidden([ids[number] for number in numbers]), strict=True):
+                row, line = rows[number], lines[number]
+                # a tokenizer may put a blank in front of the text
+                spans = np.array(line.spans[:room], np.int64).reshape(-1, 2) - (len(line.text) - len(row.text))
+                words = word_means(hidden[1:-1], spans, row.spans, word_starts[row.ids[1:-1]])
+                sentence = hidden.mean(axis=0, keepdims=True)
+                targets[number] = np.concatenate([sentence, words, sentence])
+        return targets
+
+    def _hidden(self, rows: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the last hidden states of each row, float32 (tokens, width)."""
+        lengths = [len(row) for row in rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        ids = np.concatenate(rows)
+        segments = np.zeros(len(ids), np.uint8) if self.tokenizer.uses_segments else None
+        table = TokenTable(ids, offsets, segments, self._max_length)
+        with torch.no_grad():
+            outputs = self._backbone(padded_inputs(table, np.arange(len(rows)), self.tokenizer.pad_id), training=False)
+        hidden = (outputs["sequence_output"] if isinstance(outputs, dict) else outputs).float().cpu().numpy()
+        return (states[:length] for states, length in zip(hidden, lengths, strict=True))
+
+
+def word_means(states: np.ndarray, spans: np.ndarray, student_spans: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return for each token of a student the mean state of the teacher's tokens that overlap its word.
+
+    Zeros where there is none.
+
+    Args:
+        states: the teacher's states, (teacher's tokens, width).
+        spans: start and end of each of its tokens in the text, in characters, ascending (teacher's tokens, 2).
+        student_spans: the same for the student (tokens, 2).
+        starts: whether a token of the student starts a word, bool (tokens,).
+    """
+    words = np.cumsum(starts) - starts[:1].sum()
+    opening = np.flatnonzero(np.diff(words, prepend=-1))
+    closing = np.append(opening[1:], len(words)) - 1
+    first = np.searchsorted(spans[:, 1], student_spans[opening, 0], side="right")
+    after = np.searchsorted(spans[:, 0], student_spans[closing, 1], side="left")
+    count = np.maximum(after - first, 0)
+    sums = np.concatenate([np.zeros((1, states.shape[1])), np.cumsum(states, axis=0, dtype=np.float64)])
+    totals = sums[first + count] - sums[first]
+    means: np.ndarray = (totals / np.maximum(count, 1)[:, None])[words].astype(np.float32)
+    return means
+
+
+def cached_targets(
+    key: str,
+    teacher: Teacher,
+    table: TokenTable,
+    rows: Callable[[], Iterable[PackedRow]],
+    word_starts: np.ndarray,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Return the directions of a teacher's states through the cache on disk, int8 (tokens, width), memory-mapped.
+
+    Each vector is scaled to a largest value of 127 and rounded: only directions are learnt. What an interrupted call
+    made is kept, and the next one goes on from there.
+
+    Args:
+        key: name of the entry; depends on rows and teacher.
+        teacher: makes the states.
+        table: the tokens of the rows.
+        rows: gives the rows, in order.
+        word_starts: whether a token of the student starts a word, bool (tokens,).
+        progress: called with the number of rows done.
+
+    Raises:
+        RunError: the cache cannot be written.
+    """
+    folder = cache_directory() / "teachers"
+    path = folder / f"{key}.int8"
+    try:
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            forget_old(folder)
+            _make(path, teacher, table, rows(), word_starts, progress)
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        shape = (len(table.ids), teacher.width)
+        return np.memmap(path, np.int8, "r", shape=shape) if len(table.ids) else np.zeros(shape, np.int8)
+    except OSError as error:
+        size = len(table.ids) * teacher.width / 1e9
+        raise RunError(
+            f"Cannot keep the teacher's states ({size:.1f} GB) in {folder}: {error.strerror}. "
+            "Free some space or set KERORA_CACHE to another folder."
+        ) from error
+
+
+def _make(
+    path: Path,
+    teacher: Teacher,
+    table: TokenTable,
+    rows: Iterable[PackedRow],
+    word_starts: np.ndarray,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Write an entry; a process takes the part that another one left by renaming it, so no two write to the same."""
+    partial, work = path.with_suffix(".partial"), path.with_suffix(f".writing-{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        partial.rename(work)
+    try:
+        with work.open("ab") as stream:
+            done = int(np.searchsorted(table.offsets, stream.tell() // teacher.width, side="right")) - 1
+            stream.truncate(int(table.offsets[done]) * teacher.width)
+            remaining = islice(rows, done, None)
+            while chunk := list(islice(remaining, CHUNK_ROWS)):
+                for states in teacher.states(chunk, word_starts):
+                    stream.write(_direction(states).tobytes())
+                done += len(chunk)
+                if progress is not None:
+                    progress(done)
+        work.rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            work.rename(partial)
+        raise
+
+
+def _direction(states: np.ndarray) -> np.ndarray:
+    largest = np.abs(states).max(axis=1, keepdims=True)
+    rounded: np.ndarray = np.rint(states * (127 / np.maximum(largest, 1e-12))).astype(np.int8)
+    return rounded
+
+
+def teacher_words(tokenizer: TextTokenizer, seed: int, times: int) -> Iterator[list[str]]:
+    """Yield documents of random words from a tokenizer's vocabulary, `WORDS_IN_A_LINE` in each.
+
+    Args:
+        tokenizer: a teacher's.
+        seed: seed of their order.
+        times: how often each word occurs.
+    """
+    plain = (
+        piece.lstrip("Ġ▁") for piece, starts in zip(tokenizer.pieces, tokenizer.word_starts, strict=True) if starts
+    )
+    words = sorted({piece for piece in plain if len(piece) >= SHORTEST_WORD and piece.isalpha() and piece.isascii()})
+    for turn in range(times):
+        order = np.random.default_rng((seed, turn, 6)).permutation(len(words))
+        for begin in range(0, len(order), WORDS_IN_A_LINE):
+            yield [" ".join(words[number] for number in order[begin : begin + WORDS_IN_A_LINE])]
+
+
+def embeddings_from_teacher(
+    student: TextTokenizer, teacher: TextTokenizer, vectors: np.ndarray, width: int, seed: int
+) -> np.ndarray:
+    """Return first token embeddings for a student, float32 (student's tokens, width).
+
+    A piece gets the mean vector of the teacher's tokens for its text; the vectors are then reduced to the
+    student's width by principal components and scaled to the usual spread. Pieces that the teacher cannot
+    write, and directions beyond the teacher's width, are random.
+
+    Args:
+        student: the student's tokenizer.
+        teacher: the teacher's tokenizer.
+        vectors: the teacher's token embeddings (teacher's tokens, teacher's width).
+        width: the student's width.
+        seed: seed of the random values.
+    """
+    generator = np.random.default_rng((seed, 5))
+    result = generator.normal(0.0, INITIAL_SPREAD, (len(student.pieces), width)).astype(np.float32)
+    known: dict[int, np.ndarray] = {}
+    by_piece = {piece: number for number, piece in enumerate(teacher.pieces)}
+    plain = [piece.removeprefix("##") for piece in student.pieces]
+    for number, line in enumerate(teacher.encode_lines(plain)):
+        same = by_piece.get(student.pieces[number])
+        ids = [same] if same is not None else [token for token in line.ids if not teacher.special[token]]
+        if ids and not (student.special[number] and same is None):
+            known[number] = vectors[ids].mean(axis=0)
+    if not known:
+        return result
+    matrix = np.stack(list(known.values()))
+    centred = matrix - matrix.mean(axis=0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    reduced = centred @ directions[:width].T
+    result[list(known), : reduced.shape[1]] = reduced * (INITIAL_SPREAD / max(float(reduced.std()), 1e-12))
+    return result

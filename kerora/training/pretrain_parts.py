@@ -1,0 +1,180 @@
+"""What a pre-training is made of: text, vocabulary, encoder and teacher, before any training."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kerora.backend import set_random_seed
+from kerora.config import PretrainConfig
+from kerora.data.corpus import Corpus, Survey, held_out_documents, part_of
+from kerora.data.packing import PackedRow, pack, token_tables
+from kerora.data.tokens import TokenTable, cache_key, cached_table
+from kerora.errors import ConfigError, DataError, PresetError
+from kerora.models.architectures import ARCHITECTURES, Architecture
+from kerora.models.precision import resolve_precision
+from kerora.models.presets import Preset, find_preset
+from kerora.models.teacher import teacher_words
+from kerora.models.tokenizer import TextTokenizer
+from kerora.models.tokenizer_files import fresh_wordpiece
+from kerora.models.vocabulary import train_wordpiece
+from kerora.models.write_preset import (
+    fresh_backbone,
+    read_tokenizer,
+    rebuild,
+)
+from kerora.runfolder import PretrainFolder
+from kerora.training.manifest import describe_pretraining
+from kerora.training.progress import Progress
+
+CONTINUED = ("distil_bert", "bert", "roberta")
+"""Kinds that `--init` takes: their embeddings are as wide as their layers, their words known by their tokens."""
+FRESH_RATE, FRESH_WIDTH, CONTINUED_RATE = 3e-4, 256, 1e-4
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+@dataclass
+class Parts:
+    """What a pre-training is made of, before any training.
+
+    Attributes:
+        config: the settings, settled.
+        corpus: the text.
+        survey: how much of it there is.
+        held_out: which documents are held out, bool (documents,).
+        architecture: kind of the encoder.
+        tokenizer: its tokenizer.
+        backbone: the encoder, with its first weights.
+        init: the preset that is continued, or None.
+        teacher: the preset that is learnt from, or None.
+    """
+
+    config: PretrainConfig
+    corpus: Corpus
+    survey: Survey
+    held_out: np.ndarray
+    architecture: Architecture
+    tokenizer: TextTokenizer
+    backbone: Any
+    init: Preset | None
+    teacher: Preset | None
+
+    def rows(self, held_out: bool) -> Iterator[PackedRow]:
+        """Pack the held-out documents, or the others and after them the teacher's words."""
+        documents = part_of(self.corpus, self.held_out, held_out)
+        times = self.config.distillation.teacher_words
+        if self.teacher is not None and times and not held_out:
+            words = teacher_words(self.teacher.load_tokenizer(), self.config.training.seed, times)
+            documents = itertools.chain(documents, words)
+        return pack(documents, self.tokenizer, self.config.model.max_length)
+
+    def table_key(self, held_out: bool) -> str:
+        """Return the name of a part's rows in the token cache."""
+        files = [facts["sha256"] for facts in self.corpus.fingerprints()]
+        columns = dataclasses.astuple(self.config.data)[1:]
+        length, seed = self.config.model.max_length, self.config.training.seed
+        times = 0 if self.teacher is None or held_out else self.config.distillation.teacher_words
+        words = (times, self.teacher.fingerprint) if self.teacher is not None and times else ()
+        return cache_key("pretrain", self.tokenizer.fingerprint, files, columns, seed, length, held_out, *words)
+
+    def table(self, held_out: bool) -> TokenTable:
+        """Return the rows of the held-out documents, or of the others, through the token cache.
+
+        Raises:
+            DataError: there are none.
+        """
+        segments, length = self.tokenizer.uses_segments, self.config.model.max_length
+        table = cached_table(
+            self.table_key(held_out), lambda: token_tables(self.rows(held_out), segments, length), segments, length
+        )
+        if len(table) == 0:
+            part = "held-out part of the text" if held_out else "text"
+            raise DataError(f"The {part} holds no word that the vocabulary knows. Give more text.")
+        return table
+
+
+def assemble(config: PretrainConfig, started: PretrainFolder | None, progress: Progress) -> Parts:
+    """Read the text, make or load tokenizer and encoder; writes nothing.
+
+    Args:
+        config: the settings.
+        started: a pre-training that goes on, whose vocabulary is taken; None makes one.
+        progress: told what happens.
+    """
+    set_random_seed(config.training.seed)
+    corpus = Corpus(config.data)
+    init = None if config.model.init is None else _continued(config.model.init)
+    teacher = None if config.distillation.teacher is None else find_preset(config.distillation.teacher)
+    survey = corpus.survey()
+    held_out = held_out_documents(survey.documents, config.data.holdout, config.training.seed)
+    architecture = ARCHITECTURES[config.model.architecture] if init is None else init.architecture
+    if init is not None:
+        tokenizer = init.load_tokenizer()
+    elif started is not None:
+        tokenizer = read_tokenizer(started.path, architecture)
+    else:
+        progress.note(f"Training a vocabulary of {config.model.vocabulary_size:,} pieces")
+        tokenizer = _fresh_tokenizer(config, corpus, held_out, architecture)
+    if tokenizer.mask_id is None:
+        raise PresetError(f"The tokenizer of {config.model.init} has no mask token. Give another --init.")
+    backbone = _backbone(config, tokenizer, init)
+    settled = _settled(config, backbone)
+    parts = Parts(settled, corpus, survey, held_out, architecture, tokenizer, backbone, init, teacher)
+    for part in (False, True) if held_out.any() else (False,):
+        parts.table(part)
+    return parts
+
+
+def describe_parts(parts: Parts) -> dict[str, Any]:
+    """Return the manifest of a pre-training that is about to start."""
+    facts = {
+        "files": parts.corpus.fingerprints(),
+        "documents": parts.survey.documents,
+        "held_out_documents": int(parts.held_out.sum()),
+        "characters": parts.survey.characters,
+    }
+    return describe_pretraining(parts.config, facts, parts.tokenizer, parts.init, parts.teacher)
+
+
+def _settled(config: PretrainConfig, backbone: Any) -> PretrainConfig:
+    """Settle precision and learning rate."""
+    fresh = FRESH_RATE * min(1.0, FRESH_WIDTH / backbone.hidden_dim)
+    rate = config.training.learning_rate or (fresh if config.model.init is None else CONTINUED_RATE)
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, precision=resolve_precision(config.model.precision)),
+        training=dataclasses.replace(config.training, learning_rate=rate),
+    )
+
+
+def _backbone(config: PretrainConfig, tokenizer: TextTokenizer, init: Preset | None) -> Any:
+    policy = POLICIES[resolve_precision(config.model.precision)]
+    if init is None:
+        set_random_seed(config.training.seed)
+        return fresh_backbone(config.model, tokenizer.vocabulary_size, policy)
+    backbone = rebuild(init.load_backbone(), policy, config.model.dropout)
+    longest = backbone.max_sequence_length
+    if config.model.max_length > longest:
+        raise ConfigError(f"--max-length is {config.model.max_length}, but {init.name} takes {longest} tokens at most.")
+    return backbone
+
+
+def _continued(spec: str) -> Preset:
+    preset = find_preset(spec)
+    if preset.kind not in CONTINUED:
+        titles = ", ".join(ARCHITECTURES[kind].title for kind in CONTINUED)
+        raise PresetError(f"--init cannot go on with {preset.architecture.title} ({spec}). It takes {titles}.")
+    return preset
+
+
+def _fresh_tokenizer(
+    config: PretrainConfig, corpus: Corpus, held_out: np.ndarray, architecture: Architecture
+) -> TextTokenizer:
+
+    def lines() -> Iterator[str]:
+        return (line for document in part_of(corpus, held_out, False) for line in document)
+
+    return fresh_wordpiece(train_wordpiece(lines, config.model.vocabulary_size), architecture)
