@@ -16,7 +16,7 @@ import yaml
 
 from kerora.errors import ConfigError, nearest
 from kerora.language_config import LanguageConfig
-from kerora.pretrain_config import CorpusConfig, DistillationConfig, EncoderConfig
+from kerora.pretrain_config import OBJECTIVES, CorpusConfig, DistillationConfig, EncoderConfig
 from kerora.settings import Settings, at_least, between, more_than, setting, type_of
 
 SCHEDULES = ("cosine", "linear", "constant")
@@ -208,6 +208,11 @@ class PretrainConfig(Settings):
     """Everything `kerora pretrain` needs; `config.yaml` in its output is one of these, resolved."""
 
     output: str | None = setting(None, "Folder for the preset; required.")
+    objective: str = setting(
+        "mlm",
+        "What is learnt: 'mlm' fills masked words (an encoder), 'clm' predicts the next token (a GPT-2).",
+        choices=OBJECTIVES,
+    )
     data: CorpusConfig = field(default_factory=CorpusConfig)
     model: EncoderConfig = field(default_factory=EncoderConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)

@@ -6,6 +6,7 @@ from kerora.settings import Settings, at_least, between, setting
 
 PRETRAINED_KINDS = ("distil_bert", "bert")
 STORAGES = ("float32", "float16")
+OBJECTIVES = ("mlm", "clm")
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,21 @@ class EncoderConfig(Settings):
     """The encoder that a pre-training makes or goes on with."""
 
     init: str | None = setting(
-        None, "Go on with this pre-trained DistilBERT, BERT or RoBERTa and its tokenizer instead of starting afresh."
+        None, "Go on with this pre-trained DistilBERT, BERT or RoBERTa, with --objective clm GPT-2, and its tokenizer."
     )
-    architecture: str = setting("distil_bert", "Architecture of a fresh encoder.", choices=PRETRAINED_KINDS)
+    architecture: str = setting(
+        "distil_bert",
+        "Architecture of a fresh encoder; with --objective clm it is GPT-2.",
+        choices=PRETRAINED_KINDS,
+    )
     layers: int = setting(4, "Transformer layers of a fresh encoder.", check=at_least(1))
     width: int = setting(256, "Width of a fresh encoder; a multiple of the heads.", check=at_least(1))
     heads: int = setting(4, "Attention heads of a fresh encoder.", check=at_least(1))
     intermediate: int = setting(1024, "Width inside the feed-forward layers of a fresh encoder.", check=at_least(1))
     vocabulary_size: int = setting(
-        8000, "Pieces of the WordPiece vocabulary that is trained on the text.", check=at_least(100)
+        8000,
+        "Pieces of the WordPiece, or with --objective clm byte-pair, vocabulary that is trained on the text.",
+        check=at_least(100),
     )
     max_length: int = setting(
         128, "Longest row in tokens; a fresh encoder never takes more than this.", check=at_least(8)

@@ -68,13 +68,14 @@ def document_tokens(documents: Documents, tokenizer: PartTokenizer) -> TokenTabl
 
     def chunks() -> Iterator[TokenTable]:
         for start in range(0, len(documents), CHUNK_DOCUMENTS):
-            yield _tokenize(documents.parts[start : start + CHUNK_DOCUMENTS], tokenizer)
+            yield tokenize_parts(documents.parts[start : start + CHUNK_DOCUMENTS], tokenizer)
 
     key = cache_key("language", tokenizer.fingerprint, tokenizer.end_id, documents.fingerprint())
     return replace(cached_table(key, chunks, True, 0), max_length=None)
 
 
-def _tokenize(documents: Sequence[tuple[tuple[str, bool, bool], ...]], tokenizer: PartTokenizer) -> TokenTable:
+def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], tokenizer: PartTokenizer) -> TokenTable:
+    """Tokenize the (text, counted, ends) parts of texts; see `document_tokens`."""
     encoded = iter(tokenizer.plain_ids([part[0] for parts in documents for part in parts]))
     start, end = tokenizer.start_ids, tokenizer.end_id
     ids: list[int] = []

@@ -33,16 +33,32 @@ def evaluate_documents(
         stride: tokens by which the window moves; None means half of the model's `max_length`.
     """
     table = model.token_table(documents)
+    size = documents.counted_bytes() - _unpredicted_bytes(model, table)
+    return evaluate_table(model, table, size, batch_size, stride)
+
+
+def evaluate_table(
+    model: CausalLM, table: TokenTable, size: int, batch_size: int = 64, stride: int | None = None
+) -> dict[str, Any]:
+    """Return the metrics of texts that are tokens already.
+
+    Args:
+        model: the language model.
+        table: the tokens, with the counted ones marked.
+        size: bytes of the predicted tokens.
+        batch_size: rows in a batch; default 64.
+        stride: see `evaluate_documents`.
+    """
     rows = windows(table, model.max_length, stride or max(1, model.max_length // 2))
-    size = max(1, min(batch_size, BATCH_TOKENS // int(rows.lengths.max(initial=1))))
-    batches = LanguageBatches(table, rows, batch_size=size, pad_id=model.tokenizer.pad_id, shuffle=False)
+    rows_at_a_time = max(1, min(batch_size, BATCH_TOKENS // int(rows.lengths.max(initial=1))))
+    batches = LanguageBatches(table, rows, batch_size=rows_at_a_time, pad_id=model.tokenizer.pad_id, shuffle=False)
     total, tokens = 0.0, 0
     for index in range(len(batches)):
         inputs, targets, weights = batches[index]
         losses = model.losses(inputs, targets, weights > 0)
         total += float(losses.sum(dtype=np.float64))
         tokens += len(losses)
-    return language_metrics(total, tokens, documents.counted_bytes() - _unpredicted_bytes(model, table))
+    return language_metrics(total, tokens, size)
 
 
 def _unpredicted_bytes(model: CausalLM, table: TokenTable) -> int:

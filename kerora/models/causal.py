@@ -106,6 +106,11 @@ class DocumentPositions(_Positions):
         return super().call(inputs, start_index, self.row_layout.positions if positions is None else positions)
 
 
+# Keras names a layer's place in a weight file by its class, and the files must stay those of KerasHub
+for _ours, _theirs in ((CausalDecoder, _Decoder), (CausalAttention, _Attention), (DocumentPositions, _Positions)):
+    _ours.__name__ = _theirs.__name__
+
+
 def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any = None) -> torch.Tensor:
     """Return softmax(scale * Q K^T) V in which each token sees itself and those before it.
 
@@ -210,7 +215,7 @@ def _taught_decoder(decoder: Any, method: str, kernel: bool) -> Any:
         made, seen = original(self, *arguments, **options), self.row_layout.seen
         return made if seen is None else keras.ops.logical_and(keras.ops.cast(made, "bool"), seen)
 
-    return type(f"Causal{decoder.__name__}", (decoder,), {method: mask})
+    return type(decoder.__name__, (decoder,), {method: mask})
 
 
 @functools.cache
@@ -225,7 +230,7 @@ def _taught_attention(attention: Any) -> Any:
         key, value = (tensor.repeat_interleave(groups, dim=2) if groups > 1 else tensor for tensor in (key, value))
         return causal_attention(query, key, value, self._inv_norm_factor, self.row_layout.seen)
 
-    return type(f"Causal{attention.__name__}", (attention,), {"_compute_attention": attend})
+    return type(attention.__name__, (attention,), {"_compute_attention": attend})
 
 
 def _is_inside_window(decoder: Any, options: Any) -> bool:

@@ -17,6 +17,7 @@ from kerora.models.classifier import DTYPES, SHORTEST, check_vocabulary
 from kerora.models.next_token import next_token_loss, token_losses
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task
+from kerora.models.tokenizer import TextTokenizer
 
 DOCUMENTS = "document_ids"
 """Name of the input that says which document of its row a token belongs to."""
@@ -82,6 +83,20 @@ class CausalLM(Task):
             head_layers=(),
             name="causal_lm",
         )
+
+    @classmethod
+    def build_on(cls, backbone: Any, tokenizer: TextTokenizer, max_length: int) -> "CausalLM":
+        """Make a language model of a backbone that is to be trained in full; it has no preset yet.
+
+        Args:
+            backbone: KerasHub backbone of a decoder.
+            tokenizer: its tokenizer.
+            max_length: longest row in tokens.
+        """
+        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+        nothing: Any = None
+        parts = {"backbone": backbone, "tokenizer": tokenizer, "preset": nothing, "max_length": max_length}
+        return cls(inputs, backbone(inputs), **parts, head_layers=(), name="causal_lm")
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the final hidden states."""

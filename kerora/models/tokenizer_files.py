@@ -146,6 +146,11 @@ def fresh_wordpiece(pieces: Sequence[str], architecture: Architecture) -> TextTo
     return _finish(_wordpiece(pieces, settings), settings, architecture.segments)
 
 
+def fresh_byte_pairs(tokenizer: Tokenizer, architecture: Architecture) -> TextTokenizer:
+    """Wrap a byte-pair tokenizer that was just trained."""
+    return _finish(tokenizer, Settings(_default_tokens(architecture.tokenizer)), architecture.segments)
+
+
 def _wordpiece(pieces: Sequence[str], settings: Settings) -> Tokenizer:
     ids = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = Tokenizer(WordPiece(ids, unk_token=settings.tokens["unk"], max_input_chars_per_word=100))

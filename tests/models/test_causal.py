@@ -92,3 +92,14 @@ def test_a_folder_as_dialogpt_has_it(folder: Folder, tmp_path: Path) -> None:
     x = {"token_ids": np.arange(1, 9)[None], "padding_mask": np.ones((1, 8), "int32")}
     wanted = find_preset(str(source)).load_backbone()(x)
     assert torch.equal(find_preset(str(tmp_path)).load_backbone()(x), wanted)
+
+
+def test_weight_files_stay_those_of_keras_hub(tmp_path: Path) -> None:
+    backbone = keras_hub.models.GPT2Backbone(**SIZES, dropout=0.0, max_sequence_length=16)
+    use_causal_kernel(backbone)
+    backbone.save_weights(tmp_path / "model.weights.h5")
+    plain = keras_hub.models.GPT2Backbone(**SIZES, dropout=0.0, max_sequence_length=16)
+    plain.load_weights(tmp_path / "model.weights.h5")
+    for one, two in zip(backbone.weights, plain.weights, strict=True):
+        if "seed_generator" not in one.path:
+            np.testing.assert_array_equal(one, two)
