@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kerora.evaluation.predictor import load
     from kerora.lora.files import load_adapter, save_adapter
     from kerora.lora.inject import disable_adapter, enable_lora, merge_lora, remove_lora, unmerge_lora
+    from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
     from kerora.training.fit import fit
     from kerora.training.schedules import WarmupSchedule
@@ -27,6 +28,7 @@ select_torch_backend()
 
 _HOMES = {
     "Batches": "kerora.data.batches",
+    "CausalLM": "kerora.models.causal_lm",
     "FitConfig": "kerora.config",
     "TextClassifier": "kerora.models.classifier",
     "TrainStep": "kerora.training.step",
@@ -46,6 +48,7 @@ _HOMES = {
 
 __all__ = [
     "Batches",
+    "CausalLM",
     "FitConfig",
     "TextClassifier",
     "TrainStep",

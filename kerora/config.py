@@ -15,14 +15,15 @@ from typing import Any, TypeVar, overload
 import yaml
 
 from kerora.errors import ConfigError, nearest
+from kerora.language_config import LanguageConfig
+from kerora.pretrain_config import OBJECTIVES, CorpusConfig, DistillationConfig, EncoderConfig
 from kerora.settings import Settings, at_least, between, more_than, setting, type_of
 
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SPLITS = ("train", "validation", "test")
-PRETRAINED_KINDS = ("distil_bert", "bert")
-STORAGES = ("float32", "float16")
+TASKS = ("classification", "causal-lm")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class OptimizerConfig(Settings):
     warmup: float = setting(
         0.1, "Warm-up: a share of all updates when below 1, a number of updates otherwise.", check=at_least(0)
     )
+    warmup_steps: int | None = setting(None, "Warm-up in updates; wins over warmup.", check=at_least(0))
     weight_decay: float = setting(0.01, "AdamW weight decay; biases and norms are excluded.", check=at_least(0))
     clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 turns clipping off.", check=at_least(0))
     save_steps: int | None = setting(
@@ -151,7 +153,14 @@ class TrainingConfig(OptimizerConfig):
         True, "Stop when the monitored value no longer improves, and restore the best weights."
     )
     patience: int = setting(2, "Epochs without improvement before early stopping.", check=at_least(0))
-    monitor: str = setting("val_macro_f1", "Value that early stopping and the best checkpoint follow.")
+    monitor: str | None = setting(
+        None,
+        "Value that early stopping and the best checkpoint follow; empty means val_macro_f1, for language models "
+        "val_loss.",
+    )
+    logging_steps: int | None = setting(
+        None, "Also record loss and rate in steps.csv each time this many updates are done.", check=at_least(1)
+    )
     seed: int = setting(42, "Seed of the splits, the adapters, the row order and dropout.", check=at_least(0))
 
 
@@ -161,90 +170,14 @@ class FitConfig(Settings):
 
     run: str | None = setting(None, "Name of the run, or a path; empty means <preset>-<data>-r<rank>-<n>.")
     runs_dir: str = setting("runs", "Folder that holds the runs.")
+    task: str = setting(
+        "classification", "What is learnt: classes of texts, or with 'causal-lm' to continue texts.", choices=TASKS
+    )
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-
-
-@dataclass(frozen=True)
-class CorpusConfig(Settings):
-    """The text of a pre-training."""
-
-    text: tuple[str, ...] = setting(
-        (), "Text files (a paragraph a line) and CSV, TSV, JSON, JSON Lines or Parquet files (a document a row)."
-    )
-    text_column: tuple[str, ...] = setting(
-        (), "Text column(s) of table files, separated by commas; empty means found by name (text, sentence, ...)."
-    )
-    columns: tuple[str, ...] = setting(
-        (), "Column names, separated by commas, for CSV and TSV files whose first line names no text column."
-    )
-    short_rows: float = setting(
-        0.0,
-        "Share of the rows that get a limit of their own, drawn between 16 tokens and --max-length: an encoder that "
-        "saw long rows alone is worse at short texts.",
-        check=between(0, 1),
-    )
-    holdout: float = setting(
-        0.01, "Share of the documents held out to measure the loss; at least one document.", check=between(0, 1)
-    )
-
-
-@dataclass(frozen=True)
-class EncoderConfig(Settings):
-    """The encoder that a pre-training makes or goes on with."""
-
-    init: str | None = setting(
-        None, "Go on with this pre-trained DistilBERT, BERT or RoBERTa and its tokenizer instead of starting afresh."
-    )
-    architecture: str = setting("distil_bert", "Architecture of a fresh encoder.", choices=PRETRAINED_KINDS)
-    layers: int = setting(4, "Transformer layers of a fresh encoder.", check=at_least(1))
-    width: int = setting(256, "Width of a fresh encoder; a multiple of the heads.", check=at_least(1))
-    heads: int = setting(4, "Attention heads of a fresh encoder.", check=at_least(1))
-    intermediate: int = setting(1024, "Width inside the feed-forward layers of a fresh encoder.", check=at_least(1))
-    vocabulary_size: int = setting(
-        8000, "Pieces of the WordPiece vocabulary that is trained on the text.", check=at_least(100)
-    )
-    max_length: int = setting(
-        128, "Longest row in tokens; a fresh encoder never takes more than this.", check=at_least(8)
-    )
-    dropout: float = setting(0.0, "Dropout inside the encoder while it is pre-trained.", check=between(0, 1))
-    precision: str = setting(
-        "auto",
-        "Arithmetic; 'auto' is bfloat16 where the hardware has it, else float32. The weights are always float32.",
-        choices=("auto", "float32", "bfloat16"),
-    )
-    storage: str = setting(
-        "float32", "Type of the weights in the preset's file; they are float32 again when loaded.", choices=STORAGES
-    )
-
-
-@dataclass(frozen=True)
-class DistillationConfig(Settings):
-    """What a fresh or continued encoder learns from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
-
-    teacher: str | None = setting(
-        None, "Preset whose last hidden states are learnt too; any kind and tokenizer, any width."
-    )
-    mlm_weight: float = setting(1.0, "Weight of the masked-language-model loss beside a teacher.", check=at_least(0))
-    sentence_weight: float = setting(
-        1.0,
-        "Weight of the cosine distance of the first token to the teacher's sentence embedding.",
-        check=at_least(0),
-    )
-    token_weight: float = setting(
-        1.0, "Weight of the cosine distance of each token to the teacher's state for its word.", check=at_least(0)
-    )
-    teacher_words: int = setting(
-        0,
-        "Add rows of random words from the teacher's vocabulary, in which each word occurs this many times: "
-        "the text lacks many of them.",
-        check=at_least(0),
-    )
-    init_embeddings: bool = setting(
-        True, "With a teacher: start a fresh encoder's token embeddings from the teacher's."
-    )
+    language: LanguageConfig = field(default_factory=LanguageConfig)
 
 
 @dataclass(frozen=True)
@@ -275,6 +208,11 @@ class PretrainConfig(Settings):
     """Everything `kerora pretrain` needs; `config.yaml` in its output is one of these, resolved."""
 
     output: str | None = setting(None, "Folder for the preset; required.")
+    objective: str = setting(
+        "mlm",
+        "What is learnt: 'mlm' fills masked words (an encoder), 'clm' predicts the next token (a GPT-2).",
+        choices=OBJECTIVES,
+    )
     data: CorpusConfig = field(default_factory=CorpusConfig)
     model: EncoderConfig = field(default_factory=EncoderConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)

@@ -42,6 +42,8 @@ class RunFolder:
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.predictions = self.path / "predictions.csv"
+        self.steps = self.path / "steps.csv"
+        self.samples = self.path / "samples.json"
         self.adapter = self.path / "adapter"
         self.adapter_weights = self.adapter / "adapter_model.safetensors"
         self.adapter_config = self.adapter / "adapter_config.json"

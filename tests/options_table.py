@@ -12,6 +12,7 @@ from kerora.config import FitConfig, PretrainConfig, Setting, settings
 from kerora.settings import Settings
 
 GROUPS = {"": "Run", "data": "Data", "model": "Model", "lora": "LoRA", "training": "Training"}
+GROUPS["language"] = "Language models"
 PRETRAIN_GROUPS = {**GROUPS, "": "Output", "data": "Text", "model": "Encoder", "distillation": "Distillation"}
 
 

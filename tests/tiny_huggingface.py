@@ -8,7 +8,7 @@ import sentencepiece
 import tokenizers
 import torch
 
-KINDS = ("distil_bert", "bert", "roberta", "xlm_roberta", "deberta_v3", "albert", "electra")
+KINDS = ("distil_bert", "bert", "roberta", "xlm_roberta", "deberta_v3", "albert", "electra", "gpt2")
 
 MODELS = {
     "distil_bert": "DistilBert",
@@ -18,6 +18,7 @@ MODELS = {
     "deberta_v3": "DebertaV2",
     "albert": "Albert",
     "electra": "Electra",
+    "gpt2": "GPT2",
 }
 SIZES = {
     "hidden_size": 32,
@@ -42,7 +43,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "albert": {**SIZES, "embedding_size": 16, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2},
     "electra": {**SIZES, "embedding_size": 16},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
 }
+END = "<|endoftext|>"
 
 
 def tiny_huggingface(
@@ -55,7 +58,7 @@ def tiny_huggingface(
     task: str | None = None,
     **settings: Any,
 ) -> Path:
-    """Save a random model of one of the seven kinds with its tokenizer.
+    """Save a random model of one of the kinds with its tokenizer.
 
     Args:
         kind: such as ``bert``.
@@ -76,13 +79,16 @@ def tiny_huggingface(
             path.unlink()
         loaded.save_pretrained(directory)
     values = {**SETTINGS[kind], "vocab_size": len(loaded) + 3, "pad_token_id": loaded.pad_token_id, **settings}
+    if kind == "gpt2":
+        values |= dict.fromkeys(("bos_token_id", "eos_token_id"), loaded.eos_token_id)
     if classes:
         values["id2label"] = dict(enumerate(classes))
         values["label2id"] = {name: number for number, name in enumerate(classes)}
     config = getattr(transformers, f"{MODELS[kind]}Config")(**values)
     torch.manual_seed(seed)
     task = task or ("SequenceClassification" if classes else "")
-    model = getattr(transformers, f"{MODELS[kind]}For{task}" if task else f"{MODELS[kind]}Model")(config)
+    names = {"": f"{MODELS[kind]}Model", "LMHeadModel": f"{MODELS[kind]}LMHeadModel"}
+    model = getattr(transformers, names.get(task, f"{MODELS[kind]}For{task}"))(config)
     with torch.no_grad():  # transformers starts biases at 0 and norms at 1, which would hide that they are not loaded
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -98,9 +104,9 @@ def write_vocabulary(kind: str, directory: Path) -> None:
     if kind in ("distil_bert", "bert", "electra"):
         (directory / "vocab.txt").write_text("\n".join(wordpiece_vocabulary()) + "\n", encoding="utf-8")
         config = {"tokenizer_class": "BertTokenizer", "do_lower_case": kind != "electra"}
-    elif kind == "roberta":
+    elif kind in ("roberta", "gpt2"):
         trained = tokenizers.ByteLevelBPETokenizer()
-        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] if kind == "roberta" else [END]
         trained.train_from_iterator(corpus(), vocab_size=400, special_tokens=special, show_progress=False)
         trained.save_model(str(directory))
     else:

@@ -28,7 +28,7 @@ def command(run: str, preset: str | None, output: str | None, force: bool, as_js
 
     from kerora.evaluation.evaluate import evaluate_run
     from kerora.evaluation.results import read_predictions
-    from kerora.evaluation.terminal import class_table, headline, visible
+    from kerora.evaluation.terminal import class_table, headline, language_table, visible
     from kerora.runfolder import RunFolder
 
     result = evaluate_run(run, collect(values), preset=preset, output=output, force=force)
@@ -36,6 +36,10 @@ def command(run: str, preset: str | None, output: str | None, force: bool, as_js
         click.echo(json.dumps({"metrics": result.metrics, "folder": str(result.folder)}, ensure_ascii=False))
         return
     console = Console(highlight=False, markup=False, emoji=False)
+    if not result.classes:
+        console.print(language_table(result.metrics))
+        click.echo(f"Written: {result.folder}")
+        return
     for split in read_predictions(RunFolder(result.folder).predictions, result.classes, result.metrics).values():
         console.rule(visible(f"{split.name}, {len(split):,} rows"), align="left", style="dim")
         console.print(headline(split))

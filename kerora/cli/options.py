@@ -1,5 +1,6 @@
 """Options derived from the settings, shared by the commands."""
 
+import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from kerora.config import FitConfig, PretrainConfig, Setting, load_yaml, parse_assignment, resolve, settings
+from kerora.language_config import Sampling
 from kerora.settings import Settings
 
 _PREFIX = "setting__"
@@ -44,6 +46,38 @@ def config_options(function: Command) -> Command:
     return click.option("--config", "config_file", type=path, help="YAML file of settings; options win over it.")(
         function
     )
+
+
+def sampling_options(temperature: float | None = None) -> Callable[[Command], Command]:
+    """Add the options of `Sampling`.
+
+    Args:
+        temperature: another default than the setting's own.
+    """
+
+    def decorate(function: Command) -> Command:
+        function = click.option(
+            "--stop", "stops", multiple=True, help="Text that ends a continuation; can be given several times."
+        )(function)
+        for item in reversed([item for item in settings(Sampling) if item.path != "stop"]):
+            if item.path == "temperature" and temperature is not None:
+                item = dataclasses.replace(item, default=temperature)
+            function = _option(item)(function)
+        return function
+
+    return decorate
+
+
+def sampling_of(values: Mapping[str, Any], **defaults: Any) -> Sampling:
+    """Return the `Sampling` that the options give.
+
+    Args:
+        values: the options' values.
+        **defaults: other defaults than the settings' own.
+    """
+    names = {item.path for item in settings(Sampling)}
+    given = {name: value for name, value in collect(values).items() if name in names}
+    return Sampling(**{**defaults, **given, "stop": tuple(values.get("stops", ()))})
 
 
 def collect(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from kerora.errors import ConfigError
 def command(
     more_text: tuple[str, ...], resume: str | None, force: bool, as_json: bool, quiet: bool, **values: Any
 ) -> None:
-    """Pre-train an encoder on text files, and write a preset folder that `kerora fit --preset` takes.
+    """Pre-train an encoder or a language model on text files, and write a preset folder for `kerora fit --preset`.
 
     Masked-language modelling with whole-word masks; with --teacher also distillation of sentence embeddings;
-    with --init an existing encoder goes on with your text. FILES are added to --text.
+    with --init an existing encoder goes on with your text. --objective clm makes a GPT-2 instead.
+    FILES are added to --text.
     """
     given = collect(values)
     if resume and (given or more_text or values["config_file"] or values["assignments"] or force):

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 @click.option("--split", help="Split to report. [default: test where it was evaluated, else validation]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 def command(runs: tuple[Path, ...], output: Path | None, split: str | None, as_json: bool) -> None:
-    """Report how good a run is; several runs are also compared.
+    """Report how good a run is; several runs of classifiers are also compared.
 
     Writes report.html, confusion_matrix.png and .csv, curves.png, classification_report.txt and
-    errors.csv into the report folder of each RUN, from the files of the run alone.
+    errors.csv into the report folder of each RUN, from the files of the run alone; of a language model
+    report.html and curves.png.
     """
     from kerora.evaluation.report import write_report
     from kerora.runfolder import RunFolder
@@ -56,6 +57,9 @@ def _print_run(console: "Console", run: "RunSummary") -> None:
     from kerora.evaluation import terminal, wording
 
     results, split = run.results, run.split
+    if split is None:
+        _print_language_run(console, run)
+        return
     title = terminal.visible(f"{results.name}: {split.name}, {len(split):,} rows")
     console.rule(title, align="left", style="dim")
     for note in wording.notes(results, split):
@@ -67,6 +71,26 @@ def _print_run(console: "Console", run: "RunSummary") -> None:
         terminal.ConfusionMatrix(split),
         terminal.confusions_table(split),
         terminal.class_table(split),
+    )
+    for part in parts:
+        if part is not None:
+            console.print(part)
+            console.print()
+
+
+def _print_language_run(console: "Console", run: "RunSummary") -> None:
+    from kerora.evaluation import terminal, wording
+
+    results = run.results
+    console.rule(terminal.visible(results.name), align="left", style="dim")
+    for note in wording.state_notes(results):
+        console.print(f"Note: {terminal.visible(note)}", style="yellow")
+    changes = terminal.before_after_table(results)
+    parts = (
+        terminal.language_table(results.after),
+        changes,
+        _training_time(results.manifest.get("training_seconds")),
+        terminal.samples_text(results.samples) if results.samples else None,
     )
     for part in parts:
         if part is not None:

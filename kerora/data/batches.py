@@ -75,6 +75,11 @@ class Batches(keras.utils.PyDataset):
         return len(self._plan)
 
     @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each row, int64 (rows,)."""
+        return self.table.lengths
+
+    @property
     def order(self) -> np.ndarray:
         """Row numbers in the order in which this epoch serves them."""
         return np.concatenate(self._plan) if self._plan else np.zeros(0, np.int64)
@@ -106,12 +111,12 @@ class Batches(keras.utils.PyDataset):
         return inputs, labels, self.class_weights[labels]
 
     def _make_plan(self) -> list[np.ndarray]:
-        lengths = self.table.lengths
+        lengths = self.lengths
         if not self.shuffle:
             rows = np.argsort(-lengths, kind="stable")
             return _cut(rows, self.batch_size)
         generator = np.random.default_rng((self.seed, self.epoch))
-        rows = generator.permutation(len(self.table))
+        rows = generator.permutation(len(lengths))
         batches: list[np.ndarray] = []
         for pool in _cut(rows, self.batch_size * POOL_BATCHES):
             batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], self.batch_size)
@@ -126,21 +131,34 @@ def padded_inputs(table: TokenTable, rows: np.ndarray, pad_id: int) -> dict[str,
         ``segment_ids``; int32 (rows, width).
     """
     starts = table.offsets[rows]
-    lengths = table.offsets[rows + 1] - starts
-    longest = int(lengths.max(initial=1))
-    width = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
-    if table.max_length is not None:
-        # the model may end there, as one with 514 positions does
-        width = max(longest, min(width, table.max_length))
-    columns = np.arange(width)
-    mask = columns < lengths[:, None]
-    places = (starts[:, None] + columns)[mask]
+    mask, places = rectangle(starts, table.offsets[rows + 1] - starts, table.max_length)
     inputs = {"token_ids": np.full(mask.shape, pad_id, np.int32), "padding_mask": mask.astype(np.int32)}
     inputs["token_ids"][mask] = table.ids[places]
     if table.segments is not None:
         inputs["segment_ids"] = np.zeros(mask.shape, np.int32)
         inputs["segment_ids"][mask] = table.segments[places]
     return inputs
+
+
+def rectangle(starts: np.ndarray, lengths: np.ndarray, max_length: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Lay stretches of a table out as rows, as wide as the longest one rounded up to 8.
+
+    Args:
+        starts: first token of each stretch, (rows,).
+        lengths: its length, (rows,).
+        max_length: width that is not exceeded by rounding, or None.
+
+    Returns:
+        Where there are tokens, bool (rows, width), and their places in the table, row by row, (tokens,).
+    """
+    longest = int(lengths.max(initial=1))
+    width = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
+    if max_length is not None:
+        # the model may end there, as one with 514 positions does
+        width = max(longest, min(width, max_length))
+    columns = np.arange(width)
+    mask = columns < lengths[:, None]
+    return mask, (starts[:, None] + columns)[mask]
 
 
 def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:

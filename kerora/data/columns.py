@@ -81,7 +81,7 @@ def find_columns(columns: Sequence[str], config: DataConfig, place: str, labelle
 
 def _label_column(columns: Sequence[str], config: DataConfig, place: str) -> str:
     if config.label is not None:
-        return _required(config.label, columns, place, "label")
+        return column_named(config.label, columns, place, "label")
     found = _by_name(columns, LABEL_NAMES)
     return found or _fail(columns, place, "label", f"a label column ({', '.join(LABEL_NAMES[:5])}, ...)")
 
@@ -90,7 +90,7 @@ def _text_columns(
     candidates: Sequence[str], config: DataConfig, place: str, columns: Sequence[str], labelled: bool
 ) -> tuple[str, ...]:
     if config.text:
-        return tuple(_required(name, columns, place, "text") for name in config.text)
+        return tuple(column_named(name, columns, place, "text") for name in config.text)
     if not labelled and len(columns) == 1:
         return (columns[0],)
     for group in (TEXT_NAMES[:1], *PAIRS, *JOINED):
@@ -103,7 +103,7 @@ def _text_columns(
 
 def _id_column(columns: Sequence[str], config: DataConfig, place: str, used: Sequence[str | None]) -> str | None:
     if config.id is not None:
-        return _required(config.id, columns, place, "id")
+        return column_named(config.id, columns, place, "id")
     return _by_name([name for name in columns if name not in used], ("id",))
 
 
@@ -116,7 +116,12 @@ def _is_paired(texts: tuple[str, ...], config: DataConfig, place: str) -> bool:
     return config.text_join == "pair" or (config.text_join == "auto" and tuple(map(_plain, texts)) in PAIRS)
 
 
-def _required(name: str, columns: Sequence[str], place: str, option: str) -> str:
+def column_named(name: str, columns: Sequence[str], place: str, option: str) -> str:
+    """Return `name` if there is such a column.
+
+    Raises:
+        DataError: there is none; lists the columns and names the option that chooses it.
+    """
     if name in columns:
         return name
     return _fail(columns, place, option, f"the column '{name}'", nearest(name, columns))

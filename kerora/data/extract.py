@@ -137,6 +137,15 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
+def row_text(row: RawRow, columns: Columns) -> tuple[str, str | None] | str:
+    """Return the text of a row and the second one of a pair, or what is wrong with them."""
+    problem = _row_problem(row, columns)
+    if problem is not None:
+        return problem
+    record = _record(row, columns)
+    return record.text, record.pair
+
+
 def _row_problem(row: RawRow, columns: Columns) -> str | None:
     problems = [text_problem(row.values.get(name), name) for name in columns.texts]
     if len(problems) > 1 and not columns.paired:

@@ -1,12 +1,12 @@
 """Folders as data sets: saved sets, split files, and folders of text files by class."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kerora.config import SPLITS, DataConfig
 from kerora.data.extract import LabelledRows, Record, check_problems, read_labelled, text_problem
-from kerora.data.files import FORMATS_IN_WORDS, is_data_file, open_table, stem_of
+from kerora.data.files import FORMATS_IN_WORDS, format_of, is_data_file, open_table, stem_of
 from kerora.data.lines import open_lines
 from kerora.data.rows import Rows
 from kerora.data.save import is_saved, read_saved
@@ -33,12 +33,9 @@ def read_folder(folder: Path, config: DataConfig) -> dict[str, LabelledRows]:
     """
     if is_saved(folder):
         return read_saved(folder)
-    files = [path for path in _entries(folder) if path.is_file() and is_data_file(path) and _split_of(path)]
+    files = split_files(folder, (".txt",))
     if files:
-        return {
-            split: _read_shards([path for path in files if _split_of(path) == split], config)
-            for split in _splits(files)
-        }
+        return {split: _read_shards(paths, config) for split, paths in files.items()}
     folders = [path for path in _entries(folder) if path.is_dir()]
     named = [path for path in folders if path.name.lower() in SPLIT_NAMES and _class_folders(path)]
     if named:
@@ -49,6 +46,19 @@ def read_folder(folder: Path, config: DataConfig) -> dict[str, LabelledRows]:
         f"The folder {folder} holds no data set. It needs train and test files ({FORMATS_IN_WORDS}), or a folder of "
         ".txt files for each class, such as train/pos/1.txt."
     )
+
+
+def split_files(folder: Path, leave_out: Sequence[str] = ()) -> dict[str, list[Path]]:
+    """Return the files that are named by split (``train.csv``, ``dev.txt``), by split in their usual order.
+
+    Args:
+        folder: where to look; folders inside are not looked into.
+        leave_out: endings to pass over.
+    """
+    files = [path for path in _entries(folder) if path.is_file() and _split_of(path)]
+    files = [path for path in files if (is_data_file(path) or format_of(path) == ".txt")]
+    files = [path for path in files if format_of(path) not in leave_out]
+    return {split: [path for path in files if _split_of(path) == split] for split in _splits(files)}
 
 
 def is_unsplit(folder: Path) -> bool:

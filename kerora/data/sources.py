@@ -50,7 +50,7 @@ def load_dataset(config: DataConfig | str, seed: int = 42) -> Dataset:
     splits = {split: numbered(parts[split], numbers, "the training rows") for split in SPLITS if split in parts}
     splits = cut_parts(splits, classes, config, seed, train.source)
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
-    return Dataset(_name(config), classes, splits, skipped)
+    return Dataset(dataset_name(config), classes, splits, skipped)
 
 
 def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows:
@@ -147,7 +147,7 @@ def _read(spec: str, config: DataConfig) -> dict[str, LabelledRows]:
     if path.is_file() or is_data_file(path):
         return {"train": _read_part(path, config, "train")}
     if is_tfds_name(spec):
-        return read_tfds(spec, config, [BUNDLED, *local_names(Path())])
+        return read_tfds(spec, config, [BUNDLED, *local_names(Path())], read_labelled)
     raise DataError(missing_file(path))
 
 
@@ -175,7 +175,8 @@ def _check_pairs(parts: dict[str, LabelledRows]) -> None:
             )
 
 
-def _name(config: DataConfig) -> str:
+def dataset_name(config: DataConfig) -> str:
+    """Return the short name of a data set for run folders: its TFDS name, or the stem of its file."""
     spec = config.train or config.source
     path = Path(spec).expanduser()
     if not path.exists() or spec == BUNDLED:

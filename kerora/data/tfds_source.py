@@ -4,14 +4,13 @@ import logging
 import re
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kerora.config import DataConfig
 from kerora.data.columns import find_columns
-from kerora.data.extract import LabelledRows, read_labelled
 from kerora.data.network import first_reachable
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError, nearest
@@ -22,6 +21,7 @@ SPLIT_NAMES = {
     **{"validation": "validation", "valid": "validation", "dev": "validation", "validation_matched": "validation"},
 }
 UNLABELLED = -1
+Result = TypeVar("Result")
 CONNECT_SECONDS = 5.0
 BUCKET = "https://storage.googleapis.com/tfds-data"
 
@@ -31,7 +31,13 @@ def is_tfds_name(spec: str) -> bool:
     return NAME.fullmatch(spec) is not None
 
 
-def read_tfds(name: str, config: DataConfig, other_names: Iterable[str] = ()) -> dict[str, LabelledRows]:
+def read_tfds(
+    name: str,
+    config: DataConfig,
+    other_names: Iterable[str],
+    read: Callable[[Table, DataConfig], Result],
+    labelled: bool = True,
+) -> dict[str, Result]:
     """Read a TFDS data set by split; it is downloaded and prepared when it is not there yet.
 
     Examples whose label is -1 (GLUE's test parts) and unlabelled splits are left out. The names of a
@@ -41,6 +47,8 @@ def read_tfds(name: str, config: DataConfig, other_names: Iterable[str] = ()) ->
         name: ``name``, ``name/config`` or ``name:version``.
         config: columns, and `data_dir`, the folder of prepared data sets.
         other_names: other sources to propose when the name is unknown.
+        read: makes of a split's table what is wanted.
+        labelled: whether rows need a label.
 
     Raises:
         DataError: unknown name (nearest ones), not prepared and no network, no text or label feature,
@@ -52,7 +60,7 @@ def read_tfds(name: str, config: DataConfig, other_names: Iterable[str] = ()) ->
         if not builder.is_prepared():
             _prepare(builder, name)
         splits = [split for split in builder.info.splits if split in SPLIT_NAMES]
-        parts = {SPLIT_NAMES[split]: _read_split(builder, split, name, config) for split in splits}
+        parts = {SPLIT_NAMES[split]: _read_split(builder, split, name, config, read, labelled) for split in splits}
     return {split: part for split, part in parts.items() if part is not None}
 
 
@@ -123,21 +131,23 @@ def _prepare(builder: Any, name: str) -> None:
         raise DataError(f"TFDS data set {place} and could not be prepared: {type(error).__name__}: {reason}") from error
 
 
-def _read_split(builder: Any, split: str, name: str, config: DataConfig) -> LabelledRows | None:
+def _read_split(
+    builder: Any, split: str, name: str, config: DataConfig, read: Callable[[Table, DataConfig], Result], labelled: bool
+) -> Result | None:
     features = builder.info.features
     place = f"{name}, split {split}"
     if not hasattr(features, "keys"):
         raise DataError(f"TFDS data set '{name}' has no named features. Choose another data set.")
     columns = tuple(features)
-    used = find_columns(columns, config, f"TFDS data set '{name}'")
-    label = used.label or ""
-    class_names = {label: tuple(features[label].names)} if hasattr(features[label], "names") else {}
+    label = (find_columns(columns, config, f"TFDS data set '{name}'").label or "") if labelled else ""
+    names = getattr(features[label], "names", None) if label else None
+    class_names = {} if names is None else {label: tuple(names)}
     rows = _rows(_whole_examples(builder, split, place), label)
     try:
         first = next(rows)
     except StopIteration:
         return None
-    return read_labelled(Table(place, columns, _chain(first, rows), class_names), config)
+    return read(Table(place, columns, _chain(first, rows), class_names), config)
 
 
 def _chain(first: RawRow, rest: Iterator[RawRow]) -> Iterator[RawRow]:
@@ -148,7 +158,7 @@ def _chain(first: RawRow, rest: Iterator[RawRow]) -> Iterator[RawRow]:
 def _rows(examples: Iterable[Mapping[str, Any]], label: str) -> Iterator[RawRow]:
     for number, example in enumerate(examples, 1):
         values = {key: _plain(value) for key, value in example.items()}
-        if values[label] != UNLABELLED:
+        if not label or values[label] != UNLABELLED:
             yield RawRow(number, None, values)
 
 

@@ -10,10 +10,20 @@ from typing import Any
 import numpy as np
 
 from kerora.config import DataConfig, FitConfig, resolve, to_dict
+from kerora.data.documents import Documents
+from kerora.data.language import load_documents, load_split
 from kerora.data.rows import Rows
 from kerora.data.sources import load_dataset, load_rows
 from kerora.errors import DataError, RunError
-from kerora.evaluation.predictor import evaluate_rows, load, read_classes, read_config, write_predictions
+from kerora.evaluation.language import evaluate_documents
+from kerora.evaluation.predictor import (
+    check_has_adapter,
+    evaluate_rows,
+    load,
+    read_classes,
+    read_config,
+    write_predictions,
+)
 from kerora.runfolder import RunFolder, read_json, write_json
 
 NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
@@ -36,7 +46,7 @@ def evaluate_run(
     output: Path | str | None = None,
     force: bool = False,
 ) -> Evaluation:
-    """Evaluate a run and write metrics.json and predictions.csv.
+    """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
 
     The run's own rows renew its own metrics.json ("after") and predictions.csv; other rows get a
     folder of their own.
@@ -55,7 +65,10 @@ def evaluate_run(
         DataError: the rows cannot be used, or hold a label that the run does not know.
     """
     run = RunFolder.open(path)
-    config, classes = read_config(run), read_classes(run)
+    config = read_config(run)
+    classifies = config.task == "classification"
+    classes = read_classes(run) if classifies else ()
+    check_has_adapter(run)
     settings = dict(settings or {})
     name, parts = _rows_to_evaluate(run, config, classes, settings)
     default = run.evaluations / name if name else run.path
@@ -64,16 +77,16 @@ def evaluate_run(
     if (folder / run.metrics.name).exists() and not force and not renews:
         raise RunError(f"{folder} holds an evaluation already. Choose another --output or add --force.")
     model = load(run.path, preset)
-    results = {
-        split: (rows, *evaluate_rows(model, rows, config.training.evaluation_batch_size))
-        for split, rows in parts.items()
-    }
-    metrics = {split: values for split, (_, values, _) in results.items()}
-    write_predictions(
-        folder / run.predictions.name,
-        classes,
-        [(split, rows, np.asarray(p)) for split, (rows, _, p) in results.items()],
-    )
+    size = config.training.evaluation_batch_size
+    if classifies:
+        results = {split: (rows, *evaluate_rows(model, rows, size)) for split, rows in parts.items()}
+        metrics = {split: values for split, (_, values, _) in results.items()}
+        predictions = [(split, rows, np.asarray(p)) for split, (rows, _, p) in results.items()]
+        write_predictions(folder / run.predictions.name, classes, predictions)
+    else:
+        stride = config.language.stride
+        texts = {split: rows for split, rows in parts.items() if isinstance(rows, Documents)}
+        metrics = {split: evaluate_documents(model, rows, size, stride) for split, rows in texts.items()}
     earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
     write_json(folder / run.metrics.name, {**earlier, "after": metrics})
     return Evaluation(metrics, classes, folder)
@@ -88,6 +101,8 @@ def _rows_to_evaluate(
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
     name = "-".join(_short_name(spec) for spec in specs.values())
+    if config.task != "classification":
+        return name, {split: load_split(spec, data, config.language, split) for split, spec in specs.items()}
     return name, {split: load_rows(spec, data, classes, split) for split, spec in specs.items()}
 
 
@@ -107,7 +122,9 @@ def _short_name(spec: str) -> str:
 def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> tuple[str, dict[str, Rows]]:
     """Return the run's own rows; with settings that change them (a subset) they get a name of their own."""
     data = dataclasses.replace(config.data, **{key.removeprefix("data."): value for key, value in settings.items()})
-    dataset = load_dataset(data, config.training.seed)
+    classifies = config.task == "classification"
+    seed = config.training.seed
+    dataset = load_dataset(data, seed) if classifies else load_documents(data, config.language, seed)
     recorded = run.read_manifest().get("data", {}).get("splits", {})
     now = dataset.fingerprints()
     changed = [split for split, facts in recorded.items() if now.get(split, {}).get("sha256") != facts.get("sha256")]
@@ -116,7 +133,7 @@ def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> tu
             f"The {changed[0]} rows of {config.data.train or config.data.source} changed since {run.path} was trained. "
             "Restore them, or name the rows to evaluate with --data or --test."
         )
-    if list(dataset.classes) != list(read_classes(run)):
+    if classifies and list(dataset.classes) != list(read_classes(run)):
         raise DataError(f"The rows of {config.data.source} have other classes than {run.path}. Change the settings.")
     parts = {split: rows for split, rows in dataset if split != "train"}
     if not parts:

@@ -78,6 +78,44 @@ def render_report(results: RunResults, split: SplitResults, version: str) -> str
     )
 
 
+def render_language_report(results: RunResults, version: str) -> str:
+    """Return the page of a language model's run: metrics, curves and samples.
+
+    Args:
+        results: the run.
+        version: Kerora's version, for the footer.
+    """
+    curves = _curves(results, ("loss", "perplexity"))
+    if results.steps:
+        curves.append(Markup(plots.inline_svg(plots.step_curve(results.steps), "Training loss by update")))
+    changes = wording.changes(results)
+    seconds = results.manifest.get("training_seconds")
+    shown = (
+        ("before-after", changes),
+        ("curves", curves),
+        ("samples", results.samples),
+        ("settings", results.settings),
+    )
+    titles = {"before-after": "Before and after", "curves": "Curves", "samples": "Samples", "settings": "Settings"}
+    sections = [(key, titles[key]) for key, content in shown if content]
+    return _page(
+        "language.html",
+        version,
+        run=results,
+        subtitle=_subtitle(results),
+        notes=wording.state_notes(results),
+        sections=[("results", "Results"), *sections, ("provenance", "Provenance")],
+        views=[],
+        changes=changes.items(),
+        training_time=wording.duration(seconds) if wording.number(seconds) is not None else None,
+        curves=curves,
+        history=results.history,
+        settings=_settings(results.settings),
+        provenance=_provenance(results),
+        command=_command(results.manifest.get("argv")),
+    )
+
+
 def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Path, version: str) -> str:
     """Return the page that shows several runs side by side.
 
@@ -188,10 +226,10 @@ def _mistake(split: SplitResults, place: int) -> dict[str, Any]:
     }
 
 
-def _curves(results: RunResults) -> list[Markup]:
+def _curves(results: RunResults, names: Sequence[str] = ("loss", "accuracy")) -> list[Markup]:
     if not results.history:
         return []
-    figures = ((name, plots.curves(results.history, results.best_epoch, [name])) for name in ("loss", "accuracy"))
+    figures = ((name, plots.curves(results.history, results.best_epoch, [name])) for name in names)
     return [
         Markup(plots.inline_svg(figure, f"{name.capitalize()} of train and validation by epoch"))
         for name, figure in figures

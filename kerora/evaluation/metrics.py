@@ -1,8 +1,9 @@
-"""The metrics of a classifier, computed by scikit-learn.
+"""The metrics of a classifier, computed by scikit-learn, and those of a language model.
 
 Fit, evaluate, report and the callbacks all call these functions, so that they cannot disagree.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ SINGLE_METRICS = (
     "ece",
 )
 """The single-number metrics of `classification_metrics`."""
+LANGUAGE_METRICS = ("loss", "perplexity", "bits_per_byte")
+"""The single-number metrics of `language_metrics`."""
 _SMALLEST_PROBABILITY = 1e-12
 
 
@@ -85,6 +88,29 @@ def classification_metrics(
         "roc_auc": roc_auc(labels, probabilities),
         "ece": calibration(labels, probabilities, predicted).error,
         "per_class": _per_class(labels, predicted, classes),
+    }
+
+
+def language_metrics(total: float, tokens: int, size: int) -> dict[str, Any]:
+    """Return what metrics.json holds for a split of a language model.
+
+    Args:
+        total: sum of the tokens' losses in nats.
+        tokens: how many tokens were predicted.
+        size: bytes in UTF-8 of the text that they stand for.
+
+    Returns:
+        ``loss`` (nats a token), ``perplexity`` (its exponential), ``bits_per_byte`` (which does not depend on the
+        tokenizer) and ``tokens``; None where there is no token or the number is too large.
+    """
+    if not tokens:
+        return {"loss": None, "perplexity": None, "bits_per_byte": None, "tokens": 0}
+    loss = total / tokens
+    return {
+        "loss": loss,
+        "perplexity": math.exp(loss) if loss < 700 else None,
+        "bits_per_byte": total / math.log(2) / size if size > 0 else None,
+        "tokens": tokens,
     }
 
 

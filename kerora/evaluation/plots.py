@@ -90,6 +90,22 @@ def curves(
     return figure
 
 
+def step_curve(steps: Mapping[str, np.ndarray]) -> Figure:
+    """Draw the training loss by update.
+
+    Args:
+        steps: columns of steps.csv, shape (updates recorded,).
+    """
+    with _style():
+        figure = _figure(4.2, 3.3)
+        axis = figure.subplots()
+        axis.plot(steps["step"], steps["loss"], color=TRAIN, linewidth=1.5)
+        axis.set_title("Loss by update")
+        axis.set_xlabel("update")
+        axis.grid(False, axis="x")
+    return figure
+
+
 def _draw_curve(axis: Axes, history: Mapping[str, np.ndarray], column: str, best_epoch: int | None) -> None:
     epochs = history.get("epoch", np.array([math.nan]))
     if not np.isfinite(epochs).all():

@@ -15,7 +15,7 @@ from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.sources import stream_texts
 from kerora.errors import ConfigError, DataError, RunError
-from kerora.evaluation.predictor import load, predict_probabilities, read_config
+from kerora.evaluation.predictor import check_task, load, predict_probabilities, read_config
 from kerora.lora.files import read_adapter_config
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder, atomic_file
@@ -62,10 +62,11 @@ def predict_file(
         raise RunError(f"{output} exists. Choose another --output or add --force.")
     form = form or _form(output)
     run = RunFolder.open(path)
+    check_task(run, "classification")
     config = _column_config(run, settings or {}, isinstance(source, str | Path))
     records = stream_texts(source, config)
     first = next(records, None)  # input errors come before the model is loaded
-    model = load(run.path, preset)
+    model: TextClassifier = load(run.path, preset)
     if first is not None and first.pair is None and read_adapter_config(run.adapter).get("pairs"):
         raise DataError(f"{path} was trained on pairs, but the input has one text a row. Name two columns with --text.")
     rows = itertools.chain([first] if first is not None else [], records)

@@ -13,6 +13,7 @@ from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.metrics import classification_metrics, softmax
 from kerora.lora.files import load_adapter, read_adapter_config
+from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, atomic_file, read_json
@@ -20,7 +21,7 @@ from kerora.runfolder import RunFolder, atomic_file, read_json
 SHOWN_CHARACTERS = 500
 
 
-def load(path: Path | str, preset: str | None = None) -> TextClassifier:
+def load(path: Path | str, preset: str | None = None) -> Any:
     """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
 
     Args:
@@ -28,7 +29,7 @@ def load(path: Path | str, preset: str | None = None) -> TextClassifier:
         preset: where the base model is now, if it is no longer where the run found it.
 
     Returns:
-        A `TextClassifier` that predicts, evaluates and can be trained further.
+        A `TextClassifier`, or for a run of the task causal-lm a `CausalLM`, that can also be trained further.
 
     Raises:
         RunError: not a run folder, or it holds no adapter yet.
@@ -36,21 +37,49 @@ def load(path: Path | str, preset: str | None = None) -> TextClassifier:
         AdapterError: the adapter is damaged or does not fit.
     """
     run = RunFolder.open(path)
-    config, classes = read_config(run), read_classes(run)
+    config = read_config(run)
+    classes = read_classes(run) if config.task == "classification" else ()
+    check_has_adapter(run)
     base = open_preset(run, config, preset)
     trained_on = read_adapter_config(run.adapter).get("preset_fingerprint", base.fingerprint)
     if trained_on != base.fingerprint:
         raise _other_base(run, str(trained_on), base)
-    model = TextClassifier.from_preset(
-        base,
-        classes,
-        max_length=config.model.max_length,
-        dtype=config.model.precision,
-        head_dropout=config.model.head_dropout,
-        seed=config.training.seed,
-    )
+    options: dict[str, Any] = {"max_length": config.model.max_length, "dtype": config.model.precision}
+    model: TextClassifier | CausalLM
+    if config.task == "classification":
+        options |= {"head_dropout": config.model.head_dropout, "seed": config.training.seed}
+        model = TextClassifier.from_preset(base, classes, **options)
+    else:
+        model = CausalLM.from_preset(base, **options)
     load_adapter(model, run.adapter)
     return model
+
+
+def check_task(run: RunFolder, task: str) -> FitConfig:
+    """Read the settings of a run that must be of a task.
+
+    Raises:
+        RunError: it is of another one; says which commands it is for.
+    """
+    config = read_config(run)
+    if config.task != task:
+        remedy = {
+            "classification": "`kerora predict` labels texts with it",
+            "causal-lm": "`kerora generate` continues texts with it, `kerora evaluate` measures it",
+        }
+        raise RunError(f"{run.path} was trained for {config.task}, not {task}: {remedy[config.task]}.")
+    return config
+
+
+def check_has_adapter(run: RunFolder) -> None:
+    """Check that a run got so far that there is an adapter.
+
+    Raises:
+        RunError: it did not.
+    """
+    if not run.adapter_weights.is_file():
+        state = run.read_manifest().get("state", "unknown")
+        raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
 
 
 def read_config(run: RunFolder) -> FitConfig:
@@ -88,9 +117,7 @@ def read_classes(run: RunFolder) -> tuple[str, ...]:
         RunError: there is no adapter yet, or labels.json is missing, damaged, or of another adapter.
         AdapterError: adapter_config.json is missing or damaged.
     """
-    if not run.adapter_weights.is_file():
-        state = run.read_manifest().get("state", "unknown")
-        raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
+    check_has_adapter(run)
     classes = read_json(run.labels).get("classes")
     if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise RunError(f"{run.labels} is damaged: 'classes' must be a list of two or more names. Received: {classes!r}")

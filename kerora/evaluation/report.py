@@ -29,26 +29,30 @@ class RunSummary:
 
     Attributes:
         results: the run.
-        split: the split reported.
+        split: the split reported; None for a language model, of which all are.
         files: what was written, by file name.
     """
 
     results: RunResults
-    split: SplitResults
+    split: SplitResults | None
     files: Mapping[str, Path]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as plain values for JSON."""
+        shared = {"run": str(self.results.folder.path), "files": {name: str(path) for name, path in self.files.items()}}
+        seconds = self.results.manifest.get("training_seconds")
+        if self.split is None:
+            metrics = {"before": self.results.before, "after": self.results.after}
+            return {**shared, "metrics": metrics, "training_seconds": seconds}
         return {
-            "run": str(self.results.folder.path),
+            **shared,
             "split": self.split.name,
             "rows": len(self.split),
             "mistakes": int((~self.split.correct).sum()),
             "metrics": self.split.metrics,
             "intervals": {key: list(ends) for key, ends in self.split.intervals.items()},
             "before": self.results.before.get(self.split.name),
-            "training_seconds": self.results.manifest.get("training_seconds"),
-            "files": {name: str(path) for name, path in self.files.items()},
+            "training_seconds": seconds,
         }
 
 
@@ -97,6 +101,8 @@ def write_report(
         _check_output(output)
     version = version or _installed_version()
     results = [read_results(run) for run in runs]
+    if any(result.is_language_model for result in results):
+        return _language_report(results, output, split, version)
     comparison = compare(results, split) if len(results) > 1 else None
     chosen = [result.split(split) for result in results]
     pages = [html.render_report(result, part, version) for result, part in zip(results, chosen, strict=True)]
@@ -114,6 +120,24 @@ def write_report(
     return ReportSummary(summaries, target, comparison)
 
 
+def _language_report(
+    results: Sequence[RunResults], output: Path | None, split: str | None, version: str
+) -> ReportSummary:
+    if len(results) > 1:
+        raise RunError("Language models are reported one at a time. Give one run.")
+    run = results[0]
+    if split is not None and split not in run.after:
+        raise RunError(f"{run.folder.metrics} holds no split '{split}'. It holds: {', '.join(run.after)}.")
+    page = html.render_language_report(run, version)
+    contents: dict[str, str | bytes] = {"report.html": page}
+    if run.history:
+        contents["curves.png"] = plots.png(plots.curves(run.history, run.best_epoch, ("loss", "perplexity")))
+    files = _write_files(run.folder.report, contents)
+    if output is not None:
+        write_text(output, page)
+    return ReportSummary((RunSummary(run, None, files),), output or files["report.html"])
+
+
 def _write_run(results: RunResults, split: SplitResults, page: str) -> dict[str, Path]:
     title = f"Confusion matrix, {split.name} ({len(split):,} rows)"
     text = classification_report_text(split.labels, split.predicted, split.classes)
@@ -127,7 +151,10 @@ def _write_run(results: RunResults, split: SplitResults, page: str) -> dict[str,
     }
     if results.history:
         contents["curves.png"] = plots.png(plots.curves(results.history, results.best_epoch))
-    folder = results.folder.report
+    return _write_files(results.folder.report, contents)
+
+
+def _write_files(folder: Path, contents: Mapping[str, str | bytes]) -> dict[str, Path]:
     for name, content in contents.items():
         if isinstance(content, bytes):
             write_bytes(folder / name, content)

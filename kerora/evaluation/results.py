@@ -18,11 +18,13 @@ import yaml
 
 from kerora.errors import RunError
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
+from kerora.evaluation.samples import Sample, read_samples
 from kerora.evaluation.significance import accuracy, bootstrap_interval, macro_f1
 from kerora.runfolder import RunFolder, read_json
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
 SPLIT_ORDER = ("test", "validation")
+LANGUAGE_TASK = "causal-lm"
 _LARGEST_FIELD = 2**31 - 1
 
 
@@ -112,7 +114,9 @@ class RunResults:
         history: columns of history.csv by name, shape (epochs,), NaN where empty; empty where it is missing.
         before: metrics of the untouched model by split.
         after: metrics of the trained model by split.
-        splits: evaluated rows by split, the one to report first.
+        splits: evaluated rows by split, the one to report first; none for a language model.
+        steps: columns of steps.csv by name, shape (updates recorded,); empty where it is missing.
+        samples: prompts and their continuations by a language model.
     """
 
     folder: RunFolder
@@ -122,6 +126,13 @@ class RunResults:
     before: Mapping[str, Mapping[str, Any]]
     after: Mapping[str, Mapping[str, Any]]
     splits: Mapping[str, SplitResults]
+    steps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    samples: Sequence[Sample] = ()
+
+    @property
+    def is_language_model(self) -> bool:
+        """Whether the run continues texts; else it classifies them."""
+        return self.manifest.get("task") == LANGUAGE_TASK
 
     @property
     def name(self) -> str:
@@ -160,24 +171,25 @@ def read_results(run: RunFolder) -> RunResults:
         RunError: a needed file is missing, or a file is damaged (names the file, line and column).
     """
     manifest = run.read_manifest()
-    if not run.predictions.is_file() or not run.metrics.is_file():
-        missing = run.predictions if not run.predictions.is_file() else run.metrics
-        state = manifest.get("state")
-        first = (
-            f"The run is marked '{state}': continue it with `kerora fit --resume {run.path}`, or e"
-            if state
-            in (
-                "running",
-                "stopped",
-                "failed",
-            )
-            else "E"
-        )
-        raise RunError(f"{missing} does not exist. {first}valuate the run with `kerora evaluate {run.path}`.")
+    is_language_model = manifest.get("task") == LANGUAGE_TASK
+    needed = (run.metrics,) if is_language_model else (run.predictions, run.metrics)
+    missing = next((path for path in needed if not path.is_file()), None)
+    if missing is not None or (is_language_model and "after" not in read_json(run.metrics)):
+        raise _not_evaluated(run, missing, manifest.get("state"))
     metrics = read_json(run.metrics)
     before, after = (_by_split(metrics, part, run.metrics) for part in ("before", "after"))
-    splits = read_predictions(run.predictions, _read_classes(run.labels), after)
-    return RunResults(run, manifest, _read_settings(run.config), read_history(run.history), before, after, splits)
+    splits = {} if is_language_model else read_predictions(run.predictions, _read_classes(run.labels), after)
+    files = read_history(run.history), before, after, splits, read_history(run.steps), read_samples(run.samples)
+    return RunResults(run, manifest, _read_settings(run.config), *files)
+
+
+def _not_evaluated(run: RunFolder, missing: Path | None, state: Any) -> RunError:
+    what = f"{run.metrics} holds no metrics of the trained model" if missing is None else f"{missing} does not exist"
+    first = ""
+    if state in ("running", "stopped", "failed"):
+        first = f"The run is marked '{state}': continue it with `kerora fit --resume {run.path}`, or "
+    remedy = f"evaluate the run with `kerora evaluate {run.path}`."
+    return RunError(f"{what}. {first}{remedy if first else 'E' + remedy[1:]}")
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:

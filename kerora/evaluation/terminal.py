@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -18,6 +19,7 @@ from kerora.evaluation import wording
 from kerora.evaluation.comparison import Comparison
 from kerora.evaluation.metrics import row_percent
 from kerora.evaluation.results import RunResults, SplitResults
+from kerora.evaluation.samples import Sample
 
 MOST_CLASSES = 40
 LONGEST_NAME = 24
@@ -25,7 +27,7 @@ SHORTEST_NAME = 10
 COLDEST_SHADED = 5.0
 _CONTROL = re.compile(r"\s+")
 _COLD, _HOT = np.array([28, 46, 74]), np.array([110, 190, 245])
-_CHANGED = ("accuracy", "macro_f1", "loss")
+_CHANGED = ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte")
 _DIRECTIONS = {"better": "green", "worse": "red", "": ""}
 
 
@@ -136,6 +138,26 @@ def class_table(split: SplitResults) -> Table:
         numbers = [wording.decimal(split.metrics[f"{average}_{key}"]) for key in ("precision", "recall", "f1")]
         table.add_row(f"{average} average", *numbers, wording.whole(len(split)), style="dim")
     return table
+
+
+def language_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return a language model's metrics by split."""
+    table = _table("split", "perplexity", "bits per byte", "loss", "tokens")
+    for split, values in metrics.items():
+        numbers = [wording.decimal(values.get(key)) for key in ("perplexity", "bits_per_byte", "loss")]
+        table.add_row(visible(split), *numbers, wording.whole(values.get("tokens")))
+    return table
+
+
+def samples_text(samples: Sequence[Sample]) -> Text:
+    """Return prompts with their continuations before and after training."""
+    text = Text()
+    for sample in samples:
+        text.append(f"{_cut(visible(sample.prompt), 160)}\n", style="bold")
+        for name, words in (("before", sample.before), ("after", sample.after)):
+            if words is not None:
+                text.append(f"  {name:<7}", style="dim").append(f"{_cut(visible(words), 240)}\n")
+    return text
 
 
 def headline(split: SplitResults) -> Text:

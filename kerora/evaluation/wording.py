@@ -17,15 +17,19 @@ LABELS = {
     "mcc": "MCC",
     "roc_auc": "ROC AUC",
     "loss": "Loss",
+    "perplexity": "Perplexity",
+    "bits_per_byte": "Bits per byte",
     "ece": "Calibration error",
 }
 HINTS = {
     "mcc": "Matthews correlation, -1 to 1",
     "roc_auc": "0.5 is chance",
     "loss": "mean cross entropy",
+    "perplexity": "as if choosing among so many tokens",
+    "bits_per_byte": "the same measure for every tokenizer",
     "ece": "ECE, 0 is calibrated",
 }
-LOWER_IS_BETTER = ("loss", "ece")
+LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "ece")
 NOTHING = "-"
 
 
@@ -103,12 +107,17 @@ def most_confused(split: SplitResults, count: int = 10) -> list[Confusion]:
     return found
 
 
+def state_notes(results: RunResults) -> list[str]:
+    """Return a note where a run did not finish."""
+    state = results.manifest.get("state")
+    if state == "finished":
+        return []
+    return [f"This run is marked '{state}': its numbers are those of the state it was left in."]
+
+
 def notes(results: RunResults, split: SplitResults) -> list[str]:
     """Return what a reader should know before trusting the numbers."""
-    said = []
-    state = results.manifest.get("state")
-    if state != "finished":
-        said.append(f"This run is marked '{state}': its numbers are those of the state it was left in.")
+    said = state_notes(results)
     if "test" not in results.splits and split.name == "validation":
         said.append(
             "There are no test rows: these are validation rows, which early stopping may have looked at, "

@@ -3,7 +3,7 @@
 import contextlib
 import fnmatch
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,8 @@ def enable_lora(
         alpha: numerator of the scale; default 16.
         dropout: share of the low-rank path's inputs dropped in training; default 0.05.
         targets: layer names, path patterns with ``*`` (matched against the whole path or its
-            end), or ``"all-linear"``: every such layer outside the head.
+            end), ``"all-linear"``: every such layer outside the head, or for Kerora's models what
+            transformers calls the modules, matched as PEFT does (``c_attn``: query, key and value).
         train_bias: also train the biases of the adapted layers; default False.
         head: names of the layers to train in full; None takes the model's own
             (`model.head_layers`, or for a KerasHub task all outside its backbone).
@@ -164,12 +165,16 @@ def select_layers(model: keras.Model, targets: Sequence[str] | str, head: Sequen
     patterns = (targets,) if isinstance(targets, str) else tuple(targets)
     heads = {id(inner) for layer in head for inner in layer._flatten_layers()}
     candidates = [layer for layer in _layers(model) if _can_adapt(layer) and id(layer) not in heads]
+    modules = getattr(model, "module_names", {})
     chosen: dict[int, Any] = {}
     for pattern in patterns:
-        matched = [layer for layer in candidates if pattern == ALL_LINEAR or _matches(layer, pattern)]
+        matched = [layer for layer in candidates if pattern == ALL_LINEAR or _matches(layer, pattern, modules)]
         if not matched:
             names = sorted({layer.name for layer in candidates})
             listing = ", ".join(names) or "no Dense or EinsumDense layer at all"
+            theirs = {modules[path].rpartition(".")[2] for path in map(layer_path, candidates) if path in modules}
+            listing += f"; or as transformers calls them: {', '.join(sorted(theirs))}" if theirs else ""
+            names += sorted(theirs)
             raise ConfigError(f"Target '{pattern}' matches no layer.{nearest(pattern, names)} It has: {listing}.")
         chosen.update((id(layer), layer) for layer in matched)
     if not chosen:
@@ -206,8 +211,11 @@ def _can_adapt(layer: Any) -> bool:
     return type(layer) in PROMOTIONS and layer.built
 
 
-def _matches(layer: Any, pattern: str) -> bool:
+def _matches(layer: Any, pattern: str, modules: Mapping[str, str]) -> bool:
     path = layer_path(layer)
+    # as in PEFT, a name is that of a module or of the end of its path
+    if f".{modules.get(path, '')}".endswith(f".{pattern}"):
+        return True
     return layer.name == pattern or fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"*/{pattern}")
 
 

@@ -117,7 +117,10 @@ class LoraLayer:
     def _merged_kernel(self) -> torch.Tensor:
         kernel: torch.Tensor = self._kernel.value.detach()
         assert self.update is not None
-        return (kernel.float() + self.update.weight().reshape(kernel.shape)).to(kernel.dtype)
+        order = kernel_order(self)
+        weight = self.update.weight().reshape([kernel.shape[axis] for axis in order])
+        back = [order.index(axis) for axis in range(len(order))]
+        return (kernel.float() + weight.permute(back)).to(kernel.dtype)
 
     def save_own_variables(self, store: Any) -> None:
         """Write the weights as the plain Keras layer would, with the update merged.
@@ -168,7 +171,7 @@ def promote(layer: Any, rank: int, alpha: float, dropout: float, seed: Sequence[
     device), B is zero, so that the layer's output does not change.
 
     Raises:
-        ConfigError: the layer's einsum does not contract the kernel's leading axes.
+        ConfigError: the layer's einsum does not contract the input's last axes.
     """
     inputs, outputs = matrix_shape(layer)
     bound = 1.0 / math.sqrt(inputs)
@@ -198,23 +201,35 @@ def matrix_shape(layer: Any) -> tuple[int, int]:
     """Return the sides (in, out) of a kernel seen as a matrix.
 
     Raises:
-        ConfigError: the einsum does not contract the input's last axes with the kernel's first.
+        ConfigError: the einsum does not contract the input's last axes.
     """
     shape = tuple(layer.kernel.shape)
-    contracted = 1
-    if isinstance(layer, keras.layers.EinsumDense):
-        contracted = _contracted_axes(layer)
-    return math.prod(shape[:contracted]), math.prod(shape[contracted:])
+    contracted = _contracted_axes(layer)
+    inputs = math.prod(shape[axis] for axis in contracted)
+    return inputs, math.prod(shape) // inputs
 
 
-def _contracted_axes(layer: Any) -> int:
+def kernel_order(layer: Any) -> list[int]:
+    """Return the kernel's axes in the order of the matrix: the contracted ones, then those of the output.
+
+    Only Gemma's kernels, (heads, width, head size), are not in that order as they are.
+    """
+    contracted = _contracted_axes(layer)
+    return [*contracted, *(axis for axis in range(len(layer.kernel.shape)) if axis not in contracted)]
+
+
+def _contracted_axes(layer: Any) -> list[int]:
+    if not isinstance(layer, keras.layers.EinsumDense):
+        return [0]
     inputs, _, rest = layer.equation.replace("...", "").partition(",")
     kernel, _, output = rest.partition("->")
-    contracted = [axis for axis in kernel if axis not in output]
+    contracted = [place for place, axis in enumerate(kernel) if axis not in output]
     count = len(contracted)
-    if not count or kernel[:count] != inputs[-count:] or output != inputs[:-count] + kernel[count:]:
+    summed = "".join(kernel[place] for place in contracted)
+    kept = "".join(axis for axis in kernel if axis not in summed)
+    if not count or summed != inputs[-count:] or output != inputs[:-count] + kept:
         raise ConfigError(
             f"Layer '{layer.path}' cannot be adapted: its einsum {layer.equation!r} does not contract "
-            "the last axes of the input with the first of the kernel. Leave it out of the targets."
+            "the last axes of the input and put the kernel's others behind the rest. Leave it out of the targets."
         )
-    return count
+    return contracted

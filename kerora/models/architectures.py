@@ -10,14 +10,15 @@ from kerora.models.hf_names import LayerPair
 
 @dataclass(frozen=True)
 class Head:
-    """A classification head as transformers builds it on the first token.
+    """A classification head as transformers builds it, on the first token or, for a decoder, on the last one.
 
     Attributes:
         activation: activation of `pooled_dense`.
-        from_pooler: the pretrained pooler of the backbone takes the place of `pooled_dense`.
-        dropout_first: dropout also in front of `pooled_dense`.
         dense: Hugging Face module of `pooled_dense`, with the model prefix where it has one.
         logits: Hugging Face module of `logits`.
+        from_pooler: the pretrained pooler of the backbone takes the place of `pooled_dense`.
+        dropout_first: dropout also in front of `pooled_dense`.
+        last_token: `logits` alone, without bias, on the last token that is not padding.
     """
 
     activation: str
@@ -25,6 +26,7 @@ class Head:
     logits: str = "classifier"
     from_pooler: bool = False
     dropout_first: bool = False
+    last_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Architecture:
         head: classification head.
         activation: (config key, transformers' default) of the feed-forward activation.
         norm_epsilon: (config key, transformers' default) of the layer norms; no key means always the default.
+        hub: Hugging Face folders are converted by KerasHub, and `layers` holds the adaptable layers alone.
     """
 
     kind: str
@@ -60,6 +63,12 @@ class Architecture:
     required: Mapping[str, tuple[Any, tuple[Any, ...]]] = field(default_factory=dict)
     activation: tuple[str, str] = ("hidden_act", "gelu")
     norm_epsilon: tuple[str, float] = ("layer_norm_eps", 1e-12)
+    hub: bool = False
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether each token sees only those before it, so that the model can continue a text."""
+        return self.head.last_token
 
 
 def _arguments(**changes: tuple[str, Any] | None) -> dict[str, tuple[str, Any]]:
@@ -76,6 +85,7 @@ def _arguments(**changes: tuple[str, Any] | None) -> dict[str, tuple[str, Any]]:
     return {name: source for name, source in arguments.items() if source is not None}
 
 
+DECODER_HEAD = Head("", "", "score", last_token=True)
 _ENCODER_ONLY = {
     "position_embedding_type": ("absolute", ("absolute", None)),
     "is_decoder": (False, (False,)),
@@ -89,6 +99,27 @@ _ROBERTA: dict[str, Any] = {
     "head": Head("tanh", "classifier.dense", "classifier.out_proj", dropout_first=True),
     "required": _ENCODER_ONLY,
 }
+
+
+def _decoder(
+    kind: str, title: str, name: str, model_type: str, layers: tuple[LayerPair, ...] = hf_names.LLAMA
+) -> Architecture:
+    """Describe a decoder that KerasHub converts; no `model_type` where it reads its own presets only."""
+    return Architecture(
+        kind=kind,
+        title=title,
+        backbone=f"{name}Backbone",
+        tokenizer=f"{name}Tokenizer",
+        model_type=model_type,
+        prefix="model",
+        segments=False,
+        arguments={},
+        layers=layers,
+        head=DECODER_HEAD,
+        norm_epsilon=("rms_norm_eps", 1e-6),
+        hub=True,
+    )
+
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.kind: architecture
@@ -217,6 +248,42 @@ ARCHITECTURES: dict[str, Architecture] = {
             head=Head("gelu", "classifier.dense", "classifier.out_proj", dropout_first=True),
             required=_ENCODER_ONLY,
         ),
+        Architecture(
+            kind="gpt2",
+            title="GPT-2",
+            backbone="GPT2Backbone",
+            tokenizer="GPT2Tokenizer",
+            model_type="gpt2",
+            prefix="transformer",
+            segments=False,
+            arguments=_arguments(
+                vocabulary_size=("vocab_size", 50257),
+                num_layers=("n_layer", 12),
+                num_heads=("n_head", 12),
+                hidden_dim=("n_embd", 768),
+                intermediate_dim=("n_inner", None),
+                max_sequence_length=("n_positions", 1024),
+            ),
+            layers=hf_names.GPT2,
+            head=DECODER_HEAD,
+            required={
+                "add_cross_attention": (False, (False,)),
+                "scale_attn_weights": (True, (True,)),
+                "scale_attn_by_inverse_layer_idx": (False, (False,)),
+                "tie_word_embeddings": (True, (True,)),
+            },
+            activation=("activation_function", "gelu_new"),
+            norm_epsilon=("layer_norm_epsilon", 1e-5),
+        ),
+        _decoder("llama", "Llama 2", "Llama", ""),
+        _decoder("llama3", "Llama", "Llama3", "llama"),
+        _decoder("qwen", "Qwen 2", "Qwen", "qwen2"),
+        _decoder("qwen3", "Qwen 3", "Qwen3", "qwen3"),
+        _decoder("gemma", "Gemma", "Gemma", "gemma", hf_names.GEMMA),
+        _decoder("gemma3", "Gemma 3", "Gemma3", "gemma3_text", hf_names.GEMMA),
+        _decoder("mistral", "Mistral", "Mistral", "mistral", hf_names.MISTRAL),
+        _decoder("phi3", "Phi-3", "Phi3", ""),
+        _decoder("smollm3", "SmolLM 3", "SmolLM3", "smollm3", hf_names.SMOLLM3),
     )
 }
 """The supported architectures by kind."""

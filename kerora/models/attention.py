@@ -33,7 +33,7 @@ class ChosenAttention(keras.layers.MultiHeadAttention):
     ) -> tuple[Any, Any]:
         # the options are training (without dropout it changes nothing), returned scores and a causal mask
         special = any(options[1:]) or any(value for name, value in named_options.items() if name != "training")
-        if special or self._dropout > 0 or not _plain_is_faster(query):
+        if special or self._dropout > 0 or not plain_is_faster(query):
             return super()._compute_attention(query, key, value, attention_mask, *options, **named_options)
         return plain_attention(query, key, value, attention_mask, self._inverse_sqrt_key_dim), None
 
@@ -71,7 +71,8 @@ def plain_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -
     return torch.bmm(weights, flat[2]).view(batch, heads, length, size).transpose(1, 2)
 
 
-def _plain_is_faster(query: Any) -> bool:
+def plain_is_faster(query: Any) -> bool:
+    """Tell whether plain matrix products beat the fused kernel for a query (batch, length, heads, size)."""
     return (
         isinstance(query, torch.Tensor)
         and query.device.type == "cpu"

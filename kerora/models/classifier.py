@@ -1,4 +1,4 @@
-"""Text classification on a pretrained encoder."""
+"""Text classification on a pretrained encoder or decoder."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ SHORTEST = 8
 
 
 class TextClassifier(Task):
-    """A pretrained encoder with a classification head: a plain `keras.Model` from token ids to logits.
+    """A pretrained encoder or decoder with a classification head: a plain `keras.Model` from token ids to logits.
 
     Build one with `from_preset`. Output: float32 logits, shape (batch, classes). The head has the form that
     transformers gives it for each architecture, and is always float32.
@@ -74,7 +74,7 @@ class TextClassifier(Task):
         names = _class_names(opened.class_names or () if classes is None else classes)
         tokenizer = opened.load_tokenizer()
         backbone = opened.load_backbone(dtype)
-        _check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
         shape = opened.architecture.head
         use_pooler = shape.from_pooler and not opened.missing_pooler
         head = ClassifierHead(
@@ -83,11 +83,11 @@ class TextClassifier(Task):
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
         model = cls(
             inputs,
-            head(backbone(inputs)),
+            head(backbone(inputs), inputs["padding_mask"]),
             backbone=backbone,
             tokenizer=tokenizer,
             preset=opened,
-            max_length=min(max_length, backbone.max_sequence_length),
+            max_length=min(max_length, getattr(backbone, "max_sequence_length", None) or max_length),
             head_layers=head.layers,
             name="text_classifier",
         )
@@ -128,7 +128,12 @@ def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     return names
 
 
-def _check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
+def check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
+    """Check that the model has an embedding for each of the tokenizer's tokens.
+
+    Raises:
+        PresetError: it has not.
+    """
     rows = backbone.token_embedding.input_dim
     if tokens > rows:
         raise PresetError(

@@ -13,7 +13,7 @@ INITIAL_SPREAD = 0.02
 
 
 class ClassifierHead:
-    """Dropout, `pooled_dense` and `logits` on the first token; everything in float32.
+    """Dropout, `pooled_dense` and `logits` on the first token, for a decoder `logits` on the last; all in float32.
 
     With a pretrained pooler in the backbone (BERT, ALBERT) there is no `pooled_dense`; where the
     pooler's weights are missing, a fresh `pooled_dense` takes its place and is trained like `logits`.
@@ -31,25 +31,34 @@ class ClassifierHead:
         self, shape: Head, width: int, classes: int, *, dropout: float, use_pooler: bool, seed: int | None
     ) -> None:
         self.use_pooler = use_pooler
+        self.last_token = shape.last_token
         self.first_dropout = self.pooled_dense = None
-        if not use_pooler:
+        if not use_pooler and not shape.last_token:
             if shape.dropout_first:
                 self.first_dropout = keras.layers.Dropout(dropout, dtype="float32", name="pooled_dropout")
             self.pooled_dense = _dense(width, "pooled_dense", seed, shape.activation)
         self.dropout = keras.layers.Dropout(dropout, dtype="float32", name="output_dropout")
-        self.logits = _dense(classes, "logits", None if seed is None else seed + 1)
+        seed = None if seed is None else seed + 1
+        self.logits = _dense(classes, "logits", seed, use_bias=not shape.last_token)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
         """The layers that are trained from scratch."""
         return [layer for layer in (self.pooled_dense, self.logits) if layer is not None]
 
-    def __call__(self, outputs: Any) -> Any:
-        """Return logits, float32, shape (batch, classes), for the outputs of the backbone."""
+    def __call__(self, outputs: Any, padding_mask: Any) -> Any:
+        """Return logits, float32, shape (batch, classes).
+
+        Args:
+            outputs: the outputs of the backbone.
+            padding_mask: 1 for tokens, 0 for padding behind them, (batch, length).
+        """
+        sequence = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
         if self.use_pooler:
             features = outputs["pooled_output"]
+        elif self.last_token:
+            features = last_token(sequence, padding_mask)
         else:
-            sequence = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
             features = sequence[:, 0, :]
         for layer in (self.first_dropout, self.pooled_dense, self.dropout, self.logits):
             features = features if layer is None else layer(features)
@@ -59,9 +68,26 @@ class ClassifierHead:
         """Set the weights from arrays named ``logits/kernel``, ``pooled_dense/bias`` and so on."""
         for layer in self.layers:
             layer.kernel.assign(arrays[f"{layer.name}/kernel"])
-            layer.bias.assign(arrays[f"{layer.name}/bias"])
+            if layer.use_bias:
+                layer.bias.assign(arrays[f"{layer.name}/bias"])
 
 
-def _dense(units: int, name: str, seed: int | None, activation: str | None = None) -> keras.layers.Dense:
+def last_token(sequence: Any, padding_mask: Any) -> Any:
+    """Return the features of each row's last token, (batch, width); of the first where a row has none.
+
+    Args:
+        sequence: (batch, length, width).
+        padding_mask: 1 for tokens, 0 for padding behind them, (batch, length).
+    """
+    places = keras.ops.sum(keras.ops.cast(padding_mask, "int32"), axis=1) - 1
+    places = keras.ops.maximum(places, 0)[:, None, None]
+    return keras.ops.squeeze(keras.ops.take_along_axis(sequence, places, axis=1), axis=1)
+
+
+def _dense(
+    units: int, name: str, seed: int | None, activation: str | None = None, use_bias: bool = True
+) -> keras.layers.Dense:
     initializer = keras.initializers.RandomNormal(stddev=INITIAL_SPREAD, seed=seed)
-    return keras.layers.Dense(units, activation=activation, kernel_initializer=initializer, dtype="float32", name=name)
+    return keras.layers.Dense(
+        units, activation=activation, use_bias=use_bias, kernel_initializer=initializer, dtype="float32", name=name
+    )

@@ -9,11 +9,18 @@ form      Keras variable                     Hugging Face tensor
 ========= ================================== ==================================================
 dense     kernel (inputs..., outputs...)     weight (outputs, inputs): transpose, then reshape
 dense     bias (outputs...)                  bias (outputs,): reshape
+conv      kernel (inputs..., outputs...)     weight (inputs, outputs): reshape (GPT-2's Conv1D)
+conv      bias (outputs...)                  bias (outputs,): reshape
 norm      gamma, beta (width,)               weight, bias: equal
+scale     scale (width,)                     weight: equal
 embedding embeddings (rows, width)           weight: equal
+reverse   reverse_embeddings (width, rows)   weight (rows, width): transpose
 positions embeddings (rows, width)           weight with padding rows in front (RoBERTa)
 matrix    the path itself is the variable    weight: equal
 ========= ================================== ==================================================
+
+Where one module computes several layers side by side (GPT-2's ``c_attn``), `part` says which of its
+outputs are the layer's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,12 +28,15 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-Form = Literal["dense", "norm", "embedding", "positions", "matrix"]
+Form = Literal["dense", "conv", "norm", "scale", "embedding", "reverse", "positions", "matrix"]
 
 VARIABLES: dict[Form, tuple[tuple[str, str], ...]] = {
     "dense": (("kernel", "weight"), ("bias", "bias")),
+    "conv": (("kernel", "weight"), ("bias", "bias")),
     "norm": (("gamma", "weight"), ("beta", "bias")),
+    "scale": (("scale", "weight"),),
     "embedding": (("embeddings", "weight"),),
+    "reverse": (("reverse_embeddings", "weight"),),
     "positions": (("embeddings", "weight"),),
     "matrix": (("", "weight"),),
 }
@@ -35,17 +45,25 @@ VARIABLES: dict[Form, tuple[tuple[str, str], ...]] = {
 
 @dataclass(frozen=True)
 class LayerPair:
-    """A Keras layer path, the Hugging Face module path that holds the same weights, and their form."""
+    """A Keras layer path, the Hugging Face module path that holds the same weights, and their form.
+
+    Attributes:
+        keras: path of the layer.
+        huggingface: path of the module.
+        form: how the arrays differ.
+        part: (number, count) where the module's outputs are those of `count` layers, else None.
+    """
 
     keras: str
     huggingface: str
     form: Form
+    part: tuple[int, int] | None = None
 
     def expand(self, first: int, second: int = 1) -> Iterator["LayerPair"]:
         """Yield the pair for each value of ``{i}`` below `first` and of ``{j}`` below `second`."""
         counts = [range(first) if "{i}" in self.keras else range(1), range(second) if "{j}" in self.keras else range(1)]
         for i, j in product(*counts):
-            yield LayerPair(self.keras.format(i=i, j=j), self.huggingface.format(i=i, j=j), self.form)
+            yield LayerPair(self.keras.format(i=i, j=j), self.huggingface.format(i=i, j=j), self.form, self.part)
 
     def variables(self) -> Iterator[tuple[str, str]]:
         """Yield (Keras variable path, Hugging Face tensor name)."""
@@ -154,3 +172,53 @@ DEBERTA_V3 = (
     LayerPair("rel_embedding/rel_embeddings_layer_norm", "encoder.LayerNorm", "norm"),
     *_block("disentangled_attention_encoder_layer_{i}", "encoder.layer.{i}", DEBERTA_BLOCK),
 )
+GPT2 = (
+    LayerPair("token_embedding", "wte", "embedding"),
+    LayerPair("position_embedding", "wpe", "embedding"),
+    LayerPair("transformer_layer_{i}/self_attention/query", "h.{i}.attn.c_attn", "conv", (0, 3)),
+    LayerPair("transformer_layer_{i}/self_attention/key", "h.{i}.attn.c_attn", "conv", (1, 3)),
+    LayerPair("transformer_layer_{i}/self_attention/value", "h.{i}.attn.c_attn", "conv", (2, 3)),
+    LayerPair("transformer_layer_{i}/self_attention/attention_output", "h.{i}.attn.c_proj", "conv"),
+    LayerPair("transformer_layer_{i}/self_attention_layer_norm", "h.{i}.ln_1", "norm"),
+    LayerPair("transformer_layer_{i}/feedforward_intermediate_dense", "h.{i}.mlp.c_fc", "conv"),
+    LayerPair("transformer_layer_{i}/feedforward_output_dense", "h.{i}.mlp.c_proj", "conv"),
+    LayerPair("transformer_layer_{i}/feedforward_layer_norm", "h.{i}.ln_2", "norm"),
+    LayerPair("layer_norm", "ln_f", "norm"),
+)
+
+
+def _decoder(block: str, layers: Sequence[str]) -> tuple[LayerPair, ...]:
+    """Pair the dense layers of a decoder block with what transformers calls them in Llama and its kin."""
+    modules = (*(f"self_attn.{letter}_proj" for letter in "qkvo"), *(f"mlp.{name}_proj" for name in _GATED))
+    return tuple(
+        LayerPair(f"{block}/{layer}", f"layers.{{i}}.{module}", "dense")
+        for layer, module in zip(layers, modules, strict=True)
+    )
+
+
+_GATED = ("gate", "up", "down")
+_LLAMA_FEEDFORWARD = ("feedforward_gate_dense", "feedforward_intermediate_dense", "feedforward_output_dense")
+LLAMA = _decoder(
+    "transformer_layer_{i}",
+    (*(f"self_attention/{name}" for name in ("query", "key", "value", "attention_output")), *_LLAMA_FEEDFORWARD),
+)
+MISTRAL = (
+    *LLAMA,
+    LayerPair("token_embedding", "embed_tokens", "embedding"),
+    LayerPair("token_embedding", "lm_head", "reverse"),
+    LayerPair("transformer_layer_{i}/self_attention_layernorm", "layers.{i}.input_layernorm", "scale"),
+    LayerPair("transformer_layer_{i}/feedforward_layernorm", "layers.{i}.post_attention_layernorm", "scale"),
+    LayerPair("sequence_output_layernorm", "norm", "scale"),
+)
+GEMMA = _decoder(
+    "decoder_block_{i}",
+    (
+        *(f"attention/{name}" for name in ("query", "key", "value", "attention_output")),
+        *("ffw_gating", "ffw_gating_2", "ffw_linear"),
+    ),
+)
+SMOLLM3 = _decoder(
+    "transformer_layer_{i}",
+    (*(f"self_attn/{letter}_proj" for letter in "qkv"), "o_proj", *(f"mlp/{name}_proj" for name in _GATED)),
+)
+"""The adaptable layers of the decoders that KerasHub itself converts."""

@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from safetensors import SafetensorError
 
-from kerora.backend import import_keras_hub
+from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.errors import PresetError, nearest
 from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
 from kerora.models.hf_names import LayerPair
@@ -61,6 +62,8 @@ class HuggingFaceFolder:
         """Return the constructor arguments of the KerasHub backbone, without dtype and dropout."""
         arguments = {name: self.setting(*source) for name, source in self.architecture.arguments.items()}
         arguments["max_sequence_length"] -= self._position_offset()
+        if arguments["intermediate_dim"] is None:
+            arguments["intermediate_dim"] = 4 * arguments["hidden_dim"]  # GPT-2's n_inner: null
         return arguments
 
     def load_backbone(self, dtype: str, dropout: float) -> Any:
@@ -71,6 +74,8 @@ class HuggingFaceFolder:
         Raises:
             PresetError: a tensor is missing or has another shape than the config says.
         """
+        if self.architecture.hub:
+            return self._convert(dtype, dropout)
         backbone_class = getattr(keras_hub.models, self.architecture.backbone)
         backbone = backbone_class(**self.backbone_arguments(), dropout=dropout, dtype=dtype, name=backbone_name(self))
         self._keep_activation_and_epsilon(backbone)
@@ -85,8 +90,45 @@ class HuggingFaceFolder:
                     self._assign(variables[path], self._read(tensors, prefix + name, pair))
         return backbone
 
+    def _convert(self, dtype: str, dropout: float) -> Any:
+        tensors = TensorFiles(self.directory)
+        # a folder with a classification head has no output layer; tied, KerasHub does not look for one
+        options = {} if "lm_head.weight" in tensors or "score.weight" not in tensors else {"tie_word_embeddings": True}
+        try:
+            with without_tensorflow():
+                backbone = keras_hub.models.Backbone.from_preset(
+                    str(self.directory), dtype=dtype, dropout=dropout, **options
+                )
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise PresetError(
+                f"KerasHub cannot convert the {self.architecture.title} model in {self.directory}: {reason}. "
+                "Give a folder with safetensors, or a Keras preset."
+            ) from error
+        # not every converter keeps it
+        epsilon = float(self.setting(*self.architecture.norm_epsilon))
+        for layer in backbone._flatten_layers():
+            for name in ("epsilon", "_epsilon"):
+                if isinstance(getattr(layer, name, None), float):
+                    setattr(layer, name, epsilon)
+        if self.architecture.kind == "mistral":
+            self._widen(backbone)
+        return backbone
+
+    def _widen(self, backbone: Any) -> None:
+        """Read the weights again that KerasHub's converter rounded to float16."""
+        tensors = TensorFiles(self.directory)
+        variables = {variable.path: variable for variable in backbone.variables}
+        for pair in self.layer_pairs():
+            for path, name in pair.variables():
+                name = name if pair.form == "reverse" else f"{self.architecture.prefix}.{name}"
+                if path in variables and name in tensors:
+                    self._assign(variables[path], self._read(tensors, name, pair))
+
     def missing_pooler(self) -> bool:
         """Return whether the backbone has a pooler whose weights the folder lacks (as after masked-LM training)."""
+        if self.architecture.hub:
+            return False
         tensors = TensorFiles(self.directory)
         prefix = self._prefix(tensors)
         return any(self._is_missing_pooler(pair, tensors, prefix) for pair in self.layer_pairs())
@@ -101,21 +143,26 @@ class HuggingFaceFolder:
         """
         tensors = TensorFiles(self.directory)
         head = self.architecture.head
-        modules = {"logits": head.logits} if head.from_pooler else {"pooled_dense": head.dense, "logits": head.logits}
+        alone = head.from_pooler or head.last_token
+        modules = {"logits": head.logits} if alone else {"pooled_dense": head.dense, "logits": head.logits}
         arrays = {}
         for layer, module in modules.items():
             arrays[f"{layer}/kernel"] = tensors.read(f"{module}.weight").T
-            arrays[f"{layer}/bias"] = tensors.read(f"{module}.bias")
+            if not head.last_token:
+                arrays[f"{layer}/bias"] = tensors.read(f"{module}.bias")
         return arrays
 
     def layer_pairs(self) -> Iterator[LayerPair]:
         """Yield the names of every layer of the backbone in both libraries."""
-        arguments = self.backbone_arguments()
-        first = arguments.get("num_groups", arguments["num_layers"])
+        arguments = self.backbone_arguments() if self.architecture.arguments else {}
+        layers = arguments.get("num_layers", self.setting("num_hidden_layers", 0))
+        first = arguments.get("num_groups", layers)
         for pair in self.architecture.layers:
             yield from pair.expand(first, arguments.get("num_inner_repetitions", 1))
 
     def _check_config(self) -> None:
+        if self.architecture.hub:
+            return  # KerasHub's converter says what it cannot express
         where = self.directory / "config.json"
         for key, (default, accepted) in self.architecture.required.items():
             value = self.setting(key, default)
@@ -174,7 +221,10 @@ class HuggingFaceFolder:
 
     def _read(self, tensors: TensorFiles, name: str, pair: LayerPair) -> np.ndarray:
         array = tensors.read(name)
-        if pair.form == "dense":
+        if pair.part is not None:
+            number, count = pair.part
+            array = np.split(array, count, axis=-1)[number]
+        if pair.form in ("dense", "reverse"):
             return array.T
         if pair.form == "positions":
             array = array[self._position_offset() :]
@@ -206,6 +256,8 @@ def backbone_name(folder: HuggingFaceFolder) -> str:
 
 def _find_architecture(directory: Path, config: Mapping[str, Any]) -> Architecture:
     by_type = {architecture.model_type: architecture for architecture in ARCHITECTURES.values()}
+    by_type.pop("", None)
+    by_type["gemma2"] = ARCHITECTURES["gemma"]
     model_type = config.get("model_type")
     if model_type not in by_type:
         raise PresetError(

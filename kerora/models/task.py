@@ -83,6 +83,14 @@ class Task(SteppedModel):
         """The layers that are trained from scratch, in the order of the forward pass."""
         return [self.get_layer(name) for name in self._head_names]
 
+    @property
+    def module_names(self) -> dict[str, str]:
+        """What transformers calls the backbone's layers: Keras path -> module path, such as ``h.0.attn.c_attn``."""
+        groups = getattr(self.backbone, "num_groups", None) or self.backbone.num_layers
+        inner = getattr(self.backbone, "num_inner_repetitions", 1)
+        pairs = (pair for layer in self.preset.architecture.layers for pair in layer.expand(groups, inner))
+        return {pair.keras: pair.huggingface for pair in pairs}
+
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Turn texts, or pairs of texts, into the model's inputs.
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -31,14 +32,16 @@ class TextTokenizer:
         tokenizer: tokenizer with normalizer, pre-tokenizer and post-processor (special tokens).
         pad_id: id that fills up short rows.
         uses_segments: the model takes segment ids.
+        end_id: id of the token that ends a text, or None where the model has none.
     """
 
-    def __init__(self, tokenizer: Tokenizer, pad_id: int, uses_segments: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, pad_id: int, uses_segments: bool, end_id: int | None = None) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self.pad_id = pad_id
         self.uses_segments = uses_segments
+        self.end_id = end_id
 
     @property
     def vocabulary_size(self) -> int:
@@ -118,6 +121,39 @@ class TextTokenizer:
         """The whole tokenizer as `tokenizers` writes it to tokenizer.json."""
         definition: dict[str, Any] = json.loads(self._tokenizer.to_str())
         return definition
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """Ids that the model wants in front of a text: none for GPT-2, the start token for Llama."""
+        self._tokenizer.no_truncation()
+        ids = self._tokenizer.encode("").ids
+        return tuple(number for number in ids if number != self.end_id)
+
+    def plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenize texts without special tokens around them."""
+        self._tokenizer.no_truncation()
+        result: list[list[int]] = []
+        for chunk in _chunks(map(_without_surrogates, texts)):
+            result += [encoding.ids for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
+        return result
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """Return the text of token ids; bytes that are no whole character become U+FFFD."""
+        return str(self._tokenizer.decode([int(number) for number in ids], skip_special_tokens=skip_special))
+
+    def byte_length(self, number: int) -> int:
+        """Return how many bytes of text a token stands for; 0 for special ones."""
+        if self.special[number]:
+            return 0
+        piece = self.pieces[number]
+        if self.is_byte_level:
+            return len(piece)  # each byte is written as one character
+        return 1 if re.fullmatch("<0x[0-9A-F]{2}>", piece) else len(piece.replace("▁", " ").encode())
+
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether tokens are bytes in byte-level byte-pair encoding's spelling."""
+        return "ByteLevel" in json.dumps(self.definition["decoder"])
 
     def encode_lines(self, lines: Sequence[str]) -> Iterator[Line]:
         """Tokenize lines without special tokens; where blanks belong to words, each line starts with one."""

@@ -18,6 +18,12 @@ from tokenizers.models import BPE, Unigram, WordPiece
 
 from kerora.errors import PresetError
 from kerora.models.architectures import Architecture
+from kerora.models.decoder_tokenizers import (
+    DECODER_TOKENIZERS,
+    sentencepiece_decoder,
+    split_byte_pairs,
+    start_template,
+)
 from kerora.models.tokenizer import TextTokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -33,11 +39,13 @@ HUGGING_FACE_FILES = (
     "spiece.model",
     "spm.model",
     "sentencepiece.bpe.model",
+    "tokenizer.model",
 )
 """Every file of a Hugging Face folder that can decide about tokens."""
 
 _CONTROL, _USER_DEFINED = 3, 4
 _ROBERTA_STYLE = ("RobertaTokenizer", "XLMRobertaTokenizer")
+_BYTE_PAIRS = ("RobertaTokenizer", "GPT2Tokenizer")
 
 
 @dataclass
@@ -45,16 +53,18 @@ class Settings:
     """What a tokenizer needs beside its vocabulary.
 
     Attributes:
-        tokens: special tokens by role: cls, sep, unk, pad, mask.
+        tokens: special tokens by role: cls, sep, unk, pad, mask; for decoders bos, eos, unk, pad ("" for none).
         options: values of tokenizer_config.json such as ``do_lower_case``.
         added: tokens beside the vocabulary's own that must not be split.
         doubled_separator: pairs are joined by two separators, as in RoBERTa.
+        starts: the bos token stands in front of a text, where there is one.
     """
 
     tokens: dict[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
     added: list[AddedToken] = field(default_factory=list)
     doubled_separator: bool = False
+    starts: bool = False
 
     def never_split(self, tokenizer: Tokenizer) -> list[AddedToken]:
         """Return the added tokens and the special tokens that the vocabulary holds, each once."""
@@ -101,9 +111,18 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
     config = _read_json(directory / TOKENIZER_FILE)
     assets = directory / KERAS_ASSETS
     class_name = config.get("class_name")
-    settings = Settings(_default_tokens(str(class_name)), doubled_separator=class_name in _ROBERTA_STYLE)
+    settings = Settings(
+        _default_tokens(str(class_name)),
+        doubled_separator=class_name in _ROBERTA_STYLE,
+        starts=class_name in DECODER_TOKENIZERS,
+    )
     try:
-        if class_name == "RobertaTokenizer":
+        split = DECODER_TOKENIZERS[class_name].split if class_name in DECODER_TOKENIZERS else None
+        if split is not None:
+            tokenizer = split_byte_pairs(assets / "vocabulary.json", assets / "merges.txt", split)
+        elif class_name in DECODER_TOKENIZERS:
+            tokenizer = decoder_pieces(assets / "vocabulary.spm", settings)
+        elif class_name in _BYTE_PAIRS:
             tokenizer = byte_pairs(assets / "vocabulary.json", assets / "merges.txt", settings)
         elif class_name in _SENTENCEPIECE:
             tokenizer = _SENTENCEPIECE[class_name](assets / "vocabulary.spm", settings)
@@ -125,6 +144,11 @@ def fresh_wordpiece(pieces: Sequence[str], architecture: Architecture) -> TextTo
     """Build the uncased tokenizer of a vocabulary that was just trained, pieces by id."""
     settings = Settings(_default_tokens(architecture.tokenizer), {"do_lower_case": True})
     return _finish(_wordpiece(pieces, settings), settings, architecture.segments)
+
+
+def fresh_byte_pairs(tokenizer: Tokenizer, architecture: Architecture) -> TextTokenizer:
+    """Wrap a byte-pair tokenizer that was just trained."""
+    return _finish(tokenizer, Settings(_default_tokens(architecture.tokenizer)), architecture.segments)
 
 
 def _wordpiece(pieces: Sequence[str], settings: Settings) -> Tokenizer:
@@ -194,6 +218,11 @@ def deberta_pieces(model: Path, settings: Settings) -> Tokenizer:
     return tokenizer
 
 
+def decoder_pieces(model: Path, settings: Settings) -> Tokenizer:
+    """Build the tokenizer of Llama 2, Mistral, Phi-3 or Gemma from its SentencePiece model."""
+    return sentencepiece_decoder(_read_sentencepiece(model, settings))
+
+
 _SENTENCEPIECE = {
     "AlbertTokenizer": albert_pieces,
     "XLMRobertaTokenizer": xlm_roberta_pieces,
@@ -206,6 +235,7 @@ def _huggingface_sentencepiece(directory: Path, architecture: Architecture, sett
         "spiece.model": albert_pieces,
         "spm.model": deberta_pieces,
         "sentencepiece.bpe.model": xlm_roberta_pieces,
+        "tokenizer.model": decoder_pieces,
     }
     for name, build in builders.items():
         if (directory / name).is_file():
@@ -220,10 +250,15 @@ def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, compl
     if not complete:
         for token in settings.never_split(tokenizer):
             tokenizer.add_special_tokens([token]) if token.special else tokenizer.add_tokens([token])
-    if tokenizer.post_processor is None:
+    if tokenizer.post_processor is None and "cls" in settings.tokens:
         tokenizer.post_processor = _special_token_template(tokenizer, settings)
-    pad_id = tokenizer.token_to_id(settings.tokens["pad"])
-    return TextTokenizer(tokenizer, 0 if pad_id is None else pad_id, uses_segments)
+    elif tokenizer.post_processor is None and not complete:
+        start = start_template(tokenizer, settings.tokens["bos"]) if settings.starts else None
+        tokenizer.post_processor = tokenizer.post_processor if start is None else start
+    end_id = tokenizer.token_to_id(settings.tokens.get("eos", ""))
+    # where there is no token for padding any will do: it stands behind the text, where no token looks
+    known = (tokenizer.token_to_id(settings.tokens["pad"]), end_id, 0)
+    return TextTokenizer(tokenizer, next(number for number in known if number is not None), uses_segments, end_id)
 
 
 def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
@@ -242,6 +277,10 @@ def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
 
 
 def _default_tokens(tokenizer_class: str) -> dict[str, str]:
+    if tokenizer_class in DECODER_TOKENIZERS:
+        return DECODER_TOKENIZERS[tokenizer_class].roles
+    if tokenizer_class == "GPT2Tokenizer":
+        return {"bos": "<|endoftext|>", "eos": "<|endoftext|>", "unk": "<|endoftext|>", "pad": ""}
     if tokenizer_class in _ROBERTA_STYLE:
         return {"cls": "<s>", "sep": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
     tokens = {"cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]", "pad": "[PAD]", "mask": "[MASK]"}
@@ -252,7 +291,10 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
     options = _read_json(directory / "tokenizer_config.json", optional=True)
     named = {**_read_json(directory / "special_tokens_map.json", optional=True), **options}
     settings = Settings(
-        _default_tokens(architecture.tokenizer), options, doubled_separator=architecture.tokenizer in _ROBERTA_STYLE
+        _default_tokens(architecture.tokenizer),
+        options,
+        doubled_separator=architecture.tokenizer in _ROBERTA_STYLE,
+        starts=bool(options.get("add_bos_token", architecture.tokenizer in DECODER_TOKENIZERS)),
     )
     for role in settings.tokens:
         token = named.get(f"{role}_token")

@@ -1,11 +1,11 @@
-"""Trains a WordPiece vocabulary, with the normaliser that the package's WordPiece tokenizers have."""
+"""Trains WordPiece vocabularies, with the normaliser of the package's tokenizers, and byte-pair ones."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from tokenizers import Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import WordPiece
-from tokenizers.trainers import WordPieceTrainer
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import BPE, WordPiece
+from tokenizers.trainers import BpeTrainer, WordPieceTrainer
 
 from kerora.errors import ConfigError
 
@@ -15,7 +15,41 @@ LEAST_OCCURRENCES = 2
 ALPHABET_SHARE = 10
 """One piece in so many may be a single character."""
 
+END_OF_TEXT = "<|endoftext|>"
+
 Lines = Callable[[], Iterable[str]]
+
+
+def train_byte_pairs(lines: Lines, size: int) -> Tokenizer:
+    """Train a byte-level byte-pair vocabulary as GPT-2's (Radford et al. 2019); the end-of-text token comes first.
+
+    Args:
+        lines: gives the text, each time it is called.
+        size: number of tokens, the 256 bytes and the end-of-text token included.
+
+    Raises:
+        ConfigError: the size has no room for the bytes, or the text supports fewer tokens.
+    """
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if size <= len(alphabet):
+        raise ConfigError(f"--vocabulary-size must be above {len(alphabet)}, the bytes. Received: {size}")
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(alphabet),
+        min_frequency=LEAST_OCCURRENCES,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(lines(), trainer)
+    found = tokenizer.get_vocab_size()
+    if found < size:
+        raise ConfigError(
+            f"The text supports {found:,} tokens, not {size:,}. Lower --vocabulary-size or give more text."
+        )
+    return tokenizer
 
 
 def train_wordpiece(lines: Lines, size: int) -> list[str]:

@@ -9,18 +9,19 @@ import h5py
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
-from kerora.config import EncoderConfig
 from kerora.errors import ConfigError, TrainingError
 from kerora.models.architectures import ARCHITECTURES, Architecture
 from kerora.models.attention import choose_attention
+from kerora.models.causal import use_causal_kernel
 from kerora.models.keras_presets import CONFIG, WEIGHTS
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE, keras_tokenizer
+from kerora.pretrain_config import EncoderConfig
 
 keras_hub = import_keras_hub()
 
 
-def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str) -> Any:
+def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str, kind: str | None = None) -> Any:
     """Build an encoder with random weights, float32, from Keras' global seed.
 
     A BERT's pooler, which masked-language modelling does not train, starts as the identity: so it passes the first
@@ -30,13 +31,15 @@ def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str) -> Any:
         config: architecture and sizes.
         tokens: size of the vocabulary.
         dtype: Keras dtype policy.
+        kind: another architecture than the config's; default None.
 
     Raises:
         ConfigError: the width is no multiple of the heads.
     """
+    kind = kind or config.architecture
     if config.width % config.heads:
         raise ConfigError(f"--width must be a multiple of --heads. Received: {config.width} and {config.heads}")
-    backbone = getattr(keras_hub.models, ARCHITECTURES[config.architecture].backbone)(
+    backbone = getattr(keras_hub.models, ARCHITECTURES[kind].backbone)(
         vocabulary_size=tokens,
         num_layers=config.layers,
         num_heads=config.heads,
@@ -46,9 +49,10 @@ def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str) -> Any:
         dropout=config.dropout,
         dtype=dtype,
     )
-    if config.architecture == "bert":
+    if kind == "bert":
         backbone.get_layer("pooled_dense").kernel.assign(np.eye(config.width, dtype=np.float32))
     choose_attention(backbone)
+    use_causal_kernel(backbone)
     return backbone
 
 
@@ -64,6 +68,7 @@ def rebuild(backbone: Any, dtype: str, dropout: float) -> Any:
     copy = type(backbone).from_config(config)
     copy.set_weights(backbone.get_weights())
     choose_attention(copy)
+    use_causal_kernel(copy)
     return copy
 
 

@@ -37,6 +37,9 @@ HISTORY_COLUMNS = (
 )
 
 
+STEP_COLUMNS = ("step", "epoch", "loss", "learning_rate")
+
+
 class EarlyStopping(keras.callbacks.Callback):
     """Stop when a monitored value no longer improves, and restore the best trainable weights.
 
@@ -205,6 +208,8 @@ class History(keras.callbacks.Callback):
         path: file to write after each epoch; None keeps the record in `rows` only.
         batches: the training batches, for the token count.
         columns: what to record; default `HISTORY_COLUMNS`.
+        steps: file for a row each `logging_steps` updates, with columns `STEP_COLUMNS`; needs it.
+        logging_steps: updates between two such rows; None records epochs only.
     """
 
     def __init__(
@@ -212,12 +217,19 @@ class History(keras.callbacks.Callback):
         path: Path | str | None = None,
         batches: Batches | None = None,
         columns: Sequence[str] = HISTORY_COLUMNS,
+        *,
+        steps: Path | str | None = None,
+        logging_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.path = None if path is None else Path(path)
         self.batches = batches
         self.columns = tuple(columns)
+        self.steps_path = None if steps is None else Path(steps)
+        self.logging_steps = logging_steps
         self.rows: list[dict[str, Any]] = []
+        self.steps: list[dict[str, Any]] = []
+        self._logged = (0.0, 0.0)
         self._restored = False
         self._earlier_seconds = 0.0
         self._begin_epoch()
@@ -225,17 +237,24 @@ class History(keras.callbacks.Callback):
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Start afresh, unless the record was just restored."""
         if not self._restored:
-            self.rows = []
+            self.rows, self.steps = [], []
+            self._logged = (0.0, 0.0)
             self._earlier_seconds = 0.0
         self._restored = False
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Start the clock."""
         self._begin_epoch()
+        self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Note the time of the newest batch."""
+        """Note the time of the newest batch, and record the update where one is due."""
         self._last_batch = time.perf_counter()
+        if self.logging_steps is None:
+            return
+        updates = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        if updates % self.logging_steps == 0 and updates > (self.steps[-1]["step"] if self.steps else 0):
+            self._record_step(updates)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Add the epoch's row and write the file."""
@@ -256,13 +275,33 @@ class History(keras.callbacks.Callback):
         if self.path is not None:
             write_text(self.path, _as_csv(self.rows, self.columns))
 
+    def _record_step(self, updates: int) -> None:
+        # the loss tracker holds the sum of the epoch so far: the difference is what came since the last row
+        total, count = (float(keras.ops.convert_to_numpy(value)) for value in self.model._loss_tracker.variables)
+        before = self._logged if count >= self._logged[1] else (0.0, 0.0)
+        loss = (total - before[0]) / max(count - before[1], 1e-12)
+        self._logged = (total, count)
+        self.steps.append(
+            {"step": updates, "epoch": self._epoch + 1, "loss": loss, "learning_rate": _learning_rate(self.model)}
+        )
+        if self.steps_path is not None:
+            write_text(self.steps_path, _as_csv(self.steps, STEP_COLUMNS))
+
     def state(self) -> dict[str, Any]:
         """Return what a resume needs."""
-        return {"rows": self.rows, "seconds_in_epoch": self._last_batch - self._started + self._earlier_seconds}
+        return {
+            "rows": self.rows,
+            "steps": self.steps,
+            "logged": self._logged,
+            "seconds_in_epoch": self._last_batch - self._started + self._earlier_seconds,
+        }
 
     def restore(self, state: Mapping[str, Any], inside_epoch: bool) -> None:
         """Take up a saved record; inside an epoch its seconds go on counting."""
         self.rows = [dict(row) for row in state["rows"]]
+        self.steps = [dict(row) for row in state.get("steps", ())]
+        total, count = state.get("logged", (0.0, 0.0))
+        self._logged = (float(total), float(count))
         self._earlier_seconds = float(state["seconds_in_epoch"]) if inside_epoch else 0.0
         self._restored = True
 

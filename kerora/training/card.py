@@ -9,6 +9,12 @@ from kerora.evaluation.plots import curves, png
 from kerora.evaluation.wording import duration
 from kerora.models.architectures import ARCHITECTURES
 
+HEADS_LEFT_OUT = "- The masked-language-model head and the projection to the teacher are not part of the preset."
+
+
+def _is_causal(manifest: Mapping[str, Any]) -> bool:
+    return manifest["settings"].get("objective") == "clm"
+
 
 def model_card(name: str, manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     """Return the card as Markdown.
@@ -28,7 +34,8 @@ def card_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     Args:
         history: the rows of history.csv.
     """
-    shown = {"masked-language-model loss": ("mlm_loss", "val_loss")}
+    causal = "mlm_loss" not in history[0]
+    shown = {"loss": ("loss", "val_loss")} if causal else {"masked-language-model loss": ("mlm_loss", "val_loss")}
     if history[0].get("cosine") is not None:
         shown["cosine, sentences"] = ("cosine", "val_cosine")
         shown["cosine, tokens"] = ("token_cosine", "val_token_cosine")
@@ -45,8 +52,10 @@ def card_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
 def _title(name: str, manifest: Mapping[str, Any]) -> str:
     teacher = manifest["teacher"]
     how = f", and distillation from {teacher['name']}" if teacher else ""
+    what = "A language model" if _is_causal(manifest) else "A text encoder"
+    objective = "causal" if _is_causal(manifest) else "masked"
     return (
-        f"# {name}\n\nA text encoder in KerasHub's preset format, pre-trained by masked-language modelling{how} with "
+        f"# {name}\n\n{what} in KerasHub's preset format, pre-trained by {objective}-language modelling{how} with "
         f"`kerora pretrain` (Kerora {manifest['kerora']}). `keras_hub.models.Backbone.from_preset` loads it; "
         "`kerora fit --preset` fine-tunes it."
     )
@@ -55,11 +64,12 @@ def _title(name: str, manifest: Mapping[str, Any]) -> str:
 def _model(manifest: Mapping[str, Any]) -> str:
     settings, init = manifest["settings"]["model"], manifest["init"]
     if init is None:
-        title = ARCHITECTURES[settings["architecture"]].title
+        title = ARCHITECTURES["gpt2" if _is_causal(manifest) else settings["architecture"]].title
+        pieces = "byte-pair" if _is_causal(manifest) else "uncased WordPiece"
         start = (
             f"{title}, {settings['layers']} layers, {settings['width']} wide, {settings['heads']} heads, "
             f"{settings['intermediate']} inside the feed-forward layers, at most {settings['max_length']} tokens; "
-            f"uncased WordPiece vocabulary of {settings['vocabulary_size']:,} pieces, trained on the same text"
+            f"{pieces} vocabulary of {settings['vocabulary_size']:,} pieces, trained on the same text"
         )
     else:
         start = f"{ARCHITECTURES[init['kind']].title}, continued from {init['name']} with its own tokenizer"
@@ -71,7 +81,7 @@ def _model(manifest: Mapping[str, Any]) -> str:
     }[settings["storage"]]
     pooler = (
         "\n\nThe pooler is not trained: it is the identity followed by tanh."
-        if init is None and settings["architecture"] == "bert"
+        if init is None and settings["architecture"] == "bert" and not _is_causal(manifest)
         else ""
     )
     return f"## Model\n\n{start}.\n\n{size}, {stored}.{pooler}"
@@ -91,9 +101,14 @@ def _data(manifest: Mapping[str, Any]) -> str:
 def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     settings, device = manifest["settings"]["training"], manifest["device"]
     teacher, distillation = manifest["teacher"], manifest["settings"]["distillation"]
+    task = (
+        "Each token is predicted from those before it, in blocks that follow one another in the text."
+        if _is_causal(manifest)
+        else f"Whole-word masking of {settings['mask_share']:.0%} of the words (80 % masked, 10 % replaced, 10 % "
+        "kept), new masks in each epoch."
+    )
     sentences = [
-        f"Whole-word masking of {settings['mask_share']:.0%} of the words (80 % masked, 10 % replaced, 10 % kept), new "
-        "masks in each epoch.",
+        task,
         f"AdamW, learning rate {settings['learning_rate']:g} with {settings['schedule']} schedule, "
         f"{settings['batch_size'] * settings['accumulate']} rows an update, {len(history)} epochs, "
         f"{manifest['settings']['model']['precision']} arithmetic on float32 weights, seed {settings['seed']}.",
@@ -122,7 +137,10 @@ def _curve(history: Sequence[Mapping[str, Any]]) -> str:
     columns = {
         "epoch": "epoch",
         "mlm_loss": "training loss (MLM)",
-        "val_loss": "held-out loss (MLM)",
+        "perplexity": "training perplexity",
+        "val_loss": "held-out loss",
+        "val_perplexity": "held-out perplexity",
+        "val_bits_per_byte": "held-out bits per byte",
         "val_accuracy": "held-out accuracy (MLM)",
         "val_cosine": "held-out cosine to the teacher (sentences)",
         "val_token_cosine": "held-out cosine to the teacher (tokens)",
@@ -149,7 +167,7 @@ def _limits(manifest: Mapping[str, Any]) -> str:
     lines = [
         f"- It knows what {size:.1f} million characters can teach, in their language and style, with their biases.",
         f"- It was trained on rows of up to {longest} tokens.",
-        "- The masked-language-model head and the projection to the teacher are not part of the preset.",
+        *(() if _is_causal(manifest) else (HEADS_LEFT_OUT,)),
         "- Terms of use follow from the licences of the texts and of the teacher or the continued model.",
     ]
     return "## Limits\n\n" + "\n".join(lines)

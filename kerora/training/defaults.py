@@ -9,14 +9,21 @@ import dataclasses
 import math
 
 from kerora.config import FitConfig, TrainingConfig
+from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
 from kerora.errors import ConfigError
-from kerora.evaluation.metrics import SINGLE_METRICS
-from kerora.models.classifier import TextClassifier
+from kerora.evaluation.metrics import LANGUAGE_METRICS, SINGLE_METRICS
 from kerora.models.precision import resolve_precision
+from kerora.models.task import Task
 
 BASE_RATE, BASE_WIDTH = 1e-3, 768
 LEAST_EPOCHS, MOST_EPOCHS, ENOUGH_UPDATES = 3, 10, 300
+
+MONITORS = {
+    "classification": ("val_macro_f1", {"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)}),
+    "causal-lm": ("val_loss", {"loss", "perplexity", *(f"val_{name}" for name in LANGUAGE_METRICS)}),
+}
+"""By task: what early stopping follows by default, and what it can follow."""
 
 
 def default_learning_rate(width: int) -> float:
@@ -37,16 +44,21 @@ def updates_per_epoch(rows: int, config: TrainingConfig) -> int:
 def settle_for_data(config: FitConfig, dataset: Dataset) -> FitConfig:
     """Settle precision, epochs and early stopping, which is off without validation rows.
 
+    The epochs of a language model are settled later, when its rows are known.
+
     Raises:
         ConfigError: early stopping would monitor a value that there is not.
     """
     training = config.training
     if "validation" not in dataset.splits:
         training = dataclasses.replace(training, early_stopping=False)
-    known = {"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)}
+    monitor, known = MONITORS[config.task]
+    training = dataclasses.replace(training, monitor=training.monitor or monitor)
     if training.early_stopping and training.monitor not in known:
         raise ConfigError(f"Unknown --monitor '{training.monitor}'. Known: {', '.join(sorted(known))}.")
-    epochs = training.epochs or default_epochs(updates_per_epoch(len(dataset.splits["train"]), training))
+    epochs = training.epochs
+    if config.task == "classification":
+        epochs = epochs or default_epochs(updates_per_epoch(len(dataset.splits["train"]), training))
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, precision=resolve_precision(config.model.precision)),
@@ -54,11 +66,13 @@ def settle_for_data(config: FitConfig, dataset: Dataset) -> FitConfig:
     )
 
 
-def settle_for_model(config: FitConfig, model: TextClassifier) -> FitConfig:
-    """Settle the learning rate, and the length that the model can take."""
+def settle_for_model(config: FitConfig, model: Task, batches: Batches) -> FitConfig:
+    """Settle the learning rate, the epochs, and the length that the model can take."""
+    updates = math.ceil(batches.batches_per_epoch / config.training.accumulate)
+    epochs = config.training.epochs or default_epochs(updates)
     rate = config.training.learning_rate or default_learning_rate(model.backbone.hidden_dim)
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, max_length=model.max_length),
-        training=dataclasses.replace(config.training, learning_rate=rate),
+        training=dataclasses.replace(config.training, learning_rate=rate, epochs=epochs),
     )

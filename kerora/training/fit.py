@@ -9,22 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from kerora.backend import set_random_seed
-from kerora.config import FitConfig, TrainingConfig, dump_yaml
-from kerora.data.batches import Batches, balanced_class_weights
-from kerora.data.rows import Dataset
-from kerora.data.sources import load_dataset
+from kerora.config import FitConfig, dump_yaml
 from kerora.errors import RunError, TrainingError
-from kerora.evaluation.predictor import evaluate_rows, read_config, write_predictions
+from kerora.evaluation.predictor import read_config
 from kerora.lora.files import save_adapter
 from kerora.lora.inject import LoraSummary, enable_lora
-from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
+from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
-from kerora.training.callbacks import ClassificationReport, EarlyStopping, History
+from kerora.training.callbacks import EarlyStopping, History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
+from kerora.training.classification import Classification
 from kerora.training.defaults import (
     default_epochs,
     default_learning_rate,
@@ -32,14 +29,16 @@ from kerora.training.defaults import (
     settle_for_model,
 )
 from kerora.training.interrupt import InterruptFlag
+from kerora.training.language import LanguageModelling
 from kerora.training.loop import guarded, make_optimizer, run_fit
-from kerora.training.losses import CrossEntropy
 from kerora.training.manifest import check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
+from kerora.training.tasks import FitTask, Parts
 
-EVALUATED = ("validation", "test")
+TASKS: dict[str, FitTask] = {"classification": Classification(), "causal-lm": LanguageModelling()}
+"""What can be trained, by the setting `task`."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,6 @@ class FitResult:
     seconds: float
 
 
-@dataclass
-class Parts:
-    """What a run is made of, before anything is written."""
-
-    config: FitConfig
-    dataset: Dataset
-    model: TextClassifier
-    summary: LoraSummary
-
-
 def fit(
     config: FitConfig | None = None,
     *,
@@ -78,7 +67,7 @@ def fit(
     progress: Progress | None = None,
     argv: Sequence[str] = (),
 ) -> FitResult:
-    """Fine-tune a classifier and write its run folder.
+    """Fine-tune a classifier or a language model and write its run folder.
 
     Args:
         config: the settings; None takes every default.
@@ -129,53 +118,48 @@ def assemble(config: FitConfig) -> Parts:
     Seeds are set before anything random, so that the same settings give the same weights.
     """
     set_random_seed(config.training.seed)
+    task = TASKS[config.task]
     preset = find_preset(config.model.preset)
-    dataset = load_dataset(config.data, config.training.seed)
+    dataset = task.load(config)
     config = settle_for_data(config, dataset)
-    model = TextClassifier.from_preset(
-        preset,
-        dataset.classes,
-        max_length=config.model.max_length,
-        dtype=config.model.precision,
-        head_dropout=config.model.head_dropout,
-        seed=config.training.seed,
-    )
+    model = task.build(config, preset, dataset)
     lora = config.lora
     summary = enable_lora(
         model, lora.rank, lora.alpha, lora.dropout, lora.targets, train_bias=lora.train_bias, seed=config.training.seed
     )
-    return Parts(settle_for_model(config, model), dataset, model, summary)
+    batches = task.training_batches(config, dataset, model)
+    return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches)
 
 
-def compile_for_training(model: TextClassifier, config: TrainingConfig, step: TrainStep) -> int:
-    """Compile a classifier with AdamW, schedule, clipping, loss and step; return the number of epochs."""
-    epochs = config.epochs or default_epochs(step.updates_per_epoch)
-    peak = config.learning_rate or default_learning_rate(model.backbone.hidden_dim)
-    total = config.max_steps or epochs * step.updates_per_epoch
-    optimizer = make_optimizer(config, peak, total)
+def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int:
+    """Compile a model with AdamW, schedule, clipping, its task's loss and a step; return the number of epochs."""
+    training = config.training
+    epochs = training.epochs or default_epochs(step.updates_per_epoch)
+    peak = training.learning_rate or default_learning_rate(model.backbone.hidden_dim)
+    total = training.max_steps or epochs * step.updates_per_epoch
+    optimizer = make_optimizer(training, peak, total)
     if model.backbone.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(optimizer=optimizer, loss=CrossEntropy(config.label_smoothing), metrics=["accuracy"], step=step)
+    TASKS[config.task].compile(model, config, optimizer, step)
     return math.ceil(total / step.updates_per_epoch)
 
 
 def _train(
     parts: Parts, run: RunFolder, checkpoint: Checkpoint | None, progress: Progress, flag: InterruptFlag
 ) -> FitResult:
-    config, model = parts.config.training, parts.model
+    config, model, task = parts.config.training, parts.model, TASKS[parts.config.task]
+    batches = parts.batches
     progress.note(_heading(parts))
     progress.note("Evaluating the untouched model")
     before = _metrics_before(parts, run)
-    batches = _training_batches(parts)
     step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
-    epochs = compile_for_training(model, config, step)
-    history = History(run.history, batches)
-    stopping = EarlyStopping(config.monitor, config.patience) if config.early_stopping else None
+    epochs = compile_for_training(model, parts.config, step)
+    history = History(run.history, batches, task.columns, steps=run.steps, logging_steps=config.logging_steps)
+    stopping = EarlyStopping(str(config.monitor), config.patience) if config.early_stopping else None
     saver = Checkpointer(run.checkpoints, step, history, stopping, config.save_steps, flag)
     callbacks: list[Any] = [Position(batches, step, config.max_steps, checkpoint)]
     if "validation" in parts.dataset.splits:
-        validation = model.batches(parts.dataset["validation"], batch_size=config.evaluation_batch_size)
-        callbacks.append(ClassificationReport(validation, parts.dataset.classes))
+        callbacks.append(task.validation(parts))
     progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
     callbacks += [item for item in (stopping, history, saver, progress) if item is not None]
     if checkpoint is not None:
@@ -196,44 +180,22 @@ def _train(
 
 
 def _heading(parts: Parts) -> str:
-    config, dataset = parts.config, parts.dataset
-    rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
-    skipped = sum(dataset.skipped.values())
-    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
+    config = parts.config
     lines = [
-        f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}",
+        *TASKS[config.task].notes(parts),
         f"Model: {parts.model.preset.name} ({parts.model.preset.kind}), {config.model.precision}",
         f"LoRA rank {config.lora.rank}: {parts.summary}",
     ]
     return "\n".join(lines)
 
 
-def _training_batches(parts: Parts) -> Batches:
-    config, rows = parts.config.training, parts.dataset["train"]
-    balanced = config.class_weights == "balanced"
-    return parts.model.batches(
-        rows,
-        batch_size=config.batch_size,
-        shuffle=True,
-        seed=config.seed,
-        class_weights=balanced_class_weights(rows.labels, len(parts.dataset.classes)) if balanced else None,
-    )
-
-
 def _metrics_before(parts: Parts, run: RunFolder) -> dict[str, Any]:
     if run.metrics.is_file():  # a resumed run: the model is no longer untouched
         before: dict[str, Any] = read_json(run.metrics)["before"]
         return before
-    before = {split: metrics for split, (metrics, _) in _evaluate(parts).items()}
+    before = dict(TASKS[parts.config.task].measure(parts, run, trained=False))
     write_json(run.metrics, {"before": before})
     return before
-
-
-def _evaluate(parts: Parts) -> dict[str, tuple[dict[str, Any], np.ndarray]]:
-    size = parts.config.training.evaluation_batch_size
-    return {
-        split: evaluate_rows(parts.model, rows, size, cache=True) for split, rows in parts.dataset if split in EVALUATED
-    }
 
 
 def _conclude(
@@ -244,10 +206,7 @@ def _conclude(
     stopping: EarlyStopping | None,
 ) -> FitResult:
     write_adapter(parts, run)
-    after = _evaluate(parts)
-    metrics = {"before": before, "after": {split: values for split, (values, _) in after.items()}}
-    rows = [(split, parts.dataset.splits[split], probabilities) for split, (_, probabilities) in after.items()]
-    write_predictions(run.predictions, parts.dataset.classes, rows)
+    metrics = {"before": before, "after": dict(TASKS[parts.config.task].measure(parts, run, trained=True))}
     write_json(run.metrics, metrics)
     seconds = sum(row["seconds"] for row in history.rows)
     best = len(history.rows) if stopping is None or stopping.best_epoch is None else stopping.best_epoch + 1
@@ -256,23 +215,22 @@ def _conclude(
 
 
 def write_adapter(parts: Parts, run: RunFolder) -> None:
-    """Write the adapter folder: weights, description, class names."""
-    preset = parts.model.preset
+    """Write the adapter folder: weights, description, and what the task puts beside them."""
+    preset, task = parts.model.preset, TASKS[parts.config.task]
     base = {
-        "task_type": "SEQ_CLS",
+        "task_type": task.adapter_type,
         "base_model_name_or_path": parts.config.model.preset,
         "preset_kind": preset.kind,
         "preset_fingerprint": preset.fingerprint,
-        "pairs": parts.dataset["train"].pairs is not None,
-        "classes": list(parts.dataset.classes),
+        **task.adapter_facts(parts),
     }
-    write_json(run.labels, {"classes": list(parts.dataset.classes)})
+    task.write_labels(parts, run)
     save_adapter(parts.model, run.adapter, base)
 
 
 def _clear(run: RunFolder) -> None:
     """Remove the files of the run that is replaced, and nothing else."""
-    for path in (run.history, run.metrics, run.predictions, run.manifest):
+    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.manifest):
         path.unlink(missing_ok=True)
     for folder in (run.adapter, run.checkpoints, run.report, run.evaluations):
         shutil.rmtree(folder, ignore_errors=True)

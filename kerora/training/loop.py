@@ -30,7 +30,8 @@ def make_optimizer(config: OptimizerConfig, peak: float, total: int) -> Any:
         peak: highest learning rate.
         total: updates of the whole run.
     """
-    rate = WarmupSchedule(peak, total, warmup_updates(config.warmup, total), config.schedule)
+    warmup = warmup_updates(config.warmup, total) if config.warmup_steps is None else min(config.warmup_steps, total)
+    rate = WarmupSchedule(peak, total, warmup, config.schedule)
     optimizer: Any = keras.optimizers.AdamW(
         learning_rate=rate, weight_decay=config.weight_decay, epsilon=1e-8, global_clipnorm=config.clip_norm or None
     )

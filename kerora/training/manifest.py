@@ -15,8 +15,8 @@ from kerora.config import FitConfig, PretrainConfig, to_dict
 from kerora.data.rows import Dataset
 from kerora.errors import RunError
 from kerora.lora.inject import LoraSummary
-from kerora.models.classifier import TextClassifier
 from kerora.models.presets import Preset
+from kerora.models.task import Task
 from kerora.models.tokenizer import TextTokenizer
 from kerora.runfolder import RunFolder
 from kerora.version import __version__
@@ -25,7 +25,7 @@ PACKAGES = ("keras", "keras-hub", "torch", "numpy", "scikit-learn", "tokenizers"
 
 
 def describe(
-    config: FitConfig, dataset: Dataset, model: TextClassifier, summary: LoraSummary, argv: Sequence[str]
+    config: FitConfig, dataset: Dataset, model: Task, summary: LoraSummary, argv: Sequence[str]
 ) -> dict[str, Any]:
     """Return the manifest of a run that is about to start."""
     preset = model.preset
@@ -34,6 +34,7 @@ def describe(
         "versions": _versions(),
         "argv": list(argv),
         "working_directory": str(Path.cwd()),
+        "task": config.task,
         "seed": config.training.seed,
         "device": _device(),
         "precision": config.model.precision,
@@ -98,7 +99,7 @@ def _device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def check_unchanged(run: RunFolder, dataset: Dataset, model: TextClassifier) -> None:
+def check_unchanged(run: RunFolder, dataset: Dataset, model: Task) -> None:
     """Check that a run would go on with the rows and the base model that it started with.
 
     Raises:

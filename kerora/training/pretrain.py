@@ -13,12 +13,18 @@ from typing import Any
 import numpy as np
 
 from kerora.config import PretrainConfig, dump_yaml, load_yaml, resolve
+from kerora.data.batches import Batches
+from kerora.data.documents import Documents
+from kerora.data.language_batches import LanguageBatches
+from kerora.data.language_tokens import lay_out
 from kerora.data.masking import MaskedBatches, Vocabulary
 from kerora.data.tokens import TokenTable, cache_key
 from kerora.errors import ConfigError, RunError
 from kerora.evaluation.wording import duration
+from kerora.models.causal_lm import CausalLM
 from kerora.models.keras_presets import CONFIG, WEIGHTS
 from kerora.models.masked_lm import LossWeights, MaskedLanguageModel
+from kerora.models.task import SteppedModel
 from kerora.models.teacher import Teacher, cached_targets, embeddings_from_teacher
 from kerora.models.write_preset import (
     round_weights,
@@ -32,6 +38,7 @@ from kerora.training.card import card_curves, model_card
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.held_out import PRETRAIN_COLUMNS, HeldOut
 from kerora.training.interrupt import InterruptFlag
+from kerora.training.language import LANGUAGE_COLUMNS, HeldOutTexts
 from kerora.training.loop import guarded, make_optimizer, run_fit
 from kerora.training.manifest import check_not_running, now, this_process
 from kerora.training.position import Position
@@ -131,12 +138,10 @@ def _train(
     batches = _batches(parts, rows, config.batch_size, shuffle=True)
     step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
     epochs = _compile(model, parts, step)
-    progress.note(_heading(parts, model, rows, batches, epochs))
-    history = History(run.history, batches, PRETRAIN_COLUMNS)
+    progress.note(_heading(parts, rows, batches, epochs))
+    history = History(run.history, batches, LANGUAGE_COLUMNS if parts.is_causal else PRETRAIN_COLUMNS)
     saver = Checkpointer(run.checkpoints, step, history, None, config.save_steps, flag, run.command)
-    measure = None
-    if kept is not None:
-        measure = HeldOut(_batches(parts, kept, config.evaluation_batch_size, shuffle=False))
+    measure = None if kept is None else _measure(parts, kept)
     progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
     callbacks = [Position(batches, step, config.max_steps, checkpoint), measure, history, saver, progress]
     if checkpoint is not None:
@@ -186,15 +191,31 @@ def _report(progress: Progress, table: TokenTable) -> Callable[[int], None]:
     return report
 
 
-def _batches(parts: Parts, rows: Rows, size: int, shuffle: bool) -> MaskedBatches:
+def _measure(parts: Parts, kept: Rows) -> HeldOut | HeldOutTexts:
+    size = parts.config.training.evaluation_batch_size
+    if parts.is_causal:
+        return HeldOutTexts(kept.table, parts.tokenizer, size)
+    batches = _batches(parts, kept, size, shuffle=False)
+    assert isinstance(batches, MaskedBatches)
+    return HeldOut(batches)
+
+
+def _batches(parts: Parts, rows: Rows, size: int, shuffle: bool) -> MaskedBatches | LanguageBatches:
     tokenizer, config = parts.tokenizer, parts.config.training
+    if parts.is_causal:
+        stretches = lay_out(rows.table, Documents([], []), "blocks", parts.config.model.max_length)
+        return LanguageBatches(
+            rows.table, stretches, batch_size=size, pad_id=tokenizer.pad_id, shuffle=shuffle, seed=config.seed
+        )
     assert tokenizer.mask_id is not None
     vocabulary = Vocabulary(tokenizer.mask_id, tokenizer.word_starts, tokenizer.special)
     options = {"batch_size": size, "pad_id": tokenizer.pad_id, "shuffle": shuffle, "seed": config.seed}
     return MaskedBatches(rows.table, vocabulary, config.mask_share, rows.teacher, **options)
 
 
-def _model(parts: Parts, teacher: Teacher | None) -> MaskedLanguageModel:
+def _model(parts: Parts, teacher: Teacher | None) -> MaskedLanguageModel | CausalLM:
+    if parts.is_causal:
+        return CausalLM.build_on(parts.backbone, parts.tokenizer, parts.config.model.max_length)
     config, seed = parts.config.distillation, parts.config.training.seed
     if teacher is not None and parts.init is None and config.init_embeddings:
         width = parts.backbone.hidden_dim
@@ -210,7 +231,7 @@ def _model(parts: Parts, teacher: Teacher | None) -> MaskedLanguageModel:
     )
 
 
-def _compile(model: MaskedLanguageModel, parts: Parts, step: TrainStep) -> int:
+def _compile(model: SteppedModel, parts: Parts, step: TrainStep) -> int:
     """Compile the model; return the number of epochs."""
     config = parts.config.training
     total = config.max_steps or (config.epochs or 1) * step.updates_per_epoch
@@ -219,7 +240,7 @@ def _compile(model: MaskedLanguageModel, parts: Parts, step: TrainStep) -> int:
     return math.ceil(total / step.updates_per_epoch)
 
 
-def _heading(parts: Parts, model: MaskedLanguageModel, rows: Rows, batches: MaskedBatches, epochs: int) -> str:
+def _heading(parts: Parts, rows: Rows, batches: Batches, epochs: int) -> str:
     backbone = parts.backbone
     source = "fresh" if parts.init is None else f"from {parts.init.name}"
     lines = [
@@ -233,7 +254,7 @@ def _heading(parts: Parts, model: MaskedLanguageModel, rows: Rows, batches: Mask
 
 
 def _conclude(
-    parts: Parts, run: PretrainFolder, model: MaskedLanguageModel, history: History, measure: HeldOut | None
+    parts: Parts, run: PretrainFolder, model: Any, history: History, measure: HeldOut | HeldOutTexts | None
 ) -> PretrainResult:
     storage = parts.config.model.storage
     round_weights(model, storage)

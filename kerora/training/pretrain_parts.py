@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from kerora.backend import set_random_seed
 from kerora.config import PretrainConfig
 from kerora.data.corpus import Corpus, Survey, held_out_documents, part_of
+from kerora.data.documents import plain_text
+from kerora.data.language_tokens import CHUNK_DOCUMENTS, tokenize_parts
 from kerora.data.packing import PackedRow, pack, token_tables
 from kerora.data.tokens import TokenTable, cache_key, cached_table
 from kerora.errors import ConfigError, DataError, PresetError
@@ -19,8 +21,8 @@ from kerora.models.precision import resolve_precision
 from kerora.models.presets import Preset, find_preset
 from kerora.models.teacher import teacher_words
 from kerora.models.tokenizer import TextTokenizer
-from kerora.models.tokenizer_files import fresh_wordpiece
-from kerora.models.vocabulary import train_wordpiece
+from kerora.models.tokenizer_files import fresh_byte_pairs, fresh_wordpiece
+from kerora.models.vocabulary import train_byte_pairs, train_wordpiece
 from kerora.models.write_preset import (
     fresh_backbone,
     read_tokenizer,
@@ -62,6 +64,17 @@ class Parts:
     init: Preset | None
     teacher: Preset | None
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether the next token is predicted, not masked words."""
+        return self.config.objective == "clm"
+
+    def _texts(self, held_out: bool) -> Iterator[TokenTable]:
+        """Tokenize the documents as texts that end."""
+        documents = part_of(self.corpus, self.held_out, held_out)
+        while group := list(itertools.islice(documents, CHUNK_DOCUMENTS)):
+            yield tokenize_parts([plain_text("\n".join(lines) + "\n") for lines in group], self.tokenizer)
+
     def rows(self, held_out: bool) -> Iterator[PackedRow]:
         """Pack the held-out documents, or the others and after them the teacher's words."""
         documents = part_of(self.corpus, self.held_out, held_out)
@@ -88,6 +101,9 @@ class Parts:
             DataError: there are none.
         """
         segments, length = self.tokenizer.uses_segments, self.config.model.max_length
+        if self.is_causal:
+            key = cache_key("clm", self.table_key(held_out))
+            return dataclasses.replace(cached_table(key, lambda: self._texts(held_out), True, 0), max_length=None)
         table = cached_table(
             self.table_key(held_out), lambda: token_tables(self.rows(held_out), segments, length), segments, length
         )
@@ -107,11 +123,14 @@ def assemble(config: PretrainConfig, started: PretrainFolder | None, progress: P
     """
     set_random_seed(config.training.seed)
     corpus = Corpus(config.data)
-    init = None if config.model.init is None else _continued(config.model.init)
-    teacher = None if config.distillation.teacher is None else find_preset(config.distillation.teacher)
+    causal = config.objective == "clm"
+    if causal and config.distillation.teacher is not None:
+        raise ConfigError("--objective clm learns from no teacher. Leave --teacher out.")
+    init = None if config.model.init is None else _continued(config.model.init, ("gpt2",) if causal else CONTINUED)
+    teacher = None if config.distillation.teacher is None else _encoder(config.distillation.teacher)
     survey = corpus.survey()
     held_out = held_out_documents(survey.documents, config.data.holdout, config.training.seed)
-    architecture = ARCHITECTURES[config.model.architecture] if init is None else init.architecture
+    architecture = ARCHITECTURES["gpt2" if causal else config.model.architecture] if init is None else init.architecture
     if init is not None:
         tokenizer = init.load_tokenizer()
     elif started is not None:
@@ -119,9 +138,9 @@ def assemble(config: PretrainConfig, started: PretrainFolder | None, progress: P
     else:
         progress.note(f"Training a vocabulary of {config.model.vocabulary_size:,} pieces")
         tokenizer = _fresh_tokenizer(config, corpus, held_out, architecture)
-    if tokenizer.mask_id is None:
+    if not causal and tokenizer.mask_id is None:
         raise PresetError(f"The tokenizer of {config.model.init} has no mask token. Give another --init.")
-    backbone = _backbone(config, tokenizer, init)
+    backbone = _backbone(config, architecture.kind, tokenizer, init)
     settled = _settled(config, backbone)
     parts = Parts(settled, corpus, survey, held_out, architecture, tokenizer, backbone, init, teacher)
     for part in (False, True) if held_out.any() else (False,):
@@ -151,11 +170,11 @@ def _settled(config: PretrainConfig, backbone: Any) -> PretrainConfig:
     )
 
 
-def _backbone(config: PretrainConfig, tokenizer: TextTokenizer, init: Preset | None) -> Any:
+def _backbone(config: PretrainConfig, kind: str, tokenizer: TextTokenizer, init: Preset | None) -> Any:
     policy = POLICIES[resolve_precision(config.model.precision)]
     if init is None:
         set_random_seed(config.training.seed)
-        return fresh_backbone(config.model, tokenizer.vocabulary_size, policy)
+        return fresh_backbone(config.model, tokenizer.vocabulary_size, policy, kind)
     backbone = rebuild(init.load_backbone(), policy, config.model.dropout)
     longest = backbone.max_sequence_length
     if config.model.max_length > longest:
@@ -163,10 +182,20 @@ def _backbone(config: PretrainConfig, tokenizer: TextTokenizer, init: Preset | N
     return backbone
 
 
-def _continued(spec: str) -> Preset:
+def _encoder(spec: str) -> Preset:
     preset = find_preset(spec)
-    if preset.kind not in CONTINUED:
-        titles = ", ".join(ARCHITECTURES[kind].title for kind in CONTINUED)
+    if preset.architecture.is_decoder:
+        raise PresetError(
+            f"--teacher cannot be {preset.architecture.title} ({spec}): its tokens see only what is before them. "
+            "Give an encoder."
+        )
+    return preset
+
+
+def _continued(spec: str, kinds: Sequence[str]) -> Preset:
+    preset = find_preset(spec)
+    if preset.kind not in kinds:
+        titles = ", ".join(ARCHITECTURES[kind].title for kind in kinds)
         raise PresetError(f"--init cannot go on with {preset.architecture.title} ({spec}). It takes {titles}.")
     return preset
 
@@ -178,4 +207,6 @@ def _fresh_tokenizer(
     def lines() -> Iterator[str]:
         return (line for document in part_of(corpus, held_out, False) for line in document)
 
+    if config.objective == "clm":
+        return fresh_byte_pairs(train_byte_pairs(lines, config.model.vocabulary_size), architecture)
     return fresh_wordpiece(train_wordpiece(lines, config.model.vocabulary_size), architecture)

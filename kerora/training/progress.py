@@ -85,7 +85,8 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Print the epoch's results."""
-        names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1", "val_cosine", "val_token_cosine")
+        classes = ("loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1")
+        names = (*classes, "val_cosine", "val_token_cosine", "val_perplexity")
         values = [f"{name} {logs[name]:.4f}" for name in names if logs and logs.get(name) is not None]
         self.console.print(
             f"epoch {epoch + 1}/{self.params.get('epochs')}  {'  '.join(values)}", highlight=False, soft_wrap=True

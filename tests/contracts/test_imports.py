@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "settings", "config", "runfolder", "version", "backend"),
+    ("errors", "settings", "language_config", "pretrain_config", "config", "runfolder", "version", "backend"),
     ("data",),
     ("models",),
     ("lora",),

@@ -10,9 +10,11 @@ import pytest
 
 from kerora.config import DataConfig
 from kerora.data import tfds_source
+from kerora.data.language import load_documents
 from kerora.data.sources import load_dataset, load_rows
 from kerora.data.tfds_source import is_tfds_name, read_tfrecord
 from kerora.errors import DataError
+from kerora.language_config import LanguageConfig
 
 
 def text_examples(count, keys, label_key="label"):
@@ -203,3 +205,11 @@ def test_missing_examples_are_noticed(prepared, tmp_path):
 def test_names():
     assert all(map(is_tfds_name, ("imdb_reviews", "glue/sst2", "imdb_reviews:1.0.0", "a/b-c.d:1.2.3")))
     assert not any(map(is_tfds_name, ("./a", "a.csv", "a/b/c", "huggingface:imdb", "a b", "")))
+
+
+def test_texts_for_a_language_model_need_no_label(prepared):
+    dataset = load_documents(DataConfig(source="imdb_reviews", data_dir=str(prepared)), LanguageConfig())
+    assert {split: len(rows) for split, rows in dataset} == {"train": 18, "validation": 2, "test": 6}
+    assert dataset["test"].texts[0] == "text 0 ä"
+    glue = load_documents(DataConfig(source="glue/sst2", data_dir=str(prepared)), LanguageConfig())
+    assert len(glue["test"]) == 4, "without labels the hidden ones are texts like others"

@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from kerora.models.architectures import ARCHITECTURES
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
 from tests.models.conftest import CLASSES
@@ -33,13 +34,16 @@ def expected_logits(directory: Path, inputs: dict[str, np.ndarray]) -> np.ndarra
     """Logits of transformers' classifier for Kerora's inputs."""
     names = {"token_ids": "input_ids", "padding_mask": "attention_mask", "segment_ids": "token_type_ids"}
     model = transformers.AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.float32).eval()
+    if model.config.pad_token_id is None:  # GPT-2: transformers cannot do without one, Kerora can
+        model.config.pad_token_id = model.config.eos_token_id
     with torch.no_grad():
         return model(**{names[name]: torch.tensor(array).long() for name, array in inputs.items()}).logits.numpy()
 
 
 def assert_same_logits(directory: Path, pairs: list[str] | None = None) -> TextClassifier:
     model = TextClassifier.from_preset(str(directory))
-    inputs = model.encode(TEXTS, pairs)
+    texts = TEXTS if model.preset.kind != "gpt2" else [text or "a" for text in TEXTS]  # no token, no last token
+    inputs = model.encode(texts, pairs)
     logits = model.predict(inputs, verbose=0)
     wanted = expected_logits(directory, inputs)
     assert wanted.std() > 100 * TOLERANCE
@@ -131,13 +135,13 @@ def test_layer_norms_named_gamma_and_beta(copy: Folder) -> None:
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new"])
 def test_activation_and_epsilon_of_the_config(kind: str, activation: str, copy: Folder) -> None:
     directory = copy(kind)
-    key = "activation" if kind == "distil_bert" else "hidden_act"
-    epsilon = {} if kind == "distil_bert" else {"layer_norm_eps": 1e-2}
-    edit_config(directory, **{key: activation}, **epsilon)
+    architecture = ARCHITECTURES[kind]
+    epsilon = {architecture.norm_epsilon[0]: 1e-2} if architecture.norm_epsilon[0] else {}
+    edit_config(directory, **{architecture.activation[0]: activation}, **epsilon)
     edit_weights(
         directory,
         lambda tensors: {
-            name: 3 * tensor if "intermediate" in name or "lin1" in name or "ffn." in name else tensor
+            name: 3 * tensor if any(part in name for part in ("intermediate", "lin1", "ffn.", "c_fc")) else tensor
             for name, tensor in tensors.items()
         },
     )

@@ -57,7 +57,7 @@ def assert_same_tokens(directory: Path, texts: list[str], pairs: list[str] | Non
         if tokens.segments is not None:
             segments = tokens.segments[tokens.offsets[row] : tokens.offsets[row + 1]]
             assert segments.tolist() == wanted["token_type_ids"][row], (row, text[:60])
-    assert tokenizer.pad_id == theirs.pad_token_id
+    assert tokenizer.pad_id == (theirs.eos_token_id if theirs.pad_token_id is None else theirs.pad_token_id)
     assert tokenizer.vocabulary_size == len(theirs)
 
 

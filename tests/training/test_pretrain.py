@@ -228,6 +228,12 @@ def test_init_refuses_what_it_cannot_train(settings: dict[str, Any], tmp_path: P
         run(settings, model__init=str(folder))
 
 
+def test_a_language_model_is_no_teacher(settings: dict[str, Any], tmp_path: Path) -> None:
+    folder = tiny_huggingface("gpt2", tmp_path / "gpt2")
+    with pytest.raises(PresetError, match=r"--teacher cannot be GPT-2 .* Give an encoder\."):
+        run(settings, distillation__teacher=str(folder))
+
+
 def test_without_a_held_out_part(settings: dict[str, Any]) -> None:
     result = run(settings, data__holdout=0.0, training__max_steps=2)
     assert result.metrics == {} and result.history[0]["val_loss"] is None

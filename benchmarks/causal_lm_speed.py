@@ -1,0 +1,134 @@
+"""Training step and peak memory of a GPT-2 with LoRA, Kerora against PEFT's best setting, on the same shapes.
+
+    python benchmarks/causal_lm_speed.py --layers 12 --width 768 --rows 8 --length 256 --steps 6
+
+Random weights and tokens; rank 16 on c_attn and c_proj. Each side runs in a process of its own, with float32 and
+bfloat16, and its best is taken; the step of PEFT is forward with labels, backward and AdamW, as Trainer does it.
+Prints seconds a step (median), peak resident memory, and the ratios.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RANK, ALPHA, WARM = 16, 32, 2
+
+
+def main() -> None:
+    """Make the model, run every setting in a process of its own, print the table."""
+    options = _options()
+    if options.side:
+        print(json.dumps(_run(options)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _make_model(folder, options)
+        found = {
+            (side, precision): _in_own_process(folder, side, precision)
+            for side in ("kerora", "peft")
+            for precision in ("float32", "bfloat16")
+        }
+    for (side, precision), result in found.items():
+        print(f"{side:7} {precision:9} {result['seconds']:.3f} s a step, {result['megabytes']:,.0f} MB")
+    best = {side: min((r for (s, _), r in found.items() if s == side), key=lambda r: r["seconds"])
+            for side in ("kerora", "peft")}  # fmt: skip
+    ratios = {key: best["kerora"][key] / best["peft"][key] for key in ("seconds", "megabytes")}
+    print(f"Kerora / PEFT's best: step {ratios['seconds']:.2f}, memory {ratios['megabytes']:.2f}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    sizes = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50257, "rows": 8, "length": 256, "steps": 6}
+    for name, default in {**sizes, "threads": 2}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--side", choices=("kerora", "peft"))
+    parser.add_argument("--precision", default="float32")
+    return parser.parse_args()
+
+
+def _make_model(folder: Path, options: argparse.Namespace) -> None:
+    import transformers
+    from tokenizers import Tokenizer, models
+
+    config = transformers.GPT2Config(
+        n_layer=options.layers, n_embd=options.width, n_head=options.heads, vocab_size=options.vocabulary
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    Tokenizer(models.BPE(vocab={"<|endoftext|>": 0}, merges=[])).save(str(folder / "tokenizer.json"))
+
+
+def _in_own_process(folder: Path, side: str, precision: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, *sys.argv[1:], "--folder", str(folder), "--side", side]
+    done = subprocess.run([*command, "--precision", precision], capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _run(options: argparse.Namespace) -> dict[str, float]:
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(options.threads)
+    ids = np.random.default_rng(0).integers(1, options.vocabulary, (options.rows, options.length))
+    step = (_kerora_step if options.side == "kerora" else _peft_step)(options, ids)
+    times = []
+    for _ in range(WARM + options.steps):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+
+    from kerora.training.memory import peak_memory_mb
+
+    return {"seconds": statistics.median(times[WARM:]), "megabytes": peak_memory_mb()}
+
+
+def _kerora_step(options: argparse.Namespace, ids: Any) -> Any:
+    import kerora  # noqa: I001 (before keras, whose backend it selects)
+    import keras
+    import numpy as np
+    import torch
+
+    model = kerora.CausalLM.from_preset(str(options.folder), max_length=options.length, dtype=options.precision)
+    kerora.enable_lora(model, rank=RANK, alpha=ALPHA, dropout=0.05, targets=("c_attn", "c_proj"))
+    model.compile(keras.optimizers.AdamW(1e-4, global_clipnorm=1.0), step=kerora.TrainStep(1_000))
+    x = {"token_ids": torch.tensor(ids), "padding_mask": torch.ones(ids.shape, dtype=torch.int32)}
+    weights = torch.ones(ids.shape)
+    weights[:, -1] = 0
+    data = (x, torch.tensor(np.roll(ids, -1, 1)), weights)
+    return lambda: model.train_step(data)
+
+
+def _peft_step(options: argparse.Namespace, ids: Any) -> Any:
+    import peft
+    import torch
+    import transformers
+
+    model = transformers.GPT2LMHeadModel.from_pretrained(options.folder, attn_implementation="sdpa")
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, lora_dropout=0.05, target_modules=["c_attn", "c_proj"],
+        fan_in_fan_out=True,
+    )  # fmt: skip
+    wrapped = peft.get_peft_model(model, config).train()
+    parameters = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+    tokens = torch.tensor(ids)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
+            loss = wrapped(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

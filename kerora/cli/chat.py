@@ -1,0 +1,46 @@
+"""`kerora chat`: talk with a dialogue model."""
+
+import sys
+from typing import Any
+
+import click
+
+from kerora.cli.options import sampling_options
+
+
+@click.command("chat")
+@click.argument("run")
+@sampling_options(temperature=0.7)
+@click.option("--preset", help="Where the base model is now, if not where the run found it.")
+def command(run: str, preset: str | None, **values: Any) -> None:
+    """Talk with RUN, the run of a dialogue model; it keeps what was said.
+
+    A line is a turn. /reset forgets the conversation, /quit or the end of the input ends it.
+    """
+    from kerora.cli.options import sampling_of
+    from kerora.evaluation.generate import Conversation, Writer
+
+    conversation = Conversation(Writer(run, preset), sampling_of(values, temperature=0.7))
+    if conversation.writer.form != "turns":
+        click.echo("Note: this model was not trained on conversations.", err=True)
+    on_terminal = sys.stdin.isatty()
+    while True:
+        if on_terminal:
+            click.echo("you: ", nl=False, err=True)
+        line = sys.stdin.readline()
+        text = line.strip()
+        if not line or text == "/quit":
+            return
+        if text == "/reset":
+            conversation.reset()
+        elif text:
+            _answer(conversation, text)
+
+
+def _answer(conversation: Any, text: str) -> None:
+    before = conversation.forgotten
+    for piece in conversation.answer(text):
+        click.echo(piece, nl=False)
+    click.echo()
+    if conversation.forgotten > before:
+        click.echo(f"(the oldest {conversation.forgotten - before} turns no longer fit)", err=True)

@@ -1,0 +1,91 @@
+"""`kerora generate`: continue prompts with a language model."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kerora.cli.options import collect, sampling_options, setting_options
+from kerora.errors import ConfigError
+
+
+@click.command("generate")
+@click.argument("run")
+@click.option("--prompt", "texts", multiple=True, help="Text to continue; can be given several times.")
+@click.option(
+    "--prompts",
+    "file",
+    type=click.Path(path_type=Path),
+    help="File of prompts: a line each, or a table with a column prompt (or one that --text names).",
+)
+@sampling_options()
+@click.option("--n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations a prompt.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="JSON Lines file to write.")
+@setting_options("data.text", "data.id", "data.skip_bad_rows", leave_out=("data.text_join",))
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts at a time.")
+@click.option("--preset", help="Where the base model is now, if not where the run found it.")
+@click.option("--force", is_flag=True, help="Replace an existing output file.")
+def command(
+    run: str,
+    texts: tuple[str, ...],
+    file: Path | None,
+    count: int,
+    output: Path | None,
+    batch_size: int,
+    preset: str | None,
+    force: bool,
+    **values: Any,
+) -> None:
+    """Continue prompts with RUN, the run of a language model.
+
+    Continuations of --prompt appear as they are written; those of --prompts, and with --output, are JSON Lines with
+    id, prompt, completion, finish and tokens.
+    """
+    if bool(texts) == (file is not None):
+        raise ConfigError("Give texts with --prompt, or a file of them with --prompts.")
+
+    from kerora.cli.options import sampling_of
+    from kerora.config import resolve
+    from kerora.data.documents import Part
+    from kerora.data.language import read_prompts
+    from kerora.errors import RunError
+    from kerora.evaluation.generate import Writer, check_count, generate_file
+
+    sampling = sampling_of(values)
+    check_count(count, sampling)
+    if output is not None and output.exists() and not force:
+        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    settings = {key: value for key, value in collect(values).items() if key.startswith("data.")}
+    if file is not None:
+        read_prompts(file, resolve(settings).data, "text")  # faults come before the model is loaded
+    writer = Writer(run, preset)
+    if file is None and output is None:
+        _show(writer, texts, sampling, count)
+        return
+    prompts: list[tuple[str, tuple[Part, ...]]] = [
+        (str(number), writer.parts(text)) for number, text in enumerate(texts, 1)
+    ]
+    if file is not None:
+        prompts = read_prompts(file, resolve(settings).data, writer.form)
+    options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
+    lines, cut = generate_file(writer, prompts, sampling, stream=sys.stdout, **options)
+    if cut:
+        click.echo(f"{cut:,} prompts were longer than the model takes: their start was cut.", err=True)
+    if output is not None:
+        click.echo(f"{lines:,} continuations: {output}", err=True)
+
+
+def _show(writer: Any, texts: tuple[str, ...], sampling: Any, count: int) -> None:
+    """Write each prompt and, as it comes, its continuation."""
+    many = len(texts) * count > 1
+    for place, text in enumerate(texts):
+        for number in range(count):
+            click.echo(text, nl=writer.form != "text")
+            cut = 0
+            for piece, row in writer.stream(writer.parts(text), sampling, place * count + number):
+                click.echo(piece, nl=False)
+                cut = row.cut
+            click.echo("\n---" if many else "")
+            if cut:
+                click.echo(f"The prompt is longer than the model takes: its first {cut:,} tokens were cut.", err=True)

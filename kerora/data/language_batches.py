@@ -1,0 +1,73 @@
+"""Batches for language models: tokens, the next token of each, and which of these the loss counts."""
+
+from typing import Any
+
+import numpy as np
+
+from kerora.data.batches import Batches, rectangle
+from kerora.data.language_tokens import Stretches
+from kerora.data.tokens import TokenTable
+
+
+class LanguageBatches(Batches):
+    """Batches of ``(x, y, weights)`` for a `CausalLM`; order, epochs and resume are those of `Batches`.
+
+    ``x["token_ids"]`` and ``x["padding_mask"]`` int32 (rows, length), with several documents in a row also
+    ``x["document_ids"]`` int32 (rows, length); y is the next token of each place, int64 (rows, length); weights are 1
+    where the loss counts it, float32 (rows, length).
+
+        tokens      P P P C C E        P prompt, C completion, E end of text
+        x           P P P C C .
+        y           P P C C E .
+        weights     0 0 1 1 1 .
+
+    Args:
+        table: the tokens, with the counted ones marked in `segments`.
+        rows: how rows lie over them.
+        separate: texts in a row do not see one another.
+        **options: see `Batches`.
+    """
+
+    def __init__(self, table: TokenTable, rows: Stretches, *, separate: bool = False, **options: Any) -> None:
+        self.rows = rows
+        self.separate = separate
+        self._longest = int(rows.lengths.max(initial=1))
+        super().__init__(table, **options)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each row, int64 (rows,)."""
+        return self.rows.lengths
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Return batch `index` of what is left of this epoch."""
+        self._served = max(self._served, index + 1)
+        return self._batch(self._plan[self.start + index])
+
+    def _batch(self, rows: np.ndarray) -> tuple[Any, ...]:
+        starts = self.rows.starts[rows]
+        mask, places = rectangle(starts, self.rows.lengths[rows], self._longest)
+        self.tokens_served += len(places)
+        inputs = {"token_ids": np.full(mask.shape, self.pad_id, np.int32), "padding_mask": mask.astype(np.int32)}
+        inputs["token_ids"][mask] = self.table.ids[places]
+        targets = np.zeros(mask.shape, np.int64)
+        targets[mask] = self.table.ids[places + 1]
+        weights = np.zeros(mask.shape, np.float32)
+        weights[mask] = self._counted(rows, mask, places)
+        if self.separate:
+            numbers = np.searchsorted(self.table.offsets, places, side="right")
+            # padding goes on with the document in front of it, so that numbers do not fall
+            inputs["document_ids"] = np.zeros(mask.shape, np.int32)
+            inputs["document_ids"][mask] = numbers
+            inputs["document_ids"] = np.maximum.accumulate(inputs["document_ids"], axis=1)
+        return inputs, targets, weights
+
+    def _counted(self, rows: np.ndarray, mask: np.ndarray, places: np.ndarray) -> np.ndarray:
+        assert self.table.segments is not None
+        counted = self.table.segments[places + 1].astype(bool)
+        if not self.rows.across:
+            offsets = self.table.offsets
+            counted &= np.searchsorted(offsets, places, "right") == np.searchsorted(offsets, places + 1, "right")
+        if self.rows.first_counted is not None:
+            counted &= places + 1 >= np.repeat(self.rows.first_counted[rows], mask.sum(axis=1))
+        return np.asarray(counted)

@@ -1,0 +1,182 @@
+"""Tokens of texts for language models, and how rows are laid over them.
+
+All texts lie end to end in one table; beside each token stands whether the loss counts it. A row is a stretch of
+that table, so that packing copies nothing and wastes nothing:
+
+    texts      |aaaaaa|bb|ccccccccccc|dd|
+    blocks     |aaaaaabb|cccccccc|cccdd|        cut every max_length
+    docs       the same for texts; prompts and turns are kept whole where they fit
+    none       |aaaaaa| |bb| |cccccccc| |ccc| |dd|
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from kerora.data.documents import Documents
+from kerora.data.tokens import TokenTable, cache_key, cached_table
+
+CHUNK_DOCUMENTS = 500
+
+
+class PartTokenizer(Protocol):
+    """The part of a tokenizer that language models' texts need."""
+
+    end_id: int | None
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the tokenizer's files and options."""
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """Ids in front of a text."""
+
+    def plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenize texts without special tokens."""
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Rows as stretches of a table of tokens.
+
+    Attributes:
+        starts: first token of each row, int64 (rows,).
+        lengths: tokens of each row, int64 (rows,).
+        first_counted: first token of each row that may count, int64 (rows,), or None for all.
+        across: the first token of a text is predicted from the text before it.
+        cut: prompts whose start, or completions whose end, did not fit.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    first_counted: np.ndarray | None = None
+    across: bool = False
+    cut: int = 0
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def document_tokens(documents: Documents, tokenizer: PartTokenizer) -> TokenTable:
+    """Tokenize texts through the cache; `segments` says which tokens the loss counts.
+
+    Each text begins with what the model wants there (`start_ids`); the end-of-text token stands where a part ends.
+    """
+
+    def chunks() -> Iterator[TokenTable]:
+        for start in range(0, len(documents), CHUNK_DOCUMENTS):
+            yield tokenize_parts(documents.parts[start : start + CHUNK_DOCUMENTS], tokenizer)
+
+    key = cache_key("language", tokenizer.fingerprint, tokenizer.end_id, documents.fingerprint())
+    return replace(cached_table(key, chunks, True, 0), max_length=None)
+
+
+def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], tokenizer: PartTokenizer) -> TokenTable:
+    """Tokenize the (text, counted, ends) parts of texts; see `document_tokens`."""
+    encoded = iter(tokenizer.plain_ids([part[0] for parts in documents for part in parts]))
+    start, end = tokenizer.start_ids, tokenizer.end_id
+    ids: list[int] = []
+    counted: list[int] = []
+    offsets = [0]
+    for parts in documents:
+        ids += start
+        counted += [0] * len(start)
+        for _, counts, ends in parts:
+            part = next(encoded)
+            part = [*part, end] if ends and end is not None else part
+            ids += part
+            counted += [int(counts)] * len(part)
+        offsets.append(len(ids))
+    return TokenTable(np.array(ids, np.int32), np.array(offsets, np.int64), np.array(counted, np.uint8))
+
+
+def lay_out(table: TokenTable, documents: Documents, pack: str, max_length: int) -> Stretches:
+    """Lay training rows over the tokens.
+
+    Args:
+        table: the tokens, with the counted ones marked.
+        documents: what they are the tokens of.
+        pack: ``blocks``, ``docs``, ``none`` or ``auto``.
+        max_length: longest row.
+    """
+    whole = documents.form != "text"
+    if pack == "auto":
+        pack = "none" if whole else "blocks"
+    if pack == "blocks" or (pack == "docs" and not whole):
+        return _blocks(len(table.ids), max_length, across=pack == "blocks")
+    starts, lengths, cut = _rows_of_their_own(table, max_length, whole)
+    if pack == "docs":
+        starts, lengths = _joined(starts, lengths, max_length)
+    kept = lengths > 0
+    return Stretches(starts[kept], lengths[kept], cut=cut)
+
+
+def windows(table: TokenTable, max_length: int, stride: int) -> Stretches:
+    """Lay windows over each text so that every token but the first is predicted once, with context before it.
+
+    The window moves by `stride`; of each one only those tokens count that the one before did not reach. Source:
+    "Perplexity of fixed-length models" in the documentation of transformers.
+    """
+    stride = min(stride, max_length - 1)  # a token without any before it could not be predicted
+    starts, lengths, firsts = [], [], []
+    for begin, end in zip(table.offsets[:-1].tolist(), table.offsets[1:].tolist(), strict=True):
+        reached = begin + 1
+        for start in range(begin, end, stride):
+            stop = min(start + max_length, end)
+            if stop > reached:
+                # the last token of the window is only predicted
+                starts.append(start)
+                lengths.append(stop - start - 1)
+                firsts.append(reached)
+                reached = stop
+            if stop == end:
+                break
+    return Stretches(np.array(starts, np.int64), np.array(lengths, np.int64), np.array(firsts, np.int64))
+
+
+def _blocks(tokens: int, size: int, across: bool) -> Stretches:
+    # the last token of all is only predicted
+    starts = np.arange(0, tokens - 1, size, dtype=np.int64)
+    return Stretches(starts, np.minimum(size, tokens - 1 - starts), across=across)
+
+
+def _rows_of_their_own(table: TokenTable, size: int, whole: bool) -> tuple[np.ndarray, np.ndarray, int]:
+    starts: list[int] = []
+    lengths: list[int] = []
+    cut = 0
+    for begin, end in zip(table.offsets[:-1].tolist(), table.offsets[1:].tolist(), strict=True):
+        if not whole:
+            places = range(begin, end - 1, size)
+            starts += places
+            lengths += [min(size, end - 1 - place) for place in places]
+            continue
+        cut += end - 1 - begin > size
+        start = begin if end - 1 - begin <= size else _start_of_what_fits(table, begin, end, size)
+        starts.append(start)
+        lengths.append(min(size, end - 1 - start))
+    return np.array(starts, np.int64), np.array(lengths, np.int64), cut
+
+
+def _start_of_what_fits(table: TokenTable, begin: int, end: int, size: int) -> int:
+    """Cut the start of the prompt; of a completion that is too long by itself, keep its start and a prompt's token."""
+    assert table.segments is not None
+    uncounted = np.flatnonzero(table.segments[begin:end] == 0)
+    last_prompt = begin + int(uncounted[-1]) if len(uncounted) else begin
+    return min(end - 1 - size, last_prompt)
+
+
+def _joined(starts: np.ndarray, lengths: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Join whole rows that follow one another as long as they fit."""
+    new_starts: list[int] = []
+    ends: list[int] = []
+    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        if ends and ends[-1] + 1 == start and start + length - new_starts[-1] <= size:
+            ends[-1] = start + length
+        else:
+            new_starts.append(start)
+            ends.append(start + length)
+    first = np.array(new_starts, np.int64)
+    return first, np.array(ends, np.int64) - first

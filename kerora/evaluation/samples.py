@@ -1,0 +1,86 @@
+"""Prompts that are continued before and after training: which, and the file that keeps them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kerora.data.documents import Documents, Part
+from kerora.errors import RunError
+from kerora.runfolder import read_json, write_json
+
+PROMPT_CHARACTERS = 120
+
+
+@dataclass
+class Sample:
+    """A prompt and its continuations before and after training.
+
+    Attributes:
+        id: the text that the prompt comes from.
+        prompt: what a person would read.
+        before: continuation by the untouched model.
+        after: continuation by the trained model, or None before it is made.
+    """
+
+    id: str
+    prompt: str
+    before: str | None = None
+    after: str | None = None
+
+
+def sample_prompts(documents: Documents, count: int) -> list[tuple[Sample, tuple[Part, ...]]]:
+    """Choose prompts, spread evenly over the texts; of a text its beginning, or where there are few, its inside."""
+    chosen: list[tuple[Sample, tuple[Part, ...]]] = []
+    for number in range(count):
+        place = number * len(documents) // count
+        parts, identifier = documents.parts[place], documents.ids[place]
+        if documents.form == "text":
+            first = -(-place * count // len(documents))
+            inside = (number - first) / max(1, math.ceil(count / len(documents)))
+            prompt = _beginning(documents.texts[place], inside)
+            parts = (Part(prompt, False, False),)
+        else:
+            parts = parts[: max(at for at, part in enumerate(parts) if part.counted)]
+        shown = "\n".join(part.text.strip("\n") for part in parts)
+        if shown.strip() and shown not in [sample.prompt for sample, _ in chosen]:
+            chosen.append((Sample(identifier, shown), parts))
+    return chosen
+
+
+def _beginning(text: str, inside: float) -> str:
+    """Return about `PROMPT_CHARACTERS` of a text from the line that begins at a share of it."""
+    start = text.find("\n", int(inside * len(text))) + 1 if inside else 0
+    start = min(start, max(0, len(text) - PROMPT_CHARACTERS))
+    while start < len(text) and text[start].isspace():
+        start += 1
+    cut = text[start : start + PROMPT_CHARACTERS]
+    # whole words only, and something must be left to go on with
+    last_blank = max(cut.rfind(" "), cut.rfind("\n"))
+    return cut[:last_blank].rstrip() if last_blank > 0 else cut[: max(1, len(cut) // 2)]
+
+
+def write_samples(path: Path, samples: Sequence[Sample]) -> None:
+    """Write samples.json."""
+    write_json(path, {"samples": [asdict(sample) for sample in samples]})
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Read samples.json; a missing file holds none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    entries = read_json(path).get("samples")
+    try:
+        assert isinstance(entries, list)
+        return [Sample(**_strings(entry)) for entry in entries]
+    except (AssertionError, TypeError) as error:
+        raise RunError(f"{path} is damaged: 'samples' must be a list of prompts. Train again or delete it.") from error
+
+
+def _strings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value if value is None else str(value) for key, value in entry.items()}

@@ -1,0 +1,241 @@
+"""Causal attention without a mask: decoders of KerasHub, taught to use the causal kernel.
+
+KerasHub's decoders build a mask of shape (batch, length, length) for every layer and call. Rows here are padded
+behind the text, where no token of the text looks, so the causal kernel needs no mask at all. A mask is made, once
+for all layers, only where rows hold several documents that must not see one another.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import torch
+
+from kerora.backend import import_keras_hub
+from kerora.models.attention import plain_attention, plain_is_faster
+
+keras_hub = import_keras_hub()
+_Decoder: Any = keras_hub.layers.TransformerDecoder
+_Attention: Any = keras_hub.layers.CachedMultiHeadAttention
+_Positions: Any = keras_hub.layers.PositionEmbedding
+
+MASK_METHODS = ("_compute_self_attention_mask", "_compute_attention_mask")
+ATTENTIONS = ("_self_attention_layer", "self_attn", "attention")
+"""What KerasHub's decoders call the method that makes their mask, and their attention."""
+
+
+@dataclass
+class RowLayout:
+    """How the rows that are being computed are divided; shared by the layers of a backbone.
+
+    Attributes:
+        seen: which tokens each token sees, bool (batch, length, length); None where it sees all before it.
+        positions: place of each token in its document, int64 (batch, length); None where rows are one document.
+    """
+
+    seen: torch.Tensor | None = None
+    positions: torch.Tensor | None = None
+
+
+@contextlib.contextmanager
+def documents_in_rows(backbone: keras.Model, numbers: Any) -> Iterator[None]:
+    """Compute inside the block rows that hold several documents, none of which sees another.
+
+    Args:
+        backbone: a backbone that went through `use_causal_kernel`.
+        numbers: number of each token's document, not falling in a row, int (batch, length); None for one a row.
+    """
+    layout: RowLayout = backbone.row_layout
+    if numbers is not None:
+        numbers = torch.as_tensor(numbers)
+        places = torch.arange(numbers.shape[1], device=numbers.device)
+        layout.seen = (numbers[:, :, None] == numbers[:, None, :]) & (places[:, None] >= places)
+        starts = torch.searchsorted(numbers.contiguous(), numbers.contiguous())
+        layout.positions = places - starts
+    try:
+        yield
+    finally:
+        layout.seen = layout.positions = None
+
+
+class CausalDecoder(_Decoder):
+    """A decoder layer that leaves it to its attention to look only backwards."""
+
+    def _compute_self_attention_mask(self, **options: Any) -> Any:
+        if options["decoder_attention_mask"] is not None or not options["use_causal_mask"]:
+            return super()._compute_self_attention_mask(**options)
+        return None
+
+
+class CausalAttention(_Attention):
+    """Attention in which no mask means: each token sees itself and those before it, in its document."""
+
+    row_layout: RowLayout
+
+    def call(self, query: Any, value: Any, *arguments: Any, **options: Any) -> Any:
+        """Return the outputs, and with a cache (batch, 2, places, heads, size) the cache, written in place."""
+        cache, place = options.get("cache"), options.get("cache_update_index")
+        if cache is None or place is None:
+            return super().call(query, value, *arguments, **options)
+        end = int(place) + value.shape[1]
+        cache[:, 0, int(place) : end] = self._key_dense(value)
+        cache[:, 1, int(place) : end] = self._value_dense(value)
+        keys, values = cache[:, 0, :end], cache[:, 1, :end]
+        attended = cached_attention(self._query_dense(query), keys, values, self._inverse_sqrt_key_dim)
+        return self._output_dense(attended), cache
+
+    def _compute_attention(
+        self, query: Any, key: Any, value: Any, attention_mask: Any = None, *options: Any, **named_options: Any
+    ) -> tuple[Any, Any]:
+        special = any(options[1:]) or any(value for name, value in named_options.items() if name != "training")
+        if attention_mask is not None or special:
+            return super()._compute_attention(query, key, value, attention_mask, *options, **named_options)
+        return causal_attention(query, key, value, self._inverse_sqrt_key_dim, self.row_layout.seen), None
+
+
+class DocumentPositions(_Positions):
+    """Position embeddings that count from the start of each document."""
+
+    row_layout: RowLayout
+
+    def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
+        """Return the embeddings of the places of `inputs` (batch, length, width)."""
+        return super().call(inputs, start_index, self.row_layout.positions if positions is None else positions)
+
+
+# Keras names a layer's place in a weight file by its class, and the files must stay those of KerasHub
+for _ours, _theirs in ((CausalDecoder, _Decoder), (CausalAttention, _Attention), (DocumentPositions, _Positions)):
+    _ours.__name__ = _theirs.__name__
+
+
+def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any = None) -> torch.Tensor:
+    """Return softmax(scale * Q K^T) V in which each token sees itself and those before it.
+
+    Args:
+        query: (batch, length, heads, size), as Keras' layer projects it; key and value likewise.
+        key: see `query`.
+        value: see `query`.
+        scale: factor of the scores.
+        seen: which tokens each token sees, bool (batch, length, length), where it does not see all before it.
+
+    Returns:
+        (batch, length, heads, size).
+    """
+    if plain_is_faster(query):
+        length = query.shape[1]
+        seen = torch.ones(1, length, length, dtype=torch.bool).tril() if seen is None else seen
+        return plain_attention(query, key, value, seen, scale)
+    q, k, v = (tensor.transpose(1, 2) for tensor in (query, key, value))
+    mask = None if seen is None else seen[:, None]
+    fused = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale
+    )
+    return fused.transpose(1, 2)
+
+
+def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.Tensor:
+    """Return the attention of the last tokens of texts, of which all keys and values are known.
+
+    Args:
+        query: (batch, new, heads, size).
+        keys: (batch, all, heads, size).
+        values: (batch, all, heads, size).
+        scale: factor of the scores.
+
+    Returns:
+        (batch, new, heads, size).
+    """
+    new, every = query.shape[1], keys.shape[1]
+    mask = None  # a single new token sees all
+    if new > 1 and new < every:
+        mask = torch.ones(new, every, dtype=torch.bool, device=query.device).tril(every - new)
+    q, k, v = (tensor.transpose(1, 2) for tensor in (query, keys, values))
+    attended = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None and new > 1, scale=scale
+    )
+    return attended.transpose(1, 2)
+
+
+def use_causal_kernel(backbone: keras.Model) -> None:
+    """Let the decoder layers of a backbone use the causal kernel; their weights and names stay.
+
+    Layers whose attention is more than scaled products (Gemma's) keep KerasHub's masks, as do rows longer than a
+    sliding window; documents in rows are told apart in all of them. Backbone dropout must be 0, as
+    `Preset.load_backbone` sets it.
+    """
+    layout = RowLayout()
+    backbone.row_layout = layout
+    for layer in backbone._flatten_layers():
+        if getattr(layer, "row_layout", None) is layout:
+            continue  # seen before: a backbone lists its layers more than once
+        if type(layer) is _Decoder and layer._cross_attention_layer is None:
+            attention = layer._self_attention_layer
+            if type(attention) is _Attention and attention._dropout == 0:
+                layer.__class__, attention.__class__ = CausalDecoder, CausalAttention
+                attention.row_layout = layout
+        elif type(layer) is _Positions:
+            layer.__class__ = DocumentPositions
+            layer.row_layout = layout
+        elif method := next((name for name in MASK_METHODS if hasattr(type(layer), name)), None):
+            _teach(layer, method, layout)
+
+
+def tell_layers_apart(backbone: keras.Model) -> None:
+    """Put the decoder layer's name into the paths of weights that lack it, such as SmolLM3's ``o_proj``."""
+    for decoder in getattr(backbone, "transformer_layers", ()):
+        for variable in decoder.variables:
+            if not variable.path.startswith(f"{decoder.name}/"):
+                variable._path = f"{decoder.name}/{variable.path}"
+
+
+def _teach(layer: Any, method: str, layout: RowLayout) -> None:
+    """Let a decoder that is not built of KerasHub's common layers use the causal kernel where it can."""
+    attentions = (getattr(layer, name, None) for name in ATTENTIONS)
+    plain: list[Any] = [part for part in attentions if hasattr(part, "_inv_norm_factor")]
+    decoder: Any = type(layer)
+    layer.__class__ = _taught_decoder(decoder, method, bool(plain))
+    layer.row_layout = layout
+    for part in plain:
+        attention: Any = type(part)
+        part.__class__ = _taught_attention(attention)
+        part.row_layout = layout
+
+
+@functools.cache
+def _taught_decoder(decoder: Any, method: str, kernel: bool) -> Any:
+    """Return a subclass that makes no mask where the kernel needs none, and else masks other documents too."""
+    original = getattr(decoder, method)
+
+    def mask(self: Any, *arguments: Any, **options: Any) -> Any:
+        if kernel and options.get("self_attention_cache") is None and _is_inside_window(self, options):
+            return None
+        made, seen = original(self, *arguments, **options), self.row_layout.seen
+        return made if seen is None else keras.ops.logical_and(keras.ops.cast(made, "bool"), seen)
+
+    return type(decoder.__name__, (decoder,), {method: mask})
+
+
+@functools.cache
+def _taught_attention(attention: Any) -> Any:
+    """Return a subclass in which no mask means causal."""
+    original: Any = attention._compute_attention
+
+    def attend(self: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, *rest: Any, **more: Any) -> Any:
+        if attention_mask is not None:
+            return original(self, query, key, value, attention_mask, *rest, **more)
+        groups = query.shape[2] // key.shape[2]
+        key, value = (tensor.repeat_interleave(groups, dim=2) if groups > 1 else tensor for tensor in (key, value))
+        return causal_attention(query, key, value, self._inv_norm_factor, self.row_layout.seen)
+
+    return type(attention.__name__, (attention,), {"_compute_attention": attend})
+
+
+def _is_inside_window(decoder: Any, options: Any) -> bool:
+    sequence = options.get("decoder_sequence")
+    window = getattr(decoder, "sliding_window", None) or getattr(decoder, "sliding_window_size", None)
+    if options.get("decoder_attention_mask") is not None or sequence is None:
+        return False
+    return not window or (isinstance(sequence, torch.Tensor) and sequence.shape[1] <= window)

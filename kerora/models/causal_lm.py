@@ -1,0 +1,193 @@
+"""Language modelling on a pretrained decoder: each token is predicted from those before it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from kerora.data.documents import Documents, Part
+from kerora.data.language_batches import LanguageBatches
+from kerora.data.language_tokens import document_tokens, lay_out
+from kerora.data.tokens import TokenTable
+from kerora.errors import ConfigError, DataError, PresetError
+from kerora.models.causal import documents_in_rows
+from kerora.models.classifier import DTYPES, SHORTEST, check_vocabulary
+from kerora.models.next_token import next_token_loss, token_losses
+from kerora.models.presets import Preset, find_preset
+from kerora.models.task import Task
+from kerora.models.tokenizer import TextTokenizer
+
+DOCUMENTS = "document_ids"
+"""Name of the input that says which document of its row a token belongs to."""
+
+
+class CausalLM(Task):
+    """A pretrained decoder as a language model: a plain `keras.Model` from token ids to hidden states.
+
+    Build one with `from_preset`. Inputs: ``token_ids`` and ``padding_mask`` int32 (batch, length), padded behind the
+    text, and where rows hold several documents that must not see one another ``document_ids`` int32 (batch, length).
+    Output: the final hidden states (batch, length, width). The loss takes them to logits itself, a few tokens at a
+    time and only where it counts them; `logits` gives all. Targets: the next token of each place, int (batch,
+    length); sample weights: float (batch, length), 0 where the loss does not count. The output layer is the
+    backbone's own, tied to its token embeddings where the model has it so. Nothing is trained but what LoRA adds.
+
+    Attributes:
+        preset: where the weights came from.
+        backbone: the KerasHub backbone.
+        tokenizer: turns text into tokens.
+        max_length: longest row in tokens, never more than the backbone takes.
+    """
+
+    @classmethod
+    def from_preset(cls, preset: str | Preset, *, max_length: int = 256, dtype: str = "float32") -> "CausalLM":
+        """Build a language model on a pretrained decoder.
+
+        Args:
+            preset: what `--preset` takes, or a preset that is open already.
+            max_length: longest row in tokens; cut down to what the backbone takes.
+            dtype: weights and arithmetic: float32, bfloat16 or float16.
+
+        Raises:
+            PresetError: the preset is not found, is damaged, is no decoder, or has no token that ends a text.
+            ConfigError: a setting is out of range.
+        """
+        opened = find_preset(preset) if isinstance(preset, str) else preset
+        if dtype not in DTYPES:
+            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
+        if max_length < SHORTEST:
+            raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+        if not opened.architecture.is_decoder:
+            raise PresetError(
+                f"{opened.spec} is {opened.architecture.title}, an encoder: it cannot continue a text. "
+                "Give a decoder such as gpt2_base_en, or leave out --task causal-lm."
+            )
+        tokenizer = opened.load_tokenizer()
+        if tokenizer.end_id is None:
+            raise PresetError(
+                f"The tokenizer of {opened.directory} has no token that ends a text. "
+                "Name it as eos_token in tokenizer_config.json."
+            )
+        backbone = opened.load_backbone(dtype)
+        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+        longest = getattr(backbone, "max_sequence_length", None) or max_length
+        return cls(
+            inputs,
+            backbone(inputs),
+            backbone=backbone,
+            tokenizer=tokenizer,
+            preset=opened,
+            max_length=min(max_length, longest),
+            head_layers=(),
+            name="causal_lm",
+        )
+
+    @classmethod
+    def build_on(cls, backbone: Any, tokenizer: TextTokenizer, max_length: int) -> "CausalLM":
+        """Make a language model of a backbone that is to be trained in full; it has no preset yet.
+
+        Args:
+            backbone: KerasHub backbone of a decoder.
+            tokenizer: its tokenizer.
+            max_length: longest row in tokens.
+        """
+        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+        nothing: Any = None
+        parts = {"backbone": backbone, "tokenizer": tokenizer, "preset": nothing, "max_length": max_length}
+        return cls(inputs, backbone(inputs), **parts, head_layers=(), name="causal_lm")
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Return the final hidden states."""
+        inputs = dict(inputs)
+        with documents_in_rows(self.backbone, inputs.pop(DOCUMENTS, None)):
+            return super().call(inputs, training=training, mask=mask)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Return the mean cross entropy in nats over the counted tokens; called by the training step."""
+        weights = torch.ones_like(y, dtype=torch.float32) if sample_weight is None else sample_weight
+        total = next_token_loss(y_pred, targets=y, weights=weights, **self._output_layer())
+        return total / weights.sum().clamp_min(1e-12)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Return the running loss and perplexity of the epoch, over all counted tokens."""
+        result: dict[str, Any] = self.get_metrics_result()
+        return {**result, "perplexity": torch.exp(torch.as_tensor(result["loss"]))}
+
+    def token_table(self, documents: Documents) -> TokenTable:
+        """Return the tokens of texts, through the cache, with those marked that the loss counts."""
+        return document_tokens(documents, self.tokenizer)
+
+    def text_batches(
+        self,
+        documents: Documents,
+        *,
+        pack: str = "auto",
+        batch_size: int = 32,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> LanguageBatches:
+        """Turn texts into batches for `fit`.
+
+        Args:
+            documents: the texts.
+            pack: ``blocks``, ``docs``, ``none`` or ``auto``, as the setting of that name.
+            batch_size: rows in a batch; default 32.
+            shuffle: draw a new order each epoch; default False, longest rows first.
+            seed: seed of the order; default 0.
+
+        Raises:
+            DataError: there is nothing to learn.
+        """
+        table = self.token_table(documents)
+        rows = lay_out(table, documents, pack, self.max_length)
+        if len(rows) == 0 or not np.any(table.segments):
+            raise DataError("The texts hold no token that could be predicted from one before it. Give more text.")
+        options = {"batch_size": batch_size, "pad_id": self.tokenizer.pad_id, "shuffle": shuffle, "seed": seed}
+        return LanguageBatches(table, rows, separate=pack == "docs", **options)
+
+    def prompt_ids(self, parts: Sequence[Part]) -> list[int]:
+        """Return the tokens of a text that is to be continued, as those of training texts begin."""
+        end = self.tokenizer.end_id
+        ids = list(self.tokenizer.start_ids)
+        for part, encoded in zip(parts, self.tokenizer.plain_ids([part.text for part in parts]), strict=True):
+            ids += [*encoded, end] if part.ends and end is not None else encoded
+        return ids
+
+    def logits(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """Return the logits of every place and token, float32 (batch, length, tokens); for short texts."""
+        with torch.no_grad():
+            return self.to_logits(self(inputs, training=False))
+
+    def to_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the logits of final hidden states (..., width), float32 (..., tokens)."""
+        layer = self._output_layer()
+        kernel = layer["kernel"].to(hidden.dtype)
+        logits = (hidden @ (kernel if layer["transposed"] else kernel.T)).float()
+        cap = layer["soft_cap"]
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def losses(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, counted: np.ndarray) -> np.ndarray:
+        """Return the cross entropies in nats of the counted places, row by row, float32 (counted places,).
+
+        Args:
+            inputs: see the class.
+            targets: the next tokens, int (batch, length).
+            counted: which places to compute, bool (batch, length).
+        """
+        with torch.no_grad():
+            hidden = self(inputs, training=False)
+            chosen = torch.as_tensor(counted, device=hidden.device)
+            wanted = torch.as_tensor(targets, device=hidden.device)[chosen]
+            values: np.ndarray = token_losses(hidden[chosen], targets=wanted, **self._output_layer()).cpu().numpy()
+            return values
+
+    def _output_layer(self) -> dict[str, Any]:
+        embedding = self.backbone.token_embedding
+        tied = getattr(embedding, "tie_weights", True)
+        kernel = embedding.embeddings if tied else embedding.reverse_embeddings
+        cap = getattr(embedding, "logit_soft_cap", None)
+        return {"kernel": kernel.value, "transposed": not tied, "soft_cap": cap}

@@ -1,0 +1,232 @@
+"""Continues texts with a language model: greedy or by sampling, with a cache of keys and values.
+
+Rows of a batch stand at the same places from the start: a prompt that is longer than the others goes on being read
+while they are continued, so that nothing is padded in front and each row gets what it would get alone.
+"""
+
+import inspect
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from kerora.backend import import_keras_hub
+from kerora.errors import ConfigError
+from kerora.language_config import Sampling
+from kerora.models.causal import CausalAttention
+from kerora.models.causal_lm import CausalLM
+
+keras_hub = import_keras_hub()
+
+
+@dataclass
+class Continuation:
+    """A text that is being continued.
+
+    Attributes:
+        prompt: its token ids, cut to what the model takes.
+        cut: tokens cut from the prompt's start.
+        ids: new token ids, without the end-of-text token.
+        text: the new text, up to a stop text.
+        shown: how much of it can no longer change.
+        finish: why it ended: ``end`` (the model ended it), ``stop`` (a stop text) or ``length``; None while it goes on.
+    """
+
+    prompt: list[int]
+    cut: int = 0
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    shown: int = 0
+    finish: str | None = None
+
+
+class TextGenerator:
+    """Continues texts with a `CausalLM`.
+
+    Args:
+        model: the model; merge its LoRA first for speed.
+    """
+
+    def __init__(self, model: CausalLM) -> None:
+        self.model = model
+        self.context: int | None = getattr(model.backbone, "max_sequence_length", None)
+
+    def stream(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, numbers: Sequence[int] | None = None
+    ) -> Iterator[list[Continuation]]:
+        """Continue a batch of prompts; yields all continuations after each token.
+
+        A prompt that fills the context loses its start, half the context at most being left for new tokens.
+
+        Args:
+            prompts: token ids; an empty prompt starts from the end-of-text token.
+            sampling: how to go on.
+            numbers: number of each prompt, from which its drawing is seeded; None counts them.
+        """
+        rows = [self._begin(list(prompt), sampling) for prompt in prompts]
+        seeds = [sampling.seed * 1_000_003 + number for number in (numbers or range(len(rows)))]
+        draws = [torch.Generator().manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF) for seed in seeds]
+        longest = max(len(row.prompt) for row in rows) + sampling.max_tokens
+        decoder = _decoder(self.model, len(rows), min(longest, self.context or longest))
+        place = min(len(row.prompt) for row in rows)
+        ids = torch.tensor([row.prompt[:place] for row in rows])
+        with torch.no_grad():
+            logits = decoder.advance(ids, 0)
+            while True:
+                chosen = [
+                    self._next(row, logits[number], sampling, draws[number], place) for number, row in enumerate(rows)
+                ]
+                yield rows
+                place += 1
+                if all(row.finish for row in rows):
+                    return
+                logits = decoder.advance(torch.tensor(chosen)[:, None], place - 1)
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, batch_size: int = 16, first: int = 0
+    ) -> list[Continuation]:
+        """Continue prompts and return the finished continuations, in their order.
+
+        Args:
+            prompts: token ids.
+            sampling: how to go on.
+            batch_size: prompts at a time, those of like length together; default 16.
+            first: number of the first prompt, for the drawing; default 0.
+        """
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        results: dict[int, Continuation] = {}
+        for start in range(0, len(order), batch_size):
+            numbers = order[start : start + batch_size]
+            seeded = [first + number for number in numbers]
+            steps = self.stream([prompts[number] for number in numbers], sampling, seeded)
+            rows = deque(steps, maxlen=1).pop()
+            results.update(zip(numbers, rows, strict=True))
+        return [results[number] for number in range(len(prompts))]
+
+    def _begin(self, prompt: list[int], sampling: Sampling) -> Continuation:
+        end = self.model.tokenizer.end_id
+        prompt = prompt or [0 if end is None else end]
+        if self.context is None or len(prompt) < self.context:
+            return Continuation(prompt)
+        room = self.context - min(sampling.max_tokens, self.context // 2)
+        return Continuation(prompt[-room:], cut=len(prompt) - room)
+
+    def _next(
+        self, row: Continuation, logits: torch.Tensor, sampling: Sampling, draw: torch.Generator, place: int
+    ) -> int:
+        """Read the row's next token from its prompt, or choose one."""
+        if place < len(row.prompt):
+            return row.prompt[place]
+        end = self.model.tokenizer.end_id
+        if row.finish is not None:
+            return end or 0
+        chosen = choose(logits, [*row.prompt, *row.ids], sampling, draw)
+        if chosen == end:
+            row.finish = "end"
+        else:
+            row.ids.append(chosen)
+            if len(row.ids) >= sampling.max_tokens or place + 1 == self.context:
+                row.finish = "length"
+        self._read_out(row, sampling.stop)
+        return chosen
+
+    def _read_out(self, row: Continuation, stops: Sequence[str]) -> None:
+        row.text = self.model.tokenizer.decode(row.ids)
+        found = [place for stop in stops if (place := row.text.find(stop)) >= 0]
+        if found:
+            row.text, row.finish = row.text[: min(found)], "stop"
+        row.shown = len(row.text) if row.finish else len(row.text) - _unsettled(row.text, stops)
+
+
+def choose(logits: torch.Tensor, seen: Sequence[int], sampling: Sampling, draw: torch.Generator) -> int:
+    """Choose the next token from logits (tokens,), as transformers does with the same settings."""
+    logits = logits.float()
+    if sampling.repetition_penalty != 1.0:
+        places = torch.tensor(sorted(set(seen)))
+        old = logits[places]
+        logits = logits.clone()
+        logits[places] = torch.where(old < 0, old * sampling.repetition_penalty, old / sampling.repetition_penalty)
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    logits = logits / sampling.temperature
+    if sampling.top_k is not None:
+        least = torch.topk(logits, min(sampling.top_k, len(logits))).values[-1]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if sampling.top_p is not None:
+        ascending, order = torch.sort(logits)
+        outside = ascending.softmax(-1).cumsum(-1) <= 1 - sampling.top_p
+        outside[-1] = False
+        logits = logits.masked_fill(torch.zeros_like(outside).scatter(0, order, outside), -torch.inf)
+    return int(torch.multinomial(logits.softmax(-1).cpu(), 1, generator=draw))
+
+
+def _unsettled(text: str, stops: Sequence[str]) -> int:
+    """Return how many last characters may still change or become a stop text."""
+    half_character = len(text) - len(text.rstrip("\ufffd"))
+    lengths = (length for stop in stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
+    return max(half_character, max(lengths, default=0))
+
+
+class _Cached:
+    """KerasHub's own decoding with a cache, for any of its language models."""
+
+    def __init__(self, model: CausalLM, rows: int, length: int) -> None:
+        self.model = model
+        self.task = _task_class(model.backbone)(backbone=model.backbone, preprocessor=None)
+        self.shape = (rows, length)
+        self.cache: Any = None
+
+    def advance(self, ids: torch.Tensor, place: int) -> torch.Tensor:
+        """Read tokens (rows, count) at `place`; return the logits behind the last one, (rows, tokens)."""
+        if self.cache is None:
+            # builds a cache of the whole length by reading the prompt with padding behind it
+            padded = torch.zeros(self.shape, dtype=torch.int64)
+            padded[:, : ids.shape[1]] = ids
+            # models of more than text want more, which may all be None
+            extra = [name for name in inspect.signature(self.task._build_cache).parameters if name != "token_ids"]
+            _, self.cache = self.task._build_cache(padded, **dict.fromkeys(extra))
+            ids, place = ids[:, -1:], ids.shape[1] - 1
+        # KerasHub's layers take the place as a tensor or not at all
+        logits, _, self.cache = self.task.call_with_cache(ids, self.cache, torch.tensor(place))
+        last: torch.Tensor = logits[:, -1].float()
+        return last
+
+
+class _InPlace:
+    """Decoding of GPT-2 with a cache that is written in place, and logits for the last token only."""
+
+    def __init__(self, model: CausalLM, rows: int, length: int) -> None:
+        self.model = model
+        backbone = model.backbone
+        self.cache: list[torch.Tensor | None] = [None] * backbone.num_layers
+        size = backbone.hidden_dim // backbone.num_heads
+        self.shape = (rows, 2, length, backbone.num_heads, size)
+
+    def advance(self, ids: torch.Tensor, place: int) -> torch.Tensor:
+        """Read tokens (rows, count) at `place`; return the logits behind the last one, (rows, tokens)."""
+        backbone = self.model.backbone
+        tokens = backbone.token_embedding(ids)
+        x = backbone.embeddings_add((tokens, backbone.position_embedding(tokens, start_index=place)))
+        for number, layer in enumerate(backbone.transformer_layers):
+            cache = self.cache[number]
+            cache = x.new_zeros(self.shape) if cache is None else cache
+            x, self.cache[number] = layer(x, self_attention_cache=cache, self_attention_cache_update_index=place)
+        return self.model.to_logits(backbone.layer_norm(x[:, -1]))
+
+
+def _decoder(model: CausalLM, rows: int, length: int) -> _Cached | _InPlace:
+    layers = getattr(model.backbone, "transformer_layers", [])
+    in_place = model.preset.kind == "gpt2" and all(
+        isinstance(layer._self_attention_layer, CausalAttention) for layer in layers
+    )
+    return (_InPlace if in_place else _Cached)(model, rows, length)
+
+
+def _task_class(backbone: Any) -> Any:
+    for name in dir(keras_hub.models):
+        task = getattr(keras_hub.models, name)
+        if name.endswith("CausalLM") and getattr(task, "backbone_cls", None) is type(backbone):
+            return task
+    raise ConfigError(f"KerasHub has no language model on {type(backbone).__name__}. Choose another model.")

@@ -1,0 +1,94 @@
+"""Text classification as a task of `kerora fit`."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerora.config import FitConfig
+from kerora.data.batches import Batches, balanced_class_weights
+from kerora.data.rows import Dataset
+from kerora.data.sources import load_dataset
+from kerora.evaluation.predictor import evaluate_rows, write_predictions
+from kerora.models.classifier import TextClassifier
+from kerora.models.presets import Preset
+from kerora.models.task import Task
+from kerora.runfolder import RunFolder, write_json
+from kerora.training.callbacks import HISTORY_COLUMNS, ClassificationReport
+from kerora.training.losses import CrossEntropy
+from kerora.training.tasks import EVALUATED, Parts
+
+
+class Classification:
+    """Single-label classification; see `kerora.training.tasks.FitTask`."""
+
+    columns: tuple[str, ...] = HISTORY_COLUMNS
+    adapter_type = "SEQ_CLS"
+
+    def load(self, config: FitConfig) -> Dataset:
+        """Load labelled rows."""
+        return load_dataset(config.data, config.training.seed)
+
+    def build(self, config: FitConfig, preset: Preset, dataset: Dataset) -> Task:
+        """Build a classifier with a fresh head."""
+        return TextClassifier.from_preset(
+            preset,
+            dataset.classes,
+            max_length=config.model.max_length,
+            dtype=config.model.precision,
+            head_dropout=config.model.head_dropout,
+            seed=config.training.seed,
+        )
+
+    def training_batches(self, config: FitConfig, dataset: Dataset, model: Task) -> Batches:
+        """Return the training rows in buckets of like length."""
+        training, rows = config.training, dataset["train"]
+        balanced = training.class_weights == "balanced"
+        return model.batches(
+            rows,
+            batch_size=training.batch_size,
+            shuffle=True,
+            seed=training.seed,
+            class_weights=balanced_class_weights(rows.labels, len(dataset.classes)) if balanced else None,
+        )
+
+    def compile(self, model: Task, config: FitConfig, optimizer: Any, step: Any) -> None:
+        """Compile with cross entropy and accuracy."""
+        loss = CrossEntropy(config.training.label_smoothing)
+        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], step=step)
+
+    def validation(self, parts: Parts) -> keras.callbacks.Callback:
+        """Measure with scikit-learn."""
+        size = parts.config.training.evaluation_batch_size
+        batches = parts.model.batches(parts.dataset["validation"], batch_size=size)
+        return ClassificationReport(batches, parts.dataset.classes)
+
+    def notes(self, parts: Parts) -> list[str]:
+        """Name the data, its rows and classes."""
+        dataset = parts.dataset
+        rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
+        skipped = sum(dataset.skipped.values())
+        dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
+        return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}"]
+
+    def measure(self, parts: Parts, run: RunFolder, *, trained: bool) -> dict[str, dict[str, Any]]:
+        """Evaluate, and after training write predictions.csv."""
+        size = parts.config.training.evaluation_batch_size
+        assert isinstance(parts.model, TextClassifier)
+        metrics: dict[str, dict[str, Any]] = {}
+        predictions: list[tuple[str, Any, np.ndarray]] = []
+        for split, rows in parts.dataset:
+            if split in EVALUATED:
+                metrics[split], probabilities = evaluate_rows(parts.model, rows, size, cache=True)
+                predictions.append((split, rows, probabilities))
+        if trained:
+            write_predictions(run.predictions, parts.dataset.classes, predictions)
+        return metrics
+
+    def adapter_facts(self, parts: Parts) -> dict[str, Any]:
+        """Say whether rows are pairs, and which classes there are."""
+        return {"pairs": parts.dataset["train"].pairs is not None, "classes": list(parts.dataset.classes)}
+
+    def write_labels(self, parts: Parts, run: RunFolder) -> None:
+        """Write labels.json."""
+        write_json(run.labels, {"classes": list(parts.dataset.classes)})
