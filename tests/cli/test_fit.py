@@ -166,11 +166,11 @@ def test_full_disk(kerora: Kerora, own: Path, size: int) -> None:
 
 # where a person may press Ctrl-C, by the function that is at work then
 STAGES = {
-    "before anything is written": "kerora.training.fit.load_dataset",
+    "reading": "kerora.training.classification.load_dataset",
     "tokenizing": "kerora.models.task.cached_tokens",
-    "the first evaluation": "kerora.training.fit.evaluate_rows",
+    "the first evaluation": "kerora.training.classification.evaluate_rows",
     "the final adapter": "kerora.training.fit.write_adapter",
-    "the final predictions": "kerora.training.fit.write_predictions",
+    "the final predictions": "kerora.training.classification.write_predictions",
 }
 
 
@@ -190,7 +190,7 @@ def test_an_interrupt_at_any_stage_can_be_resumed(
         patch.setattr(STAGES[stage], interrupted)
         answer = kerora(*fit_arguments("preset", "rows.jsonl", "./new", "--quiet"))
     assert answer.code == 128 + number and answer.out == "" and answer.err.count("\n") == 1
-    if stage == "before anything is written":
+    if stage in ("reading", "tokenizing"):  # before anything is written
         assert not (own / "new").exists()
         return
     assert answer.err.strip().endswith("kerora fit --resume new")
@@ -220,7 +220,7 @@ def stop_at_the_end(kerora: Kerora, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("kerora.training.fit.write_predictions", interrupt)
+        patch.setattr("kerora.training.classification.write_predictions", interrupt)
         assert kerora(*fit_arguments("preset", "rows.jsonl", "./new", "--quiet")).code == 130
 
 
