@@ -4,14 +4,14 @@ import logging
 import re
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kerora.config import DataConfig
 from kerora.data.columns import find_columns
-from kerora.data.extract import LabelledRows, read_labelled
+from kerora.data.extract import LabelledRows, read_labelled, unread_part
 from kerora.data.network import first_reachable
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError, nearest
@@ -31,7 +31,9 @@ def is_tfds_name(spec: str) -> bool:
     return NAME.fullmatch(spec) is not None
 
 
-def read_tfds(name: str, config: DataConfig, other_names: Iterable[str] = ()) -> dict[str, LabelledRows]:
+def read_tfds(
+    name: str, config: DataConfig, other_names: Iterable[str] = (), without: Collection[str] = ()
+) -> dict[str, LabelledRows]:
     """Read a TFDS data set by split; it is downloaded and prepared when it is not there yet.
 
     Examples whose label is -1 (GLUE's test parts) and unlabelled splits are left out. The names of a
@@ -41,6 +43,7 @@ def read_tfds(name: str, config: DataConfig, other_names: Iterable[str] = ()) ->
         name: ``name``, ``name/config`` or ``name:version``.
         config: columns, and `data_dir`, the folder of prepared data sets.
         other_names: other sources to propose when the name is unknown.
+        without: parts that are not read; where they are there, they come back without rows.
 
     Raises:
         DataError: unknown name (nearest ones), not prepared and no network, no text or label feature,
@@ -52,7 +55,14 @@ def read_tfds(name: str, config: DataConfig, other_names: Iterable[str] = ()) ->
         if not builder.is_prepared():
             _prepare(builder, name)
         splits = [split for split in builder.info.splits if split in SPLIT_NAMES]
-        parts = {SPLIT_NAMES[split]: _read_split(builder, split, name, config) for split in splits}
+        # a test part may turn out to be unlabelled: where one would then be cut, it has to be looked at
+        unread = {split for split in without if split != "test" or not config.test_split}
+        parts = {
+            SPLIT_NAMES[split]: unread_part(name)
+            if SPLIT_NAMES[split] in unread
+            else _read_split(builder, split, name, config)
+            for split in splits
+        }
     return {split: part for split, part in parts.items() if part is not None}
 
 

@@ -21,7 +21,7 @@ from kerora.evaluation.predictor import evaluate_rows, read_config, write_predic
 from kerora.lora.files import save_adapter
 from kerora.lora.inject import LoraSummary, enable_lora
 from kerora.models.classifier import TextClassifier
-from kerora.models.presets import find_preset
+from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.training.callbacks import ClassificationReport, EarlyStopping, History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
@@ -132,7 +132,14 @@ def assemble(config: FitConfig) -> Parts:
     preset = find_preset(config.model.preset)
     dataset = load_dataset(config.data, config.training.seed)
     config = settle_for_data(config, dataset)
-    model = TextClassifier.from_preset(
+    model = open_model(config, preset, dataset)
+    summary = adapt(model, config)
+    return Parts(settle_for_model(config, model), dataset, model, summary)
+
+
+def open_model(config: FitConfig, preset: Preset, dataset: Dataset) -> TextClassifier:
+    """Load the base model with a fresh head; the precision must be settled."""
+    return TextClassifier.from_preset(
         preset,
         dataset.classes,
         max_length=config.model.max_length,
@@ -140,11 +147,14 @@ def assemble(config: FitConfig) -> Parts:
         head_dropout=config.model.head_dropout,
         seed=config.training.seed,
     )
+
+
+def adapt(model: TextClassifier, config: FitConfig) -> LoraSummary:
+    """Put fresh adapters on a model that has none."""
     lora = config.lora
-    summary = enable_lora(
+    return enable_lora(
         model, lora.rank, lora.alpha, lora.dropout, lora.targets, train_bias=lora.train_bias, seed=config.training.seed
     )
-    return Parts(settle_for_model(config, model), dataset, model, summary)
 
 
 def compile_for_training(model: TextClassifier, config: TrainingConfig, step: TrainStep) -> int:
@@ -159,6 +169,43 @@ def compile_for_training(model: TextClassifier, config: TrainingConfig, step: Tr
     return math.ceil(total / step.updates_per_epoch)
 
 
+@dataclass
+class Loop:
+    """A training that is ready for `model.fit`: the compiled model's batches and callbacks.
+
+    Attributes:
+        batches: the training batches.
+        step: the train step.
+        epochs: passes over the batches.
+        report: measures the validation rows at each epoch's end; None where there are none.
+        stopping: early stopping, or None.
+        callbacks: what must stand first in the list of callbacks, `report` included and `stopping` not.
+    """
+
+    batches: Batches
+    step: TrainStep
+    epochs: int
+    report: ClassificationReport | None
+    stopping: EarlyStopping | None
+    callbacks: list[Any]
+
+
+def make_loop(parts: Parts, checkpoint: Checkpoint | None = None) -> Loop:
+    """Make the batches, compile the model, and make the callbacks that every training of a classifier has."""
+    config, model = parts.config.training, parts.model
+    batches = _training_batches(parts)
+    step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
+    epochs = compile_for_training(model, config, step)
+    stopping = EarlyStopping(config.monitor, config.patience) if config.early_stopping else None
+    callbacks: list[Any] = [Position(batches, step, config.max_steps, checkpoint)]
+    report = None
+    if "validation" in parts.dataset.splits:
+        validation = model.batches(parts.dataset["validation"], batch_size=config.evaluation_batch_size)
+        report = ClassificationReport(validation, parts.dataset.classes)
+        callbacks.append(report)
+    return Loop(batches, step, epochs, report, stopping, callbacks)
+
+
 def _train(
     parts: Parts, run: RunFolder, checkpoint: Checkpoint | None, progress: Progress, flag: InterruptFlag
 ) -> FitResult:
@@ -166,18 +213,12 @@ def _train(
     progress.note(_heading(parts))
     progress.note("Evaluating the untouched model")
     before = _metrics_before(parts, run)
-    batches = _training_batches(parts)
-    step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
-    epochs = compile_for_training(model, config, step)
+    loop = make_loop(parts, checkpoint)
+    batches, epochs, stopping = loop.batches, loop.epochs, loop.stopping
     history = History(run.history, batches)
-    stopping = EarlyStopping(config.monitor, config.patience) if config.early_stopping else None
-    saver = Checkpointer(run.checkpoints, step, history, stopping, config.save_steps, flag)
-    callbacks: list[Any] = [Position(batches, step, config.max_steps, checkpoint)]
-    if "validation" in parts.dataset.splits:
-        validation = model.batches(parts.dataset["validation"], batch_size=config.evaluation_batch_size)
-        callbacks.append(ClassificationReport(validation, parts.dataset.classes))
+    saver = Checkpointer(run.checkpoints, loop.step, history, stopping, config.save_steps, flag)
     progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
-    callbacks += [item for item in (stopping, history, saver, progress) if item is not None]
+    callbacks = loop.callbacks + [item for item in (stopping, history, saver, progress) if item is not None]
     if checkpoint is not None:
         checkpoint.restore_model(model)
         restore_callbacks(checkpoint, model, history, stopping, saver)
