@@ -57,6 +57,11 @@ def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collectio
     )
 
 
+def has_test_rows(config: DataConfig) -> bool:
+    """Tell whether `load_dataset` would find or cut a test part; its rows are not read."""
+    return config.test_split > 0 or "test" in _parts(config, without=SPLITS)
+
+
 def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows:
     """Load labelled rows in the label set of a trained run.
 

@@ -149,6 +149,11 @@ class Workbench:
         config = settle_for_data(config, self.dataset(config.data))
         return settle_for_model(config, self._base(config).model)
 
+    def release(self) -> None:
+        """Forget the base models, where other processes train."""
+        self._bases.clear()
+        gc.collect()
+
     def train(self, config: FitConfig, metric: str, on_epoch: OnEpoch | None = None) -> Outcome:
         """Train as `kerora fit` would, from fresh adapters and a fresh head, and leave the base as it was.
 
