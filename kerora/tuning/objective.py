@@ -103,11 +103,12 @@ class Objective:
         return float(np.mean([outcome.metrics[metric] for outcome in outcomes]))
 
     def _on_epoch(self, trial: optuna.Trial) -> OnEpoch:
-        def report(epoch: int, value: float) -> None:
+        def report(epoch: int, value: float, last: bool) -> None:
             trial.report(value, epoch)
             self.shown()
-            # the defaults are what everything is compared with
-            if not trial.user_attrs.get(DEFAULTS) and trial.should_prune():
+            # the defaults are what everything is compared with; after the last epoch nothing is saved
+            kept = last or trial.user_attrs.get(DEFAULTS)
+            if not kept and trial.should_prune():
                 trial.set_user_attr(RESULTS, {"epochs": epoch})
                 raise optuna.TrialPruned
 

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from kerora.evaluation.plots import GRID, INK, MUTED, TRAIN, VALIDATION, new_figure, short_name, style
 from kerora.tuning.records import Record
@@ -119,6 +119,10 @@ def _slice(axis: Axes, records: Sequence[Record], parameter: Parameter) -> None:
         axis.set_xlim(-0.5, len(labels) - 0.5)
     elif parameter.range is not None and parameter.range.log:
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=8))
+        # plain numbers: the figures' texts are not set as mathematics
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axis.margins(y=0.12)
 
 

@@ -18,16 +18,21 @@ from optuna.trial import TrialState
 from kerora.config import FitConfig, to_dict
 from kerora.errors import TrainingError
 from kerora.tuning.config import TuneConfig
-from kerora.tuning.objective import Objective, TrialFailed
+from kerora.tuning.objective import TrialFailed
 from kerora.tuning.space import Space
 from kerora.tuning.storage import counted, release_dead
 
 IDLE_SECONDS = 0.5
 STOP_SECONDS = 30.0
+PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 
 def run_trials(
-    study: optuna.Study, objective: Objective, trials: int, deadline: float | None, shown: Callable[[], None]
+    study: optuna.Study,
+    objective: Callable[[optuna.Trial], float],
+    trials: int,
+    deadline: float | None,
+    shown: Callable[[], None],
 ) -> None:
     """Run trials until the study has `trials` of them and none is running anywhere, or the deadline has passed.
 
@@ -42,7 +47,7 @@ def run_trials(
         release_dead(study)
         found = counted(study.get_trials(deepcopy=False))
         if len(found) < trials or any(trial.state == TrialState.WAITING for trial in found[:trials]):
-            study.optimize(objective, n_trials=1, catch=(TrialFailed,))
+            _run_one(study, objective)
             shown()
         elif any(trial.state == TrialState.RUNNING for trial in found):
             # another worker's: should that one die, its trial is to be taken over
@@ -50,6 +55,16 @@ def run_trials(
             time.sleep(IDLE_SECONDS)
         else:
             return
+
+
+def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
+    try:
+        study.optimize(objective, n_trials=1, catch=(TrialFailed,))
+    except (ValueError, AssertionError) as error:
+        # this process was so slow that others gave the trial up: they try it again, and its result is theirs;
+        # Optuna hides its own error behind a failed assertion
+        if not any(str(one).startswith("Cannot tell a FAIL trial") for one in (error, error.__context__)):
+            raise
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,8 @@ class Workers:
     def __enter__(self) -> "Workers":
         cores = os.cpu_count() or 1
         environment = {"OMP_NUM_THREADS": str(max(1, cores // self._count)), **os.environ}
+        # the same Kerora as here, wherever this process found it
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (PACKAGE_PARENT, os.environ.get("PYTHONPATH"))))
         for number in range(1, self._count + 1):
             log = open(self._job.folder / f"worker-{number}.log", "wb")
             process = subprocess.Popen(

@@ -131,9 +131,7 @@ def make_sampler(settings: TuneConfig, space: Space, seed: int, defaults: Mappin
     start = min(MOST_RANDOM, max(LEAST_RANDOM, settings.trials // 3))
     with quiet():
         return SeededSampler(
-            lambda own: optuna.samplers.TPESampler(
-                seed=own, n_startup_trials=start, multivariate=True, group=True, warn_independent_sampling=False
-            ),
+            lambda own: optuna.samplers.TPESampler(seed=own, n_startup_trials=start, multivariate=True, group=True),
             seed,
         )
 

@@ -140,7 +140,7 @@ def this_worker() -> dict[str, Any]:
 
 
 def release_dead(study: optuna.Study) -> None:
-    """Give up the running trials whose processes are gone, and queue them again.
+    """Give up the running trials whose processes are gone, and queue them again; for use between two trials.
 
     A process of this machine is known to be gone at once; others are by their heartbeats.
     """
@@ -161,6 +161,8 @@ def _is_gone(trial: FrozenTrial) -> bool:
         return age > GRACE_SECONDS
     if process["host"] != platform.node():
         return False
+    if process["pid"] == os.getpid():
+        return True  # this process is between two trials: that one was lost
     try:
         return abs(psutil.Process(process["pid"]).create_time() - process["started"]) > 1
     except psutil.NoSuchProcess:

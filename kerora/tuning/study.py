@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 
 from kerora.config import FitConfig, dump_yaml
-from kerora.errors import Interrupted, RunError, TrainingError
+from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder, write_text
 from kerora.training.interrupt import interrupt_flag
 from kerora.training.progress import Progress
@@ -176,6 +176,8 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
     stem = f"{bench.preset.name}-{bench.data.name}-{found.name}"
     name = settings.study or re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")
     path = Path(name) if os.sep in name else Path(settings.studies_dir) / name
+    if not re.fullmatch(r"\w[\w.-]*", path.name):
+        raise ConfigError(f"A study's name may hold letters, digits, '.', '_' and '-'. Received: --study {name!r}")
     settled = dataclasses.replace(settings, study=path.name, trials=trials, space=found.name)
     deadline = None if settings.timeout is None else time.time() + settings.timeout
     return Search(config, settled, found, bench, defaults, StudyFolder(path), maximize, deadline)

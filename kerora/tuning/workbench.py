@@ -26,8 +26,9 @@ from kerora.training.fit import Loop, Parts, adapt, make_loop, open_model
 from kerora.training.loop import run_fit
 
 SEARCHED_PARTS_WITHOUT = ("test",)
-OnEpoch = Callable[[int, float], None]
-"""Called with the number of an epoch, from 1, and the metric's value after it; may raise to end the training."""
+OnEpoch = Callable[[int, float, bool], None]
+"""Called with the number of an epoch, from 1, the metric after it, and whether it is the last; may end the training
+by raising."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Watch(keras.callbacks.Callback):
             self.metrics = {name: number for name, number in report.metrics.items() if isinstance(number, float)}
             self.probabilities = report.probabilities
         if self.on_epoch is not None:
-            self.on_epoch(epoch + 1, float(value))
+            last = epoch + 1 >= self.loop.epochs or bool(self.model.stop_training)
+            self.on_epoch(epoch + 1, float(value), last)
 
 
 @dataclass

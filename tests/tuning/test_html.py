@@ -75,7 +75,7 @@ def test_the_page_holds_everything_and_runs_nothing(made: Search, study: optuna.
     for text in ("0.7500", "trial 3", "within noise of the defaults", "matches no layer", "training.learning_rate"):
         assert text in page.text, text
     assert page.text.count("1 trials failed") == 1
-    assert "PED-ANOVA" in page.text
+    assert "PED-ANOVA" in page.text and "mathdefault" not in content
 
 
 def test_few_trials_have_no_importances_and_the_defaults_can_win(made: Search) -> None:

@@ -20,7 +20,16 @@ from kerora.config import resolve
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.tuning.config import TuneConfig
 from kerora.tuning.records import Record, read_records
-from kerora.tuning.storage import BEAT_SECONDS, GRACE_SECONDS, MOST_RETRIES, open_storage, release_dead, requeue
+from kerora.tuning.runner import run_trials
+from kerora.tuning.storage import (
+    BEAT_SECONDS,
+    GRACE_SECONDS,
+    MOST_RETRIES,
+    open_storage,
+    release_dead,
+    requeue,
+    this_worker,
+)
 from kerora.tuning.study import Observer, TuneResult, tune
 from tests.conftest import ROOT
 from tests.training.test_fit import write_rows
@@ -184,6 +193,31 @@ def test_a_trial_that_always_kills_its_process_is_given_up() -> None:
     assert len({str(trial.params) for trial in study.trials}) == 1
 
 
+def test_a_trial_that_others_gave_up_meanwhile_is_left_to_them(tmp_path: Path) -> None:
+    storage = open_storage(None, tmp_path)
+    study = optuna.create_study(storage=storage, study_name="one")
+    slow: list[int] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        value = trial.suggest_float("x", 0, 1)
+        if not slow:
+            slow.append(trial.number)
+            other = optuna.load_study(study_name="one", storage=open_storage(None, tmp_path))
+            other.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            requeue(other, other.trials[trial.number])
+        return value
+
+    run_trials(study, objective, 2, None, lambda: None)
+    assert [record.state for record in read_records(study)] == ["complete"] * 2 and len(study.trials) == 3
+
+
+def test_a_trial_that_this_very_process_lost_is_tried_again() -> None:
+    study = optuna.create_study()
+    study.ask().set_user_attr("process", this_worker())
+    release_dead(study)
+    assert [record.state for record in read_records(study)] == ["waiting"]
+
+
 def test_trials_beyond_the_number_asked_for_do_not_count(settings: Settings) -> None:
     search(settings, trials=2)
     study = optuna.load_study(study_name="one", storage=open_storage(None, Path("studies/one")))
@@ -237,27 +271,10 @@ def test_a_grid_takes_every_point_once_with_the_defaults_first(settings: Setting
         search(settings, study="two", sampler="grid")
 
 
-def test_random_and_tpe_propose_other_things(settings: Settings) -> None:
-    cheap = {**settings, "training.max_steps": 1}
-    results = [search(cheap, study=name, sampler=name, trials=7) for name in ("random", "tpe")]
-    assert proposals(results[0])[0] == proposals(results[1])[0]
-    assert proposals(results[0])[5:] != proposals(results[1])[5:]
-
-
-def test_cmaes_is_asked_for_by_name_where_it_is_missing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sampler_that_cannot_search_the_space_writes_nothing(settings: Settings) -> None:
     with pytest.raises(ConfigError, match="needs two or more settings with low and high"):
         search(settings, {"lora.rank": [2, 4]}, sampler="cmaes")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"needs the package cmaes, which is not installed. Install it with"):
-        search(settings, sampler="cmaes")
     assert not Path("studies").exists()
-
-
-def test_cmaes_searches_where_it_is_installed(settings: Settings) -> None:
-    pytest.importorskip("cmaes")
-    result = search({**settings, "training.max_steps": 1}, sampler="cmaes", trials=8)
-    assert all(record.state == "complete" for record in result.records)
-    assert any(key.startswith("cma:") for record in result.records for key in record.trial.system_attrs)
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
@@ -330,6 +347,12 @@ def test_a_database_that_is_damaged_is_one_line(settings: Settings) -> None:
     Path("studies/one/study.db").write_bytes(b"this is no database, " * 200)
     with pytest.raises(RunError, match="cannot be opened: file is not a database"):
         search(settings)
+
+
+@pytest.mark.parametrize("name", ["a b", "what?", "..", "x/.."])
+def test_names_that_are_none(settings: Settings, name: str) -> None:
+    with pytest.raises(ConfigError, match="A study's name may hold letters"):
+        search(settings, study=name)
 
 
 def test_the_studies_folder_that_is_a_file(settings: Settings) -> None:

@@ -73,7 +73,7 @@ def test_a_failed_trial_leaves_the_base_ready_for_the_next(settings: dict[str, A
     bench = Workbench(resolve(settings))
     whole = bench.train(resolve(settings), "macro_f1")
 
-    def stop(epoch: int, value: float) -> None:
+    def stop(epoch: int, value: float, last: bool) -> None:
         raise TrainingError(f"stopped after epoch {epoch}")
 
     with pytest.raises(TrainingError, match="stopped after epoch 1"):
