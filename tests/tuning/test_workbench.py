@@ -12,8 +12,10 @@ import pytest
 
 from kerora.config import resolve
 from kerora.errors import ConfigError, TrainingError
+from kerora.evaluation.predictor import load
 from kerora.evaluation.results import read_results
 from kerora.lora.inject import lora_layers
+from kerora.training.callbacks import trainable_values
 from kerora.training.fit import fit
 from kerora.tuning.workbench import Workbench, checksum
 from tests.conftest import ROOT
@@ -28,7 +30,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 )
 
 
-def test_each_trial_is_bit_identical_to_a_fit_alone(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_each_trial_has_the_results_of_a_fit_alone(settings: dict[str, Any], tmp_path: Path) -> None:
     bench = Workbench(resolve(settings))
     base = checksum(bench._base(bench.config).model.backbone)
     for number, changes in enumerate(CHANGES):
@@ -52,6 +54,22 @@ def test_each_trial_is_bit_identical_to_a_fit_alone(settings: dict[str, Any], tm
     assert len(bench._bases) == 1
     first, last = (bench.train(resolve(settings), "macro_f1").probabilities for _ in range(2))
     assert np.array_equal(first, last)
+
+
+def test_the_trained_weights_are_those_of_a_fit_alone_to_the_bit(settings: dict[str, Any], tmp_path: Path) -> None:
+    bench = Workbench(resolve(settings))
+    bench.train(resolve(settings, {"lora.rank": 4, "lora.targets": "all-linear", "lora.train_bias": True}), "accuracy")
+    config = resolve(settings, {"training.early_stopping": False, "runs_dir": str(tmp_path), "run": "alone"})
+    trained: list[np.ndarray] = []
+
+    def keep(epoch: int, value: float, last: bool) -> None:
+        if last:
+            trained.extend(trainable_values(bench._base(bench.config).model))
+
+    bench.train(config, "macro_f1", keep)
+    alone = trainable_values(load(fit(config).run.path))
+    assert len(alone) == len(trained) > 6
+    assert all(np.array_equal(one, other) for one, other in zip(alone, trained, strict=True))
 
 
 def test_a_changed_base_is_noticed(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
