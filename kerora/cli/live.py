@@ -68,7 +68,8 @@ class LiveTable(Observer):
     def _line(self, record: Record, records: Sequence[Record]) -> str:
         best = best_record(records[: record.number], self._search.maximize)
         parts = [
-            f"trial {record.number}/{self._search.settings.trials}  {record.state}",
+            f"trial {record.number}/{self._search.settings.trials}",
+            record.state,
             f"{self._search.settings.metric} {wording.decimal(record.score)}",
             f"best {wording.decimal(best.score)} (trial {best.number})" if best else "no best yet",
             wording.duration(record.seconds),
