@@ -72,7 +72,8 @@ def _print(result: "TuneResult", metric: str) -> None:
 
     best, default, difference = result.best, result.default, result.difference
     click.echo(f"Best: trial {best.number}, validation {metric} {decimal(best.score)}")
-    click.echo(visible("  " + "  ".join(f"{path} {value}" for path, value in best.settings.items())))
+    for path, value in best.settings.items():
+        click.echo(visible(f"{path}: {value:.6g}" if isinstance(value, float) else f"{path}: {value}"))
     if default is not None:
         interval = ""
         if difference is not None:
