@@ -154,7 +154,8 @@ class Workers:
             if process.stdin is not None:
                 process.stdin.close()
             path = Path(str(log.name))
-            if process.returncode == 0 or not path.stat().st_size:
+            # what a worker says that was stopped on purpose, perhaps in the middle of an import, tells nothing
+            if process.returncode == 0 or kind is KeyboardInterrupt or not path.stat().st_size:
                 path.unlink(missing_ok=True)
 
     def wait(self, shown: Callable[[], None]) -> None:
