@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kerora.training.fit import fit
     from kerora.training.schedules import WarmupSchedule
     from kerora.training.step import TrainStep
+    from kerora.tuning.config import TuneConfig
+    from kerora.tuning.study import tune
 
 select_torch_backend()
 
@@ -32,6 +34,7 @@ _HOMES = {
     "FitConfig": "kerora.config",
     "TextClassifier": "kerora.models.classifier",
     "TrainStep": "kerora.training.step",
+    "TuneConfig": "kerora.tuning.config",
     "WarmupSchedule": "kerora.training.schedules",
     "disable_adapter": "kerora.lora.inject",
     "enable_lora": "kerora.lora.inject",
@@ -43,6 +46,7 @@ _HOMES = {
     "remove_lora": "kerora.lora.inject",
     "save_adapter": "kerora.lora.files",
     "set_random_seed": "kerora.backend",
+    "tune": "kerora.tuning.study",
     "unmerge_lora": "kerora.lora.inject",
 }
 
@@ -52,6 +56,7 @@ __all__ = [
     "FitConfig",
     "TextClassifier",
     "TrainStep",
+    "TuneConfig",
     "WarmupSchedule",
     "__version__",
     "disable_adapter",
@@ -64,6 +69,7 @@ __all__ = [
     "remove_lora",
     "save_adapter",
     "set_random_seed",
+    "tune",
     "unmerge_lora",
 ]
 

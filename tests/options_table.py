@@ -3,23 +3,26 @@
     python tests/options_table.py
 
 Paste the first between the marks `<!-- options -->` and `<!-- /options -->` of README.md, the second
-between `<!-- pretrain options -->` and `<!-- /pretrain options -->`.
+between `<!-- pretrain options -->` and `<!-- /pretrain options -->`, the third between
+`<!-- tune options -->` and `<!-- /tune options -->`.
 """
 
 from itertools import groupby
 
 from kerora.config import FitConfig, PretrainConfig, Setting, settings
 from kerora.settings import Settings
+from kerora.tuning.config import TuneConfig
 
 GROUPS = {"": "Run", "data": "Data", "model": "Model", "lora": "LoRA", "training": "Training"}
 GROUPS["language"] = "Language models"
+TUNE_GROUPS = {"": "Search"}
 PRETRAIN_GROUPS = {**GROUPS, "": "Output", "data": "Text", "model": "Encoder", "distillation": "Distillation"}
 
 
 def options_table(root: type[Settings] = FitConfig) -> str:
     """Return the table as Markdown: option, key of the YAML file, default, meaning."""
     lines = ["| option | key | default | meaning |", "|---|---|---|---|"]
-    titles = GROUPS if root is FitConfig else PRETRAIN_GROUPS
+    titles = {FitConfig: GROUPS, TuneConfig: TUNE_GROUPS}.get(root, PRETRAIN_GROUPS)
     for group, items in groupby(settings(root), key=lambda item: item.path.rpartition(".")[0]):
         lines.append(f"| **{titles[group]}** | | | |")
         lines += [_line(item) for item in items]
@@ -42,4 +45,4 @@ def _default(value: object) -> str:
 
 
 if __name__ == "__main__":
-    print(options_table(), options_table(PretrainConfig), sep="\n\n")
+    print(options_table(), options_table(PretrainConfig), options_table(TuneConfig), sep="\n\n")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kerora.config import DataConfig
@@ -60,6 +61,11 @@ class LabelledRows:
         if label not in self.first_seen:
             self.first_seen[label] = place
         self.names.append(label)
+
+
+def unread_part(source: str | Path) -> LabelledRows:
+    """Return a part without rows, which stands for one that is there and is not to be read."""
+    return LabelledRows(str(source), Rows([], []))
 
 
 def read_labelled(table: Table, config: DataConfig) -> LabelledRows:

@@ -1,11 +1,11 @@
 """Folders as data sets: saved sets, split files, and folders of text files by class."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from kerora.config import SPLITS, DataConfig
-from kerora.data.extract import LabelledRows, Record, check_problems, read_labelled, text_problem
+from kerora.data.extract import LabelledRows, Record, check_problems, read_labelled, text_problem, unread_part
 from kerora.data.files import FORMATS_IN_WORDS, format_of, is_data_file, open_table, stem_of
 from kerora.data.lines import open_lines
 from kerora.data.rows import Rows
@@ -20,7 +20,7 @@ SHARD = re.compile(r"-\d+-of-\d+$")
 UNLABELLED = ("unsup", "unsupervised")
 
 
-def read_folder(folder: Path, config: DataConfig) -> dict[str, LabelledRows]:
+def read_folder(folder: Path, config: DataConfig, without: Collection[str] = ()) -> dict[str, LabelledRows]:
     """Read a folder as a data set, by split.
 
     Tried in this order: what `kerora data save` wrote; files named by split (``train.csv``, ``dev.tsv``,
@@ -28,18 +28,30 @@ def read_folder(folder: Path, config: DataConfig) -> dict[str, LabelledRows]:
     (``train/pos/1.txt``); folders of ``.txt`` files by class, which are the training part. Hidden
     folders and ``unsup`` (unlabelled reviews of the Large Movie Review Dataset) are left out.
 
+    Args:
+        folder: the folder.
+        config: columns and formats.
+        without: parts whose files are not opened; where they are there, they come back without rows.
+
     Raises:
         DataError: nothing of this is there, or a file cannot be used.
     """
     if is_saved(folder):
-        return read_saved(folder)
+        return read_saved(folder, without)
     files = split_files(folder, (".txt",))
     if files:
-        return {split: _read_shards(paths, config) for split, paths in files.items()}
+        return {
+            split: unread_part(folder) if split in without else _read_shards(paths, config)
+            for split, paths in files.items()
+        }
     folders = [path for path in _entries(folder) if path.is_dir()]
     named = [path for path in folders if path.name.lower() in SPLIT_NAMES and _class_folders(path)]
     if named:
-        return {SPLIT_NAMES[path.name.lower()]: read_class_folders(path, config) for path in named}
+        parts = {SPLIT_NAMES[path.name.lower()]: path for path in named}
+        return {
+            split: unread_part(path) if split in without else read_class_folders(path, config)
+            for split, path in parts.items()
+        }
     if _class_folders(folder):
         return {"train": read_class_folders(folder, config)}
     raise DataError(

@@ -3,13 +3,13 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from kerora.config import SPLITS, DataConfig
 from kerora.data.classes import numbered
-from kerora.data.extract import LabelledRows, read_labelled
+from kerora.data.extract import LabelledRows, read_labelled, unread_part
 from kerora.data.files import open_table
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import DataError, RunError
@@ -55,7 +55,7 @@ def is_saved(directory: Path) -> bool:
     return (directory / DESCRIPTION).is_file()
 
 
-def read_saved(directory: Path) -> dict[str, LabelledRows]:
+def read_saved(directory: Path, without: Collection[str] = ()) -> dict[str, LabelledRows]:
     """Read the folder that `save_dataset` wrote; classes keep their order, also those without rows.
 
     Raises:
@@ -63,7 +63,12 @@ def read_saved(directory: Path) -> dict[str, LabelledRows]:
     """
     description = _read_description(directory)
     splits = [split for split in SPLITS if split in description["splits"]]
-    return {split: _read_split(directory / f"{split}.jsonl", split, description) for split in splits}
+    return {
+        split: unread_part(directory)
+        if split in without
+        else _read_split(directory / f"{split}.jsonl", split, description)
+        for split in splits
+    }
 
 
 def saved_name(directory: Path) -> str:

@@ -1,13 +1,13 @@
 """Every source of rows behind three functions: a whole data set, labelled rows, streamed texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
 from kerora.config import SPLITS, DataConfig
 from kerora.data.classes import choose_classes, numbered, numbers_for_run
 from kerora.data.delimited import delimiter_of, read_delimited
-from kerora.data.extract import LabelledRows, Record, read_labelled, read_records
+from kerora.data.extract import LabelledRows, Record, read_labelled, read_records, unread_part
 from kerora.data.files import format_of, is_data_file, local_names, missing_file, open_table, require_file, stem_of
 from kerora.data.folders import SPLIT_NAMES, is_unsplit, read_folder
 from kerora.data.jsonfiles import read_json_lines
@@ -23,7 +23,7 @@ BUNDLED = "tickets"
 BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")
 
 
-def load_dataset(config: DataConfig | str, seed: int = 42) -> Dataset:
+def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset:
     """Load a data set: its parts, split and cut to a subset.
 
     `train`, `validation` and `test` files replace or add parts of the source. With `train` the source is
@@ -33,12 +33,14 @@ def load_dataset(config: DataConfig | str, seed: int = 42) -> Dataset:
     Args:
         config: the settings, or the source alone.
         seed: seed of the splits and the subset; default 42.
+        without: parts to leave out, such as ``test``: their files are not opened, and rows that are cut for them from
+            the training rows are dropped.
 
     Raises:
         DataError: a file or a row cannot be used; says which, where, and what to do.
     """
     config = DataConfig(source=config) if isinstance(config, str) else config
-    parts = _parts(config)
+    parts = _parts(config, without)
     if "train" not in parts:
         raise DataError(f"There are no training rows, only {' and '.join(parts)}. Give them with --train or --data.")
     train = parts["train"]
@@ -50,7 +52,14 @@ def load_dataset(config: DataConfig | str, seed: int = 42) -> Dataset:
     splits = {split: numbered(parts[split], numbers, "the training rows") for split in SPLITS if split in parts}
     splits = cut_parts(splits, classes, config, seed, train.source)
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
-    return Dataset(dataset_name(config), classes, splits, skipped)
+    return Dataset(
+        dataset_name(config), classes, {name: rows for name, rows in splits.items() if name not in without}, skipped
+    )
+
+
+def has_test_rows(config: DataConfig) -> bool:
+    """Tell whether `load_dataset` would find or cut a test part; its rows are not read."""
+    return config.test_split > 0 or "test" in _parts(config, without=SPLITS)
 
 
 def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows:
@@ -120,11 +129,14 @@ def _plain_texts(lines: Lines) -> Iterator[Record]:
             yield Record(str(lines.line), text, None, lines.line)
 
 
-def _parts(config: DataConfig) -> dict[str, LabelledRows]:
+def _parts(config: DataConfig, without: Collection[str] = ()) -> dict[str, LabelledRows]:
     given = {split: path for split in SPLITS if (path := getattr(config, split)) is not None}
     ignores_source = "train" in given or (given and config.source == BUNDLED)
-    parts = {} if ignores_source else _read(config.source, config)
-    return {**parts, **{split: _read_part(Path(path).expanduser(), config, split) for split, path in given.items()}}
+    parts = {} if ignores_source else _read(config.source, config, without)
+    for split, path in given.items():
+        unread = split in without
+        parts[split] = unread_part(path) if unread else _read_part(Path(path).expanduser(), config, split)
+    return parts
 
 
 def _read_part(path: Path, config: DataConfig, split: str) -> LabelledRows:
@@ -138,25 +150,27 @@ def _read_part(path: Path, config: DataConfig, split: str) -> LabelledRows:
         return read_labelled(table, config)
 
 
-def _read(spec: str, config: DataConfig) -> dict[str, LabelledRows]:
+def _read(spec: str, config: DataConfig, without: Collection[str] = ()) -> dict[str, LabelledRows]:
     path = Path(spec).expanduser()
     if spec == BUNDLED:
-        return _read_bundled()
+        return _read_bundled(without)
     if path.is_dir():
-        return read_folder(path, config)
+        return read_folder(path, config, without)
     if path.is_file() or is_data_file(path):
         return {"train": _read_part(path, config, "train")}
     if is_tfds_name(spec):
-        return read_tfds(spec, config, [BUNDLED, *local_names(Path())], read_labelled)
+        unread = {split: unread_part(spec) for split in without}
+        return read_tfds(spec, config, [BUNDLED, *local_names(Path())], read_labelled, without=unread)
     raise DataError(missing_file(path))
 
 
-def _read_bundled() -> dict[str, LabelledRows]:
+def _read_bundled(without: Collection[str] = ()) -> dict[str, LabelledRows]:
     with open_table(BUNDLED_FILE, DataConfig()) as table:
-        rows = list(table.rows)
+        rows = [row for row in table.rows if row.values["split"] not in without]
     by_split = {split: [row for row in rows if row.values["split"] == split] for split in SPLITS}
     tables = {split: Table(BUNDLED, table.columns, iter(part), {}) for split, part in by_split.items() if part}
-    return {split: read_labelled(part, DataConfig()) for split, part in tables.items()}
+    parts = {split: read_labelled(part, DataConfig()) for split, part in tables.items()}
+    return {**parts, **{split: unread_part(BUNDLED) for split in without}}
 
 
 def _is_one_part(spec: str) -> bool:

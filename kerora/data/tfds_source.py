@@ -37,6 +37,7 @@ def read_tfds(
     other_names: Iterable[str],
     read: Callable[[Table, DataConfig], Result],
     labelled: bool = True,
+    without: Mapping[str, Result] | None = None,
 ) -> dict[str, Result]:
     """Read a TFDS data set by split; it is downloaded and prepared when it is not there yet.
 
@@ -49,6 +50,7 @@ def read_tfds(
         other_names: other sources to propose when the name is unknown.
         read: makes of a split's table what is wanted.
         labelled: whether rows need a label.
+        without: parts that are not read, and what they come back as where they are there.
 
     Raises:
         DataError: unknown name (nearest ones), not prepared and no network, no text or label feature,
@@ -60,7 +62,14 @@ def read_tfds(
         if not builder.is_prepared():
             _prepare(builder, name)
         splits = [split for split in builder.info.splits if split in SPLIT_NAMES]
-        parts = {SPLIT_NAMES[split]: _read_split(builder, split, name, config, read, labelled) for split in splits}
+        # a test part may turn out to be unlabelled: where one would then be cut, it has to be looked at
+        unread = {split: rows for split, rows in (without or {}).items() if split != "test" or not config.test_split}
+        parts = {
+            SPLIT_NAMES[split]: unread[SPLIT_NAMES[split]]
+            if SPLIT_NAMES[split] in unread
+            else _read_split(builder, split, name, config, read, labelled)
+            for split in splits
+        }
     return {split: part for split, part in parts.items() if part is not None}
 
 

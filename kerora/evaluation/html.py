@@ -60,7 +60,7 @@ def render_report(results: RunResults, split: SplitResults, version: str) -> str
     curves = _curves(results)
     changes = wording.changes(results)
     seconds = results.manifest.get("training_seconds")
-    return _page(
+    return render_page(
         "report.html",
         version,
         run=results,
@@ -98,7 +98,7 @@ def render_language_report(results: RunResults, version: str) -> str:
     )
     titles = {"before-after": "Before and after", "curves": "Curves", "samples": "Samples", "settings": "Settings"}
     sections = [(key, titles[key]) for key, content in shown if content]
-    return _page(
+    return render_page(
         "language.html",
         version,
         run=results,
@@ -131,7 +131,7 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
     notes = [f"{name}: {note}" for name, run, split, _ in pairs for note in wording.notes(run, split)]
     if len({split.name for split in comparison.splits}) > 1:
         notes.insert(0, "The runs have no evaluated split in common: each row shows another split.")
-    return _page(
+    return render_page(
         "comparison.html",
         version,
         comparison=comparison,
@@ -148,7 +148,8 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
     )
 
 
-def _page(template: str, version: str, **values: Any) -> str:
+def render_page(template: str, version: str, **values: Any) -> str:
+    """Return a page of one of the templates, with style and script inside it; all values are escaped."""
     environment = _environment()
     script, style = (environment.loader.get_source(environment, name)[0] for name in ("filter.js", "style.css"))  # type: ignore[union-attr]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -77,8 +77,8 @@ def curves(
         best_epoch: epoch whose weights were kept; marked where there are several epochs.
         columns: what to draw; ``val_<column>`` is drawn with it.
     """
-    with _style():
-        figure = _figure(4.2 * len(columns), 3.3)
+    with style():
+        figure = new_figure(4.2 * len(columns), 3.3)
         axes = figure.subplots(1, len(columns), squeeze=False)[0]
         for axis, column in zip(axes, columns, strict=True):
             _draw_curve(axis, history, column, best_epoch)
@@ -96,8 +96,8 @@ def step_curve(steps: Mapping[str, np.ndarray]) -> Figure:
     Args:
         steps: columns of steps.csv, shape (updates recorded,).
     """
-    with _style():
-        figure = _figure(4.2, 3.3)
+    with style():
+        figure = new_figure(4.2, 3.3)
         axis = figure.subplots()
         axis.plot(steps["step"], steps["loss"], color=TRAIN, linewidth=1.5)
         axis.set_title("Loss by update")
@@ -134,12 +134,12 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
         title: heading of the figure.
     """
     count = len(classes)
-    names = [_short(name) for name in classes]
+    names = [short_name(name) for name in classes]
     cell = 0.95 if count <= 3 else 0.72 if count <= MOST_WITH_PERCENT else 0.46 if count <= MOST_ANNOTATED else 0.2
     cell = min(cell, LARGEST_SIDE / count)
     margin = 0.9 + 0.075 * max(map(len, names))
-    with _style():
-        figure = _figure(max(4.2, cell * count + margin + 0.9), max(3.4, cell * count + margin * 0.8))
+    with style():
+        figure = new_figure(max(4.2, cell * count + margin + 0.9), max(3.4, cell * count + margin * 0.8))
         axis = figure.subplots()
         percent = row_percent(matrix)
         image = axis.imshow(percent, cmap=HEAT, vmin=0, vmax=100)
@@ -182,8 +182,8 @@ def reliability(calibration: Calibration) -> Figure:
     bins = len(calibration.counts)
     centres = (np.arange(bins) + 0.5) / bins
     filled = calibration.counts > 0
-    with _style():
-        figure = _figure(4.6, 4.2)
+    with style():
+        figure = new_figure(4.6, 4.2)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.bar(centres[filled], calibration.accuracy[filled], width=0.92 / bins, color=TRAIN, alpha=0.85)
         upper.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
@@ -199,7 +199,7 @@ def reliability(calibration: Calibration) -> Figure:
 def png(figure: Figure) -> bytes:
     """Return a figure as PNG on white, 150 dots per inch."""
     stream = io.BytesIO()
-    with _style(), warnings.catch_warnings():
+    with style(), warnings.catch_warnings():
         # Class names in scripts that no installed font holds become boxes; the HTML page shows them.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(
@@ -222,7 +222,7 @@ def inline_svg(figure: Figure, description: str) -> str:
         description: what a screen reader says.
     """
     stream = io.StringIO()
-    with _style(), mpl.rc_context({"svg.hashsalt": description}):
+    with style(), mpl.rc_context({"svg.hashsalt": description}):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     markup = stream.getvalue()
     markup = markup[markup.index("<svg") :]
@@ -240,20 +240,23 @@ def inline_svg(figure: Figure, description: str) -> str:
     return f'{opening} role="img" aria-label="{html.escape(description)}"{closing}{rest}'
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches; draw inside `style`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Draw in the look of the reports."""
     installed = set(font_manager.fontManager.get_font_names())
     families = ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
     with mpl.rc_context({**_STYLE, "font.family": families}):
         yield
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """Return a name on one line, cut where it is long."""
     name = " ".join(name.split())
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

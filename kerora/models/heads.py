@@ -1,6 +1,6 @@
 """The classification heads, layer by layer as transformers has them for each architecture."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -84,10 +84,23 @@ def last_token(sequence: Any, padding_mask: Any) -> Any:
     return keras.ops.squeeze(keras.ops.take_along_axis(sequence, places, axis=1), axis=1)
 
 
+def reset_head(layers: Sequence[keras.layers.Layer], seed: int | None) -> None:
+    """Give the dense layers of a head the weights that a fresh head with this seed has."""
+    for layer in layers:
+        own = None if seed is None else seed + (layer.name == "logits")
+        layer.kernel.assign(_initializer(own)(layer.kernel.shape, dtype="float32"))
+        if layer.use_bias:
+            layer.bias.assign(keras.ops.zeros_like(layer.bias))
+
+
+def _initializer(seed: int | None) -> keras.initializers.Initializer:
+    return keras.initializers.RandomNormal(stddev=INITIAL_SPREAD, seed=seed)
+
+
 def _dense(
     units: int, name: str, seed: int | None, activation: str | None = None, use_bias: bool = True
 ) -> keras.layers.Dense:
-    initializer = keras.initializers.RandomNormal(stddev=INITIAL_SPREAD, seed=seed)
+    initializer = _initializer(seed)
     return keras.layers.Dense(
         units, activation=activation, use_bias=use_bias, kernel_initializer=initializer, dtype="float32", name=name
     )

@@ -135,7 +135,7 @@ class ClassificationReport(keras.callbacks.Callback):
     the list (Kerora's or Keras' own) can monitor them. It must therefore stand before them.
 
     After each epoch `metrics`, `matrix` (classes, classes; rows are true classes) and `text` hold the
-    newest results.
+    newest results, and `probabilities` (rows, classes) those of the rows in the order of `data`.
 
     Args:
         data: `Batches`, another `PyDataset`, or ``(x, y)`` arrays; y holds class numbers.
@@ -162,6 +162,7 @@ class ClassificationReport(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.metrics: dict[str, Any] = {}
         self.matrix: np.ndarray | None = None
+        self.probabilities: np.ndarray | None = None
         self.text = ""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -172,6 +173,7 @@ class ClassificationReport(keras.callbacks.Callback):
             labels, probabilities = self._evaluate()
         classes = self.classes or tuple(str(number) for number in range(probabilities.shape[1]))
         predicted = probabilities.argmax(axis=1)
+        self.probabilities = probabilities
         self.metrics = classification_metrics(labels, probabilities, classes)
         self.matrix = confusion_matrix(labels, predicted, len(classes))
         self.text = classification_report_text(labels, predicted, classes)

@@ -12,6 +12,7 @@ import keras
 
 from kerora.backend import set_random_seed
 from kerora.config import FitConfig, dump_yaml
+from kerora.data.batches import Batches
 from kerora.errors import RunError, TrainingError
 from kerora.evaluation.predictor import read_config
 from kerora.lora.files import save_adapter
@@ -123,12 +124,17 @@ def assemble(config: FitConfig) -> Parts:
     dataset = task.load(config)
     config = settle_for_data(config, dataset)
     model = task.build(config, preset, dataset)
-    lora = config.lora
-    summary = enable_lora(
-        model, lora.rank, lora.alpha, lora.dropout, lora.targets, train_bias=lora.train_bias, seed=config.training.seed
-    )
+    summary = adapt(model, config)
     batches = task.training_batches(config, dataset, model)
     return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches)
+
+
+def adapt(model: Task, config: FitConfig) -> LoraSummary:
+    """Put fresh adapters on a model that has none."""
+    lora = config.lora
+    return enable_lora(
+        model, lora.rank, lora.alpha, lora.dropout, lora.targets, train_bias=lora.train_bias, seed=config.training.seed
+    )
 
 
 def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int:
@@ -144,24 +150,53 @@ def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int
     return math.ceil(total / step.updates_per_epoch)
 
 
+@dataclass
+class Loop:
+    """A training that is ready for `model.fit`: the compiled model's batches and callbacks.
+
+    Attributes:
+        batches: the training batches.
+        step: the train step.
+        epochs: passes over the batches.
+        validation: measures the validation part at each epoch's end; None where there is none.
+        stopping: early stopping, or None.
+        callbacks: what must stand first in the list of callbacks, `validation` included and `stopping` not.
+    """
+
+    batches: Batches
+    step: TrainStep
+    epochs: int
+    validation: keras.callbacks.Callback | None
+    stopping: EarlyStopping | None
+    callbacks: list[Any]
+
+
+def make_loop(parts: Parts, checkpoint: Checkpoint | None = None) -> Loop:
+    """Compile the model and make the callbacks that every training has."""
+    config = parts.config.training
+    step = TrainStep(parts.batches.batches_per_epoch, config.accumulate, config.seed)
+    epochs = compile_for_training(parts.model, parts.config, step)
+    stopping = EarlyStopping(str(config.monitor), config.patience) if config.early_stopping else None
+    callbacks: list[Any] = [Position(parts.batches, step, config.max_steps, checkpoint)]
+    validation = TASKS[parts.config.task].validation(parts) if "validation" in parts.dataset.splits else None
+    if validation is not None:
+        callbacks.append(validation)
+    return Loop(parts.batches, step, epochs, validation, stopping, callbacks)
+
+
 def _train(
     parts: Parts, run: RunFolder, checkpoint: Checkpoint | None, progress: Progress, flag: InterruptFlag
 ) -> FitResult:
     config, model, task = parts.config.training, parts.model, TASKS[parts.config.task]
-    batches = parts.batches
     progress.note(_heading(parts))
     progress.note("Evaluating the untouched model")
     before = _metrics_before(parts, run)
-    step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
-    epochs = compile_for_training(model, parts.config, step)
+    loop = make_loop(parts, checkpoint)
+    batches, epochs, stopping = loop.batches, loop.epochs, loop.stopping
     history = History(run.history, batches, task.columns, steps=run.steps, logging_steps=config.logging_steps)
-    stopping = EarlyStopping(str(config.monitor), config.patience) if config.early_stopping else None
-    saver = Checkpointer(run.checkpoints, step, history, stopping, config.save_steps, flag)
-    callbacks: list[Any] = [Position(batches, step, config.max_steps, checkpoint)]
-    if "validation" in parts.dataset.splits:
-        callbacks.append(task.validation(parts))
+    saver = Checkpointer(run.checkpoints, loop.step, history, stopping, config.save_steps, flag)
     progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
-    callbacks += [item for item in (stopping, history, saver, progress) if item is not None]
+    callbacks = loop.callbacks + [item for item in (stopping, history, saver, progress) if item is not None]
     if checkpoint is not None:
         checkpoint.restore_model(model)
         restore_callbacks(checkpoint, model, history, stopping, saver)

@@ -72,7 +72,7 @@ def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
     except BaseException as error:
         with contextlib.suppress(RunError):  # a full disk must not hide what went wrong first
             run.update_manifest(state="failed", finished=now(), error=" ".join(str(error).split()))
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             remedy = (
                 f"Lower --batch-size (and raise --accumulate) or --max-length. The state of {run.path} is 'failed'."
             )
@@ -82,6 +82,7 @@ def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
     return result
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that the memory was not enough."""
     # torch has no error class of its own for the memory of the CPU
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

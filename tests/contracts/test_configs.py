@@ -11,6 +11,7 @@ from kerora.cli.init import command as init_command
 from kerora.config import FitConfig, PretrainConfig, load_yaml, resolve, settings
 from kerora.data.sources import load_dataset
 from kerora.training.defaults import default_learning_rate, settle_for_data
+from kerora.tuning.space import load_space
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -57,6 +58,7 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
     "imdb-subset": {"data.source": "imdb_reviews", "data.subset": 10_000, "data.validation_split": 0.4},
     "tickets": {"data.source": "tickets", "run": "tickets"},
 }
+SPACES = ("ag-news-notebook", "lora")
 PRETRAIN_KEY_VALUES: dict[str, dict[str, Any]] = {
     "kerora-mini-en": {
         "output": "kerora_mini_en",
@@ -78,8 +80,27 @@ def value(config: Any, path: str) -> Any:
 
 def test_every_shipped_config_is_known_here() -> None:
     assert sorted(path.name for path in CONFIGS.iterdir()) == sorted(
-        f"{name}.yaml" for name in (*KEY_VALUES, *PRETRAIN_KEY_VALUES)
+        f"{name}.yaml" for name in (*KEY_VALUES, *PRETRAIN_KEY_VALUES, *(f"space-{name}" for name in SPACES))
     )
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_spaces_can_be_named_and_are_those_of_the_configs(name: str) -> None:
+    path = CONFIGS / f"space-{name}.yaml"
+    assert path.read_bytes() == (ROOT / "kerora" / "tuning" / "spaces" / f"{name}.yaml").read_bytes()
+    assert load_space(name).as_dict() == load_space(path).as_dict()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ") and any(f"--space configs/space-{name}.yaml" in line for line in lines)
+
+
+def test_the_space_of_the_notebook_holds_its_values() -> None:
+    assert load_space("ag-news-notebook").as_dict() == {
+        "lora.rank": {"choices": [4, 8, 16]},
+        "lora.alpha": {"choices": [8.0, 16.0, 32.0]},
+        "lora.dropout": {"low": 0.05, "high": 0.2},
+        "training.learning_rate": {"choices": [1e-5, 2e-5, 3e-5]},
+        "training.epochs": {"choices": [2, 3]},
+    }
 
 
 @pytest.mark.parametrize("name", KEY_VALUES)

@@ -17,6 +17,7 @@ LEVELS = (
     ("lora",),
     ("evaluation",),
     ("training", "callbacks"),
+    ("tuning",),
     ("cli",),
     ("__main__",),
 )

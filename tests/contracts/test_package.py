@@ -26,6 +26,7 @@ INDIRECT = {
     "psutil": "tensorflow-datasets",
     "requests": "tensorflow-datasets",
     "scipy": "scikit-learn",
+    "sqlalchemy": "optuna",
 }
 
 

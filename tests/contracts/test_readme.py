@@ -12,6 +12,7 @@ import pytest
 
 from kerora.cli.main import COMMANDS, group, run
 from kerora.config import FitConfig, PretrainConfig
+from kerora.tuning.config import TuneConfig
 from tests.conftest import ROOT
 from tests.options_table import options_table
 
@@ -93,7 +94,7 @@ def test_a_wrong_option_is_noticed() -> None:
 
 
 def test_the_tables_of_options_are_those_of_the_settings() -> None:
-    for mark, root in (("options", FitConfig), ("pretrain options", PretrainConfig)):
+    for mark, root in (("options", FitConfig), ("pretrain options", PretrainConfig), ("tune options", TuneConfig)):
         marked = re.search(rf"<!-- {mark} -->\n(.*?)\n<!-- /{mark} -->", README, re.DOTALL)
         assert marked
         assert marked[1].strip() == options_table(root), "run tests/options_table.py and paste what it prints"

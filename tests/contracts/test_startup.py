@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 HELP_SECONDS = 0.4
 TRIES = 5
-FRAMEWORKS = ("keras", "torch", "tensorflow", "keras_hub", "numpy", "sklearn")
+FRAMEWORKS = ("keras", "torch", "tensorflow", "keras_hub", "numpy", "sklearn", "optuna")
 REPORT = """
 import json, sys
 from kerora.cli.main import run
@@ -44,7 +44,9 @@ def help_seconds() -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-@pytest.mark.parametrize("command", [["--help"], ["--version"], ["fit", "--help"], ["predict", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["fit", "--help"], ["predict", "--help"], ["tune", "--help"]], ids=" ".join
+)
 def test_help_loads_no_framework(command: list[object]) -> None:
     assert loaded_by(command) == []
 

@@ -1,6 +1,7 @@
 import gzip
 import io
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -224,3 +225,22 @@ def test_real_files():
     assert {split: len(rows) for split, rows in sst2} == {"train": 3600, "validation": 400, "test": 800}
     imdb = load_dataset(DataConfig(source=str(SHARED_DATA / "imdb_validation.jsonl.gz"), subset=100), 42)
     assert imdb.fingerprints()["train"]["labels"] == {"neg": 50, "pos": 50}
+
+
+def test_parts_that_are_left_out_are_not_opened_and_change_nothing_else(tmp_path: Path) -> None:
+    rows = [{"text": f"text {number}", "label": number % 2} for number in range(40)]
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = {
+        "file": DataConfig(train=str(tmp_path / "train.jsonl"), test=str(tmp_path / "test.jsonl")),
+        "folder": DataConfig(source=str(tmp_path)),
+        "cut": DataConfig(train=str(tmp_path / "train.jsonl"), test_split=0.3),
+        "bundled": DataConfig(),
+    }
+    expected = {name: load_dataset(config, 3) for name, config in whole.items()}
+    (tmp_path / "test.jsonl").write_text("nothing that could be read")
+    for name, config in whole.items():
+        found = load_dataset(config, 3, without=("test",))
+        assert set(found.splits) == {"train", "validation"} and "test" in expected[name].splits
+        for split in ("train", "validation"):
+            assert found[split].fingerprint() == expected[name][split].fingerprint(), (name, split)

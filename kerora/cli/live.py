@@ -1,0 +1,126 @@
+"""What a person sees while a search runs: a live table on a terminal, a line a trial elsewhere."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from kerora.evaluation import wording
+from kerora.evaluation.terminal import visible
+from kerora.tuning.records import Record, best_record
+from kerora.tuning.study import Observer
+
+if TYPE_CHECKING:
+    from kerora.tuning.study import Search
+
+MOST_ROWS = 15
+STYLES = {"complete": "", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "dim"}
+
+
+class LiveTable(Observer):
+    """Shows trials, settings, scores, the best so far, what was pruned, and the time left.
+
+    Args:
+        console: where to print; None is standard error.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._live: Live | None = None
+        self._printed: set[int] = set()
+
+    def begin(self, search: "Search") -> None:
+        """Say what is searched, and open the table."""
+        self._search = search
+        rows = ", ".join(f"{len(rows):,} {split}" for split, rows in search.bench.data)
+        settings = search.settings
+        self._print(visible(f"Study: {search.folder.path}"))
+        data, model = search.bench.data.name, search.bench.preset.name
+        self._print(visible(f"Data: {data}, {rows} rows; base model {model}"))
+        what = f"{settings.space}, {len(search.paths)} settings"
+        self._print(f"Space: {what}; {settings.trials} trials, sampler {settings.sampler}, pruner {settings.pruner}")
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def update(self, records: Sequence[Record]) -> None:
+        """Show the trials."""
+        if self._live is not None:
+            self._live.update(Group(self._table(records), Text(self._foot(records))))
+            return
+        for record in records:
+            if record.ended and record.number not in self._printed:
+                self._printed.add(record.number)
+                self._print(self._line(record, records))
+
+    def end(self) -> None:
+        """Take the table off the screen."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _line(self, record: Record, records: Sequence[Record]) -> str:
+        best = best_record(records[: record.number], self._search.maximize)
+        parts = [
+            f"trial {record.number}/{self._search.settings.trials}",
+            record.state,
+            f"{self._search.settings.metric} {wording.decimal(record.score)}",
+            f"best {wording.decimal(best.score)} (trial {best.number})" if best else "no best yet",
+            wording.duration(record.seconds),
+            f"ETA {wording.duration(time_left(records, self._search.settings.trials, self._search.settings.workers))}",
+            _settings(record),
+            record.error,
+        ]
+        return "  ".join(visible(part) for part in parts if part)
+
+    def _foot(self, records: Sequence[Record]) -> str:
+        settings = self._search.settings
+        best = best_record(records, self._search.maximize)
+        ended = sum(record.ended for record in records)
+        left = wording.duration(time_left(records, settings.trials, settings.workers))
+        found = f"best {settings.metric} {wording.decimal(best.score)} (trial {best.number})" if best else "no best yet"
+        return f"{ended} of {settings.trials} trials  {found}  ETA {left}"
+
+    def _table(self, records: Sequence[Record]) -> Table:
+        best = best_record(records, self._search.maximize)
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column("trial", justify="right")
+        for name in ("state", self._search.settings.metric, "epoch", "time", "settings"):
+            table.add_column(name, no_wrap=name != "settings", justify="left")
+        for record in records[-MOST_ROWS:]:
+            own = best is not None and record.number == best.number
+            table.add_row(
+                str(record.number),
+                record.state,
+                wording.decimal(record.score) + (" *" if own else ""),
+                str(record.epoch or ""),
+                wording.duration(record.seconds),
+                Text(visible(record.error or _settings(record)), overflow="ellipsis"),
+                style="bold green" if own else STYLES[record.state],
+            )
+        return table
+
+
+def time_left(records: Sequence[Record], trials: int, workers: int) -> float | None:
+    """Return the seconds that the rest of a search will take at the pace so far; None before the first trial's end."""
+    times = [record.seconds for record in records if record.state in ("complete", "pruned") and record.seconds]
+    if not times:
+        return None
+    left = max(0, trials - sum(record.ended for record in records))
+    return sum(times) / len(times) * left / max(1, workers)
+
+
+def _settings(record: Record) -> str:
+    values = record.settings.items()
+    text = " ".join(f"{path.rpartition('.')[2]}={_value(value)}" for path, value in values)
+    return f"defaults: {text}" if record.is_default else text
+
+
+def _value(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,93 @@
+"""`kerora tune`: search the settings of a fit."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kerora.cli.options import collect, config_options, resolve_options, setting_options
+from kerora.tuning.config import TuneConfig
+
+if TYPE_CHECKING:
+    from kerora.tuning.study import TuneResult
+
+_OWN = tuple(TuneConfig.__dataclass_fields__)
+
+
+@click.command("tune")
+@setting_options("", root=TuneConfig)
+@config_options
+@setting_options("", leave_out=("run", "runs_dir"))
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def command(as_json: bool, quiet: bool, **values: Any) -> None:
+    """Search settings of `kerora fit` for the best score on the validation rows.
+
+    The first trial is the defaults. The same command goes on with a search that was stopped, also from another
+    machine with the same --storage. The test rows are read by --refit alone, at the end.
+    """
+    own = {f"setting__{name}": values.pop(f"setting__{name}") for name in _OWN}
+    settings = TuneConfig(**collect(own))
+    config = resolve_options(values)
+
+    from kerora.cli.live import LiveTable
+    from kerora.training.progress import Progress, Silent
+    from kerora.tuning.study import Observer, tune
+
+    observer = Observer() if quiet else LiveTable()
+    progress = Silent() if quiet else Progress()
+    result = tune(config, settings, observer=observer, progress=progress, argv=sys.argv[1:])
+    if as_json:
+        click.echo(json.dumps(_as_dict(result, settings.metric), ensure_ascii=False))
+    else:
+        _print(result, settings.metric)
+
+
+def _as_dict(result: "TuneResult", metric: str) -> dict[str, Any]:
+    difference, default = result.difference, result.default
+    return {
+        "study": str(result.folder.path),
+        "metric": metric,
+        "trials": [
+            {"trial": record.number, "state": record.state, "score": record.score, "settings": dict(record.settings)}
+            for record in result.records
+        ],
+        "best": {
+            "trial": result.best.number,
+            "score": result.best.score,
+            "scores": result.best.scores,
+            "settings": dict(result.best.settings),
+        },
+        "defaults": None if default is None else {"score": default.score, "scores": default.scores},
+        "difference": None if difference is None else vars(difference),
+        "verdict": result.verdict,
+        "refit": None if result.refit is None else str(result.refit.path),
+    }
+
+
+def _print(result: "TuneResult", metric: str) -> None:
+    from kerora.evaluation.terminal import visible
+    from kerora.evaluation.wording import decimal, signed
+
+    best, default, difference = result.best, result.default, result.difference
+    click.echo(f"Best: trial {best.number}, validation {metric} {decimal(best.score)}")
+    for path, value in best.settings.items():
+        click.echo(visible(f"{path}: {value:.6g}" if isinstance(value, float) else f"{path}: {value}"))
+    if default is not None:
+        interval = ""
+        if difference is not None:
+            interval = f", difference {signed(difference.value)}"
+            interval += f" (95 % interval {signed(difference.low)} to {signed(difference.high)})"
+        click.echo(f"Defaults: {metric} {decimal(default.score)}{interval}")
+    click.echo(result.verdict)
+    if result.refit is not None:
+        from kerora.runfolder import read_json
+
+        test = read_json(result.refit.metrics)["after"]["test"]
+        click.echo(
+            f"Refit: {result.refit.path}, test accuracy {decimal(test['accuracy'])}, "
+            f"macro F1 {decimal(test['macro_f1'])}; {result.folder.submission}"
+        )
+    click.echo(f"Log: {result.folder.log}\nReport: {result.folder.report}")
+    click.echo(f"Next: kerora fit --config {result.folder.best}")

@@ -1,0 +1,1 @@
+"""Hyperparameter search on Optuna: spaces, studies, workers, and what they write."""

@@ -1,0 +1,131 @@
+"""report.html of a study: one file, in the look of the other reports."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import optuna
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from kerora.evaluation import wording
+from kerora.evaluation.html import render_page
+from kerora.evaluation.plots import inline_svg
+from kerora.tuning import plots
+from kerora.tuning.noise import Difference, paired_bootstrap
+from kerora.tuning.records import Record, best_record, default_record
+from kerora.version import __version__
+
+if TYPE_CHECKING:
+    from kerora.tuning.study import Search
+
+
+def render_study(search: "Search", study: optuna.Study, records: Sequence[Record]) -> str:
+    """Return the page of a study in which a trial is complete."""
+    best, default = best_record(records, search.maximize), default_record(records)
+    assert best is not None
+    importance = plots.importances(study)
+    difference = difference_to_defaults(search, best, default)
+    return render_page(
+        "study.html",
+        __version__,
+        name=search.folder.path.resolve().name,
+        subtitle=_subtitle(search),
+        notes=_notes(records, difference, best, default),
+        metric=label_of(search.settings.metric),
+        best=best,
+        default=default,
+        spread={"best": _spread(best), "default": _spread(default)},
+        counts=Counter(record.state for record in records),
+        duration=wording.duration(sum(record.seconds or 0.0 for record in records)),
+        verdict=verdict(best, default, difference),
+        difference=difference,
+        rows=len(search.bench.data["validation"]),
+        paths=search.paths,
+        defaults=search.defaults,
+        importance=importance,
+        figures=_figures(search, records, best, importance),
+        records=records,
+    )
+
+
+def difference_to_defaults(search: "Search", best: Record, default: Record | None) -> Difference | None:
+    """Compare the best trial with the defaults on the validation rows; None where it is the defaults."""
+    if default is None or best.number == default.number:
+        return None
+    return paired_bootstrap(
+        np.asarray(search.bench.data["validation"].labels),
+        best.predictions,
+        default.predictions,
+        search.settings.metric,
+        len(search.bench.data.classes),
+        maximize=search.maximize,
+    )
+
+
+def verdict(best: Record, default: Record | None, difference: Difference | None) -> str:
+    """Say in a sentence whether the search found something better than the defaults."""
+    if default is None:
+        return "The trial of the defaults failed, so there is nothing to compare with."
+    if best.number == default.number:
+        return "No trial was better than the defaults."
+    if difference is None:
+        return "The difference to the defaults was not tested: this metric cannot be resampled from what is stored."
+    if difference.is_noise:
+        return "The best trial is within noise of the defaults."
+    return "The best trial is better than the defaults beyond the noise of the validation rows."
+
+
+def label_of(metric: str) -> str:
+    """Return a metric's name for people."""
+    return wording.LABELS.get(metric, metric.replace("_", " "))
+
+
+def _subtitle(search: "Search") -> list[str]:
+    settings = search.settings
+    seeds = f"{settings.repeats} seeds a trial" if settings.repeats > 1 else ""
+    parts = (
+        f"{search.bench.preset.name}",
+        f"data {search.bench.data.name}",
+        f"space {settings.space}",
+        f"sampler {settings.sampler}",
+        f"pruner {settings.pruner}",
+        seeds,
+    )
+    return [part for part in parts if part]
+
+
+def _notes(records: Sequence[Record], difference: Difference | None, best: Record, default: Record | None) -> list[str]:
+    notes = []
+    unended = sum(not record.ended for record in records)
+    if unended:
+        notes.append(f"The search is not over: {unended} of {len(records)} trials are running or waiting.")
+    if difference is not None and difference.is_noise:
+        notes.append(verdict(best, default, difference) + " Take it only if it costs nothing.")
+    failed = [record for record in records if record.state == "failed"]
+    if failed:
+        notes.append(f"{len(failed)} trials failed, the first because: {failed[0].error}")
+    return notes
+
+
+def _spread(record: Record | None) -> float | None:
+    return None if record is None or len(record.scores) < 2 else float(np.std(record.scores, ddof=1))
+
+
+def _figures(
+    search: "Search", records: Sequence[Record], best: Record, importance: dict[str, float]
+) -> dict[str, Markup]:
+    metric, parameters = label_of(search.settings.metric), search.space.parameters
+    figures = {
+        "history": _inline(plots.history(records, metric, search.maximize), "Score by trial"),
+        "slices": _inline(plots.slices(records, parameters, metric), "Score by each setting"),
+        "parallel": _inline(plots.parallel(records, parameters, metric, best), "Settings and score of each trial"),
+    }
+    if importance:
+        figures["importance"] = _inline(plots.importance_bars(importance), "Importance of each setting")
+    return figures
+
+
+def _inline(figure: Figure, description: str) -> Markup:
+    return Markup(inline_svg(figure, description))

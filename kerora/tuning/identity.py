@@ -1,0 +1,140 @@
+"""What makes a study the same one: its space, data, base model and fixed settings."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import optuna
+
+from kerora.config import to_dict
+from kerora.errors import ConfigError, RunError, nearest
+from kerora.evaluation.comparison import flatten_settings
+from kerora.evaluation.metrics import SINGLE_METRICS
+from kerora.tuning.config import TuneConfig
+from kerora.tuning.space import Space, Value
+from kerora.tuning.storage import DEFAULTS
+from kerora.tuning.workbench import Workbench
+
+IDENTITY = "kerora"
+MINIMISED = ("loss", "ece")
+MOST_DIFFERENCES = 3
+_WAIT_SECONDS = 10.0
+_FREE = ("run", "runs_dir", "training.save_steps", "training.evaluation_batch_size", "model.preset")
+
+
+def is_maximized(metric: str) -> bool:
+    """Tell whether more of a metric is better.
+
+    Raises:
+        ConfigError: a classifier has no such metric.
+    """
+    if metric not in SINGLE_METRICS:
+        raise ConfigError(
+            f"Classification has no metric '{metric}'.{nearest(metric, SINGLE_METRICS)} "
+            f"It has: {', '.join(SINGLE_METRICS)}."
+        )
+    return metric not in MINIMISED
+
+
+def identity(bench: Workbench, space: Space, settings: TuneConfig) -> dict[str, Any]:
+    """Return what may not change while a study goes on, as plain values."""
+    fixed = dict(flatten_settings(to_dict(bench.config)))
+    searched = {parameter.path for parameter in space.parameters}
+    return {
+        "space": space.as_dict(),
+        "data": {split: facts["sha256"][:16] for split, facts in bench.data.fingerprints().items()},
+        "base model": bench.preset.fingerprint[:16],
+        "metric": settings.metric,
+        "repeats": settings.repeats,
+        "settings": {
+            path: value
+            for path, value in fixed.items()
+            if path not in (*_FREE, *searched) and not path.startswith("data.")
+        },
+        "defaults": {path: value for path, value in fixed.items() if path in searched},
+    }
+
+
+def open_study(
+    storage: optuna.storages.BaseStorage,
+    name: str,
+    wanted: Mapping[str, Any],
+    enqueued: Mapping[str, Value],
+    maximize: bool,
+    **parts: Any,
+) -> optuna.Study:
+    """Create a study with the trial of the defaults as its first, or open the one that is there.
+
+    Args:
+        storage: where it is kept.
+        name: its name there.
+        wanted: its `identity`.
+        enqueued: values of the first trial, those that the space can propose.
+        maximize: whether more of the metric is better.
+        parts: sampler and pruner.
+
+    Raises:
+        RunError: a study of another space, data, base model or setting has that name; says what differs.
+    """
+    direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, direction=direction, **parts)
+    except optuna.exceptions.DuplicatedStudyError:
+        study = optuna.load_study(study_name=name, storage=storage, **parts)
+        found = _wait_for_identity(study)
+        if found is not None:
+            _check_same(name, found, wanted)
+            return study
+        if study.get_trials(deepcopy=False):
+            raise RunError(
+                f"The storage holds a study '{name}' that is not Kerora's. Choose another --study."
+            ) from None
+        # its maker died at once: the study is ours to make
+    study.enqueue_trial(dict(enqueued), user_attrs={DEFAULTS: True})
+    study.set_user_attr(IDENTITY, dict(wanted))
+    return study
+
+
+def _wait_for_identity(study: optuna.Study) -> dict[str, Any] | None:
+    """Return what a study is of; another process may have made it a moment ago."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        found: dict[str, Any] | None = study.user_attrs.get(IDENTITY)
+        foreign = len(study.get_trials(deepcopy=False)) > 1
+        if found is not None or foreign or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def _check_same(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    found = list(differences(then, now))
+    if found:
+        more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
+        raise RunError(
+            f"The study '{name}' was begun with other settings: {'; '.join(found[:MOST_DIFFERENCES])}{more}. "
+            "Choose another --study, or restore them."
+        )
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs between two identities, in words."""
+    for part in dict.fromkeys((*then, *now)):
+        old, new = then.get(part), now.get(part)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            for key in dict.fromkeys((*old, *new)):
+                if old.get(key) != new.get(key):
+                    yield f"{part} {key} was {_short(old, key)}, is {_short(new, key)}"
+        else:
+            yield f"{part} was {old}, is {new}"
+
+
+def _short(values: Mapping[str, Any], key: str) -> str:
+    if key not in values:
+        return "not there"
+    value = values[key]
+    if isinstance(value, Mapping) and set(value) == {"choices"}:
+        value = value["choices"]
+    text = str(value).replace("'", "")
+    return text if len(text) <= 80 else text[:79] + "…"

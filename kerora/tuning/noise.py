@@ -1,0 +1,109 @@
+"""Whether a trial is better than the defaults, or only luckier: a paired bootstrap on the validation rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kerora.tuning.records import Predictions
+
+SAMPLES, LEVEL = 1000, 0.95
+RESAMPLED = (
+    "loss",
+    "accuracy",
+    *(f"{average}_{name}" for average in ("macro", "weighted") for name in ("precision", "recall", "f1")),
+    "mcc",
+)
+"""The metrics that the stored predictions give; not the area under the ROC curve and the calibration error."""
+_SMALLEST_PROBABILITY = 1e-12
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The best trial's metric minus that of the defaults.
+
+    Attributes:
+        value: on the validation rows, mean over the seeds.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        not_better: share of the resamples in which the best trial is not better.
+    """
+
+    value: float
+    low: float
+    high: float
+    not_better: float
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the interval holds zero."""
+        return self.low <= 0 <= self.high
+
+
+def paired_bootstrap(
+    labels: np.ndarray,
+    best: Sequence[Predictions],
+    default: Sequence[Predictions],
+    metric: str,
+    classes: int,
+    *,
+    maximize: bool = True,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Difference | None:
+    """Resample rows, the same for both, and compare the metric (Efron and Tibshirani 1993, chapter 16).
+
+    Args:
+        labels: class numbers of the validation rows, shape (rows,).
+        best: the best trial's predictions, one a seed.
+        default: those of the defaults.
+        metric: one of `RESAMPLED`.
+        classes: number of classes.
+        maximize: whether more of the metric is better.
+        samples: number of resamples.
+        seed: seed of the resampling.
+
+    Returns:
+        None where the metric cannot be resampled, or predictions are missing.
+    """
+    if metric not in RESAMPLED or not best or not default:
+        return None
+    rows = len(labels)
+    generator = np.random.default_rng(seed)
+    weights = [np.ones(rows, dtype=np.int64)]
+    values = []
+    for number in range(samples + 1):
+        drawn = weights[0] if number == 0 else generator.multinomial(rows, np.full(rows, 1 / rows))
+        means = [np.mean([_value(labels, one, drawn, metric, classes) for one in side]) for side in (best, default)]
+        values.append(means[0] - means[1])
+    resampled = np.array(values[1:])
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    not_better = float(np.mean(resampled <= 0 if maximize else resampled >= 0))
+    return Difference(float(values[0]), float(low), float(high), not_better)
+
+
+def _value(labels: np.ndarray, one: Predictions, weights: np.ndarray, metric: str, classes: int) -> float:
+    if metric == "loss":
+        losses = -np.log(np.clip(one.true_probability, _SMALLEST_PROBABILITY, 1.0))
+        return float(weights @ losses / weights.sum())
+    cells = np.bincount(labels * classes + one.predicted, weights=weights, minlength=classes * classes)
+    return metric_of_matrix(cells.reshape(classes, classes), metric)
+
+
+def metric_of_matrix(matrix: np.ndarray, metric: str) -> float:
+    """Return a metric of a confusion matrix, true classes in rows, as `classification_metrics` defines it."""
+    hits, support, predicted = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    total = matrix.sum()
+    if metric == "accuracy":
+        return float(hits.sum() / total)
+    if metric == "mcc":
+        spread = (total**2 - (predicted**2).sum()) * (total**2 - (support**2).sum())
+        return float((hits.sum() * total - (support * predicted).sum()) / np.sqrt(spread)) if spread else 0.0
+    average, _, name = metric.partition("_")
+    above, below = {
+        "precision": (hits, predicted),
+        "recall": (hits, support),
+        "f1": (2 * hits, support + predicted),
+    }[name]
+    each = above / np.maximum(below, 1)
+    return float(each.mean() if average == "macro" else (each * support).sum() / total)

@@ -1,0 +1,130 @@
+"""One trial: settings from Optuna, a training a seed, what is recorded, and when it is pruned."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+
+from kerora.config import FitConfig, resolve, to_dict
+from kerora.errors import KeroraError
+from kerora.training.loop import is_out_of_memory
+from kerora.tuning.config import TuneConfig
+from kerora.tuning.records import PREDICTIONS, RESULTS, SETTINGS, encode_predictions
+from kerora.tuning.space import Space, Value
+from kerora.tuning.storage import DEFAULTS, ERROR, PROCESS, SURPLUS, counted, requeue, this_worker
+from kerora.tuning.workbench import OnEpoch, Outcome, Workbench
+
+
+class TrialFailed(Exception):
+    """A trial cannot be used; why is recorded with it, and the search goes on."""
+
+
+class Objective:
+    """Trains what a trial proposes and returns its score.
+
+    Args:
+        bench: data and base models.
+        space: what is searched.
+        settings: metric, repeats, and the number of trials.
+        defaults: values of the searched settings without a search.
+        shown: called after each epoch, for a live table.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        space: Space,
+        settings: TuneConfig,
+        defaults: Mapping[str, Value],
+        shown: Callable[[], None],
+    ) -> None:
+        self.bench = bench
+        self.space = space
+        self.settings = settings
+        self.defaults = defaults
+        self.shown = shown
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Return the mean score of the seeds.
+
+        Raises:
+            TrialFailed: the settings do not fit, training failed, or the study has its trials already.
+            optuna.TrialPruned: the pruner gave the trial up.
+        """
+        try:
+            trial.set_user_attr(PROCESS, this_worker())
+            if self._is_surplus(trial):
+                trial.set_user_attr(SURPLUS, True)
+                raise TrialFailed
+            values = self._values(trial)
+            trial.set_user_attr(SETTINGS, values)
+            self.shown()
+            return self._score(trial, values)
+        except KeyboardInterrupt:
+            frozen = next(item for item in trial.study.get_trials(deepcopy=False) if item.number == trial.number)
+            requeue(trial.study, frozen, counts=False)
+            raise
+        except Exception as error:
+            if not isinstance(error, KeroraError) and not is_out_of_memory(error):
+                raise
+            message = str(error) if isinstance(error, KeroraError) else "There is not enough memory."
+            trial.set_user_attr(ERROR, message)
+            raise TrialFailed(message) from error
+
+    def _is_surplus(self, trial: optuna.Trial) -> bool:
+        numbers = [item.number for item in counted(trial.study.get_trials(deepcopy=False))]
+        return trial.number in numbers[self.settings.trials :]
+
+    def _values(self, trial: optuna.Trial) -> dict[str, Value]:
+        if not trial.user_attrs.get(DEFAULTS):
+            return self.space.suggest(trial)
+        values: dict[str, Value] = {}
+        for parameter in self.space.parameters:
+            value = self.defaults[parameter.path]
+            if self.space.active(parameter, values) and parameter.holds(value):
+                # so that the sampler learns from it; a value outside of the space is beyond its view
+                value = parameter.suggest(trial)
+            values[parameter.path] = value
+        return values
+
+    def _score(self, trial: optuna.Trial, values: Mapping[str, Value]) -> float:
+        metric, base = self.settings.metric, self.bench.config
+        config = base if trial.user_attrs.get(DEFAULTS) else resolve(to_dict(base), dict(values))
+        outcomes: list[Outcome] = []
+        for repeat in range(self.settings.repeats):
+            seeded = resolve(to_dict(config), {"training.seed": base.training.seed + repeat})
+            on_epoch = self._on_epoch(trial) if repeat == 0 else None
+            outcomes.append(self.bench.train(seeded, metric, on_epoch))
+        trial.set_user_attr(RESULTS, _results(outcomes, metric))
+        trial.set_user_attr(
+            PREDICTIONS, [encode_predictions(outcome.labels, outcome.probabilities) for outcome in outcomes]
+        )
+        return float(np.mean([outcome.metrics[metric] for outcome in outcomes]))
+
+    def _on_epoch(self, trial: optuna.Trial) -> OnEpoch:
+        def report(epoch: int, value: float, last: bool) -> None:
+            trial.report(value, epoch)
+            self.shown()
+            # the defaults are what everything is compared with; after the last epoch nothing is saved
+            kept = last or trial.user_attrs.get(DEFAULTS)
+            if not kept and trial.should_prune():
+                trial.set_user_attr(RESULTS, {"epochs": epoch})
+                raise optuna.TrialPruned
+
+        return report
+
+
+def _results(outcomes: Sequence[Outcome], metric: str) -> dict[str, Any]:
+    names = set.intersection(*(set(outcome.metrics) for outcome in outcomes))
+    training = sum(outcome.training_seconds for outcome in outcomes)
+    config: FitConfig = outcomes[0].config
+    return {
+        "scores": [outcome.metrics[metric] for outcome in outcomes],
+        "metrics": {name: float(np.mean([outcome.metrics[name] for outcome in outcomes])) for name in sorted(names)},
+        "epochs": round(float(np.mean([outcome.epochs for outcome in outcomes])), 2),
+        "kept_epoch": round(float(np.mean([outcome.kept_epoch for outcome in outcomes])), 2),
+        "training_seconds": training,
+        "overhead_seconds": sum(outcome.seconds for outcome in outcomes) - training,
+        "config": to_dict(config),
+    }

@@ -1,0 +1,194 @@
+"""What a study came to, trial by trial, read from its storage."""
+
+import base64
+import csv
+import io
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kerora.config import FitConfig, resolve
+from kerora.evaluation.metrics import SINGLE_METRICS
+from kerora.tuning.storage import DEFAULTS, ERROR, PROCESS, counted
+
+SETTINGS, RESULTS, PREDICTIONS = "settings", "results", "predictions"
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+ENDED = ("complete", "pruned", "failed")
+DIED = "Its process ended without a word, several times."
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of the validation rows, enough for every metric that resampling rows can give.
+
+    Attributes:
+        predicted: predicted class numbers, shape (rows,).
+        true_probability: probability of the true class, shape (rows,).
+    """
+
+    predicted: np.ndarray
+    true_probability: np.ndarray
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial.
+
+    Attributes:
+        number: place in the study, from 1.
+        state: ``complete``, ``pruned``, ``failed``, ``running`` or ``waiting``.
+        is_default: whether it is the trial of the defaults.
+        settings: values of the searched settings; those whose condition failed are missing.
+        score: value of the metric, mean over the seeds; of a pruned or running trial the newest one.
+        results: what `Objective` recorded: metrics, spread, epochs, seconds, config.
+        epoch: epochs after which the metric was reported.
+        started: when it began.
+        seconds: how long it took, or has taken so far.
+        worker: host and process.
+        error: why it failed.
+        trial: Optuna's own record.
+    """
+
+    number: int
+    state: str
+    is_default: bool
+    settings: Mapping[str, Any]
+    score: float | None
+    results: Mapping[str, Any]
+    epoch: int
+    started: datetime | None
+    seconds: float | None
+    worker: str
+    error: str
+    trial: FrozenTrial
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state in ENDED
+
+    @property
+    def scores(self) -> list[float]:
+        """The score of each seed."""
+        return list(self.results.get("scores", []))
+
+    @property
+    def config(self) -> FitConfig:
+        """The settings of the fit, settled."""
+        return resolve(self.results["config"])
+
+    @property
+    def predictions(self) -> list[Predictions]:
+        """The predictions of each seed."""
+        return [decode_predictions(text) for text in self.trial.user_attrs.get(PREDICTIONS, [])]
+
+
+def read_records(study: optuna.Study) -> list[Record]:
+    """Return the trials that count, in order."""
+    trials = counted(study.get_trials(deepcopy=False))
+    return [_record(number, trial) for number, trial in enumerate(trials, 1)]
+
+
+def _record(number: int, trial: FrozenTrial) -> Record:
+    attributes = trial.user_attrs
+    state = STATES[trial.state]
+    score = trial.value if trial.state == TrialState.COMPLETE else None
+    if score is None and trial.intermediate_values:
+        score = trial.intermediate_values[max(trial.intermediate_values)]
+    end = trial.datetime_complete or (datetime.now() if state == "running" else None)
+    seconds = (end - trial.datetime_start).total_seconds() if end and trial.datetime_start else None
+    process = attributes.get(PROCESS)
+    return Record(
+        number,
+        state,
+        bool(attributes.get(DEFAULTS)),
+        attributes.get(SETTINGS, trial.params),
+        score,
+        attributes.get(RESULTS, {}),
+        max(trial.intermediate_values, default=0),
+        trial.datetime_start,
+        seconds,
+        f"{process['host']}:{process['pid']}" if process else "",
+        str(attributes.get(ERROR, DIED if state == "failed" else "")),
+        trial,
+    )
+
+
+def best_record(records: Sequence[Record], maximize: bool) -> Record | None:
+    """Return the complete trial with the best score, the earliest of equals; None where none is complete."""
+    complete = [record for record in records if record.state == "complete" and record.score is not None]
+    sign = -1 if maximize else 1
+    return min(complete, key=lambda record: (sign * (record.score or 0.0), record.number), default=None)
+
+
+def default_record(records: Sequence[Record]) -> Record | None:
+    """Return the trial of the defaults, if it is complete."""
+    return next((record for record in records if record.is_default and record.state == "complete"), None)
+
+
+def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
+    """Return experiment_log.csv: a row a trial.
+
+    Columns: trial, state, score, score_sd (over the seeds), the searched settings, the validation
+    metrics (means over the seeds), epochs, kept_epoch, training_seconds, seconds, started, worker, error.
+    """
+    tail = ("epochs", "kept_epoch", "training_seconds", "seconds", "started", "worker", "error")
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["trial", "state", "score", "score_sd", *paths, *(f"val_{name}" for name in SINGLE_METRICS), *tail])
+    for record in records:
+        results, metrics = record.results, record.results.get("metrics", {})
+        writer.writerow(
+            [
+                record.number,
+                record.state,
+                _cell(record.score),
+                _cell(float(np.std(record.scores, ddof=1)) if len(record.scores) > 1 else None),
+                *(_cell(record.settings.get(path)) for path in paths),
+                *(_cell(metrics.get(name)) for name in SINGLE_METRICS),
+                _cell(results.get("epochs")),
+                _cell(results.get("kept_epoch")),
+                _cell(results.get("training_seconds")),
+                _cell(record.seconds),
+                record.started.isoformat(timespec="seconds") if record.started else "",
+                record.worker,
+                " ".join(record.error.split()),
+            ]
+        )
+    return stream.getvalue()
+
+
+def encode_predictions(labels: np.ndarray, probabilities: np.ndarray) -> str:
+    """Return predictions as text for the storage: two bytes of class and four of probability a row, compressed."""
+    predicted = probabilities.argmax(axis=1).astype("<u2")
+    true = probabilities[np.arange(len(labels)), labels].astype("<f4")
+    return base64.b64encode(zlib.compress(predicted.tobytes() + true.tobytes())).decode()
+
+
+def decode_predictions(text: str) -> Predictions:
+    """Read what `encode_predictions` wrote."""
+    content = zlib.decompress(base64.b64decode(text))
+    rows = len(content) // 6
+    return Predictions(
+        np.frombuffer(content[: 2 * rows], "<u2").astype(np.int64),
+        np.frombuffer(content[2 * rows :], "<f4").astype(np.float64),
+    )
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return json.dumps(value) if isinstance(value, bool) else value

@@ -1,0 +1,87 @@
+"""The best settings trained once more, on training and validation rows, and evaluated once on the test rows."""
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kerora.config import DataConfig, FitConfig
+from kerora.data.files import require_file
+from kerora.data.rows import Dataset, Rows
+from kerora.data.save import save_dataset
+from kerora.data.sources import has_test_rows, load_dataset
+from kerora.errors import ConfigError
+from kerora.evaluation.results import read_predictions
+from kerora.runfolder import RunFolder, write_text
+from kerora.training.fit import fit, resume
+from kerora.training.progress import Progress
+from kerora.tuning.records import Record
+
+if TYPE_CHECKING:
+    from kerora.tuning.study import Search
+
+
+def check_refit(data: DataConfig) -> None:
+    """Check before the search that there will be test rows at its end; reads none.
+
+    Raises:
+        ConfigError: there are none.
+        DataError: the file that is to hold them does not exist.
+    """
+    if data.test is not None and not Path(data.test).expanduser().is_dir():
+        require_file(Path(data.test).expanduser())
+    if not has_test_rows(data):
+        raise ConfigError("--refit needs test rows. Give --test, or a --test-split greater than 0.")
+
+
+def refit(search: "Search", best: Record, progress: Progress | None = None, argv: Sequence[str] = ()) -> RunFolder:
+    """Train the best settings on training and validation rows together, and write submission.csv.
+
+    There are no validation rows left to stop early by, so it trains as many epochs as the search kept.
+    A refit of the same trial that is there already is not done again.
+
+    Raises:
+        KeroraError: as in `kerora.fit`.
+    """
+    run = RunFolder(search.folder.path / f"refit-trial-{best.number}")
+    state = run.read_manifest().get("state") if run.manifest.is_file() else None
+    if state is None:
+        data = search.folder.path / "refit-data"
+        whole = load_dataset(best.config.data, search.config.training.seed)
+        save_dataset(_joined(whole), data, force=True)
+        fit(_config(best, data, run.path), progress=progress, argv=argv)
+    elif state != "finished":
+        resume(str(run.path), progress=progress)
+    write_text(search.folder.submission, _submission(run))
+    return run
+
+
+def _config(best: Record, data: Path, run: Path) -> FitConfig:
+    config = best.config
+    epochs = config.training.epochs if config.training.max_steps else math.ceil(best.results["kept_epoch"])
+    return dataclasses.replace(
+        config,
+        run=str(run),
+        data=DataConfig(source=str(data), validation_split=0.0, test_split=0.0),
+        training=dataclasses.replace(config.training, epochs=epochs, early_stopping=False),
+    )
+
+
+def _joined(whole: Dataset) -> Dataset:
+    train, validation = whole["train"], whole["validation"]
+    pairs = None if train.pairs is None else [*train.pairs, *(validation.pairs or [])]
+    labels = [*(train.labels or []), *(validation.labels or [])]
+    rows = Rows([*train.texts, *validation.texts], [*train.ids, *validation.ids], labels, pairs)
+    return Dataset(whole.name, whole.classes, {"train": rows, "test": whole["test"]})
+
+
+def _submission(run: RunFolder) -> str:
+    test = read_predictions(run.predictions)["test"]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["id", "label"])
+    writer.writerows(zip(test.ids, (test.classes[number] for number in test.predicted), strict=True))
+    return stream.getvalue()

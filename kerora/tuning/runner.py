@@ -1,0 +1,188 @@
+"""Runs trials until a study has enough of them: in this process, or in several that watch over one another."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import optuna
+from optuna.trial import TrialState
+
+from kerora.config import FitConfig, to_dict
+from kerora.errors import TrainingError
+from kerora.tuning.config import TuneConfig
+from kerora.tuning.objective import TrialFailed
+from kerora.tuning.space import Space
+from kerora.tuning.storage import counted, release_dead
+
+IDLE_SECONDS = 0.5
+STOP_SECONDS = 30.0
+PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+
+
+def run_trials(
+    study: optuna.Study,
+    objective: Callable[[optuna.Trial], float],
+    trials: int,
+    deadline: float | None,
+    shown: Callable[[], None],
+) -> None:
+    """Run trials until the study has `trials` of them and none is running anywhere, or the deadline has passed.
+
+    Args:
+        study: the study.
+        objective: trains one.
+        trials: trials of the whole study.
+        deadline: time of day in seconds after which no trial begins, or None.
+        shown: called now and then, for a live table.
+    """
+    while deadline is None or time.time() < deadline:
+        release_dead(study)
+        found = counted(study.get_trials(deepcopy=False))
+        if len(found) < trials or any(trial.state == TrialState.WAITING for trial in found[:trials]):
+            _run_one(study, objective)
+            shown()
+        elif any(trial.state == TrialState.RUNNING for trial in found):
+            # another worker's: should that one die, its trial is to be taken over
+            shown()
+            time.sleep(IDLE_SECONDS)
+        else:
+            return
+
+
+def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
+    try:
+        study.optimize(objective, n_trials=1, catch=(TrialFailed,))
+    except (ValueError, AssertionError) as error:
+        # this process was so slow that others gave the trial up: they try it again, and its result is theirs;
+        # Optuna hides its own error behind a failed assertion
+        if not any(str(one).startswith("Cannot tell a FAIL trial") for one in (error, error.__context__)):
+            raise
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker process is told.
+
+    Attributes:
+        config: the settings without a search.
+        settings: the search's own settings, settled: name, storage and trials.
+        space: what is searched.
+        folder: the study's folder.
+        most_epochs: the longest training that the space allows.
+        deadline: time of day in seconds after which no trial begins, or None.
+    """
+
+    config: FitConfig
+    settings: TuneConfig
+    space: Space
+    folder: Path
+    most_epochs: int
+    deadline: float | None
+
+    def to_json(self) -> str:
+        """Return the job as one line."""
+        return json.dumps(
+            {
+                "config": to_dict(self.config),
+                "settings": to_dict(self.settings),
+                "space": self.space.as_dict(),
+                "folder": str(self.folder),
+                "most_epochs": self.most_epochs,
+                "deadline": self.deadline,
+            }
+        )
+
+
+class Workers:
+    """Worker processes, which end with this one.
+
+    Each reads its job from its standard input, which also tells it by closing that this process is gone.
+
+    Args:
+        job: what they do.
+        count: how many.
+    """
+
+    def __init__(self, job: Job, count: int) -> None:
+        self._logs: list[IO[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._job = job
+        self._count = count
+
+    def __enter__(self) -> "Workers":
+        cores = os.cpu_count() or 1
+        environment = {"OMP_NUM_THREADS": str(max(1, cores // self._count)), **os.environ}
+        # the same Kerora as here, wherever this process found it
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (PACKAGE_PARENT, os.environ.get("PYTHONPATH"))))
+        for number in range(1, self._count + 1):
+            log = open(self._job.folder / f"worker-{number}.log", "wb")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "kerora.tuning.worker"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+            self._logs.append(log)
+            self.processes.append(process)
+            assert process.stdin is not None
+            process.stdin.write((self._job.to_json() + "\n").encode())
+            process.stdin.flush()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process, log in zip(self.processes, self._logs, strict=True):
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            log.close()
+            if process.stdin is not None:
+                process.stdin.close()
+            path = Path(str(log.name))
+            # what a worker says that was stopped on purpose, perhaps in the middle of an import, tells nothing
+            if process.returncode == 0 or kind is KeyboardInterrupt or not path.stat().st_size:
+                path.unlink(missing_ok=True)
+
+    def wait(self, shown: Callable[[], None]) -> None:
+        """Wait until all have ended.
+
+        Raises:
+            TrainingError: none of them ended well.
+        """
+        while any(process.poll() is None for process in self.processes):
+            shown()
+            time.sleep(IDLE_SECONDS)
+        codes = [process.returncode for process in self.processes]
+        if all(codes):
+            raise TrainingError(f"All {len(codes)} workers ended early. The first said: {self._last_words(codes)}")
+
+    def _last_words(self, codes: Sequence[int]) -> str:
+        for log, code in zip(self._logs, codes, strict=True):
+            log.flush()
+            lines = Path(str(log.name)).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            if lines:
+                return lines[-1].removeprefix("Error: ")
+            if code < 0:
+                return f"killed by signal {-code}. Is there enough memory for {self._count} workers?"
+        return f"exit code {codes[0]}."
+
+
+def parse_job(line: str) -> dict[str, Any]:
+    """Read what `Job.to_json` wrote."""
+    content: dict[str, Any] = json.loads(line)
+    return content

@@ -1,0 +1,400 @@
+"""Search spaces: which settings of a fit vary, over which values, and under which condition.
+
+A space is a mapping of settings to ranges, in a YAML file or in Python:
+
+    lora.rank: [4, 8, 16]                                            # one of these
+    lora.dropout: {low: 0.0, high: 0.2, step: 0.05}                  # a number, here in steps
+    training.learning_rate: {low: 1e-4, high: 5e-3, log: true}       # a number on a log scale
+    training.warmup: {low: 0.0, high: 0.2, when: {training.schedule: [cosine, linear]}}
+
+Where a condition does not hold, the setting keeps the value that it has without a search. Keys may
+be nested by group as in a config. Every value is checked against the settings' own types and ranges.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+
+from kerora.config import FitConfig, Setting, resolve, settings, to_dict
+from kerora.errors import ConfigError, nearest
+
+BUNDLED = Path(__file__).with_name("spaces")
+RANGE_KEYS = ("low", "high", "step", "log", "choices", "when")
+Value = None | bool | int | float | str
+"""A value as Optuna stores it; lists of names are text with commas."""
+
+_SAME_ROWS = "it changes which rows are scored, so that scores could not be compared"
+_NOT_SEARCHED = {
+    "run": "it names an output",
+    "runs_dir": "it names an output",
+    "training.seed": "it also changes the validation rows; use --repeats for several seeds",
+    "training.save_steps": "it does not change the result",
+    "training.monitor": "the score is that of --metric; set it for all trials",
+}
+_DATA_SEARCHED = ("data.text", "data.text_join", "data.train")
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number or bounds of one.
+
+    Attributes:
+        low: smallest value.
+        high: largest value.
+        step: distance of the values, or None.
+        log: whether values are drawn on a log scale.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a number lies inside."""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A setting that is searched.
+
+    Attributes:
+        path: dotted name of the setting, which is also its name in Optuna.
+        choices: the values of a categorical one, else empty.
+        range: bounds of a number; None for a categorical one.
+        whole: whether the number is an integer.
+        when: values or bounds of other searched settings under which this one is searched.
+    """
+
+    path: str
+    choices: tuple[Value, ...] = ()
+    range: Range | None = None
+    whole: bool = False
+    when: Mapping[str, "tuple[Value, ...] | Range"] = field(default_factory=dict)
+
+    @property
+    def distribution(self) -> optuna.distributions.BaseDistribution:
+        """The same as Optuna says it."""
+        if self.range is None:
+            return optuna.distributions.CategoricalDistribution(self.choices)
+        low, high, step, log = self.range.low, self.range.high, self.range.step, self.range.log
+        if self.whole:
+            return optuna.distributions.IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+        return optuna.distributions.FloatDistribution(low, high, log=log, step=step)
+
+    def holds(self, value: Value) -> bool:
+        """Tell whether the search could propose a value."""
+        if self.range is None:
+            return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        steps = 0.0 if not self.range.step else (value - self.range.low) / self.range.step  # type: ignore[operator]
+        return self.range.holds(value) and abs(steps - round(steps)) < 1e-9
+
+    def suggest(self, trial: optuna.Trial) -> Value:
+        """Let Optuna choose a value."""
+        if self.range is None:
+            chosen: Value = trial.suggest_categorical(self.path, self.choices)
+            return chosen
+        low, high, step, log = self.range.low, self.range.high, self.range.step, self.range.log
+        if self.whole:
+            return trial.suggest_int(self.path, int(low), int(high), step=int(step or 1), log=log)
+        return trial.suggest_float(self.path, low, high, step=step, log=log)
+
+    def grid(self) -> list[Value]:
+        """Return all values, in order.
+
+        Raises:
+            ConfigError: the setting is continuous.
+        """
+        if self.range is None:
+            return list(self.choices)
+        if not self.whole and not self.range.step:
+            raise ConfigError(f"The grid needs a step or a list of values for '{self.path}', which is continuous.")
+        step = self.range.step or 1
+        count = int((self.range.high - self.range.low) / step + 1e-9) + 1
+        values = [self.range.low + number * step for number in range(count)]
+        return [int(value) if self.whole else round(value, 12) for value in values]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the parameter as plain values, to store and to compare."""
+        plain: dict[str, Any] = {"choices": list(self.choices)} if self.range is None else _plain_range(self.range)
+        when = {path: _plain_range(test) if isinstance(test, Range) else list(test) for path, test in self.when.items()}
+        return plain | ({"when": when} if when else {})
+
+
+@dataclass(frozen=True)
+class Space:
+    """The settings that are searched, each after those that it depends on.
+
+    Attributes:
+        parameters: one a setting.
+        name: short name for study folders.
+    """
+
+    parameters: tuple[Parameter, ...]
+    name: str = "space"
+
+    def active(self, parameter: Parameter, values: Mapping[str, Value]) -> bool:
+        """Tell whether a parameter's condition holds for the values of those before it."""
+        return all(
+            path in values and (test.holds(values[path]) if isinstance(test, Range) else values[path] in test)
+            for path, test in parameter.when.items()
+        )
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Value]:
+        """Let Optuna choose a value of every setting whose condition holds."""
+        values: dict[str, Value] = {}
+        for parameter in self.parameters:
+            if self.active(parameter, values):
+                values[parameter.path] = parameter.suggest(trial)
+        return values
+
+    def defaults(self, config: FitConfig) -> dict[str, Value]:
+        """Return the values that a config has for the settings of this space."""
+        return {parameter.path: value_of(config, parameter.path) for parameter in self.parameters}
+
+    def grid(self) -> list[dict[str, Value]]:
+        """Return every combination once; a setting whose condition fails is left out of it.
+
+        Raises:
+            ConfigError: a setting is continuous.
+        """
+        points: list[dict[str, Value]] = [{}]
+        for parameter in self.parameters:
+            points = [
+                {**point, parameter.path: value} if value is not _ABSENT else point
+                for point in points
+                for value in (parameter.grid() if self.active(parameter, point) else [_ABSENT])
+            ]
+        return points
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the space as plain values, to store and to compare."""
+        return {parameter.path: parameter.as_dict() for parameter in self.parameters}
+
+
+_ABSENT: Any = object()
+
+
+def load_space(spec: "str | Path | Mapping[str, Any] | Space") -> Space:
+    """Read a search space.
+
+    Args:
+        spec: a name that comes with Kerora, a YAML file, a mapping of the same form, or a space.
+
+    Raises:
+        ConfigError: there is no such space, a setting is unknown (with the nearest name) or cannot be searched, or a
+            range is empty, contradictory, or outside of what the setting takes.
+    """
+    if isinstance(spec, Space):
+        return spec
+    if isinstance(spec, Mapping):
+        return _parse(spec, "space")
+    path = Path(spec)
+    if path.parent == Path() and not path.suffix and (BUNDLED / f"{spec}.yaml").is_file():
+        path = BUNDLED / f"{spec}.yaml"
+    elif not path.is_file():
+        names = sorted(file.stem for file in BUNDLED.glob("*.yaml"))
+        hint = nearest(str(spec), names)
+        raise ConfigError(
+            f"There is no search space {str(spec)!r}.{hint} Give a YAML file, or one of {', '.join(names)}."
+        )
+    try:
+        return _parse(_read(path), path.stem)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def value_of(config: FitConfig, path: str) -> Value:
+    """Return the value of a dotted setting, in the form in which Optuna stores it."""
+    value: Any = to_dict(config)
+    for name in path.split("."):
+        value = value[name]
+    return encoded(value)
+
+
+def encoded(value: Any) -> Any:
+    """Return a list of names as text with commas, and any other value as it is."""
+    return ",".join(value) if isinstance(value, list | tuple) else value
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}. Check --space.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _parse(content: Any, name: str) -> Space:
+    if not isinstance(content, Mapping) or not content:
+        raise ConfigError("A search space needs settings and their ranges, for example lora.rank: [4, 8, 16].")
+    known = {item.path: item for item in settings()}
+    found = dict(_flat(content, "", known))
+    parameters = {path: _parameter(known[path], spec) for path, spec in found.items()}
+    for parameter in parameters.values():
+        _check_conditions(parameter, parameters)
+    return Space(tuple(_ordered(parameters)), name)
+
+
+def _flat(nested: Mapping[Any, Any], prefix: str, known: Mapping[str, Setting]) -> Iterator[tuple[str, Any]]:
+    groups = {path.rpartition(".")[0] for path in known} - {""}
+    for key, value in nested.items():
+        path = f"{prefix}{key}"
+        if path in known:
+            yield path, value
+        elif path in groups and isinstance(value, Mapping):
+            yield from _flat(value, f"{path}.", known)
+        else:
+            by_name = {full.rpartition(".")[2]: full for full in known}
+            close = nearest(path, known) or nearest(by_name.get(str(key), ""), known, 1)
+            raise ConfigError(f"Unknown setting '{path}' in the search space.{close or nearest(str(key), by_name)}")
+
+
+def _parameter(item: Setting, spec: Any) -> Parameter:
+    path = item.path
+    reason = _NOT_SEARCHED.get(path)
+    if path.startswith("data.") and path not in _DATA_SEARCHED:
+        reason = _SAME_ROWS
+    if reason:
+        raise ConfigError(f"'{path}' cannot be searched: {reason}.")
+    if isinstance(spec, list | tuple):
+        spec = {"choices": spec}
+    if not isinstance(spec, Mapping):
+        raise ConfigError(f"'{path}' needs a list of values, or low and high. Received: {spec!r}")
+    unknown = next((str(key) for key in spec if key not in RANGE_KEYS), None)
+    if unknown is not None:
+        raise ConfigError(f"'{path}' has the unknown key '{unknown}'.{nearest(unknown, RANGE_KEYS)}")
+    when = _conditions(path, spec.get("when"))
+    if "choices" in spec:
+        beside = [key for key in ("low", "high", "step", "log") if key in spec]
+        if beside:
+            raise ConfigError(f"'{path}' has choices and also {beside[0]}. Give one of them.")
+        return Parameter(path, choices=_choices(path, spec["choices"]), when=when)
+    return _number_parameter(item, spec, when)
+
+
+def _choices(path: str, values: Any) -> tuple[Value, ...]:
+    if not isinstance(values, list | tuple) or not values:
+        raise ConfigError(f"'{path}' has an empty list of choices. Name at least one value. Received: {values!r}")
+    choices = tuple(_checked(path, value) for value in values)
+    twice = next((value for place, value in enumerate(choices) if value in choices[:place]), _ABSENT)
+    if twice is not _ABSENT:
+        raise ConfigError(f"'{path}' names the choice {twice!r} twice.")
+    return choices
+
+
+def _number_parameter(item: Setting, spec: Mapping[str, Any], when: Mapping[str, Any]) -> Parameter:
+    path = item.path
+    missing = [key for key in ("low", "high") if key not in spec]
+    if missing:
+        raise ConfigError(f"'{path}' needs {' and '.join(missing)}, or a list of choices.")
+    low, high = _checked(path, spec["low"]), _checked(path, spec["high"])
+    whole, log, step = isinstance(low, int), spec.get("log", False), spec.get("step")
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (low, high)):
+        raise ConfigError(f"'{path}' is no number: give a list of choices. Received: low {low!r}, high {high!r}")
+    assert isinstance(low, int | float) and isinstance(high, int | float)
+    if low >= high:
+        raise ConfigError(f"'{path}' has an empty range: low {low:g} is not below high {high:g}.")
+    if not isinstance(log, bool):
+        raise ConfigError(f"'{path}': log must be true or false. Received: {log!r}")
+    if log and low <= 0:
+        raise ConfigError(f"'{path}' has a log range, whose low must be greater than 0. Received: {low:g}")
+    if log and step is not None:
+        raise ConfigError(f"'{path}' has both log and step. Give one of them.")
+    if step is not None:
+        step = _checked_step(path, step, whole, high - low)
+    return Parameter(path, range=Range(low, high, step, log), whole=whole, when=when)
+
+
+def _checked_step(path: str, step: Any, whole: bool, width: float) -> float:
+    kinds = int if whole else int | float
+    if isinstance(step, str):  # YAML 1.1 reads 1e-3 as text
+        step = _as_number(step)
+    if isinstance(step, bool) or not isinstance(step, kinds) or not 0 < step <= width:
+        raise ConfigError(f"'{path}' needs a step between 0 and the range's width {width:g}. Received: {step!r}")
+    return step
+
+
+def _as_number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _checked(path: str, value: Any) -> Value:
+    """Bring a value to the setting's type, or refuse it with the setting's own words."""
+    return value_of(resolve({path: value}), path)
+
+
+def _conditions(path: str, when: Any) -> dict[str, tuple[Value, ...] | Range]:
+    if when is None:
+        return {}
+    if not isinstance(when, Mapping) or not when:
+        raise ConfigError(f"'{path}': when needs settings and values, for example training.schedule: cosine.")
+    return {str(parent): _condition(path, str(parent), test) for parent, test in when.items()}
+
+
+def _condition(path: str, parent: str, test: Any) -> tuple[Value, ...] | Range:
+    if isinstance(test, Mapping):
+        if set(test) != {"low", "high"}:
+            raise ConfigError(
+                f"'{path}': the condition on '{parent}' needs low and high, or values. Received: {test!r}"
+            )
+        low, high = (_as_number(value) if isinstance(value, str) else value for value in (test["low"], test["high"]))
+        if not isinstance(low, int | float) or not isinstance(high, int | float) or low > high:
+            raise ConfigError(f"'{path}': the condition on '{parent}' is empty: low {low!r}, high {high!r}.")
+        return Range(low, high)
+    values = test if isinstance(test, list | tuple) else (test,)
+    known = parent in {item.path for item in settings()}
+    return tuple(_checked(parent, value) if known else value for value in values)
+
+
+def _check_conditions(parameter: Parameter, parameters: Mapping[str, Parameter]) -> None:
+    for parent, test in parameter.when.items():
+        if parent not in parameters:
+            raise ConfigError(
+                f"'{parameter.path}' depends on '{parent}', which the space does not search."
+                f"{nearest(parent, parameters)}"
+            )
+        if isinstance(test, Range):
+            if not _overlap(test, parameters[parent]):
+                raise ConfigError(f"'{parameter.path}': '{parent}' never lies between {test.low:g} and {test.high:g}.")
+            continue
+        for value in test:
+            if not parameters[parent].holds(value):
+                raise ConfigError(f"'{parameter.path}' depends on '{parent}' being {value!r}, which it never is.")
+
+
+def _overlap(test: Range, parent: Parameter) -> bool:
+    if parent.range is not None:
+        return test.low <= parent.range.high and parent.range.low <= test.high
+    return any(test.holds(choice) for choice in parent.choices)
+
+
+def _ordered(parameters: Mapping[str, Parameter]) -> Sequence[Parameter]:
+    """Return each parameter after those that it depends on, else in the order of the file."""
+    done: dict[str, Parameter] = {}
+    while len(done) < len(parameters):
+        waiting = (item for path, item in parameters.items() if path not in done)
+        ready = next((item for item in waiting if set(item.when) <= set(done)), None)
+        if ready is None:
+            circle = ", ".join(path for path in parameters if path not in done)
+            raise ConfigError(f"The conditions of the space go in a circle: {circle}.")
+        done[ready.path] = ready
+    return list(done.values())
+
+
+def _plain_range(bounds: Range) -> dict[str, Any]:
+    whole: dict[str, Any] = {"low": bounds.low, "high": bounds.high, "step": bounds.step, "log": bounds.log}
+    return dict(
+        itertools.filterfalse(lambda pair: pair[1] in (None, False) and pair[0] not in ("low", "high"), whole.items())
+    )

@@ -1,0 +1,285 @@
+"""`kerora tune`: from settings and a space to a study and what it writes."""
+
+import dataclasses
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from kerora.config import FitConfig, dump_yaml
+from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
+from kerora.runfolder import RunFolder, write_text
+from kerora.training.interrupt import interrupt_flag
+from kerora.training.progress import Progress
+from kerora.tuning.config import TuneConfig
+from kerora.tuning.html import difference_to_defaults, render_study, verdict
+from kerora.tuning.identity import identity, is_maximized, open_study
+from kerora.tuning.noise import Difference
+from kerora.tuning.objective import Objective
+from kerora.tuning.records import Record, best_record, default_record, experiment_log, read_records
+from kerora.tuning.refit import check_refit, refit
+from kerora.tuning.runner import Job, Workers, run_trials
+from kerora.tuning.samplers import grid_points, make_pruner, make_sampler
+from kerora.tuning.space import Space, Value, load_space
+from kerora.tuning.storage import open_storage, storage_errors
+from kerora.tuning.workbench import Workbench
+
+SHOW_SECONDS = 0.5
+
+
+class StudyFolder:
+    """Paths of one study.
+
+    Args:
+        path: the study's folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.log = self.path / "experiment_log.csv"
+        self.best = self.path / "best.yaml"
+        self.report = self.path / "report.html"
+        self.submission = self.path / "submission.csv"
+
+
+class Observer:
+    """Sees a search going on; this one looks away."""
+
+    def begin(self, search: "Search") -> None:
+        """Called once, before the first trial."""
+
+    def update(self, records: Sequence[Record]) -> None:
+        """Called now and then with all trials."""
+
+    def end(self) -> None:
+        """Called once, after the last trial, also after an error."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that is about to run.
+
+    Attributes:
+        config: the settings without a search.
+        settings: the search's own settings, settled: name of the study and number of trials.
+        space: what is searched.
+        bench: data and base models.
+        defaults: values of the searched settings without a search, settled.
+        folder: where the results go.
+        maximize: whether more of the metric is better.
+        deadline: time of day in seconds after which no trial begins, or None.
+    """
+
+    config: FitConfig
+    settings: TuneConfig
+    space: Space
+    bench: Workbench
+    defaults: Mapping[str, Value]
+    folder: StudyFolder
+    maximize: bool
+    deadline: float | None
+
+    @property
+    def paths(self) -> list[str]:
+        """The searched settings."""
+        return [parameter.path for parameter in self.space.parameters]
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search came to.
+
+    Attributes:
+        folder: the study's folder.
+        records: every trial.
+        best: the best trial.
+        default: the trial of the defaults; None when it failed.
+        difference: the best trial against the defaults on the validation rows; None where that was not tested.
+        verdict: the same in a sentence.
+        refit: the run that was trained on training and validation rows, or None.
+    """
+
+    folder: StudyFolder
+    records: list[Record]
+    best: Record
+    default: Record | None
+    difference: Difference | None
+    verdict: str
+    refit: RunFolder | None = None
+
+
+def tune(
+    config: FitConfig | None = None,
+    settings: TuneConfig | None = None,
+    *,
+    space: Space | Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+    argv: Sequence[str] = (),
+) -> TuneResult:
+    """Search settings of a fit, and write the study's folder.
+
+    The first trial is the defaults. A study that is there already goes on; its test rows are never read.
+
+    Args:
+        config: the settings of every trial that the space does not search; None takes every default.
+        settings: how to search; None takes every default.
+        space: what to search, in place of the file or name in `settings`.
+        observer: sees the trials as they run; None shows nothing.
+        progress: shows the training of the refit; None shows nothing.
+        argv: the command line, for the manifest of the refit.
+
+    Raises:
+        KeroraError: an input cannot be used, in which case nothing was written, or all trials failed, or the
+            search was interrupted, in which case the same call goes on with it.
+    """
+    search = prepare(config or FitConfig(), settings or TuneConfig(), space)
+    observer = observer or Observer()
+    with storage_errors(search.settings.storage, search.folder.path):
+        study = _open(search)
+        try:
+            with interrupt_flag() as flag:
+                observer.begin(search)
+                _run(search, study, _updates(search, study, observer))
+        except KeyboardInterrupt as error:
+            records = conclude(search, study)
+            done = sum(record.ended for record in records)
+            raise Interrupted(
+                f"Interrupted after {done} of {search.settings.trials} trials. The same command goes on with the study "
+                f"{search.folder.path}.",
+                flag.signal_number or signal.SIGINT,
+            ) from error
+        finally:
+            observer.end()
+        records = conclude(search, study)
+    return _result(search, records, progress, argv)
+
+
+def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str, Any] | None = None) -> Search:
+    """Check everything that a search needs, and load data and base model; writes nothing."""
+    found = load_space(settings.space if space is None else space)
+    maximize = is_maximized(settings.metric)
+    if settings.refit:
+        check_refit(config.data)
+    bench = Workbench(config)
+    defaults = found.defaults(bench.settled(bench.config))
+    make_sampler(settings, found, config.training.seed, defaults)
+    trials = settings.trials
+    if settings.sampler == "grid":
+        trials = min(trials, 1 + len(grid_points(found, config.training.seed, defaults)))
+    stem = f"{bench.preset.name}-{bench.data.name}-{found.name}"
+    name = settings.study or re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")
+    path = Path(name) if os.sep in name else Path(settings.studies_dir) / name
+    if not re.fullmatch(r"\w[\w.-]*", path.name):
+        raise ConfigError(f"A study's name may hold letters, digits, '.', '_' and '-'. Received: --study {name!r}")
+    settled = dataclasses.replace(settings, study=path.name, trials=trials, space=found.name)
+    deadline = None if settings.timeout is None else time.time() + settings.timeout
+    return Search(config, settled, found, bench, defaults, StudyFolder(path), maximize, deadline)
+
+
+def _open(search: Search) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _make_folder(search.folder.path)
+    proposable = {
+        parameter.path: search.defaults[parameter.path]
+        for parameter in search.space.parameters
+        if parameter.holds(search.defaults[parameter.path])
+    }
+    return open_study(
+        open_storage(search.settings.storage, search.folder.path),
+        str(search.settings.study),
+        identity(search.bench, search.space, search.settings),
+        proposable,
+        search.maximize,
+        sampler=make_sampler(search.settings, search.space, search.config.training.seed, search.defaults),
+        pruner=make_pruner(search.settings, _most_epochs(search)),
+    )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"Cannot create the study folder {path}: {error.strerror}. Choose another --study.") from error
+
+
+def _most_epochs(search: Search) -> int:
+    epochs = next((item for item in search.space.parameters if item.path == "training.epochs"), None)
+    settled = search.bench.settled(search.bench.config).training.epochs or 1
+    if epochs is None:
+        return settled
+    values = [epochs.range.high] if epochs.range else [value for value in epochs.choices if isinstance(value, int)]
+    return max(settled, *(int(value) for value in values))
+
+
+def _run(search: Search, study: optuna.Study, shown: Callable[[], None]) -> None:
+    settings = search.settings
+    if settings.workers == 1:
+        objective = Objective(search.bench, search.space, settings, search.defaults, shown)
+        run_trials(study, objective, settings.trials, search.deadline, shown)
+        return
+    most_epochs = _most_epochs(search)
+    search.bench.release()
+    job = Job(search.config, settings, search.space, search.folder.path, most_epochs, search.deadline)
+    with Workers(job, settings.workers) as workers:
+        workers.wait(shown)
+
+
+def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callable[[], None]:
+    """Return a function that shows the trials and writes the log, at most each half second where nothing ended."""
+    seen = {"ended": -1, "at": 0.0}
+
+    def shown() -> None:
+        if time.monotonic() - seen["at"] < SHOW_SECONDS and search.settings.workers > 1:
+            return
+        records = read_records(study)
+        observer.update(records)
+        ended = sum(record.ended for record in records)
+        if ended != seen["ended"]:
+            write_text(search.folder.log, experiment_log(records, search.paths))
+        seen["ended"], seen["at"] = ended, time.monotonic()
+
+    return shown
+
+
+def conclude(search: Search, study: optuna.Study) -> list[Record]:
+    """Write what a study leaves: the log, and where a trial is complete the best settings and the report."""
+    records = read_records(study)
+    write_text(search.folder.log, experiment_log(records, search.paths))
+    best = best_record(records, search.maximize)
+    if best is not None:
+        write_text(search.folder.best, _best_yaml(search, best))
+        write_text(search.folder.report, render_study(search, study, records))
+    return records
+
+
+def _best_yaml(search: Search, best: Record) -> str:
+    head = (
+        f"# The best of the study {search.settings.study}: trial {best.number}, "
+        f"validation {search.settings.metric} {best.score:.4f}.\n#\n"
+        f"#   kerora fit --config {search.folder.best}\n\n"
+    )
+    return head + dump_yaml(dataclasses.replace(best.config, run=None))
+
+
+def _result(search: Search, records: list[Record], progress: Progress | None, argv: Sequence[str]) -> TuneResult:
+    best, default = best_record(records, search.maximize), default_record(records)
+    if best is None:
+        raise _nothing_complete(search, records)
+    difference = difference_to_defaults(search, best, default)
+    run = refit(search, best, progress, argv) if search.settings.refit else None
+    return TuneResult(search.folder, records, best, default, difference, verdict(best, default, difference), run)
+
+
+def _nothing_complete(search: Search, records: Sequence[Record]) -> TrainingError:
+    failed = [record for record in records if record.state == "failed"]
+    if not failed:
+        return TrainingError("No trial was complete before the time was over. Give a longer --timeout.")
+    first = failed[0].error.rstrip(".")
+    return TrainingError(f"All {len(failed)} trials failed. The first error: {first}. Log: {search.folder.log}")

@@ -1,0 +1,257 @@
+"""One copy of each base model, on which trial after trial is trained: adapters and head are swapped."""
+
+import dataclasses
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from kerora.backend import set_random_seed
+from kerora.config import DataConfig, FitConfig
+from kerora.data.rows import Dataset
+from kerora.data.sources import load_dataset
+from kerora.errors import ConfigError, TrainingError
+from kerora.lora.inject import lora_layers, remove_lora
+from kerora.models.classifier import TextClassifier
+from kerora.models.heads import reset_head
+from kerora.models.precision import resolve_precision
+from kerora.models.presets import Preset, find_preset
+from kerora.training.callbacks import ClassificationReport
+from kerora.training.classification import Classification
+from kerora.training.defaults import settle_for_data, settle_for_model
+from kerora.training.fit import Loop, adapt, make_loop
+from kerora.training.loop import run_fit
+from kerora.training.tasks import Parts
+
+SEARCHED_PARTS_WITHOUT = ("test",)
+TASK = Classification()
+OnEpoch = Callable[[int, float, bool], None]
+"""Called with the number of an epoch, from 1, the metric after it, and whether it is the last; may end the training
+by raising."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the training of one seed came to, with the weights that `kerora fit` would have kept.
+
+    Attributes:
+        config: the settings, settled.
+        metrics: the single-number metrics of the validation rows.
+        labels: class numbers of the validation rows, shape (rows,).
+        probabilities: of the validation rows, float64, shape (rows, classes), in the rows' order.
+        epochs: epochs that were trained.
+        kept_epoch: the epoch whose weights were kept, from 1.
+        training_seconds: time from the first training step to the last validation.
+        seconds: time in all.
+    """
+
+    config: FitConfig
+    metrics: dict[str, float]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    epochs: int
+    kept_epoch: int
+    training_seconds: float
+    seconds: float
+
+
+class Watch(keras.callbacks.Callback):
+    """Keep the validation results of the epoch that counts, and pass on the metric of every epoch.
+
+    Args:
+        loop: the training; the callback must stand behind its `stopping`.
+        metric: name of the metric, without prefix.
+        on_epoch: called after each epoch.
+    """
+
+    def __init__(self, loop: Loop, metric: str, on_epoch: OnEpoch | None) -> None:
+        super().__init__()
+        self.loop = loop
+        self.metric = metric
+        self.on_epoch = on_epoch
+        self.metrics: dict[str, float] = {}
+        self.probabilities: np.ndarray | None = None
+        self.epochs = self.kept_epoch = 0
+        self.seconds = 0.0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Take over the epoch's results where its weights will be kept."""
+        report, stopping = self.loop.validation, self.loop.stopping
+        assert isinstance(report, ClassificationReport)
+        self.epochs = epoch + 1
+        self.seconds = time.perf_counter() - self._started
+        value = report.metrics.get(self.metric)
+        if value is None or not np.isfinite(value):
+            raise TrainingError(
+                f"The metric {self.metric} is undefined on the validation rows ({value}). Choose another --metric, or "
+                "give validation rows of every class."
+            )
+        if stopping is None or stopping.best_epoch == epoch:
+            self.kept_epoch = epoch + 1
+            self.metrics = {name: number for name, number in report.metrics.items() if isinstance(number, float)}
+            self.probabilities = report.probabilities
+        if self.on_epoch is not None:
+            last = epoch + 1 >= self.loop.epochs or bool(self.model.stop_training)
+            self.on_epoch(epoch + 1, float(value), last)
+
+
+@dataclass
+class _Base:
+    """A base model, and what its untouched weights add up to."""
+
+    model: TextClassifier
+    checksum: tuple[int, ...]
+    touched: list[tuple[Any, torch.Tensor]]
+
+
+class Workbench:
+    """Trains settings on data and base models that are loaded once.
+
+    The test rows are never read: a data set is loaded without them.
+
+    Args:
+        config: the settings without a search; its seed draws the splits of every trial.
+
+    Raises:
+        KeroraError: the data or the base model cannot be used, or there are no validation rows.
+    """
+
+    def __init__(self, config: FitConfig) -> None:
+        if config.task != "classification":
+            raise ConfigError(f"kerora tune searches settings of classifiers; --task is {config.task}. Leave it out.")
+        precision = resolve_precision(config.model.precision)
+        self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
+        self._datasets: dict[DataConfig, Dataset] = {}
+        self._presets: dict[str, Preset] = {}
+        self._bases: dict[tuple[str, str], _Base] = {}
+        self.data = self.dataset(config.data)
+        self.preset = self._preset(config.model.preset)
+
+    def dataset(self, data: DataConfig) -> Dataset:
+        """Return the training and validation rows of a data setting."""
+        if data not in self._datasets:
+            found = load_dataset(data, self.config.training.seed, without=SEARCHED_PARTS_WITHOUT)
+            if "validation" not in found.splits:
+                raise ConfigError(
+                    "A search needs validation rows. Give --validation, or a --validation-split greater than 0."
+                )
+            first = next(iter(self._datasets.values()), found)
+            if _scored(found) != _scored(first):
+                raise ConfigError(
+                    "The searched data settings change the validation rows, so scores cannot be compared."
+                )
+            self._datasets[data] = found
+        return self._datasets[data]
+
+    def settled(self, config: FitConfig) -> FitConfig:
+        """Return a config with the values that a fit would settle on; needs the base model."""
+        config = settle_for_data(config, self.dataset(config.data))
+        model = self._base(config).model
+        return settle_for_model(config, model, TASK.training_batches(config, self.dataset(config.data), model))
+
+    def release(self) -> None:
+        """Forget the base models, where other processes train."""
+        self._bases.clear()
+        gc.collect()
+
+    def train(self, config: FitConfig, metric: str, on_epoch: OnEpoch | None = None) -> Outcome:
+        """Train as `kerora fit` would, from fresh adapters and a fresh head, and leave the base as it was.
+
+        Raises:
+            KeroraError: the settings do not fit the model, or training failed.
+        """
+        started = time.perf_counter()
+        base: _Base | None = None
+        try:
+            parts, base = self._assemble(config)
+            loop = make_loop(parts)
+            watch = Watch(loop, metric, on_epoch)
+            callbacks = [*loop.callbacks, *([loop.stopping] if loop.stopping else []), watch]
+            run_fit(parts.model, loop.batches, loop.epochs, None, callbacks)
+            assert watch.probabilities is not None and isinstance(loop.validation, ClassificationReport)
+            probabilities = np.empty_like(watch.probabilities)
+            probabilities[loop.validation.data.order] = watch.probabilities
+            labels = np.asarray(parts.dataset["validation"].labels)
+        finally:
+            if base is not None:
+                _restore(base)
+            gc.collect()
+        seconds = time.perf_counter() - started
+        return Outcome(
+            parts.config, watch.metrics, labels, probabilities, watch.epochs, watch.kept_epoch, watch.seconds, seconds
+        )
+
+    def _assemble(self, config: FitConfig) -> tuple[Parts, _Base]:
+        seed = config.training.seed
+        set_random_seed(seed)
+        dataset = self.dataset(config.data)
+        config = settle_for_data(config, dataset)
+        base = self._base(config)
+        model = base.model
+        reset_head(model.head_layers, seed)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = config.model.head_dropout
+        model.max_length = min(config.model.max_length, model.backbone.max_sequence_length)
+        summary = adapt(model, config)
+        base.touched = [(weight, weight.value.detach().clone()) for weight in _trained_of_base(model)]
+        batches = TASK.training_batches(config, dataset, model)
+        return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches), base
+
+    def _base(self, config: FitConfig) -> _Base:
+        key = (config.model.preset, config.model.precision)
+        if key not in self._bases:
+            # a rate of zero would build dropout layers that can never drop
+            live = dataclasses.replace(config, model=dataclasses.replace(config.model, head_dropout=0.5))
+            model = TASK.build(live, self._preset(config.model.preset), self.data)
+            assert isinstance(model, TextClassifier)
+            self._bases[key] = _Base(model, checksum(model.backbone), [])
+        return self._bases[key]
+
+    def _preset(self, spec: str) -> Preset:
+        if spec not in self._presets:
+            self._presets[spec] = find_preset(spec)
+        return self._presets[spec]
+
+
+def checksum(model: keras.Model) -> tuple[int, ...]:
+    """Return the sum of the bits of each weight as integers: any single change changes it."""
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    values = (weight.value.detach() for weight in model.weights)
+    return tuple(
+        int(value.contiguous().view(integers[value.element_size()]).sum(dtype=torch.int64)) for value in values
+    )
+
+
+def _trained_of_base(model: TextClassifier) -> list[Any]:
+    """Return the base model's own weights that are trained, such as biases."""
+    updates = {id(weight) for layer in lora_layers(model) for weight in (layer.update.a, layer.update.b)}
+    inside = {id(weight) for weight in model.backbone.weights}
+    return [weight for weight in model.trainable_variables if id(weight) in inside and id(weight) not in updates]
+
+
+def _restore(base: _Base) -> None:
+    model = base.model
+    for weight, value in base.touched:
+        weight.assign(value)
+    base.touched = []
+    remove_lora(model)
+    model.optimizer = None
+    for weight in model.weights:
+        weight.value.grad = None
+    if checksum(model.backbone) != base.checksum:
+        raise RuntimeError("A trial changed the base model, which every trial must leave as it was.")
+
+
+def _scored(dataset: Dataset) -> tuple[tuple[str, ...], list[int] | None, tuple[str, ...]]:
+    rows = dataset["validation"]
+    return tuple(rows.ids), rows.labels, dataset.classes

@@ -1,0 +1,65 @@
+"""A worker process of a search: ``python -m kerora.tuning.worker`` with its job on standard input."""
+
+import _thread
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import optuna
+
+from kerora.config import resolve
+from kerora.errors import KeroraError
+from kerora.tuning.config import TuneConfig
+from kerora.tuning.identity import IDENTITY, differences, identity
+from kerora.tuning.objective import Objective
+from kerora.tuning.runner import parse_job, run_trials
+from kerora.tuning.samplers import make_pruner, make_sampler
+from kerora.tuning.space import load_space
+from kerora.tuning.storage import open_storage, storage_errors
+from kerora.tuning.workbench import Workbench
+
+
+def main() -> int:
+    """Do the job on standard input; return the exit code."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    line = sys.stdin.readline()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _work(line)
+    except KeroraError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()  # ends when the process that started this one has gone
+    _thread.interrupt_main()
+
+
+def _work(line: str) -> None:
+    job = parse_job(line)
+    settings = TuneConfig(**job["settings"])
+    space, folder = load_space(job["space"]), Path(job["folder"])
+    bench = Workbench(resolve(job["config"]))
+    defaults = space.defaults(bench.settled(bench.config))
+    with storage_errors(settings.storage, folder):
+        study = optuna.load_study(
+            study_name=settings.study,
+            storage=open_storage(settings.storage, folder),
+            sampler=make_sampler(settings, space, bench.config.training.seed, defaults),
+            pruner=make_pruner(settings, job["most_epochs"]),
+        )
+        changed = list(differences(study.user_attrs[IDENTITY], identity(bench, space, settings)))
+        if changed:
+            raise KeroraError(f"The data or the settings changed while the search began: {changed[0]}.")
+        objective = Objective(bench, space, settings, defaults, lambda: None)
+        run_trials(study, objective, settings.trials, job["deadline"], lambda: None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
