@@ -1,6 +1,6 @@
 """Every setting of Kerora: one definition, one default, one sentence of help each.
 
-The dataclasses below are the only place where a setting is defined. The options of the command
+The dataclasses below, and `LoraConfig`, are the only places where a setting is defined. The options of the command
 line, the keys of the YAML files, the help texts and the comments that `kerora init` writes are
 all derived from them. Values are checked when an object is created.
 """
@@ -15,6 +15,7 @@ from typing import Any, TypeVar, overload
 import yaml
 
 from kerora.errors import ConfigError, nearest
+from kerora.lora_settings import LoraConfig
 from kerora.settings import Settings, at_least, between, more_than, setting, type_of
 
 SCHEDULES = ("cosine", "linear", "constant")
@@ -89,20 +90,6 @@ class ModelConfig(Settings):
         choices=PRECISIONS,
     )
     head_dropout: float = setting(0.1, "Dropout in front of the classifier's dense layers.", check=between(0, 1))
-
-
-@dataclass(frozen=True)
-class LoraConfig(Settings):
-    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685)."""
-
-    rank: int = setting(8, "Rank of the low-rank update.", check=at_least(1))
-    alpha: float = setting(16.0, "Scale of the update: it is multiplied by alpha / rank.", check=more_than(0))
-    dropout: float = setting(0.05, "Dropout on the input of the low-rank path.", check=between(0, 1))
-    targets: tuple[str, ...] = setting(
-        ("query", "value"),
-        "Layers to adapt, separated by commas: layer names, path patterns with *, or 'all-linear'.",
-    )
-    train_bias: bool = setting(False, "Also train the biases of the adapted layers.")
 
 
 @dataclass(frozen=True)

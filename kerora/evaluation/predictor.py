@@ -14,6 +14,7 @@ from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.metrics import classification_metrics, softmax
 from kerora.lora.files import load_adapter, read_adapter_config
 from kerora.models.classifier import TextClassifier
+from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, atomic_file, read_json
 
@@ -38,14 +39,14 @@ def load(path: Path | str, preset: str | None = None) -> TextClassifier:
     run = RunFolder.open(path)
     config, classes = read_config(run), read_classes(run)
     base = open_preset(run, config, preset)
-    trained_on = read_adapter_config(run.adapter).get("preset_fingerprint", base.fingerprint)
+    trained_on = read_adapter_config(run.adapter).get("kerora", {}).get("fingerprint", base.fingerprint)
     if trained_on != base.fingerprint:
         raise _other_base(run, str(trained_on), base)
     model = TextClassifier.from_preset(
         base,
         classes,
         max_length=config.model.max_length,
-        dtype=config.model.precision,
+        dtype=backbone_dtype(config),
         head_dropout=config.model.head_dropout,
         seed=config.training.seed,
     )
@@ -94,7 +95,7 @@ def read_classes(run: RunFolder) -> tuple[str, ...]:
     classes = read_json(run.labels).get("classes")
     if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise RunError(f"{run.labels} is damaged: 'classes' must be a list of two or more names. Received: {classes!r}")
-    if read_adapter_config(run.adapter).get("classes", classes) != classes:
+    if read_adapter_config(run.adapter).get("kerora", {}).get("classes", classes) != classes:
         raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
     return tuple(classes)
 

@@ -12,7 +12,7 @@ from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task, computed_in_row_order
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHORTEST = 8
 """Smallest `max_length`: special tokens of a pair, and a few of text."""
 
@@ -38,6 +38,7 @@ class TextClassifier(Task):
     """
 
     classes: tuple[str, ...]
+    task_type = "SEQ_CLS"
 
     @classmethod
     def from_preset(
@@ -57,7 +58,8 @@ class TextClassifier(Task):
             classes: names or number of the classes of a fresh head. None takes the head, with its weights and names,
                 that the preset itself holds.
             max_length: longest row in tokens; cut down to what the backbone takes.
-            dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16.
+            dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16; mixed_bfloat16 and
+                mixed_float16 keep float32 weights.
             head_dropout: dropout in front of the head's dense layers, 0 to 1.
             seed: seed of a fresh head's weights; None draws from Keras' global seed.
 

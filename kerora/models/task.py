@@ -10,6 +10,8 @@ import torch
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
+from kerora.lora.names import TensorName
+from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
 from kerora.models.tokenizer import TextTokenizer
 
@@ -83,13 +85,32 @@ class Task(SteppedModel):
         """The layers that are trained from scratch, in the order of the forward pass."""
         return [self.get_layer(name) for name in self._head_names]
 
+    task_type: str | None = None
+    """What PEFT calls the task."""
+
     @property
     def module_names(self) -> dict[str, str]:
         """What transformers calls the backbone's layers: Keras path -> module path, such as ``h.0.attn.c_attn``."""
-        groups = getattr(self.backbone, "num_groups", None) or self.backbone.num_layers
-        inner = getattr(self.backbone, "num_inner_repetitions", 1)
-        pairs = (pair for layer in self.preset.architecture.layers for pair in layer.expand(groups, inner))
-        return {pair.keras: pair.huggingface for pair in pairs}
+        return module_names(self.preset.architecture, self.backbone)
+
+    @property
+    def tensor_names(self) -> dict[str, TensorName]:
+        """What transformers calls the weights, those of the head too: Keras path -> name and form."""
+        return tensor_names(self.preset.architecture, self.backbone, self.head_layers)
+
+    @property
+    def adapter_info(self) -> dict[str, Any]:
+        """What an adapter's description says of the model that it belongs to."""
+        preset = self.preset
+        info = {
+            "task_type": self.task_type,
+            "base_model_name_or_path": preset.location,
+            "prefix": preset.architecture.prefix,
+            "kind": preset.kind,
+            "fingerprint": preset.fingerprint,
+        }
+        classes = getattr(self, "classes", None)
+        return info if classes is None else {**info, "classes": list(classes)}
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Turn texts, or pairs of texts, into the model's inputs.

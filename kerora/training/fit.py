@@ -18,11 +18,13 @@ from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.errors import RunError, TrainingError
 from kerora.evaluation.predictor import evaluate_rows, read_config, write_predictions
-from kerora.lora.files import save_adapter
-from kerora.lora.inject import LoraSummary, enable_lora
+from kerora.lora.files import round_adapter, save_adapter
+from kerora.lora.inject import LoraSummary
 from kerora.models.classifier import TextClassifier
+from kerora.models.precision import backbone_dtype
 from kerora.models.presets import find_preset
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
+from kerora.training.adapt import adapt
 from kerora.training.callbacks import ClassificationReport, EarlyStopping, History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.defaults import (
@@ -40,6 +42,7 @@ from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
 
 EVALUATED = ("validation", "test")
+METHOD_TITLES = {"lora": "LoRA rank {rank}", "full": "Full fine-tuning", "head": "Head alone"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,10 @@ def fit(
             failed or was interrupted, in which case the last good state was saved.
     """
     parts = assemble(config or FitConfig())
-    name = f"{parts.model.preset.name}-{parts.dataset.name}-r{parts.config.lora.rank}"
+    method = parts.config.lora.method
+    name = (
+        f"{parts.model.preset.name}-{parts.dataset.name}-{f'r{parts.config.lora.rank}' if method == 'lora' else method}"
+    )
     run = create_run(parts.config.run, parts.config.runs_dir, name, force)
     if force:
         _clear(run)
@@ -136,23 +142,27 @@ def assemble(config: FitConfig) -> Parts:
         preset,
         dataset.classes,
         max_length=config.model.max_length,
-        dtype=config.model.precision,
+        dtype=backbone_dtype(config),
         head_dropout=config.model.head_dropout,
         seed=config.training.seed,
     )
-    lora = config.lora
-    summary = enable_lora(
-        model, lora.rank, lora.alpha, lora.dropout, lora.targets, train_bias=lora.train_bias, seed=config.training.seed
-    )
+    summary = adapt(model, config.lora, config.training.seed)
     return Parts(settle_for_model(config, model), dataset, model, summary)
 
 
-def compile_for_training(model: TextClassifier, config: TrainingConfig, step: TrainStep) -> int:
-    """Compile a classifier with AdamW, schedule, clipping, loss and step; return the number of epochs."""
+def compile_for_training(model: TextClassifier, config: TrainingConfig, step: TrainStep, ratio: float = 1.0) -> int:
+    """Compile a classifier with AdamW, schedule, clipping, loss and step; return the number of epochs.
+
+    Args:
+        model: the classifier.
+        config: settings of the training.
+        step: the training step.
+        ratio: learning rate of B as a multiple of A's.
+    """
     epochs = config.epochs or default_epochs(step.updates_per_epoch)
     peak = config.learning_rate or default_learning_rate(model.backbone.hidden_dim)
     total = config.max_steps or epochs * step.updates_per_epoch
-    optimizer = make_optimizer(config, peak, total)
+    optimizer = make_optimizer(config, peak, total, ratio)
     if model.backbone.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer=optimizer, loss=CrossEntropy(config.label_smoothing), metrics=["accuracy"], step=step)
@@ -168,7 +178,7 @@ def _train(
     before = _metrics_before(parts, run)
     batches = _training_batches(parts)
     step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
-    epochs = compile_for_training(model, config, step)
+    epochs = compile_for_training(model, config, step, parts.config.lora.loraplus_lr_ratio)
     history = History(run.history, batches)
     stopping = EarlyStopping(config.monitor, config.patience) if config.early_stopping else None
     saver = Checkpointer(run.checkpoints, step, history, stopping, config.save_steps, flag)
@@ -203,7 +213,7 @@ def _heading(parts: Parts) -> str:
     lines = [
         f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}",
         f"Model: {parts.model.preset.name} ({parts.model.preset.kind}), {config.model.precision}",
-        f"LoRA rank {config.lora.rank}: {parts.summary}",
+        f"{METHOD_TITLES[config.lora.method].format(rank=config.lora.rank)}: {parts.summary}",
     ]
     return "\n".join(lines)
 
@@ -257,17 +267,11 @@ def _conclude(
 
 def write_adapter(parts: Parts, run: RunFolder) -> None:
     """Write the adapter folder: weights, description, class names."""
-    preset = parts.model.preset
-    base = {
-        "task_type": "SEQ_CLS",
-        "base_model_name_or_path": parts.config.model.preset,
-        "preset_kind": preset.kind,
-        "preset_fingerprint": preset.fingerprint,
-        "pairs": parts.dataset["train"].pairs is not None,
-        "classes": list(parts.dataset.classes),
-    }
+    facts = {"pairs": parts.dataset["train"].pairs is not None}
+    dtype = parts.config.lora.adapter_dtype
+    round_adapter(parts.model, dtype)
     write_json(run.labels, {"classes": list(parts.dataset.classes)})
-    save_adapter(parts.model, run.adapter, base)
+    save_adapter(parts.model, run.adapter, facts, dtype=dtype)
 
 
 def _clear(run: RunFolder) -> None:

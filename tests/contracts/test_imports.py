@@ -11,10 +11,10 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "settings", "config", "runfolder", "version", "backend"),
+    ("errors", "settings", "lora_settings", "config", "runfolder", "version", "backend"),
     ("data",),
-    ("models",),
     ("lora",),
+    ("models",),
     ("evaluation",),
     ("training", "callbacks"),
     ("cli",),
