@@ -26,6 +26,10 @@ class LoraConfig(Settings):
         "What is trained: 'lora' the low-rank updates and the head, 'full' every weight, 'head' the head alone.",
         choices=METHODS,
     )
+    from_adapter: str | None = setting(
+        None,
+        "Start from this adapter, a run or an adapter folder of Kerora or PEFT, with its rank, targets and variant.",
+    )
     layers: str | None = setting(
         None, "Adapt these blocks only: last:K, first:K, or numbers and ranges from 0 such as 0,4-7; empty means all."
     )

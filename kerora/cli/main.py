@@ -17,7 +17,20 @@ import click
 from kerora.errors import KeroraError, nearest
 from kerora.version import __version__
 
-COMMANDS = ("fit", "pretrain", "evaluate", "report", "predict", "presets", "data", "init", "doctor")
+COMMANDS = (
+    "fit",
+    "pretrain",
+    "evaluate",
+    "report",
+    "predict",
+    "merge",
+    "export",
+    "import",
+    "presets",
+    "data",
+    "init",
+    "doctor",
+)
 COMPLETION_VARIABLE = "_KERORA_COMPLETE"
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free space or write elsewhere.")
 REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Change its permissions or choose another path.")

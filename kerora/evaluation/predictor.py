@@ -21,12 +21,13 @@ from kerora.runfolder import RunFolder, atomic_file, read_json
 SHOWN_CHARACTERS = 500
 
 
-def load(path: Path | str, preset: str | None = None) -> TextClassifier:
+def load(path: Path | str, preset: str | None = None, *, dtype: str | None = None) -> TextClassifier:
     """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
 
     Args:
         path: the run folder.
         preset: where the base model is now, if it is no longer where the run found it.
+        dtype: dtype of the backbone; None takes the run's.
 
     Returns:
         A `TextClassifier` that predicts, evaluates and can be trained further.
@@ -46,7 +47,7 @@ def load(path: Path | str, preset: str | None = None) -> TextClassifier:
         base,
         classes,
         max_length=config.model.max_length,
-        dtype=backbone_dtype(config),
+        dtype=dtype or backbone_dtype(config),
         head_dropout=config.model.head_dropout,
         seed=config.training.seed,
     )

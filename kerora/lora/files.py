@@ -113,7 +113,7 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
     folder = adapter_folder(directory)
     description = read_adapter_config(folder)
     names = Names(model, description.get("kerora", {}).get("method", "lora") != "lora")
-    raw = _read_tensors(folder / WEIGHTS_FILE, description.get("kerora", {}).get("sha256"))
+    raw = read_tensors(folder / WEIGHTS_FILE, description.get("kerora", {}).get("sha256"))
     plan = plan_loading(model, names, description, raw, head)
     faults = list(plan.faults)
     fresh = not lora_layers(model)
@@ -179,7 +179,7 @@ def _prepare(model: keras.Model, plan: Plan) -> list[str]:
     return plan.faults
 
 
-def _read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
+def read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
     """Read the weights file; `sha256` is the description's, None where another tool wrote it without one."""
     try:
         content = path.read_bytes()

@@ -122,7 +122,14 @@ class Preset:
             yield from weight_files(self.directory)
             yield from (self.directory / name for name in HUGGING_FACE_FILES if (self.directory / name).is_file())
         else:
-            patterns = ("*.weights.h5", "*.weights.json", "tokenizer.json", "task.json", f"{KERAS_ASSETS}/*")
+            patterns = (
+                "*.weights.h5",
+                "*.weights.json",
+                "tokenizer.json",
+                "task.json",
+                "kerora.json",
+                f"{KERAS_ASSETS}/*",
+            )
             yield from (path for pattern in patterns for path in self.directory.glob(pattern) if path.is_file())
 
 

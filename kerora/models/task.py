@@ -10,6 +10,7 @@ import torch
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
+from kerora.lora.inject import merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
 from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
@@ -111,6 +112,14 @@ class Task(SteppedModel):
         }
         classes = getattr(self, "classes", None)
         return info if classes is None else {**info, "classes": list(classes)}
+
+    def merge(self) -> None:
+        """Add the LoRA updates to the kernels: the same output within rounding, at the base's cost."""
+        merge_lora(self)
+
+    def unmerge(self) -> None:
+        """Undo `merge`; the kernels are restored bit for bit."""
+        unmerge_lora(self)
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Turn texts, or pairs of texts, into the model's inputs.

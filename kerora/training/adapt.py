@@ -6,7 +6,9 @@ from typing import Any, TypeVar
 import keras
 
 from kerora.errors import ConfigError
-from kerora.lora.inject import LoraSummary, enable_lora, train_full, train_head
+from kerora.lora.files import load_adapter
+from kerora.lora.inject import LoraSummary, enable_lora, summarize, train_full, train_head
+from kerora.lora.select import find_head
 from kerora.lora_settings import LoraConfig
 
 Number = TypeVar("Number", int, float)
@@ -18,6 +20,9 @@ def adapt(model: keras.Model, config: LoraConfig, seed: int) -> LoraSummary:
     Raises:
         ConfigError: a setting does not fit the model.
     """
+    if config.from_adapter:
+        load_adapter(model, config.from_adapter)
+        return summarize(model, find_head(model))
     if config.method != "lora":
         return (train_full if config.method == "full" else train_head)(model)
     return enable_lora(

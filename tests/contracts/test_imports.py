@@ -17,6 +17,7 @@ LEVELS = (
     ("models",),
     ("evaluation",),
     ("training", "callbacks"),
+    ("exchange",),
     ("cli",),
     ("__main__",),
 )
@@ -26,7 +27,12 @@ FACADE = PACKAGE / "__init__.py"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != FACADE)
 IN_FUNCTION_ALLOWED = ("cli/", "__init__.py", "backend.py")
 # TensorFlow Datasets is slow to import, and half imported where TensorFlow is hidden at that moment
-OPTIONAL_IMPORTS = {"data/tfds_source.py": {"tensorflow_datasets"}}
+OPTIONAL_IMPORTS = {
+    "data/tfds_source.py": {"tensorflow_datasets"},
+    # what the extras bring
+    "exchange/verify.py": {"peft", "transformers"},
+    "exchange/onnx_file.py": {"onnxruntime"},
+}
 HEAVY = {"keras", "keras_hub", "torch", "tensorflow", "tensorflow_datasets", "transformers", "peft"}
 
 
