@@ -143,7 +143,8 @@ def install(
     _remember_trainable(model)
     for index, (layer, settings) in enumerate(plan):
         promote(layer, settings, seed=(seed, index))
-    keep = [variable for layer in full for variable in layer.trainable_variables]
+    original = model._kerora_trainable
+    keep = [variable for layer in full for variable in layer.variables if original[id(variable)]]
     keep += [variable for layer, _ in plan for variable in layer.update.variables]
     if bias == "lora_only":
         keep += [layer.bias for layer, _ in plan if layer.bias is not None]
@@ -303,7 +304,9 @@ def _check_rank(layer: Any, rank: int) -> None:
 
 
 def _remember_trainable(model: keras.Model) -> None:
-    model._kerora_trainable = {id(variable): variable.trainable for variable in model.variables}
+    # of a model that has other adapters, it was noted when it had none
+    known = model.__dict__.get("_kerora_trainable", {})
+    model.__dict__["_kerora_trainable"] = {id(v): v.trainable for v in model.variables} | known
 
 
 def _train_only(model: keras.Model, variables: Sequence[Any]) -> None:

@@ -294,7 +294,8 @@ def demote(layer: Any) -> None:
     del layer.update
     if update is not None:
         discard(layer, update)
-    layer.__class__ = DEMOTIONS[type(layer)]
+    if not getattr(layer, "stored_updates", None):  # of further adapters
+        layer.__class__ = DEMOTIONS[type(layer)]
 
 
 def matrix_shape(layer: Any) -> tuple[int, int]:

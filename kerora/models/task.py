@@ -1,6 +1,8 @@
 """The contract of Kerora's task models: plain Keras models that know their tokenizer and preset."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -10,6 +12,7 @@ import torch
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
+from kerora.lora.adapters import Adapters
 from kerora.lora.inject import merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
 from kerora.models.peft_names import module_names, tensor_names
@@ -112,6 +115,48 @@ class Task(SteppedModel):
         }
         classes = getattr(self, "classes", None)
         return info if classes is None else {**info, "classes": list(classes)}
+
+    @property
+    def adapters(self) -> Adapters:
+        """The adapters by name; what the model was loaded with is ``default``."""
+        if "_adapters" not in self.__dict__:
+            self.__dict__["_adapters"] = Adapters(self)  # past Keras, which would track what is inside
+        adapters: Adapters = self.__dict__["_adapters"]
+        return adapters
+
+    def load_adapter(self, path: str | Path, name: str) -> None:
+        """Load another adapter on the same base; the active one stays active.
+
+        Args:
+            path: a run folder, or an adapter folder of Kerora or PEFT.
+            name: what to call it.
+
+        Raises:
+            AdapterError: the files are damaged, or belong to another base; nothing is changed.
+            ConfigError: the name is taken, or updates are merged.
+        """
+        self.adapters.load(path, name)
+
+    def set_adapter(self, name: str | None) -> None:
+        """Let the model compute with an adapter and its head, or with None as the base; takes under a millisecond.
+
+        Compile again before training.
+
+        Raises:
+            ConfigError: there is no such adapter.
+        """
+        self.adapters.activate(name)
+        self.compiled = False
+
+    @contextlib.contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Inside the block the model computes as the base."""
+        before = self.adapters.active
+        self.adapters.activate(None)
+        try:
+            yield
+        finally:
+            self.adapters.activate(before)
 
     def merge(self) -> None:
         """Add the LoRA updates to the kernels: the same output within rounding, at the base's cost."""
