@@ -90,6 +90,11 @@ class ModelConfig(Settings):
         choices=PRECISIONS,
     )
     head_dropout: float = setting(0.1, "Dropout in front of the classifier's dense layers.", check=between(0, 1))
+    quantize: str | None = setting(
+        None,
+        "Hold the frozen dense weights in 8 or 4 bits (QLoRA): less memory, slower than float on a CPU.",
+        choices=("int8", "int4"),
+    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.metrics import classification_metrics, softmax
 from kerora.lora.files import load_adapter, read_adapter_config
+from kerora.lora.quantize import quantize
 from kerora.models.classifier import TextClassifier
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
@@ -51,6 +52,8 @@ def load(path: Path | str, preset: str | None = None, *, dtype: str | None = Non
         head_dropout=config.model.head_dropout,
         seed=config.training.seed,
     )
+    if config.model.quantize:
+        quantize(model, config.model.quantize)
     load_adapter(model, run.adapter)
     return model
 

@@ -16,7 +16,7 @@ from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.predictor import load, read_config
 from kerora.exchange.huggingface_folder import write_huggingface_folder
 from kerora.exchange.keras_task import classifier_class, keras_logits, keras_tokens, logits_of, write_keras_task
-from kerora.exchange.merge import bake, merged_model
+from kerora.exchange.merge import bake, merged_model, without_quantisation
 from kerora.exchange.model_card import model_card
 from kerora.exchange.onnx_file import check_onnx, onnx_logits, write_onnx
 from kerora.exchange.verify import (
@@ -28,7 +28,7 @@ from kerora.exchange.verify import (
     transformers_logits,
     version_of,
 )
-from kerora.lora.files import save_adapter
+from kerora.lora.files import load_adapter, save_adapter
 from kerora.lora.inject import lora_layers
 from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import EXACT_FILE
@@ -54,6 +54,7 @@ class Job:
         rows: the rows to compare on.
         source: name of their data set.
         config: settings of the first run.
+        note: what to know of it.
     """
 
     runs: Sequence[RunFolder]
@@ -62,9 +63,11 @@ class Job:
     rows: Rows
     source: str
     config: FitConfig
+    note: str = ""
 
     def verification(self, tool: str, logits: np.ndarray, tolerance: float = TOLERANCE, **more: Any) -> Verification:
         """Compare logits with the run's."""
+        more["note"] = "; ".join(note for note in (self.note, more.get("note", "")) if note)
         difference = float(np.abs(logits - self.reference).max())
         agreement = float((logits.argmax(axis=1) == self.reference.argmax(axis=1)).mean())
         return Verification(tool, len(self.reference), self.source, difference, agreement, tolerance, **more)
@@ -98,9 +101,16 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
     _check_format(form, model)
     rows, source = real_rows(config)
     reference = logits_of(model, encoded(model, rows))
+    note = ""
     if form in MERGED_FORMATS:
+        model, note = without_quantisation(run, model)
         bake(model)
-    return _write(form, Job([folder], model, reference, rows, source, config), target)
+    elif form == "peft" and config.model.quantize:
+        # PEFT puts the adapter on the base in float
+        model = _unquantised(model, run)
+        reference = logits_of(model, encoded(model, rows))
+        note = "Compared on the unquantised base"
+    return _write(form, Job([folder], model, reference, rows, source, config, note), target)
 
 
 def merge_runs(
@@ -239,6 +249,12 @@ def _check_format(form: str, model: TextClassifier) -> None:
         raise PresetError(
             "The run trained no LoRA, so there is no adapter for PEFT. Export with --format transformers."
         )
+
+
+def _unquantised(model: TextClassifier, run: str) -> TextClassifier:
+    plain = TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length)
+    load_adapter(plain, run)
+    return plain
 
 
 def _check_free(output: str | Path) -> Path:

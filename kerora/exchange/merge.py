@@ -8,8 +8,10 @@ import torch
 
 from kerora.errors import ConfigError
 from kerora.evaluation.predictor import load
+from kerora.lora.files import load_adapter
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import demote
+from kerora.lora.quantize import dequantize_into, quantised_layers
 from kerora.models.classifier import TextClassifier
 
 
@@ -35,7 +37,7 @@ def merged_model(
         raise ConfigError(f"--weights needs a number for each run: {len(runs)} runs, {len(shares)} weights.")
     if not np.isfinite(shares).all() or sum(shares) == 0:
         raise ConfigError(f"--weights must be numbers whose sum is not 0. Received: {', '.join(map(str, shares))}")
-    models = [load(run, preset, dtype="float32") for run in runs]
+    models = [without_quantisation(run, load(run, preset, dtype="float32"))[0] for run in runs]
     _check_alike(runs, models)
     for model in models:
         bake(model)
@@ -46,15 +48,23 @@ def merged_model(
 
 def bake(model: TextClassifier) -> None:
     """Fold the updates into the kernels for good and take them off the layers."""
-    from_quantised(model)
     for layer in lora_layers(model):
         layer.merge()
         layer.update.base_kernel = None
         demote(layer)
 
 
-def from_quantised(model: TextClassifier) -> None:
-    """Turn quantised kernels into the float kernels that they stand for."""
+def without_quantisation(run: str, model: TextClassifier) -> tuple[TextClassifier, str]:
+    """Return a float model that computes what a run's quantised one computes, and what quantising lost.
+
+    A model that is not quantised is returned as it is.
+    """
+    if not quantised_layers(model):
+        return model, ""
+    plain = TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length)
+    lost = dequantize_into(model, plain)
+    load_adapter(plain, run)
+    return plain, f"The base was quantised: its weights differ from the original's by up to {lost:.2g}, which stays so"
 
 
 def _check_alike(runs: Sequence[str], models: Sequence[TextClassifier]) -> None:

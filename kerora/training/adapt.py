@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import keras
 
+from kerora.config import FitConfig
 from kerora.errors import ConfigError
 from kerora.lora.files import load_adapter
 from kerora.lora.inject import LoraSummary, enable_lora, summarize, train_full, train_head
@@ -41,6 +42,17 @@ def adapt(model: keras.Model, config: LoraConfig, seed: int) -> LoraSummary:
         layers=config.layers,
         modules_to_save=config.modules_to_save,
     )
+
+
+def check_quantize(config: FitConfig) -> None:
+    """Check that what is trained is not what is quantised.
+
+    Raises:
+        ConfigError: it is.
+    """
+    lora = config.lora
+    if config.model.quantize and (lora.method == "full" or lora.modules_to_save or lora.bias == "all"):
+        raise ConfigError("--quantize freezes the base. Leave out --method full, --bias all and --modules-to-save.")
 
 
 def parse_pattern(option: str, texts: Sequence[str], kind: Callable[[str], Number]) -> dict[str, Number]:

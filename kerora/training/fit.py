@@ -20,11 +20,12 @@ from kerora.errors import RunError, TrainingError
 from kerora.evaluation.predictor import evaluate_rows, read_config, write_predictions
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
+from kerora.lora.quantize import quantize
 from kerora.models.classifier import TextClassifier
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import find_preset
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
-from kerora.training.adapt import adapt
+from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import ClassificationReport, EarlyStopping, History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.defaults import (
@@ -146,6 +147,9 @@ def assemble(config: FitConfig) -> Parts:
         head_dropout=config.model.head_dropout,
         seed=config.training.seed,
     )
+    check_quantize(config)
+    if config.model.quantize:
+        quantize(model, config.model.quantize)
     summary = adapt(model, config.lora, config.training.seed)
     return Parts(settle_for_model(config, model), dataset, model, summary)
 
