@@ -1,6 +1,6 @@
 """Every setting of Kerora: one definition, one default, one sentence of help each.
 
-The dataclasses below are the only place where a setting is defined. The options of the command
+The dataclasses below, and `LoraConfig`, are the only places where a setting is defined. The options of the command
 line, the keys of the YAML files, the help texts and the comments that `kerora init` writes are
 all derived from them. Values are checked when an object is created.
 """
@@ -16,6 +16,7 @@ import yaml
 
 from kerora.errors import ConfigError, nearest
 from kerora.language_config import LanguageConfig
+from kerora.lora_settings import LoraConfig
 from kerora.pretrain_config import OBJECTIVES, CorpusConfig, DistillationConfig, EncoderConfig
 from kerora.settings import Settings, at_least, between, more_than, setting, type_of
 
@@ -91,20 +92,11 @@ class ModelConfig(Settings):
         choices=PRECISIONS,
     )
     head_dropout: float = setting(0.1, "Dropout in front of the classifier's dense layers.", check=between(0, 1))
-
-
-@dataclass(frozen=True)
-class LoraConfig(Settings):
-    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685)."""
-
-    rank: int = setting(8, "Rank of the low-rank update.", check=at_least(1))
-    alpha: float = setting(16.0, "Scale of the update: it is multiplied by alpha / rank.", check=more_than(0))
-    dropout: float = setting(0.05, "Dropout on the input of the low-rank path.", check=between(0, 1))
-    targets: tuple[str, ...] = setting(
-        ("query", "value"),
-        "Layers to adapt, separated by commas: layer names, path patterns with *, or 'all-linear'.",
+    quantize: str | None = setting(
+        None,
+        "Hold the frozen dense weights in 8 or 4 bits (QLoRA): less memory, slower than float on a CPU.",
+        choices=("int8", "int4"),
     )
-    train_bias: bool = setting(False, "Also train the biases of the adapted layers.")
 
 
 @dataclass(frozen=True)

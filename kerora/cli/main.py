@@ -18,20 +18,8 @@ from kerora.errors import KeroraError, nearest
 from kerora.version import __version__
 
 COMMANDS = (
-    *(
-        "fit",
-        "tune",
-        "pretrain",
-        "evaluate",
-        "report",
-        "predict",
-        "generate",
-        "chat",
-        "presets",
-        "data",
-        "init",
-        "doctor",
-    ),
+    *("fit", "tune", "pretrain", "evaluate", "report", "predict", "generate", "chat", "merge", "export", "import"),
+    *("presets", "data", "init", "doctor"),
 )
 COMPLETION_VARIABLE = "_KERORA_COMPLETE"
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free space or write elsewhere.")

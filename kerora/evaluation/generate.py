@@ -37,7 +37,7 @@ class Writer:
         run = RunFolder.open(path)
         check_task(run, "causal-lm")
         check_has_adapter(run)
-        self.form = str(read_adapter_config(run.adapter).get("text_form", "text"))
+        self.form = str(read_adapter_config(run.adapter).get("kerora", {}).get("text_form", "text"))
         self.model: CausalLM = load(run.path, preset)
         merge_lora(self.model)
         self.generator = TextGenerator(self.model)

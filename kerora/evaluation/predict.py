@@ -67,7 +67,7 @@ def predict_file(
     records = stream_texts(source, config)
     first = next(records, None)  # input errors come before the model is loaded
     model: TextClassifier = load(run.path, preset)
-    if first is not None and first.pair is None and read_adapter_config(run.adapter).get("pairs"):
+    if first is not None and first.pair is None and read_adapter_config(run.adapter).get("kerora", {}).get("pairs"):
         raise DataError(f"{path} was trained on pairs, but the input has one text a row. Name two columns with --text.")
     rows = itertools.chain([first] if first is not None else [], records)
     with contextlib.ExitStack() as stack:

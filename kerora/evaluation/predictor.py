@@ -13,20 +13,23 @@ from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.metrics import classification_metrics, softmax
 from kerora.lora.files import load_adapter, read_adapter_config
+from kerora.lora.quantize import quantize
 from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
+from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, atomic_file, read_json
 
 SHOWN_CHARACTERS = 500
 
 
-def load(path: Path | str, preset: str | None = None) -> Any:
+def load(path: Path | str, preset: str | None = None, *, dtype: str | None = None) -> Any:
     """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
 
     Args:
         path: the run folder.
         preset: where the base model is now, if it is no longer where the run found it.
+        dtype: dtype of the backbone; None takes the run's.
 
     Returns:
         A `TextClassifier`, or for a run of the task causal-lm a `CausalLM`, that can also be trained further.
@@ -41,16 +44,18 @@ def load(path: Path | str, preset: str | None = None) -> Any:
     classes = read_classes(run) if config.task == "classification" else ()
     check_has_adapter(run)
     base = open_preset(run, config, preset)
-    trained_on = read_adapter_config(run.adapter).get("preset_fingerprint", base.fingerprint)
+    trained_on = read_adapter_config(run.adapter).get("kerora", {}).get("fingerprint", base.fingerprint)
     if trained_on != base.fingerprint:
         raise _other_base(run, str(trained_on), base)
-    options: dict[str, Any] = {"max_length": config.model.max_length, "dtype": config.model.precision}
+    options: dict[str, Any] = {"max_length": config.model.max_length, "dtype": dtype or backbone_dtype(config)}
     model: TextClassifier | CausalLM
     if config.task == "classification":
         options |= {"head_dropout": config.model.head_dropout, "seed": config.training.seed}
         model = TextClassifier.from_preset(base, classes, **options)
     else:
         model = CausalLM.from_preset(base, **options)
+    if config.model.quantize:
+        quantize(model, config.model.quantize)
     load_adapter(model, run.adapter)
     return model
 
@@ -121,7 +126,7 @@ def read_classes(run: RunFolder) -> tuple[str, ...]:
     classes = read_json(run.labels).get("classes")
     if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise RunError(f"{run.labels} is damaged: 'classes' must be a list of two or more names. Received: {classes!r}")
-    if read_adapter_config(run.adapter).get("classes", classes) != classes:
+    if read_adapter_config(run.adapter).get("kerora", {}).get("classes", classes) != classes:
         raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
     return tuple(classes)
 

@@ -1,9 +1,10 @@
-"""Adapter files: the low-rank matrices and the head in safetensors, their description in JSON.
+"""Adapter files in PEFT's own format: adapter_model.safetensors and adapter_config.json.
 
-`adapter_model.safetensors` holds, for each adapted layer, ``<path>.lora_A.weight`` (rank, in) and
-``<path>.lora_B.weight`` (out, rank): PEFT's orientation, transposed against Keras' kernels. Trained
-biases and the head's variables stand under their own paths. All keys carry PEFT's prefix
-``base_model.model.``; a path is the Keras layer path with dots.
+For each adapted module the weights file holds ``base_model.model.<module>.lora_A.weight`` (rank, in)
+and ``.lora_B.weight`` (out, rank), with DoRA ``.lora_magnitude_vector`` (out,), trained biases under
+``<module>.base_layer.bias`` or ``<module>.bias``, and all weights of the layers that were trained in
+full, the head above all. Modules go by transformers' names where the model knows them, else by the
+Keras layer's path with dots.
 
 Loading checks everything before it changes anything: every tensor must be there, none may be left
 over, and all shapes, dtypes and values must be sound. All faults are named in one error. The
@@ -11,10 +12,7 @@ description holds the sha256 of the weights file, so that a single flipped bit i
 """
 
 import hashlib
-import math
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,99 +22,78 @@ import safetensors
 import safetensors.numpy
 
 from kerora.errors import AdapterError, ConfigError, RunError
-from kerora.lora.inject import enable_lora, find_head, layer_path, lora_layers, remove_lora
-from kerora.runfolder import read_json, write_bytes, write_json
+from kerora.lora.entries import PREFIX, Entry
+from kerora.lora.inject import install, lora_layers, remove_lora, train_full, train_head
+from kerora.lora.names import Names
+from kerora.lora.peft import Plan, config_faults, describe, entries_of, plan_loading, trained
+from kerora.runfolder import RunFolder, read_json, write_bytes, write_json
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
-PREFIX = "base_model.model."
-FORMAT_VERSION = 1
-FLOAT_MAX = sys.float_info.max
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of the adapter file.
-
-    Attributes:
-        key: its name in the file.
-        variable: the Keras variable that it is read from and written to.
-        transposed: whether the file holds the variable's transpose.
-    """
-
-    key: str
-    variable: Any
-    transposed: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The tensor's shape in the file."""
-        shape = tuple(int(side) for side in self.variable.shape)
-        return shape[::-1] if self.transposed else shape
-
-    def read(self) -> np.ndarray:
-        """Return the variable's value as the file holds it."""
-        value = np.asarray(keras.ops.convert_to_numpy(self.variable.value), dtype="float32")
-        return np.ascontiguousarray(value.T if self.transposed else value)
-
-    def assign(self, value: np.ndarray) -> None:
-        """Set the variable from the file's tensor."""
-        self.variable.assign(value.T if self.transposed else value)
+DTYPES = ("float32", "float16")
+__all__ = [
+    "CONFIG_FILE",
+    "PREFIX",
+    "WEIGHTS_FILE",
+    "adapter_entries",
+    "load_adapter",
+    "read_adapter_config",
+    "save_adapter",
+]
 
 
 def adapter_entries(model: keras.Model, head: Sequence[str] | None = None) -> list[Entry]:
-    """List the tensors that make up a model's adapter: A, B, trained biases, head."""
-    entries: list[Entry] = []
-    for layer in lora_layers(model):
-        path = _dotted(layer_path(layer))
-        entries.append(Entry(f"{PREFIX}{path}.lora_A.weight", layer.update.a, True))
-        entries.append(Entry(f"{PREFIX}{path}.lora_B.weight", layer.update.b, True))
-        if layer.bias is not None and layer.bias.trainable:
-            entries.append(Entry(f"{PREFIX}{path}.bias", layer.bias, False))
-    for layer in find_head(model, head):
-        for variable in layer.trainable_variables:
-            kernel = len(variable.shape) == 2
-            name = "weight" if kernel else str(variable.name)
-            path = _dotted(str(variable.path).rpartition("/")[0])
-            entries.append(Entry(f"{PREFIX}{path}.{name}", variable, kernel))
-    return entries
+    """List the tensors that make up a model's adapter: A, B, trained biases, layers trained in full."""
+    keras_paths = not lora_layers(model)
+    names = Names(model, keras_paths)
+    return entries_of(trained(model, names, head), names)
 
 
 def save_adapter(
-    model: keras.Model, directory: Path | str, extra: Mapping[str, Any] | None = None, head: Sequence[str] | None = None
+    model: keras.Model,
+    directory: Path | str,
+    extra: Mapping[str, Any] | None = None,
+    head: Sequence[str] | None = None,
+    *,
+    dtype: str = "float32",
 ) -> None:
     """Write a model's adapter into a folder.
 
     Args:
-        model: a model with LoRA.
+        model: a model with LoRA, or one of Kerora's of which all or the head alone is trained.
         directory: the folder; its adapter files are replaced.
-        extra: more keys for adapter_config.json, such as the base model's name and fingerprint.
+        extra: more to know: ``task_type`` and ``base_model_name_or_path`` as in PEFT, all else under the key
+            ``kerora``. Kerora's task models add their base, its fingerprint and their classes by themselves.
         head: names of the layers trained in full; None takes the model's own.
+        dtype: type of the tensors, float32 or float16.
 
     Raises:
-        AdapterError: the model has no LoRA.
+        AdapterError: the model has no LoRA, trains a weight that the format cannot hold, or a value does not fit dtype.
         RunError: the folder is not writable.
     """
+    if dtype not in DTYPES:
+        raise AdapterError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
     layers = lora_layers(model)
-    if not layers:
+    names = Names(model, keras_paths=not layers)
+    parts = trained(model, names, head)
+    if not layers and (not parts.method or not hasattr(model, "adapter_info")):
         raise AdapterError("The model has no LoRA to save. Call kerora.enable_lora(model) first.")
-    tensors = {entry.key: entry.read() for entry in adapter_entries(model, head)}
-    update = layers[0].update
-    description = {
-        "peft_type": "LORA",
-        "format": "kerora",
-        "format_version": FORMAT_VERSION,
-        "r": update.rank,
-        "lora_alpha": update.alpha,
-        "lora_dropout": update.dropout,
-        "target_modules": [layer_path(layer) for layer in layers],
-        "bias": "lora_only" if any(layer.bias is not None and layer.bias.trainable for layer in layers) else "none",
-        **(extra or {}),
-    }
-    content = safetensors.numpy.save(tensors, metadata={"format": "kerora"})
+    if any(layer.update.base_kernel is not None for layer in layers):
+        raise AdapterError("The LoRA updates are merged. Call kerora.unmerge_lora(model) before saving them.")
+    info = {**getattr(model, "adapter_info", {}), **(extra or {})}
+    tensors = {entry.key: _narrow(entry, dtype) for entry in entries_of(parts, names)}
+    content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
+    description = describe(parts, {**info, "sha256": hashlib.sha256(content).hexdigest()})
     folder = Path(directory)
     write_bytes(folder / WEIGHTS_FILE, content)
-    write_json(folder / CONFIG_FILE, {**description, "sha256": hashlib.sha256(content).hexdigest()})
+    write_json(folder / CONFIG_FILE, description)
+
+
+def round_adapter(model: keras.Model, dtype: str) -> None:
+    """Round what is trained to what files of `dtype` hold, so that what is measured is what is stored."""
+    if dtype == "float16":
+        for entry in adapter_entries(model):
+            entry.assign(_narrow(entry, dtype).astype(np.float32))
 
 
 def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] | None = None) -> dict[str, Any]:
@@ -124,7 +101,7 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
 
     Args:
         model: the base the adapter was trained on, with a head of the same classes.
-        directory: a folder with adapter_model.safetensors and adapter_config.json.
+        directory: a folder with adapter_model.safetensors and adapter_config.json, of Kerora or PEFT, or a run folder.
         head: names of the layers trained in full; None takes the model's own.
 
     Returns:
@@ -133,21 +110,36 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
     Raises:
         AdapterError: a file is missing or damaged, or does not fit the model; all faults in one message.
     """
-    folder = Path(directory)
+    folder = adapter_folder(directory)
     description = read_adapter_config(folder)
-    tensors = _read_tensors(folder / WEIGHTS_FILE, description.get("sha256"))
+    names = Names(model, description.get("kerora", {}).get("method", "lora") != "lora")
+    raw = read_tensors(folder / WEIGHTS_FILE, description.get("kerora", {}).get("sha256"))
+    plan = plan_loading(model, names, description, raw, head)
+    faults = list(plan.faults)
     fresh = not lora_layers(model)
-    if fresh:
-        _promote_like(model, description, head)
-    entries = adapter_entries(model, head)
-    faults = _other_settings(model, description) + _faults(entries, tensors)
+    if not faults or fresh:
+        _other_base(model, description, faults)
+    entries: list[Entry] = []
+    before = {id(variable): variable.trainable for variable in model.variables}
+    if not plan.faults:
+        faults += _prepare(model, plan) if fresh else _other_settings(model, plan)
+        entries = adapter_entries(model, head) if not plan.faults else []
+    faults += _faults(entries, plan.tensors, complete=bool(entries))
     if faults:
         if fresh:
             remove_lora(model)
+        for variable in model.variables:
+            variable.trainable = before.get(id(variable), variable.trainable)
         raise AdapterError(f"{folder / WEIGHTS_FILE} does not fit this model: {'; '.join(faults)}.")
     for entry in entries:
-        entry.assign(tensors[entry.key].astype("float32"))
+        entry.assign(plan.tensors[entry.key].astype("float32"))
     return description
+
+
+def adapter_folder(path: Path | str) -> Path:
+    """Return the folder of the adapter's files: that of a run, or the path itself."""
+    run = RunFolder(path)
+    return run.adapter if run.manifest.is_file() else run.path
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
@@ -161,46 +153,33 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         description = read_json(path)
     except RunError as error:
         raise AdapterError(str(error)) from error
-    faults = []
-    if description.get("format") != "kerora" or description.get("format_version") != FORMAT_VERSION:
-        found = f"{description.get('format')!r} version {description.get('format_version')!r}"
-        faults.append(f"format must be 'kerora' version {FORMAT_VERSION}, found {found}")
-    rank, alpha, dropout = (description.get(key) for key in ("r", "lora_alpha", "lora_dropout"))
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        faults.append(f"r must be a whole number of 1 or more, found {rank!r}")
-    if not _is_number(alpha, above=0):
-        faults.append(f"lora_alpha must be a number above 0, found {alpha!r}")
-    if not _is_number(dropout, above=-1e-9, below=1):
-        faults.append(f"lora_dropout must be at least 0 and below 1, found {dropout!r}")
-    targets = description.get("target_modules")
-    if not isinstance(targets, list) or not targets or not all(isinstance(target, str) for target in targets):
-        faults.append(f"target_modules must be a list of layer paths, found {targets!r}")
-    if description.get("bias") not in ("none", "lora_only"):
-        faults.append(f"bias must be 'none' or 'lora_only', found {description.get('bias')!r}")
-    sha256 = description.get("sha256")
-    if sha256 is not None and not isinstance(sha256, str):
-        faults.append(f"sha256 must be text, found {sha256!r}")
+    faults = config_faults(description)
     if faults:
-        raise AdapterError(f"{path} is not a Kerora adapter: {'; '.join(faults)}.")
+        raise AdapterError(f"{path} is not an adapter that Kerora can use: {'; '.join(faults)}.")
     return description
 
 
-def _promote_like(model: keras.Model, description: Mapping[str, Any], head: Sequence[str] | None) -> None:
+def _narrow(entry: Entry, dtype: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        value = entry.read().astype(dtype)
+    if not np.isfinite(value).all():
+        raise AdapterError(f"A value of {entry.key} does not fit into {dtype}. Use --adapter-dtype float32.")
+    return value
+
+
+def _prepare(model: keras.Model, plan: Plan) -> list[str]:
+    """Make the model's trainable weights those of the adapter; return what does not fit."""
     try:
-        enable_lora(
-            model,
-            rank=description["r"],
-            alpha=description["lora_alpha"],
-            dropout=description["lora_dropout"],
-            targets=description["target_modules"],
-            train_bias=description["bias"] == "lora_only",
-            head=head,
-        )
+        if plan.method == "lora":
+            install(model, plan.updates, plan.bias, plan.full)
+        else:
+            (train_full if plan.method == "full" else train_head)(model)
     except ConfigError as error:
-        raise AdapterError(f"The adapter does not fit this model: {error}") from error
+        plan.faults.append(str(error).rstrip("."))
+    return plan.faults
 
 
-def _read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
+def read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
     """Read the weights file; `sha256` is the description's, None where another tool wrote it without one."""
     try:
         content = path.read_bytes()
@@ -213,38 +192,48 @@ def _read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
         raise AdapterError(f"{path} is damaged: {error}. Restore the file or train again.") from error
 
 
-def _other_settings(model: keras.Model, description: Mapping[str, Any]) -> list[str]:
+def _other_base(model: keras.Model, description: Mapping[str, Any], faults: list[str]) -> None:
+    own, here = description.get("kerora", {}), getattr(model, "adapter_info", {})
+    for key, what in (("fingerprint", "a base model with fingerprint"), ("classes", "the classes")):
+        if key in own and key in here and own[key] != here[key]:
+            faults.append(f"it was trained on {what} {_short(own[key])}, but this model has {_short(here[key])}")
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else ", ".join(map(str, value))
+
+
+def _other_settings(model: keras.Model, plan: Plan) -> list[str]:
     """Name the settings in which a model that had LoRA already differs; a wrong scale shows in no shape."""
-    update = lora_layers(model)[0].update
-    wanted = {"r": update.rank, "lora_alpha": update.alpha}
-    return [
-        f"{key} is {description[key]} but the model has {value}"
-        for key, value in wanted.items()
-        if description[key] != value
-    ]
+    have = {layer.path: layer.update for layer in lora_layers(model)}
+    faults = []
+    for layer, wanted in plan.updates:
+        update = have.pop(layer.path, None)
+        if update is None:
+            faults.append(f"{layer.path} has no LoRA in the model")
+            continue
+        values = {"r": (wanted.rank, update.rank), "lora_alpha": (wanted.alpha, update.alpha)}
+        values["use_rslora"] = (wanted.use_rslora, update.use_rslora)
+        values["use_dora"] = (wanted.use_dora, update.magnitude is not None)
+        faults += [
+            f"{key} is {file} but the model has {value}" for key, (file, value) in values.items() if file != value
+        ]
+    faults += [f"{path} has LoRA in the model alone" for path in have]
+    return list(dict.fromkeys(faults))
 
 
-def _faults(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray]) -> list[str]:
+def _faults(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], complete: bool) -> list[str]:
     wanted = {entry.key: entry for entry in entries}
     faults = [f"missing tensor {key}" for key in wanted if key not in tensors]
-    faults += [f"unknown tensor {key}" for key in tensors if key not in wanted]
+    faults += [f"unknown tensor {key}" for key in tensors if complete and key not in wanted]
     for key, value in tensors.items():
         entry = wanted.get(key)
-        if entry is None:
-            continue
-        if value.shape != entry.shape:
-            faults.append(f"{key} has shape {value.shape}, needs {entry.shape}")
-        elif value.dtype not in (np.dtype("float32"), np.dtype("float16")):
+        if value.dtype not in (np.dtype("float32"), np.dtype("float16")):
             faults.append(f"{key} has dtype {value.dtype}, needs float32 or float16")
         elif not np.isfinite(value).all():
             faults.append(f"{key} holds values that are not finite")
+        elif entry is not None and value.shape != entry.shape:
+            faults.append(f"{key} has shape {value.shape}, needs {entry.shape}")
+        elif entry is not None and (problem := entry.problem(value)):
+            faults.append(f"{key} {problem}")
     return faults
-
-
-def _dotted(path: str) -> str:
-    return path.replace("/", ".")
-
-
-def _is_number(value: Any, above: float, below: float = math.inf) -> bool:
-    # compared with the largest float, because JSON holds integers that no float can
-    return isinstance(value, int | float) and not isinstance(value, bool) and above < value < min(below, FLOAT_MAX)

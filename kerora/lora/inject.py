@@ -1,18 +1,28 @@
-"""Select layers, put low-rank updates on them, freeze the rest, and count."""
+"""Put low-rank updates on a model's layers, freeze the rest, and count."""
 
 import contextlib
-import fnmatch
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import keras
 
-from kerora.errors import ConfigError, nearest
-from kerora.lora.layers import PROMOTIONS, LoraLayer, demote, matrix_shape, promote
+from kerora.errors import ConfigError
+from kerora.lora.layers import LoraLayer, UpdateSettings, demote, matrix_shape, promote
+from kerora.lora.select import (
+    all_layers,
+    find_head,
+    find_modules,
+    first_match,
+    layer_path,
+    replaced_by_head,
+    select_layers,
+)
+from kerora.lora_settings import BIASES, INITS
 
-ALL_LINEAR = "all-linear"
+BIAS_NAMES = ("bias", "beta")
+"""Names of bias variables: of dense layers, and of norms."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class LoraSummary:
 
     @property
     def trainable(self) -> int:
-        """All trainable scalars (with `train_bias`, the biases count under `lora`)."""
+        """All trainable scalars (biases and layers outside the head that are trained count under `lora`)."""
         return self.lora + self.head
 
     def __str__(self) -> str:
@@ -36,6 +46,29 @@ class LoraSummary:
         )
 
 
+class LoraOptions(TypedDict, total=False):
+    """Variants of LoRA; all are off by default.
+
+    Attributes:
+        use_rslora: scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732).
+        use_dora: learn each column's magnitude apart (Liu et al. 2024, arXiv:2402.09353).
+        init: ``default``, or ``pissa``: A and B start from the kernel's largest singular vectors
+            (Meng et al. 2024, arXiv:2404.02948); files hold such an adapter with twice the rank.
+        rank_pattern: rank of the layers that a pattern matches, as in `targets`; the first match counts.
+        alpha_pattern: alpha of the layers that a pattern matches.
+        layers: adapt these blocks only: ``last:K``, ``first:K``, or numbers and ranges from 0 such as ``0,4-7``.
+        modules_to_save: more layers to train in full, as in `targets`, with all that is inside them.
+    """
+
+    use_rslora: bool
+    use_dora: bool
+    init: str
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    layers: str | None
+    modules_to_save: Sequence[str]
+
+
 def enable_lora(
     model: keras.Model,
     rank: int = 8,
@@ -43,11 +76,12 @@ def enable_lora(
     dropout: float = 0.05,
     targets: Sequence[str] | str = ("query", "value"),
     *,
-    train_bias: bool = False,
+    bias: str = "none",
     head: Sequence[str] | None = None,
     seed: int = 0,
+    **options: Unpack[LoraOptions],
 ) -> LoraSummary:
-    """Adapt a built Keras model with standard LoRA (Hu et al. 2021, arXiv:2106.09685).
+    """Adapt a built Keras model with LoRA (Hu et al. 2021, arXiv:2106.09685) or one of its variants.
 
     Every matched Dense or EinsumDense layer computes ``xW + b + (alpha / rank) * dropout(x) A B``;
     all else is frozen except the head. Call `model.compile` after this, not before.
@@ -60,10 +94,11 @@ def enable_lora(
         targets: layer names, path patterns with ``*`` (matched against the whole path or its
             end), ``"all-linear"``: every such layer outside the head, or for Kerora's models what
             transformers calls the modules, matched as PEFT does (``c_attn``: query, key and value).
-        train_bias: also train the biases of the adapted layers; default False.
+        bias: which biases are trained: ``none``, ``lora_only`` (of the adapted layers) or ``all``.
         head: names of the layers to train in full; None takes the model's own
             (`model.head_layers`, or for a KerasHub task all outside its backbone).
         seed: seed of A.
+        **options: variants and patterns; see `LoraOptions`.
 
     Returns:
         The counts, printable as ``trainable N (LoRA a + head b) of M (x %)``.
@@ -72,20 +107,75 @@ def enable_lora(
         ConfigError: no layer matches (the message lists what could), a setting is out of range,
             the rank is above a layer's smaller side, the model is not built, or has LoRA already.
     """
-    _check_settings(rank, alpha, dropout)
+    _check_choices(bias, options.get("init", "default"))
     _check_model(model)
     head_layers = find_head(model, head)
-    chosen = select_layers(model, targets, head_layers)
-    _check_rank(chosen, rank)
-    original = {id(variable): variable.trainable for variable in model.variables}
-    for index, layer in enumerate(chosen):
-        promote(layer, rank, alpha, dropout, seed=(seed, index))
-    _freeze(model, chosen, head_layers, train_bias)
-    model._kerora_trainable = original
-    if getattr(model, "compiled", False):
-        # its optimizer knows the old set of weights; Keras now asks for a new compile
-        model.compiled = False
+    extra = find_modules(model, options.get("modules_to_save", ()))
+    chosen = select_layers(model, targets, [*head_layers, *extra], options.get("layers"))
+    plan = _settings_of(model, chosen, (rank, alpha, dropout), options)
+    install(model, plan, bias, [*head_layers, *extra], seed)
     return summarize(model, head_layers)
+
+
+def install(
+    model: keras.Model, plan: Sequence[tuple[Any, UpdateSettings]], bias: str, full: Sequence[Any], seed: int = 0
+) -> None:
+    """Put the updates on the layers and make trainable what is to be trained.
+
+    Args:
+        model: a built model without LoRA.
+        plan: the layers to adapt, each with its settings.
+        bias: see `enable_lora`.
+        full: the layers that are trained in full.
+        seed: seed of A.
+
+    Raises:
+        ConfigError: a setting is out of range; the model is as it was.
+    """
+    for layer, settings in plan:
+        _check_settings(settings)
+        _check_rank(layer, settings.rank)
+        if not layer._kernel.value.is_floating_point() and (settings.use_dora or settings.pissa):
+            raise ConfigError(
+                f"Layer '{layer_path(layer)}' is quantised: DoRA and PiSSA need the kernel itself. "
+                "Leave out --quantize, or --use-dora and --init pissa."
+            )
+    _remember_trainable(model)
+    for index, (layer, settings) in enumerate(plan):
+        promote(layer, settings, seed=(seed, index))
+    original = model._kerora_trainable
+    keep = [variable for layer in full for variable in layer.variables if original[id(variable)]]
+    keep += [variable for layer, _ in plan for variable in layer.update.variables]
+    if bias == "lora_only":
+        keep += [layer.bias for layer, _ in plan if layer.bias is not None]
+    elif bias == "all":
+        unused = replaced_by_head(model)
+        keep += [variable for variable in model.variables if variable.name in BIAS_NAMES and id(variable) not in unused]
+    _train_only(model, keep)
+
+
+def train_full(model: keras.Model) -> LoraSummary:
+    """Make every weight trainable: full fine-tuning."""
+    _check_model(model)
+    _remember_trainable(model)
+    unused = replaced_by_head(model)
+    _train_only(model, [w for w in model.weights if w.value.is_floating_point() and id(w) not in unused])
+    return summarize(model, find_head(model))
+
+
+def train_head(model: keras.Model) -> LoraSummary:
+    """Make the head alone trainable: a probe of the frozen model.
+
+    Raises:
+        ConfigError: the model has no head.
+    """
+    _check_model(model)
+    head = find_head(model)
+    if not head:
+        raise ConfigError("The model has no head to train alone. Use --method lora or full.")
+    _remember_trainable(model)
+    _train_only(model, [variable for layer in head for variable in layer.variables])
+    return summarize(model, head)
 
 
 def remove_lora(model: keras.Model) -> None:
@@ -132,54 +222,7 @@ def disable_adapter(model: keras.Model) -> Iterator[None]:
 
 def lora_layers(model: keras.Model) -> list[Any]:
     """Return the layers that carry an update, in the order of the model."""
-    return [layer for layer in _layers(model) if isinstance(layer, LoraLayer) and layer.update is not None]
-
-
-def find_head(model: keras.Model, names: Sequence[str] | None = None) -> list[Any]:
-    """Return the layers to train in full.
-
-    Raises:
-        ConfigError: a name is not a layer of the model.
-    """
-    if names is not None:
-        by_name = {layer.name: layer for layer in _layers(model)}
-        for name in names:
-            if name not in by_name:
-                raise ConfigError(f"The model has no layer '{name}' for the head.{nearest(name, by_name)}")
-        return [by_name[name] for name in names]
-    if hasattr(model, "head_layers"):
-        return list(model.head_layers)
-    backbone = getattr(model, "backbone", None)
-    if backbone is None:
-        return []
-    inside = {id(variable) for variable in backbone.variables}
-    return [layer for layer in model.layers if layer.variables and id(layer.variables[0]) not in inside]
-
-
-def select_layers(model: keras.Model, targets: Sequence[str] | str, head: Sequence[Any] = ()) -> list[Any]:
-    """Return the layers that `targets` names.
-
-    Raises:
-        ConfigError: a target matches nothing; the message lists what could match.
-    """
-    patterns = (targets,) if isinstance(targets, str) else tuple(targets)
-    heads = {id(inner) for layer in head for inner in layer._flatten_layers()}
-    candidates = [layer for layer in _layers(model) if _can_adapt(layer) and id(layer) not in heads]
-    modules = getattr(model, "module_names", {})
-    chosen: dict[int, Any] = {}
-    for pattern in patterns:
-        matched = [layer for layer in candidates if pattern == ALL_LINEAR or _matches(layer, pattern, modules)]
-        if not matched:
-            names = sorted({layer.name for layer in candidates})
-            listing = ", ".join(names) or "no Dense or EinsumDense layer at all"
-            theirs = {modules[path].rpartition(".")[2] for path in map(layer_path, candidates) if path in modules}
-            listing += f"; or as transformers calls them: {', '.join(sorted(theirs))}" if theirs else ""
-            names += sorted(theirs)
-            raise ConfigError(f"Target '{pattern}' matches no layer.{nearest(pattern, names)} It has: {listing}.")
-        chosen.update((id(layer), layer) for layer in matched)
-    if not chosen:
-        raise ConfigError("No targets given. Name layers such as query,value or 'all-linear'.")
-    return [layer for layer in candidates if id(layer) in chosen]
+    return [layer for layer in all_layers(model) if isinstance(layer, LoraLayer) and layer.update is not None]
 
 
 def summarize(model: keras.Model, head: Sequence[Any]) -> LoraSummary:
@@ -195,32 +238,44 @@ def summarize(model: keras.Model, head: Sequence[Any]) -> LoraSummary:
     )
 
 
-def layer_path(layer: Any) -> str:
-    """Return the path of a layer inside its model, such as ``transformer_layer_0/self_attention/query``."""
-    return str(layer._kernel.path).rpartition("/")[0]
+def _settings_of(
+    model: keras.Model, layers: Sequence[Any], defaults: tuple[int, float, float], options: LoraOptions
+) -> list[tuple[Any, UpdateSettings]]:
+    rank, alpha, dropout = defaults
+    ranks, alphas = options.get("rank_pattern", {}), options.get("alpha_pattern", {})
+    used: set[str] = set()
+    plan = [
+        (
+            layer,
+            UpdateSettings(
+                rank=first_match(model, layer, ranks, rank, used),
+                alpha=first_match(model, layer, alphas, alpha, used),
+                dropout=dropout,
+                use_rslora=options.get("use_rslora", False),
+                use_dora=options.get("use_dora", False),
+                pissa=options.get("init") == "pissa",
+            ),
+        )
+        for layer in layers
+    ]
+    unused = [pattern for pattern in (*ranks, *alphas) if pattern not in used]
+    if unused:
+        raise ConfigError(
+            f"Pattern '{unused[0]}' matches none of the adapted layers. Take it out or widen the targets."
+        )
+    return plan
 
 
-def _layers(model: keras.Model) -> list[Any]:
-    # by the order of their first weight: Keras' own order runs backwards through nested layers
-    position = {id(variable): index for index, variable in enumerate(model.variables)}
-    layers = [layer for layer in model._flatten_layers(include_self=False) if layer.variables]
-    return sorted(layers, key=lambda layer: position.get(id(layer.variables[0]), -1))
+def _check_choices(bias: str, init: str) -> None:
+    if bias not in BIASES:
+        raise ConfigError(f"bias must be one of {', '.join(BIASES)}. Received: {bias!r}")
+    if init not in INITS:
+        raise ConfigError(f"init must be one of {', '.join(INITS)}. Received: {init!r}")
 
 
-def _can_adapt(layer: Any) -> bool:
-    return type(layer) in PROMOTIONS and layer.built
-
-
-def _matches(layer: Any, pattern: str, modules: Mapping[str, str]) -> bool:
-    path = layer_path(layer)
-    # as in PEFT, a name is that of a module or of the end of its path
-    if f".{modules.get(path, '')}".endswith(f".{pattern}"):
-        return True
-    return layer.name == pattern or fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"*/{pattern}")
-
-
-def _check_settings(rank: int, alpha: float, dropout: float) -> None:
-    if not isinstance(rank, int) or rank < 1:
+def _check_settings(settings: UpdateSettings) -> None:
+    rank, alpha, dropout = settings.rank, settings.alpha, settings.dropout
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise ConfigError(f"The LoRA rank must be a whole number, 1 or more. Received: {rank!r}")
     if not 0 < alpha < math.inf:
         raise ConfigError(f"The LoRA alpha must be greater than 0. Received: {alpha!r}")
@@ -233,31 +288,34 @@ def _check_model(model: keras.Model) -> None:
         raise ConfigError("The model has no weights yet. Call it on a batch or build it before enable_lora.")
     if lora_layers(model):
         raise ConfigError("The model has LoRA already. Call kerora.remove_lora(model) first.")
-    if any(getattr(layer, "lora_enabled", False) for layer in _layers(model)):
+    if any(getattr(layer, "lora_enabled", False) for layer in all_layers(model)):
         raise ConfigError(
             "Keras' own LoRA is on a layer of this model. Load it afresh and use kerora.enable_lora alone."
         )
 
 
-def _check_rank(layers: Sequence[Any], rank: int) -> None:
-    # before the first layer is touched, so that a refused call leaves the model as it was
-    for layer in layers:
-        inputs, outputs = matrix_shape(layer)
-        if rank > min(inputs, outputs):
-            raise ConfigError(
-                f"Rank {rank} exceeds the smaller side of layer '{layer_path(layer)}' ({inputs} x {outputs}). "
-                f"Use a rank of {min(inputs, outputs)} or less."
-            )
+def _check_rank(layer: Any, rank: int) -> None:
+    inputs, outputs = matrix_shape(layer)
+    if rank > min(inputs, outputs):
+        raise ConfigError(
+            f"Rank {rank} exceeds the smaller side of layer '{layer_path(layer)}' ({inputs} x {outputs}). "
+            f"Use a rank of {min(inputs, outputs)} or less."
+        )
 
 
-def _freeze(model: keras.Model, chosen: Sequence[Any], head: Sequence[Any], train_bias: bool) -> None:
-    keep = {id(variable) for layer in head for variable in layer.trainable_variables}
-    for layer in chosen:
-        keep |= {id(layer.update.a), id(layer.update.b)}
-        if train_bias and layer.bias is not None:
-            keep.add(id(layer.bias))
+def _remember_trainable(model: keras.Model) -> None:
+    # of a model that has other adapters, it was noted when it had none
+    known = model.__dict__.get("_kerora_trainable", {})
+    model.__dict__["_kerora_trainable"] = {id(v): v.trainable for v in model.variables} | known
+
+
+def _train_only(model: keras.Model, variables: Sequence[Any]) -> None:
+    keep = {id(variable) for variable in variables}
     for variable in model.variables:
         variable.trainable = id(variable) in keep
+    if getattr(model, "compiled", False):
+        # its optimizer knows the old set of weights; Keras now asks for a new compile
+        model.compiled = False
 
 
 def _size(variable: Any) -> int:

@@ -20,7 +20,7 @@ from kerora.errors import ConfigError
 
 @dataclass
 class LowRankUpdate:
-    """The state of one adapted layer.
+    """The state of one adapter on one layer.
 
     Attributes:
         a: variable A, float32, (in, rank).
@@ -28,6 +28,10 @@ class LowRankUpdate:
         alpha: numerator of the scale.
         dropout: share of the low-rank path's inputs that is dropped in training.
         inputs: size of the contracted input axes, flattened.
+        use_rslora: whether the scale is alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732).
+        magnitude: variable m of DoRA (Liu et al. 2024, arXiv:2402.09353), float32, (out,); None without.
+        squares: with DoRA the squared column norms of the frozen kernel, float32, (out,).
+        start: with PiSSA the first A and B, float32; what they make is part of the kernel and taken off it.
         enabled: whether the update takes part in the forward pass.
         base_kernel: the untouched kernel while the update is merged into it, else None.
     """
@@ -37,6 +41,10 @@ class LowRankUpdate:
     alpha: float
     dropout: float
     inputs: int
+    use_rslora: bool = False
+    magnitude: Any = None
+    squares: torch.Tensor | None = None
+    start: tuple[torch.Tensor, torch.Tensor] | None = None
     enabled: bool = True
     base_kernel: Any = None
 
@@ -47,12 +55,47 @@ class LowRankUpdate:
 
     @property
     def scale(self) -> float:
-        """The factor alpha / rank of the update."""
-        return self.alpha / self.rank
+        """The factor alpha / rank of the update, with rsLoRA alpha / sqrt(rank)."""
+        return lora_scale(self.alpha, self.rank, self.use_rslora)
+
+    @property
+    def variables(self) -> list[Any]:
+        """What is trained: A, B and with DoRA the magnitude."""
+        return [variable for variable in (self.a, self.b, self.magnitude) if variable is not None]
+
+    def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return A (in, r) and B (r, out) whose scaled product is added to the base's kernel, float32.
+
+        With PiSSA (Meng et al. 2024, arXiv:2404.02948) r is twice the rank: W - s A0 B0 + s A B.
+        """
+        a, b = self.a.value.float(), self.b.value.float()
+        if self.start is None:
+            return a, b
+        first_a, first_b = self.start
+        return torch.cat([a, first_a], dim=1), torch.cat([b, -first_b], dim=0)
 
     def weight(self) -> torch.Tensor:
         """Return scale * A @ B, float32, (in, out)."""
-        return self.scale * (self.a.value.detach().float() @ self.b.value.detach().float())
+        a, b = self.factors()
+        return self.scale * (a.detach() @ b.detach())
+
+    def column_factor(self, kernel: torch.Tensor) -> torch.Tensor:
+        """Return DoRA's m / ||W + scale A B|| by column, float32, (out,); no gradient flows through the norm.
+
+        The norm comes from products of rank size; W + AB is not built.
+        """
+        with torch.no_grad():
+            a, b = self.factors()
+            cross = ((a.T @ kernel.reshape(self.inputs, -1).float()) * b).sum(dim=0)
+            square = (((a.T @ a) @ b) * b).sum(dim=0)
+            assert self.squares is not None
+            norm = (self.squares + 2 * self.scale * cross + self.scale**2 * square).clamp_min(1e-24).sqrt()
+        return self.magnitude.value / norm
+
+
+def lora_scale(alpha: float, rank: int, use_rslora: bool) -> float:
+    """Return the factor of A B: alpha / rank, with rsLoRA alpha / sqrt(rank)."""
+    return alpha / (math.sqrt(rank) if use_rslora else rank)
 
 
 class LoraLayer:
@@ -92,11 +135,21 @@ class LoraLayer:
         dtype = outputs.dtype
         # two dimensions: a product of a 3-D with a 2-D tensor becomes a slower, broadcast bmm
         rows = keras.ops.convert_to_tensor(inputs).reshape(-1, update.inputs).to(dtype)
+        dropped = rows
         if training and update.dropout:
             # torch's generator: its state is a function of the seed and the step (see training.step)
-            rows = torch.nn.functional.dropout(rows, update.dropout)
-        delta = (rows @ update.a.value.to(dtype)) @ update.b.value.to(dtype)
-        return outputs + (update.scale * delta).reshape(outputs.shape)
+            dropped = torch.nn.functional.dropout(rows, update.dropout)
+        delta = (dropped @ update.a.value.to(dtype)) @ update.b.value.to(dtype)
+        if update.start is not None:
+            delta = delta - (rows @ update.start[0].to(dtype)) @ update.start[1].to(dtype)
+        delta = update.scale * delta
+        if update.magnitude is not None:
+            linear = outputs.reshape(delta.shape)
+            if self.bias is not None:  # type: ignore[attr-defined]
+                linear = linear - self.bias.value.reshape(-1).to(dtype)  # type: ignore[attr-defined]
+            factor = update.column_factor(kernel_matrix(self, self._kernel.value))
+            delta = (factor - 1).to(dtype) * linear + factor.to(dtype) * delta
+        return outputs + delta.reshape(outputs.shape)
 
     def merge(self) -> None:
         """Add the update to the kernel; the forward pass then costs what the base costs."""
@@ -116,11 +169,19 @@ class LoraLayer:
 
     def _merged_kernel(self) -> torch.Tensor:
         kernel: torch.Tensor = self._kernel.value.detach()
-        assert self.update is not None
+        update = self.update
+        assert update is not None
+        if not kernel.is_floating_point():
+            raise ConfigError(
+                f"The kernel of layer '{self.name}' is quantised: an update cannot be merged into it. "  # type: ignore[attr-defined]
+                "Call kerora.lora.quantize.dequantize(model) first."
+            )
+        merged = kernel_matrix(self, kernel).float() + update.weight()
+        if update.magnitude is not None:
+            merged = merged * update.column_factor(kernel_matrix(self, kernel)).detach()
         order = kernel_order(self)
-        weight = self.update.weight().reshape([kernel.shape[axis] for axis in order])
         back = [order.index(axis) for axis in range(len(order))]
-        return (kernel.float() + weight.permute(back)).to(kernel.dtype)
+        return merged.reshape([kernel.shape[axis] for axis in order]).permute(back).to(kernel.dtype)
 
     def save_own_variables(self, store: Any) -> None:
         """Write the weights as the plain Keras layer would, with the update merged.
@@ -164,25 +225,68 @@ PROMOTIONS: dict[type, type] = {keras.layers.Dense: LoraDense, keras.layers.Eins
 DEMOTIONS = {promoted: plain for plain, promoted in PROMOTIONS.items()}
 
 
-def promote(layer: Any, rank: int, alpha: float, dropout: float, seed: Sequence[int]) -> None:
-    """Put a fresh low-rank update on a built Dense or EinsumDense layer.
+@dataclass(frozen=True)
+class UpdateSettings:
+    """What one layer's update is like; see `LowRankUpdate` and `kerora.lora.inject.enable_lora`."""
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    use_rslora: bool = False
+    use_dora: bool = False
+    pissa: bool = False
+
+
+def promote(layer: Any, settings: UpdateSettings, seed: Sequence[int]) -> None:
+    """Put a fresh low-rank update on a built Dense or EinsumDense layer, or another on one that has some.
 
     A is drawn from U(-1/sqrt(in), 1/sqrt(in)) with numpy's generator (the same on every
-    device), B is zero, so that the layer's output does not change.
+    device), B is zero, so that the layer's output does not change. With PiSSA they are the
+    kernel's largest singular vectors, and their product is taken off the kernel.
 
     Raises:
         ConfigError: the layer's einsum does not contract the input's last axes.
     """
     inputs, outputs = matrix_shape(layer)
+    rank = settings.rank
     bound = 1.0 / math.sqrt(inputs)
-    start = np.random.default_rng(seed).uniform(-bound, bound, (inputs, rank)).astype("float32")
+    first = np.random.default_rng(seed).uniform(-bound, bound, (inputs, rank)).astype("float32")
+    sizes: dict[str, tuple[int, ...]] = {"lora_a": (inputs, rank), "lora_b": (rank, outputs)}
+    sizes |= {"lora_magnitude": (outputs,)} if settings.use_dora else {}
     layer._tracker.unlock()
-    a = layer.add_weight(name="lora_a", shape=(inputs, rank), initializer="zeros", dtype="float32", autocast=False)
-    b = layer.add_weight(name="lora_b", shape=(rank, outputs), initializer="zeros", dtype="float32", autocast=False)
+    variables = [
+        layer.add_weight(name=name, shape=shape, initializer="zeros", dtype="float32", autocast=False)
+        for name, shape in sizes.items()
+    ]
     layer._tracker.lock()
-    a.assign(start)
-    layer.__class__ = PROMOTIONS[type(layer)]
-    layer.update = LowRankUpdate(a, b, float(alpha), float(dropout), inputs)
+    a, b = variables[:2]
+    update = LowRankUpdate(a, b, float(settings.alpha), settings.dropout, inputs, settings.use_rslora)
+    a.assign(first)
+    if settings.pissa:
+        _start_from_kernel(layer, update)
+    if settings.use_dora:
+        update.squares = kernel_matrix(layer, layer._kernel.value.detach()).float().square().sum(dim=0)
+        update.magnitude = variables[2]
+        update.magnitude.assign(update.squares.sqrt())
+    layer.__class__ = PROMOTIONS.get(type(layer), type(layer))
+    layer.update = update
+
+
+def _start_from_kernel(layer: Any, update: LowRankUpdate) -> None:
+    kernel = kernel_matrix(layer, layer._kernel.value.detach()).float()
+    left, values, right = torch.linalg.svd(kernel, full_matrices=False)
+    root = (values[: update.rank] / update.scale).sqrt()
+    update.a.assign(left[:, : update.rank] * root)
+    update.b.assign(root[:, None] * right[: update.rank])
+    update.start = (update.a.value.detach().clone(), update.b.value.detach().clone())
+
+
+def discard(layer: Any, update: LowRankUpdate) -> None:
+    """Take an update's variables off a layer."""
+    layer._tracker.unlock()
+    for variable in update.variables:
+        layer._untrack_variable(variable)
+    layer._tracker.lock()
 
 
 def demote(layer: Any) -> None:
@@ -190,11 +294,10 @@ def demote(layer: Any) -> None:
     layer.unmerge()
     update, layer.update = layer.update, None
     del layer.update
-    layer._tracker.unlock()
-    for variable in (update.a, update.b):
-        layer._untrack_variable(variable)
-    layer._tracker.lock()
-    layer.__class__ = DEMOTIONS[type(layer)]
+    if update is not None:
+        discard(layer, update)
+    if not getattr(layer, "stored_updates", None):  # of further adapters
+        layer.__class__ = DEMOTIONS[type(layer)]
 
 
 def matrix_shape(layer: Any) -> tuple[int, int]:
@@ -203,10 +306,16 @@ def matrix_shape(layer: Any) -> tuple[int, int]:
     Raises:
         ConfigError: the einsum does not contract the input's last axes.
     """
-    shape = tuple(layer.kernel.shape)
+    shape = kernel_shape(layer)
     contracted = _contracted_axes(layer)
     inputs = math.prod(shape[axis] for axis in contracted)
     return inputs, math.prod(shape) // inputs
+
+
+def kernel_shape(layer: Any) -> tuple[int, ...]:
+    """Return the shape of a kernel, where it is quantised and packed that of the kernel before."""
+    shape = getattr(layer, "float_kernel_shape", None) or layer._kernel.shape
+    return tuple(int(side) for side in shape)
 
 
 def kernel_order(layer: Any) -> list[int]:
@@ -215,7 +324,12 @@ def kernel_order(layer: Any) -> list[int]:
     Only Gemma's kernels, (heads, width, head size), are not in that order as they are.
     """
     contracted = _contracted_axes(layer)
-    return [*contracted, *(axis for axis in range(len(layer.kernel.shape)) if axis not in contracted)]
+    return [*contracted, *(axis for axis in range(len(kernel_shape(layer))) if axis not in contracted)]
+
+
+def kernel_matrix(layer: Any, kernel: torch.Tensor) -> torch.Tensor:
+    """Return a layer's kernel as a matrix (in, out)."""
+    return kernel.permute(kernel_order(layer)).reshape(matrix_shape(layer))
 
 
 def _contracted_axes(layer: Any) -> list[int]:

@@ -40,6 +40,8 @@ class CausalLM(Task):
         max_length: longest row in tokens, never more than the backbone takes.
     """
 
+    task_type = "CAUSAL_LM"
+
     @classmethod
     def from_preset(cls, preset: str | Preset, *, max_length: int = 256, dtype: str = "float32") -> "CausalLM":
         """Build a language model on a pretrained decoder.

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import torch
 
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError
@@ -12,7 +13,7 @@ from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task, computed_in_row_order
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHORTEST = 8
 """Smallest `max_length`: special tokens of a pair, and a few of text."""
 
@@ -38,6 +39,7 @@ class TextClassifier(Task):
     """
 
     classes: tuple[str, ...]
+    task_type = "SEQ_CLS"
 
     @classmethod
     def from_preset(
@@ -57,7 +59,8 @@ class TextClassifier(Task):
             classes: names or number of the classes of a fresh head. None takes the head, with its weights and names,
                 that the preset itself holds.
             max_length: longest row in tokens; cut down to what the backbone takes.
-            dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16.
+            dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16; mixed_bfloat16 and
+                mixed_float16 keep float32 weights.
             head_dropout: dropout in front of the head's dense layers, 0 to 1.
             seed: seed of a fresh head's weights; None draws from Keras' global seed.
 
@@ -97,7 +100,13 @@ class TextClassifier(Task):
         return model
 
     def predict_logits(
-        self, rows: Rows, batch_size: int = 64, *, cache: bool = False, progress: Callable[[int], None] | None = None
+        self,
+        rows: Rows,
+        batch_size: int = 64,
+        *,
+        cache: bool = False,
+        progress: Callable[[int], None] | None = None,
+        adapter: Sequence[str | None] | None = None,
     ) -> np.ndarray:
         """Return the logits of rows, float32 (rows, classes), in the rows' order.
 
@@ -108,14 +117,43 @@ class TextClassifier(Task):
             batch_size: rows in a batch.
             cache: keep the tokens in the cache on disk.
             progress: called with the number of rows done after each batch.
+            adapter: the adapter of each row, by name (see `load_adapter`), None for the base; rows of several share a
+                forward pass. With heads of different sizes the narrower rows end in -inf.
         """
         batches = self.batches(rows, batch_size=batch_size, cache=cache)
-        return computed_in_row_order(batches, len(self.classes), lambda inputs: self(inputs, training=False), progress)
+        if adapter is None:
+            return computed_in_row_order(
+                batches, len(self.classes), lambda inputs: self(inputs, training=False), progress
+            )
+        if len(adapter) != len(rows):
+            raise ConfigError(f"adapter needs a name for each of the {len(rows)} rows. Received: {len(adapter)}")
+        states = self.adapters.states
+        width = max((len(states[name].classes or ()) for name in adapter if name in states), default=0)
+        names = iter([adapter[number] for number in batches.order])
 
-    def predict_labels(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
-        """Return the name of the most probable class of each text, or pair of texts."""
+        def compute(inputs: Any) -> Any:
+            part = [next(names) for _ in range(len(inputs["token_ids"]))]
+            with self.adapters.mixed(part):
+                logits = self(inputs, training=False)
+            missing = width - logits.shape[-1]
+            return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf) if missing else logits
+
+        return computed_in_row_order(batches, width, compute, progress)
+
+    def predict_labels(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        adapter: Sequence[str | None] | None = None,
+    ) -> list[str]:
+        """Return the most probable class of each text, or pair of texts, by name; `adapter` as above."""
         rows = Rows(list(texts), [""] * len(texts), pairs=None if pairs is None else list(pairs))
-        return [self.classes[number] for number in self.predict_logits(rows).argmax(axis=1)]
+        best = self.predict_logits(rows, adapter=adapter).argmax(axis=1)
+        if adapter is None:
+            return [self.classes[number] for number in best]
+        classes = [self.adapters.states[name].classes or () for name in adapter]
+        return [names[number] for names, number in zip(classes, best, strict=True)]
 
 
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from kerora.errors import PresetError, nearest
 from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
 from kerora.models.hf_names import LayerPair
 from kerora.models.json_files import read_json_object
+from kerora.models.keras_presets import gelu_tanh, set_activation_and_epsilon
 from kerora.models.tensor_files import TensorFiles
 
 keras_hub = import_keras_hub()
@@ -205,11 +206,7 @@ class HuggingFaceFolder:
         key, default = self.architecture.activation
         approximate = GELU[self.setting(key, default)]
         epsilon = float(self.setting(*self.architecture.norm_epsilon))
-        for layer in backbone._flatten_layers():
-            if isinstance(layer, keras.layers.LayerNormalization):
-                layer.epsilon = epsilon
-            elif layer.name == "feedforward_intermediate_dense":
-                layer.activation = gelu_tanh if approximate else keras.activations.gelu
+        set_activation_and_epsilon(backbone, gelu_tanh if approximate else keras.activations.gelu, epsilon)
 
     def _prefix(self, tensors: TensorFiles) -> str:
         prefix = f"{self.architecture.prefix}."
@@ -242,11 +239,6 @@ class HuggingFaceFolder:
                 f"config.json asks for {tuple(variable.shape)}. The config belongs to another model."
             )
         variable.assign(np.ascontiguousarray(array).reshape(variable.shape))
-
-
-def gelu_tanh(values: Any) -> Any:
-    """GELU in its tanh approximation (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
-    return keras.activations.gelu(values, approximate=True)
 
 
 def backbone_name(folder: HuggingFaceFolder) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
@@ -12,7 +13,26 @@ from kerora.models.json_files import read_json_object
 
 keras_hub = import_keras_hub()
 
+EXACT_FILE = "kerora.json"
+"""Beside an exported preset: the activation and epsilon that KerasHub's config has no place for."""
 CONFIG, WEIGHTS, TASK, TASK_WEIGHTS = "config.json", "model.weights.h5", "task.json", "task.weights.h5"
+
+
+def gelu_tanh(values: Any) -> Any:
+    """GELU in its tanh approximation (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
+    return keras.activations.gelu(values, approximate=True)
+
+
+ACTIVATIONS = {"gelu": keras.activations.gelu, "gelu_tanh": gelu_tanh}
+
+
+def set_activation_and_epsilon(backbone: Any, activation: Any, epsilon: float) -> None:
+    """Give a backbone's feed-forward layers an activation and its layer norms an epsilon."""
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, keras.layers.LayerNormalization):
+            layer.epsilon = epsilon
+        elif layer.name == "feedforward_intermediate_dense":
+            layer.activation = activation
 
 
 class KerasFolder:
@@ -49,9 +69,11 @@ class KerasFolder:
         """
         try:
             with without_tensorflow():
-                return keras_hub.models.Backbone.from_preset(str(self.directory), dtype=dtype, dropout=dropout)
+                backbone = keras_hub.models.Backbone.from_preset(str(self.directory), dtype=dtype, dropout=dropout)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(error) from error
+        self._restore_exact(backbone)
+        return backbone
 
     def load_head(self) -> dict[str, np.ndarray]:
         """Return the saved classifier's head: ``logits/kernel`` and so on, float32.
@@ -70,6 +92,13 @@ class KerasFolder:
             for name, layer in layers.items()
             for part in ("kernel", "bias")
         }
+
+    def _restore_exact(self, backbone: Any) -> None:
+        if (self.directory / EXACT_FILE).is_file():
+            exact = read_json_object(self.directory / EXACT_FILE)
+            if exact.get("activation") not in ACTIVATIONS or not isinstance(exact.get("epsilon"), float):
+                raise PresetError(f"{self.directory / EXACT_FILE} is damaged. Export the model again.")
+            set_activation_and_epsilon(backbone, ACTIVATIONS[exact["activation"]], exact["epsilon"])
 
     def missing_pooler(self) -> bool:
         """Return False: KerasHub saves every layer of the backbone."""

@@ -51,6 +51,13 @@ class Preset:
         """The architecture's names and settings in both libraries."""
         return ARCHITECTURES[self.kind]
 
+    @property
+    def location(self) -> str:
+        """What transformers finds the model by: its name on the hub, or the folder of its files."""
+        if self.spec.startswith(hub.HUGGING_FACE):
+            return self.spec.removeprefix(hub.HUGGING_FACE)
+        return str(self.directory.resolve()) if self.source == "huggingface" else self.spec
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the config, weight and vocabulary files, with their names; the same wherever the folder lies."""
@@ -116,7 +123,14 @@ class Preset:
             yield from weight_files(self.directory)
             yield from (self.directory / name for name in HUGGING_FACE_FILES if (self.directory / name).is_file())
         else:
-            patterns = ("*.weights.h5", "*.weights.json", "tokenizer.json", "task.json", f"{KERAS_ASSETS}/*")
+            patterns = (
+                "*.weights.h5",
+                "*.weights.json",
+                "tokenizer.json",
+                "task.json",
+                "kerora.json",
+                f"{KERAS_ASSETS}/*",
+            )
             yield from (path for pattern in patterns for path in self.directory.glob(pattern) if path.is_file())
 
 

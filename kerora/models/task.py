@@ -1,6 +1,8 @@
 """The contract of Kerora's task models: plain Keras models that know their tokenizer and preset."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -10,6 +12,10 @@ import torch
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
+from kerora.lora.adapters import Adapters
+from kerora.lora.inject import merge_lora, unmerge_lora
+from kerora.lora.names import TensorName
+from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
 from kerora.models.tokenizer import TextTokenizer
 
@@ -83,13 +89,82 @@ class Task(SteppedModel):
         """The layers that are trained from scratch, in the order of the forward pass."""
         return [self.get_layer(name) for name in self._head_names]
 
+    task_type: str | None = None
+    """What PEFT calls the task."""
+
     @property
     def module_names(self) -> dict[str, str]:
         """What transformers calls the backbone's layers: Keras path -> module path, such as ``h.0.attn.c_attn``."""
-        groups = getattr(self.backbone, "num_groups", None) or self.backbone.num_layers
-        inner = getattr(self.backbone, "num_inner_repetitions", 1)
-        pairs = (pair for layer in self.preset.architecture.layers for pair in layer.expand(groups, inner))
-        return {pair.keras: pair.huggingface for pair in pairs}
+        return module_names(self.preset.architecture, self.backbone)
+
+    @property
+    def tensor_names(self) -> dict[str, TensorName]:
+        """What transformers calls the weights, those of the head too: Keras path -> name and form."""
+        return tensor_names(self.preset.architecture, self.backbone, self.head_layers)
+
+    @property
+    def adapter_info(self) -> dict[str, Any]:
+        """What an adapter's description says of the model that it belongs to."""
+        preset = self.preset
+        info = {
+            "task_type": self.task_type,
+            "base_model_name_or_path": preset.location,
+            "prefix": preset.architecture.prefix,
+            "kind": preset.kind,
+            "fingerprint": preset.fingerprint,
+        }
+        classes = getattr(self, "classes", None)
+        return info if classes is None else {**info, "classes": list(classes)}
+
+    @property
+    def adapters(self) -> Adapters:
+        """The adapters by name; what the model was loaded with is ``default``."""
+        if "_adapters" not in self.__dict__:
+            self.__dict__["_adapters"] = Adapters(self)  # past Keras, which would track what is inside
+        adapters: Adapters = self.__dict__["_adapters"]
+        return adapters
+
+    def load_adapter(self, path: str | Path, name: str) -> None:
+        """Load another adapter on the same base; the active one stays active.
+
+        Args:
+            path: a run folder, or an adapter folder of Kerora or PEFT.
+            name: what to call it.
+
+        Raises:
+            AdapterError: the files are damaged, or belong to another base; nothing is changed.
+            ConfigError: the name is taken, or updates are merged.
+        """
+        self.adapters.load(path, name)
+
+    def set_adapter(self, name: str | None) -> None:
+        """Let the model compute with an adapter and its head, or with None as the base; takes under a millisecond.
+
+        Compile again before training.
+
+        Raises:
+            ConfigError: there is no such adapter.
+        """
+        self.adapters.activate(name)
+        self.compiled = False
+
+    @contextlib.contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Inside the block the model computes as the base."""
+        before = self.adapters.active
+        self.adapters.activate(None)
+        try:
+            yield
+        finally:
+            self.adapters.activate(before)
+
+    def merge(self) -> None:
+        """Add the LoRA updates to the kernels: the same output within rounding, at the base's cost."""
+        merge_lora(self)
+
+    def unmerge(self) -> None:
+        """Undo `merge`; the kernels are restored bit for bit."""
+        unmerge_lora(self)
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Turn texts, or pairs of texts, into the model's inputs.

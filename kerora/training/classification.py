@@ -11,6 +11,7 @@ from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.evaluation.predictor import evaluate_rows, write_predictions
 from kerora.models.classifier import TextClassifier
+from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, write_json
@@ -23,7 +24,6 @@ class Classification:
     """Single-label classification; see `kerora.training.tasks.FitTask`."""
 
     columns: tuple[str, ...] = HISTORY_COLUMNS
-    adapter_type = "SEQ_CLS"
 
     def load(self, config: FitConfig) -> Dataset:
         """Load labelled rows."""
@@ -35,7 +35,7 @@ class Classification:
             preset,
             dataset.classes,
             max_length=config.model.max_length,
-            dtype=config.model.precision,
+            dtype=backbone_dtype(config),
             head_dropout=config.model.head_dropout,
             seed=config.training.seed,
         )
@@ -86,8 +86,8 @@ class Classification:
         return metrics
 
     def adapter_facts(self, parts: Parts) -> dict[str, Any]:
-        """Say whether rows are pairs, and which classes there are."""
-        return {"pairs": parts.dataset["train"].pairs is not None, "classes": list(parts.dataset.classes)}
+        """Say whether rows are pairs."""
+        return {"pairs": parts.dataset["train"].pairs is not None}
 
     def write_labels(self, parts: Parts, run: RunFolder) -> None:
         """Write labels.json."""

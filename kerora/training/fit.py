@@ -15,11 +15,13 @@ from kerora.config import FitConfig, dump_yaml
 from kerora.data.batches import Batches
 from kerora.errors import RunError, TrainingError
 from kerora.evaluation.predictor import read_config
-from kerora.lora.files import save_adapter
-from kerora.lora.inject import LoraSummary, enable_lora
+from kerora.lora.files import round_adapter, save_adapter
+from kerora.lora.inject import LoraSummary
+from kerora.lora.quantize import quantize
 from kerora.models.presets import find_preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
+from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import EarlyStopping, History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.classification import Classification
@@ -40,6 +42,7 @@ from kerora.training.tasks import FitTask, Parts
 
 TASKS: dict[str, FitTask] = {"classification": Classification(), "causal-lm": LanguageModelling()}
 """What can be trained, by the setting `task`."""
+METHOD_TITLES = {"lora": "LoRA rank {rank}", "full": "Full fine-tuning", "head": "Head alone"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,10 @@ def fit(
             failed or was interrupted, in which case the last good state was saved.
     """
     parts = assemble(config or FitConfig())
-    name = f"{parts.model.preset.name}-{parts.dataset.name}-r{parts.config.lora.rank}"
+    method = parts.config.lora.method
+    name = (
+        f"{parts.model.preset.name}-{parts.dataset.name}-{f'r{parts.config.lora.rank}' if method == 'lora' else method}"
+    )
     run = create_run(parts.config.run, parts.config.runs_dir, name, force)
     if force:
         _clear(run)
@@ -123,18 +129,13 @@ def assemble(config: FitConfig) -> Parts:
     preset = find_preset(config.model.preset)
     dataset = task.load(config)
     config = settle_for_data(config, dataset)
+    check_quantize(config)
     model = task.build(config, preset, dataset)
-    summary = adapt(model, config)
+    if config.model.quantize:
+        quantize(model, config.model.quantize)
+    summary = adapt(model, config.lora, config.training.seed)
     batches = task.training_batches(config, dataset, model)
     return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches)
-
-
-def adapt(model: Task, config: FitConfig) -> LoraSummary:
-    """Put fresh adapters on a model that has none."""
-    lora = config.lora
-    return enable_lora(
-        model, lora.rank, lora.alpha, lora.dropout, lora.targets, train_bias=lora.train_bias, seed=config.training.seed
-    )
 
 
 def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int:
@@ -143,7 +144,7 @@ def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int
     epochs = training.epochs or default_epochs(step.updates_per_epoch)
     peak = training.learning_rate or default_learning_rate(model.backbone.hidden_dim)
     total = training.max_steps or epochs * step.updates_per_epoch
-    optimizer = make_optimizer(training, peak, total)
+    optimizer = make_optimizer(training, peak, total, config.lora.loraplus_lr_ratio)
     if model.backbone.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     TASKS[config.task].compile(model, config, optimizer, step)
@@ -219,7 +220,7 @@ def _heading(parts: Parts) -> str:
     lines = [
         *TASKS[config.task].notes(parts),
         f"Model: {parts.model.preset.name} ({parts.model.preset.kind}), {config.model.precision}",
-        f"LoRA rank {config.lora.rank}: {parts.summary}",
+        f"{METHOD_TITLES[config.lora.method].format(rank=config.lora.rank)}: {parts.summary}",
     ]
     return "\n".join(lines)
 
@@ -251,16 +252,10 @@ def _conclude(
 
 def write_adapter(parts: Parts, run: RunFolder) -> None:
     """Write the adapter folder: weights, description, and what the task puts beside them."""
-    preset, task = parts.model.preset, TASKS[parts.config.task]
-    base = {
-        "task_type": task.adapter_type,
-        "base_model_name_or_path": parts.config.model.preset,
-        "preset_kind": preset.kind,
-        "preset_fingerprint": preset.fingerprint,
-        **task.adapter_facts(parts),
-    }
+    task, dtype = TASKS[parts.config.task], parts.config.lora.adapter_dtype
+    round_adapter(parts.model, dtype)
     task.write_labels(parts, run)
-    save_adapter(parts.model, run.adapter, base)
+    save_adapter(parts.model, run.adapter, task.adapter_facts(parts), dtype=dtype)
 
 
 def _clear(run: RunFolder) -> None:

@@ -17,6 +17,7 @@ from kerora.data.tokens import TokenTable
 from kerora.evaluation.language import continue_prompts, evaluate_documents, evaluate_table
 from kerora.evaluation.samples import Sample, read_samples, sample_prompts, write_samples
 from kerora.models.causal_lm import CausalLM
+from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
 from kerora.models.task import Task
 from kerora.models.tokenizer import TextTokenizer
@@ -99,7 +100,6 @@ class LanguageModelling:
     """Causal language modelling; see `kerora.training.tasks.FitTask`."""
 
     columns: tuple[str, ...] = LANGUAGE_COLUMNS
-    adapter_type = "CAUSAL_LM"
 
     def load(self, config: FitConfig) -> Dataset:
         """Load texts."""
@@ -107,7 +107,7 @@ class LanguageModelling:
 
     def build(self, config: FitConfig, preset: Preset, dataset: Dataset) -> Task:
         """Build the language model; it has no head of its own."""
-        return CausalLM.from_preset(preset, max_length=config.model.max_length, dtype=config.model.precision)
+        return CausalLM.from_preset(preset, max_length=config.model.max_length, dtype=backbone_dtype(config))
 
     def training_batches(self, config: FitConfig, dataset: Dataset, model: Task) -> Batches:
         """Return the training texts, packed as the settings say."""

@@ -22,18 +22,49 @@ from kerora.training.schedules import WarmupSchedule, warmup_updates
 Result = TypeVar("Result")
 
 
-def make_optimizer(config: OptimizerConfig, peak: float, total: int) -> Any:
+class LoraPlusAdamW(keras.optimizers.AdamW):
+    """AdamW with a higher learning rate for the B matrices (LoRA+, Hayou et al. 2024, arXiv:2402.12354).
+
+    Args:
+        ratio: learning rate of B as a multiple of A's.
+        *args: as in `keras.optimizers.AdamW`.
+        **kwargs: as in `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, *args: Any, ratio: float = 16.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ratio = ratio
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable."""
+        super().update_step(gradient, variable, learning_rate * self._factor(variable))
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        if self.weight_decay is None:
+            return
+        for variable in variables:
+            if self._use_weight_decay(variable):
+                rate = self.learning_rate * self._factor(variable)
+                variable.assign(variable * (1 - self.weight_decay * rate))
+
+    def _factor(self, variable: Any) -> float:
+        return self.ratio if variable.name == "lora_b" else 1.0
+
+
+def make_optimizer(config: OptimizerConfig, peak: float, total: int, ratio: float = 1.0) -> Any:
     """Return AdamW with schedule and clipping; biases and norms are not decayed.
 
     Args:
         config: warm-up, schedule, weight decay and clipping.
         peak: highest learning rate.
         total: updates of the whole run.
+        ratio: learning rate of LoRA's B as a multiple of A's.
     """
     warmup = warmup_updates(config.warmup, total) if config.warmup_steps is None else min(config.warmup_steps, total)
     rate = WarmupSchedule(peak, total, warmup, config.schedule)
-    optimizer: Any = keras.optimizers.AdamW(
-        learning_rate=rate, weight_decay=config.weight_decay, epsilon=1e-8, global_clipnorm=config.clip_norm or None
+    settings = {"weight_decay": config.weight_decay, "epsilon": 1e-8, "global_clipnorm": config.clip_norm or None}
+    optimizer: Any = (
+        keras.optimizers.AdamW(rate, **settings) if ratio == 1.0 else LoraPlusAdamW(rate, ratio=ratio, **settings)
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

@@ -25,7 +25,7 @@ PACKAGES = ("keras", "keras-hub", "torch", "numpy", "scikit-learn", "tokenizers"
 
 
 def describe(
-    config: FitConfig, dataset: Dataset, model: Task, summary: LoraSummary, argv: Sequence[str]
+    config: FitConfig, dataset: Dataset | None, model: Task, summary: LoraSummary, argv: Sequence[str]
 ) -> dict[str, Any]:
     """Return the manifest of a run that is about to start."""
     preset = model.preset
@@ -38,7 +38,9 @@ def describe(
         "seed": config.training.seed,
         "device": _device(),
         "precision": config.model.precision,
-        "data": {"name": dataset.name, "splits": dataset.fingerprints(), "skipped": dataset.skipped},
+        "data": {}
+        if dataset is None
+        else {"name": dataset.name, "splits": dataset.fingerprints(), "skipped": dataset.skipped},
         "preset": {
             "name": preset.name,
             "kind": preset.kind,

@@ -77,7 +77,11 @@ class TrainStep:
     def _update(self, model: keras.Model) -> None:
         variables = model.trainable_weights
         scale = 1.0 / max(self._pending_weight, 1e-12)
-        gradients = [variable.value.grad * scale for variable in variables]
+        # an output that nothing looks at gives its weights no gradient
+        gradients = [
+            torch.zeros_like(variable.value) if variable.value.grad is None else variable.value.grad * scale
+            for variable in variables
+        ]
         scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         # a float16 run's scaler expects infinities: it skips the update and lowers its scale
         if not scaled and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):

@@ -33,11 +33,9 @@ class FitTask(Protocol):
 
     Attributes:
         columns: of history.csv.
-        adapter_type: PEFT's name of the task.
     """
 
     columns: tuple[str, ...]
-    adapter_type: str
 
     def load(self, config: FitConfig) -> Dataset:
         """Load the data."""

@@ -17,14 +17,16 @@ from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.errors import ConfigError, TrainingError
 from kerora.lora.inject import lora_layers, remove_lora
+from kerora.lora.quantize import quantize
 from kerora.models.classifier import TextClassifier
 from kerora.models.heads import reset_head
-from kerora.models.precision import resolve_precision
+from kerora.models.precision import backbone_dtype, resolve_precision
 from kerora.models.presets import Preset, find_preset
+from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import ClassificationReport
 from kerora.training.classification import Classification
 from kerora.training.defaults import settle_for_data, settle_for_model
-from kerora.training.fit import Loop, adapt, make_loop
+from kerora.training.fit import Loop, make_loop
 from kerora.training.loop import run_fit
 from kerora.training.tasks import Parts
 
@@ -132,7 +134,7 @@ class Workbench:
         self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
         self._datasets: dict[DataConfig, Dataset] = {}
         self._presets: dict[str, Preset] = {}
-        self._bases: dict[tuple[str, str], _Base] = {}
+        self._bases: dict[tuple[str, str, str], _Base] = {}
         self.data = self.dataset(config.data)
         self.preset = self._preset(config.model.preset)
 
@@ -202,18 +204,23 @@ class Workbench:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = config.model.head_dropout
         model.max_length = min(config.model.max_length, model.backbone.max_sequence_length)
-        summary = adapt(model, config)
+        summary = adapt(model, config.lora, seed)
         base.touched = [(weight, weight.value.detach().clone()) for weight in _trained_of_base(model)]
         batches = TASK.training_batches(config, dataset, model)
         return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches), base
 
     def _base(self, config: FitConfig) -> _Base:
-        key = (config.model.preset, config.model.precision)
+        if config.lora.method != "lora":
+            raise ConfigError(f"A search trains adapters on one base; --method {config.lora.method} would change it.")
+        key = (config.model.preset, backbone_dtype(config), config.model.quantize or "")
         if key not in self._bases:
             # a rate of zero would build dropout layers that can never drop
             live = dataclasses.replace(config, model=dataclasses.replace(config.model, head_dropout=0.5))
             model = TASK.build(live, self._preset(config.model.preset), self.data)
             assert isinstance(model, TextClassifier)
+            check_quantize(config)
+            if config.model.quantize:
+                quantize(model, config.model.quantize)
             self._bases[key] = _Base(model, checksum(model.backbone), [])
         return self._bases[key]
 
@@ -234,7 +241,7 @@ def checksum(model: keras.Model) -> tuple[int, ...]:
 
 def _trained_of_base(model: TextClassifier) -> list[Any]:
     """Return the base model's own weights that are trained, such as biases."""
-    updates = {id(weight) for layer in lora_layers(model) for weight in (layer.update.a, layer.update.b)}
+    updates = {id(weight) for layer in lora_layers(model) for weight in layer.update.variables}
     inside = {id(weight) for weight in model.backbone.weights}
     return [weight for weight in model.trainable_variables if id(weight) in inside and id(weight) not in updates]
 

@@ -25,7 +25,7 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
         "lora.alpha": 16.0,
         "lora.dropout": 0.15,
         "lora.targets": ("query", "value"),
-        "lora.train_bias": False,
+        "lora.bias": "none",
         "training.epochs": 3,
         "training.batch_size": 32,
         "training.accumulate": 2,

@@ -11,12 +11,16 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "settings", "language_config", "pretrain_config", "config", "runfolder", "version", "backend"),
+    (
+        *("errors", "settings", "language_config", "lora_settings", "pretrain_config", "config"),
+        *("runfolder", "version", "backend"),
+    ),
     ("data",),
-    ("models",),
     ("lora",),
+    ("models",),
     ("evaluation",),
     ("training", "callbacks"),
+    ("exchange",),
     ("tuning",),
     ("cli",),
     ("__main__",),
@@ -27,7 +31,12 @@ FACADE = PACKAGE / "__init__.py"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != FACADE)
 IN_FUNCTION_ALLOWED = ("cli/", "__init__.py", "backend.py")
 # TensorFlow Datasets is slow to import, and half imported where TensorFlow is hidden at that moment
-OPTIONAL_IMPORTS = {"data/tfds_source.py": {"tensorflow_datasets"}}
+OPTIONAL_IMPORTS = {
+    "data/tfds_source.py": {"tensorflow_datasets"},
+    # what the extras bring
+    "exchange/verify.py": {"peft", "transformers"},
+    "exchange/onnx_file.py": {"onnxruntime"},
+}
 HEAVY = {"keras", "keras_hub", "torch", "tensorflow", "tensorflow_datasets", "transformers", "peft"}
 
 

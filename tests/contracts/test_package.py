@@ -43,7 +43,9 @@ def imported_roots() -> set[str]:
 
 def declared() -> dict[str, str]:
     """Return the dependencies' version ranges by normal name."""
-    parts = (re.fullmatch(r"([\w.-]+)(.*)", text) for text in PROJECT["project"]["dependencies"])
+    extras = PROJECT["project"]["optional-dependencies"]
+    texts = [*PROJECT["project"]["dependencies"], *extras["interop"], *extras["onnx"]]
+    parts = (re.fullmatch(r"([\w.-]+)(.*)", text) for text in texts)
     return {part[1].lower().replace("_", "-"): part[2] for part in parts if part}
 
 

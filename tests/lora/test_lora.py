@@ -162,7 +162,7 @@ def test_gradients_reach_only_the_adapter_and_the_head(train_bias: bool) -> None
     backbone = small_backbone()
     head = keras.layers.Dense(2, name="logits")
     model = keras.Model(backbone.input, head(backbone.output[:, 0]))
-    enable_lora(model, rank=2, targets=("query",), train_bias=train_bias, head=["logits"])
+    enable_lora(model, rank=2, targets=("query",), bias="lora_only" if train_bias else "none", head=["logits"])
     randomise(model)
     model(batch(), training=True).sum().backward()
     with_gradient = {variable.path for variable in model.weights if variable.value.grad is not None}

@@ -214,7 +214,7 @@ def test_without_validation_rows(settings: dict[str, Any]) -> None:
     "changes",
     [
         {"training__class_weights": "balanced", "training__label_smoothing": 0.1, "training__schedule": "linear"},
-        {"lora__targets": "all-linear", "lora__train_bias": True, "training__learning_rate": 0.01},
+        {"lora__targets": "all-linear", "lora__bias": "lora_only", "training__learning_rate": 0.01},
         {"model__precision": "bfloat16", "training__warmup": 5.0},
         {"training__clip_norm": 0.0, "training__learning_rate": 0.01},
         {"model__precision": "float16"},

@@ -1,0 +1,29 @@
+"""`kerora import`: make a run of an adapter that PEFT saved."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kerora.cli.options import collect, setting_options
+from kerora.config import resolve
+
+
+@click.command("import")
+@click.option("--peft", "directory", required=True, type=click.Path(path_type=Path), help="Folder that PEFT saved.")
+@click.option("--output", required=True, help="Run folder to make; must not exist.")
+@setting_options("model.", "data.", leave_out=("model.head_dropout",))
+def command(directory: Path, output: str, **values: Any) -> None:
+    """Make a run folder of a classifier's adapter that PEFT trained.
+
+    With --data or files it is evaluated on them, so that `kerora report` has something to show.
+    What cannot be carried over is refused by name.
+    """
+    from kerora.exchange.importing import import_peft
+
+    given = collect(values)
+    evaluate = any(given.get(f"data.{name}") for name in ("source", "train", "validation", "test"))
+    run = import_peft(directory, output, resolve(given), evaluate=evaluate, argv=sys.argv[1:])
+    click.echo(f"Run: {run.path}")
+    click.echo(f"Next: kerora {'report' if evaluate else 'predict'} {run.path}{'' if evaluate else ' FILE'}")

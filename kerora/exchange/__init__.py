@@ -1,0 +1,1 @@
+"""Models and adapters to and from other tools: PEFT, transformers, KerasHub, ONNX."""

@@ -1,0 +1,283 @@
+"""Exports runs for other tools; each export is loaded afresh and compared before it is called done."""
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerora.config import FitConfig
+from kerora.data.rows import Rows
+from kerora.errors import ConfigError, PresetError, RunError
+from kerora.evaluation.predictor import load, read_config
+from kerora.exchange.huggingface_folder import write_huggingface_folder
+from kerora.exchange.keras_task import classifier_class, keras_logits, keras_tokens, logits_of, write_keras_task
+from kerora.exchange.merge import bake, merged_model, without_quantisation
+from kerora.exchange.model_card import model_card
+from kerora.exchange.onnx_file import check_onnx, onnx_logits, write_onnx
+from kerora.exchange.verify import (
+    Verification,
+    encoded,
+    peft_logits,
+    real_rows,
+    transformers_labels,
+    transformers_logits,
+    version_of,
+)
+from kerora.lora.files import load_adapter, save_adapter
+from kerora.lora.inject import lora_layers
+from kerora.models.classifier import TextClassifier
+from kerora.models.keras_presets import EXACT_FILE
+from kerora.runfolder import RunFolder, read_json, write_json, write_text
+
+FORMATS = ("peft", "keras", "transformers", "onnx", "kerora")
+MERGED_FORMATS = ("keras", "transformers", "onnx")
+TOLERANCE = 1e-3
+TANH_TOLERANCE = 0.05
+"""Of a Keras preset whose exact GELU plain KerasHub replaces by the tanh approximation."""
+SHARED = ("config.yaml", "run.json", "history.csv", "metrics.json", "adapter")
+"""Files of a run that are shared; not the checkpoints, and not the predictions, which hold texts."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is exported.
+
+    Attributes:
+        runs: the run folders.
+        model: the run's model, or for merged formats the plain model.
+        reference: the run's logits of the rows, float32 (rows, classes).
+        rows: the rows to compare on.
+        source: name of their data set.
+        config: settings of the first run.
+        note: what to know of it.
+    """
+
+    runs: Sequence[RunFolder]
+    model: TextClassifier
+    reference: np.ndarray
+    rows: Rows
+    source: str
+    config: FitConfig
+    note: str = ""
+
+    def verification(self, tool: str, logits: np.ndarray, tolerance: float = TOLERANCE, **more: Any) -> Verification:
+        """Compare logits with the run's."""
+        more["note"] = "; ".join(note for note in (self.note, more.get("note", "")) if note)
+        difference = float(np.abs(logits - self.reference).max())
+        agreement = float((logits.argmax(axis=1) == self.reference.argmax(axis=1)).mean())
+        return Verification(tool, len(self.reference), self.source, difference, agreement, tolerance, **more)
+
+    def unverified(self, package: str) -> Verification:
+        """Say that the tool is not there to compare with."""
+        note = f"{package} is not installed (pip install 'kerora[interop]')"
+        return Verification(None, 0, self.source, None, None, TOLERANCE, note=note)
+
+
+def export_run(run: str, form: str, output: str | Path, preset: str | None = None) -> Verification:
+    """Export a run and verify the export; on any failure nothing is left behind.
+
+    Args:
+        run: the run folder.
+        form: ``peft``, ``keras``, ``transformers``, ``onnx`` or ``kerora``.
+        output: folder to write, which must not exist or be empty.
+        preset: where the base model is now, if not where the run found it.
+
+    Raises:
+        RunError: the run is not finished, the output exists, cannot be written, or differs from the run.
+        PresetError: the kind of model has no counterpart in the format.
+        ConfigError: unknown format, or a package that the format needs is missing.
+    """
+    if form not in FORMATS:
+        raise ConfigError(f"Unknown format {form!r}. Formats are {', '.join(FORMATS)}.")
+    target = _check_free(output)
+    folder = RunFolder.open(run)
+    config = read_config(folder)
+    model = load(run, preset, dtype="float32")
+    _check_format(form, model)
+    rows, source = real_rows(config)
+    reference = logits_of(model, encoded(model, rows))
+    note = ""
+    if form in MERGED_FORMATS:
+        model, note = without_quantisation(run, model)
+        bake(model)
+    elif form == "peft" and config.model.quantize:
+        # PEFT puts the adapter on the base in float
+        model = _unquantised(model, run)
+        reference = logits_of(model, encoded(model, rows))
+        note = "Compared on the unquantised base"
+    return _write(form, Job([folder], model, reference, rows, source, config, note), target)
+
+
+def merge_runs(
+    runs: Sequence[str],
+    output: str | Path,
+    form: str = "keras",
+    weights: Sequence[float] | None = None,
+    preset: str | None = None,
+) -> Verification:
+    """Merge a run, or the weighted sum of several, into a plain model folder and verify it.
+
+    Args:
+        runs: run folders of one base with the same classes.
+        output: folder to write, which must not exist or be empty.
+        form: ``keras``, ``transformers`` or ``onnx``.
+        weights: a number for each run; None gives each the same share of 1.
+        preset: where the base model is now.
+
+    Raises:
+        KeroraError: as `export_run` and `kerora.exchange.merge.merged_model`.
+    """
+    if form not in MERGED_FORMATS:
+        raise ConfigError(f"Unknown format {form!r}. Formats of a merged model are {', '.join(MERGED_FORMATS)}.")
+    if len(runs) == 1 and weights is None:
+        return export_run(runs[0], form, output, preset)
+    target = _check_free(output)
+    folders = [RunFolder.open(run) for run in runs]
+    config = read_config(folders[0])
+    model = merged_model(runs, weights, preset)
+    _check_format(form, model)
+    rows, source = real_rows(config)
+    reference = logits_of(model, encoded(model, rows))
+    return _write(form, Job(folders, model, reference, rows, source, config), target)
+
+
+def _write(form: str, job: Job, target: Path) -> Verification:
+    with _staged(target) as work:
+        verification = WRITERS[form](job, work)
+        if verification.tool is not None:
+            _check(verification)
+        write_json(work / "verification.json", {"format": form, **verification.to_dict()})
+        write_text(work / "README.md", model_card(form, job.runs, job.model, job.config, verification))
+    return verification
+
+
+def _check(found: Verification) -> None:
+    assert found.largest_difference is not None and found.agreement is not None
+    if not found.largest_difference <= found.tolerance or found.agreement < 1 - 1 / 16:
+        raise RunError(
+            f"The export differs from the run when {found.tool} loads it: largest logit difference "
+            f"{found.largest_difference:.2g} (at most {found.tolerance:g}), same label {found.agreement:.0%}. "
+            "Nothing was written. Choose another format."
+        )
+
+
+def _peft(job: Job, work: Path) -> Verification:
+    save_adapter(job.model, work, dtype=job.config.lora.adapter_dtype)
+    if version_of("peft") is None or version_of("transformers") is None:
+        return job.unverified("peft")
+    preset, inputs = job.model.preset, encoded(job.model, job.rows)
+    with contextlib.ExitStack() as stack:
+        base = preset.directory
+        if preset.source != "huggingface":
+            base = stack.enter_context(_staged(work / "base", keep=False))
+            plain = TextClassifier.from_preset(preset, job.model.classes, max_length=job.model.max_length)
+            write_huggingface_folder(plain, base)
+        logits = peft_logits(base, work, len(job.model.classes), inputs)
+    note = "" if preset.source == "huggingface" else "PEFT needs the base model in transformers' format"
+    return job.verification(str(version_of("peft")), logits, note=note)
+
+
+def _kerora(job: Job, work: Path) -> Verification:
+    run = job.runs[0].path
+    for name in SHARED:
+        if (run / name).is_dir():
+            shutil.copytree(run / name, work / name)
+        elif (run / name).is_file():
+            shutil.copyfile(run / name, work / name)
+    again = load(work, str(job.model.preset.directory), dtype="float32")
+    return job.verification("kerora", logits_of(again, encoded(job.model, job.rows)))
+
+
+def _keras(job: Job, work: Path) -> Verification:
+    write_keras_task(job.model, work)
+    inputs = encoded(job.model, job.rows)
+    again = TextClassifier.from_preset(str(work), max_length=job.model.max_length)
+    exact = float(np.abs(logits_of(again, inputs) - job.reference).max())
+    if exact > TOLERANCE:
+        raise RunError(f"The export differs from the run by {exact:.2g} when Kerora loads it. Nothing was written.")
+    logits = keras_logits(work, inputs)
+    note, tolerance = "", TOLERANCE
+    if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
+        note, tolerance = (
+            f"KerasHub computes GELU by its tanh approximation; Kerora exactly, {exact:.1e}",
+            TANH_TOLERANCE,
+        )
+    own = None
+    if job.rows.pairs is None:
+        tokens = keras_tokens(work, job.rows.texts)
+        own = float((keras_logits(work, tokens).argmax(axis=1) == job.reference.argmax(axis=1)).mean())
+    return job.verification(str(version_of("keras-hub")), logits, tolerance, text_agreement=own, note=note)
+
+
+def _transformers(job: Job, work: Path) -> Verification:
+    write_huggingface_folder(job.model, work)
+    if version_of("transformers") is None:
+        return job.unverified("transformers")
+    logits = transformers_logits(work, encoded(job.model, job.rows))
+    labels = transformers_labels(work, job.rows.texts, job.rows.pairs, job.model.max_length)
+    own = float((labels == job.reference.argmax(axis=1)).mean())
+    return job.verification(str(version_of("transformers")), logits, text_agreement=own)
+
+
+def _onnx(job: Job, work: Path) -> Verification:
+    write_onnx(job.model, work)
+    write_json(work / "labels.json", {"classes": list(job.model.classes)})
+    return job.verification(str(version_of("onnxruntime")), onnx_logits(work, encoded(job.model, job.rows)))
+
+
+WRITERS: dict[str, Callable[[Job, Path], Verification]] = {
+    "peft": _peft,
+    "keras": _keras,
+    "transformers": _transformers,
+    "onnx": _onnx,
+    "kerora": _kerora,
+}
+
+
+def _check_format(form: str, model: TextClassifier) -> None:
+    """Refuse before any work what the format cannot hold."""
+    if form == "keras":
+        classifier_class(model)
+    elif form == "onnx":
+        check_onnx(model)
+    elif form == "peft" and not lora_layers(model):
+        raise PresetError(
+            "The run trained no LoRA, so there is no adapter for PEFT. Export with --format transformers."
+        )
+
+
+def _unquantised(model: TextClassifier, run: str) -> TextClassifier:
+    plain = TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length)
+    load_adapter(plain, run)
+    return plain
+
+
+def _check_free(output: str | Path) -> Path:
+    target = Path(output)
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise RunError(f"The export target {target} exists. Choose another --output.")
+    return target
+
+
+@contextlib.contextmanager
+def _staged(target: Path, keep: bool = True) -> Iterator[Path]:
+    """Give a folder beside `target` that takes its place only when all went well."""
+    work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        work.mkdir(parents=True)
+        yield work
+        if keep:
+            if target.is_dir():
+                target.rmdir()
+            work.rename(target)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write {target}: {error.strerror or error}. Free space or choose another --output."
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

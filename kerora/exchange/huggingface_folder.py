@@ -1,0 +1,170 @@
+"""Writes a task model as a transformers model folder: config.json, model.safetensors, tokenizer."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import safetensors.numpy
+
+from kerora.lora.entries import variable_entry
+from kerora.lora.names import Names
+from kerora.models.json_files import read_json_object
+from kerora.models.presets import Preset
+from kerora.models.task import Task
+from kerora.models.tokenizer_files import HUGGING_FACE_FILES
+from kerora.runfolder import write_bytes, write_json
+
+CLASS_STEMS = {
+    "distil_bert": "DistilBert",
+    "bert": "Bert",
+    "roberta": "Roberta",
+    "xlm_roberta": "XLMRoberta",
+    "deberta_v3": "DebertaV2",
+    "albert": "Albert",
+    "electra": "Electra",
+    "gpt2": "GPT2",
+}
+TASK_CLASSES = {"SEQ_CLS": "ForSequenceClassification", "CAUSAL_LM": "LMHeadModel"}
+ROLES = {
+    "pad_token": ("[PAD]", "<pad>"),
+    "unk_token": ("[UNK]", "<unk>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+    "bos_token": ("<s>", "<|endoftext|>"),
+    "eos_token": ("</s>", "<|endoftext|>"),
+}
+
+
+def write_huggingface_folder(model: Task, directory: Path) -> None:
+    """Write a model without LoRA, float32, so that transformers' `from_pretrained` gives the same outputs.
+
+    Args:
+        model: the model; its updates must be merged.
+        directory: an existing, empty folder.
+    """
+    tensors = huggingface_tensors(model)
+    write_bytes(directory / "model.safetensors", safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+    write_json(directory / "config.json", huggingface_config(model))
+    write_huggingface_tokenizer(model, directory)
+
+
+def huggingface_tensors(model: Task) -> dict[str, np.ndarray]:
+    """Return all weights by transformers' names, float32."""
+    names = Names(model)
+    tensors: dict[str, np.ndarray] = {}
+    for owned in names:
+        key = owned.name.key
+        if owned.name.form != "none" and key not in tensors:
+            tensors[key] = variable_entry(key, names.with_key(key)).read()
+    for pair in model.preset.architecture.layers:
+        if pair.form == "positions":
+            tensors |= _counted_positions(model, pair.keras)
+    return tensors
+
+
+def _counted_positions(model: Task, path: str) -> dict[str, np.ndarray]:
+    """RoBERTa counts from the row behind the padding token's, and adds a row for the only segment."""
+    prefix = f"{model.preset.architecture.prefix}.embeddings"
+    table = next(variable for variable in model.variables if variable.path == f"{path}/embeddings")
+    rows = np.asarray(keras.ops.convert_to_numpy(table.value), np.float32)
+    front = np.zeros((model.tokenizer.pad_id + 1, rows.shape[1]), np.float32)
+    return {
+        f"{prefix}.position_embeddings.weight": np.concatenate([front, rows]),
+        f"{prefix}.token_type_embeddings.weight": np.zeros((1, rows.shape[1]), np.float32),
+    }
+
+
+def huggingface_config(model: Task) -> dict[str, Any]:
+    """Return config.json; what the base's own says beside the model's shape is kept."""
+    architecture, backbone = model.preset.architecture, model.backbone
+    config = _base_config(model.preset)
+    settings = backbone.get_config()
+    for name, (key, _) in architecture.arguments.items():
+        config[key] = settings[name]
+    counted = any(pair.form == "positions" for pair in architecture.layers)
+    if counted:
+        config[architecture.arguments["max_sequence_length"][0]] += model.tokenizer.pad_id + 1
+        config["type_vocab_size"] = 1
+    for key, (default, accepted) in architecture.required.items():
+        if config.get(key, default) not in accepted:
+            config[key] = accepted[0]
+    config[architecture.activation[0]] = "gelu_new" if uses_tanh_gelu(backbone) else "gelu"
+    if architecture.norm_epsilon[0]:
+        config[architecture.norm_epsilon[0]] = _epsilon(backbone)
+    config["model_type"] = architecture.model_type
+    config["architectures"] = [CLASS_STEMS[architecture.kind] + TASK_CLASSES[str(model.task_type)]]
+    config["pad_token_id"] = model.tokenizer.pad_id
+    config["dtype"] = "float32"
+    classes = getattr(model, "classes", None)
+    if classes is not None:
+        config["id2label"] = {str(number): name for number, name in enumerate(classes)}
+        config["label2id"] = {name: number for number, name in enumerate(classes)}
+        config["problem_type"] = "single_label_classification"
+    return config
+
+
+def uses_tanh_gelu(backbone: Any) -> bool:
+    """Return whether the feed-forward layers compute GELU's tanh approximation."""
+    probe = np.array([1.0], np.float32)
+    for layer in backbone._flatten_layers():
+        if layer.name == "feedforward_intermediate_dense":
+            value = float(keras.ops.convert_to_numpy(layer.activation(keras.ops.convert_to_tensor(probe)))[0])
+            return abs(value - 0.8411920) < 1e-6  # exactly: 0.8413447
+    return False
+
+
+def _epsilon(backbone: Any) -> float:
+    norms = [layer for layer in backbone._flatten_layers() if isinstance(layer, keras.layers.LayerNormalization)]
+    return float(norms[-1].epsilon)
+
+
+def _base_config(preset: Preset) -> dict[str, Any]:
+    if preset.source != "huggingface":
+        return {}
+    config = read_json_object(preset.directory / "config.json")
+    for key in ("_name_or_path", "torch_dtype", "transformers_version", "num_labels"):
+        config.pop(key, None)
+    return config
+
+
+def write_huggingface_tokenizer(model: Task, directory: Path) -> None:
+    """Write the tokenizer: the base's own files, or for a Keras preset tokenizer.json."""
+    preset = model.preset
+    if preset.source == "huggingface":
+        for name in HUGGING_FACE_FILES:
+            if name != "config.json" and (preset.directory / name).is_file():
+                shutil.copyfile(preset.directory / name, directory / name)
+        if preset.architecture.is_decoder:
+            _name_padding(model, directory / "tokenizer_config.json")
+        return
+    definition = model.tokenizer.definition
+    definition |= {"truncation": None, "padding": None}
+    pieces = _pieces(definition)
+    roles = {role: next((name for name in names if name in pieces), None) for role, names in ROLES.items()}
+    if model.preset.architecture.is_decoder:
+        roles["pad_token"] = roles["eos_token"]
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.backbone.max_sequence_length,
+        **{role: name for role, name in roles.items() if name is not None},
+    }
+    write_bytes(directory / "tokenizer.json", json.dumps(definition, ensure_ascii=False).encode())
+    write_json(directory / "tokenizer_config.json", config)
+
+
+def _name_padding(model: Task, path: Path) -> None:
+    """Name the token that pads, without which transformers takes one text at a time only."""
+    config = read_json_object(path) if path.is_file() else {}
+    if config.get("pad_token") is None:
+        config["pad_token"] = model.tokenizer.pieces[model.tokenizer.pad_id]
+        write_json(path, config)
+
+
+def _pieces(definition: Any) -> set[str]:
+    vocabulary = definition["model"]["vocab"]
+    added = {token["content"] for token in definition.get("added_tokens", ())}
+    return added | set(vocabulary if isinstance(vocabulary, dict) else (piece for piece, _ in vocabulary))

@@ -1,0 +1,242 @@
+"""Many adapters over one base: switched in place, or mixed row by row in one forward pass.
+
+Each adapter keeps its own updates (`LoraLayer.stored_updates`) and its own values of the weights that
+are trained in full: head, biases, further modules. Switching exchanges references; no weight of the
+base is copied or changed.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from kerora.errors import AdapterError, ConfigError
+from kerora.lora.entries import PREFIX
+from kerora.lora.files import WEIGHTS_FILE, adapter_folder, load_adapter, read_adapter_config, read_tensors
+from kerora.lora.inject import lora_layers
+from kerora.lora.layers import LowRankUpdate
+from kerora.lora.names import Names
+from kerora.lora.select import all_layers, own_variables
+
+BASE = None
+"""Name of the state without any adapter."""
+
+
+@dataclass
+class State:
+    """What belongs to one adapter.
+
+    Attributes:
+        updates: layer and its update.
+        values: variable and its value (a torch tensor) while the adapter is active.
+        trainable: the variables that are trained with it.
+        classes: class names of its head, or None where the model has none.
+    """
+
+    updates: list[tuple[Any, LowRankUpdate]] = field(default_factory=list)
+    values: list[tuple[Any, torch.Tensor]] = field(default_factory=list)
+    trainable: list[Any] = field(default_factory=list)
+    classes: tuple[str, ...] | None = None
+
+
+class Adapters:
+    """The adapters of a model by name.
+
+    Args:
+        model: a task model, with or without LoRA; its LoRA becomes the adapter ``default``.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self.states: dict[str | None, State] = {}
+        self.active: str | None = BASE
+        classes = getattr(model, "classes", None)
+        self.states[BASE] = State(classes=classes)
+        layers = lora_layers(model)
+        if not layers:
+            return
+        if any(layer.update.base_kernel is not None for layer in layers):
+            raise ConfigError("The LoRA updates are merged. Call model.unmerge() first.")
+        self.active = "default"
+        self.states["default"] = self._collect(classes)
+        self._note_base({id(variable): base for variable, base in self._base_values()})
+
+    def load(self, directory: str | Path, name: str) -> None:
+        """Load an adapter beside those there are; which one is active does not change."""
+        if name in self.states or not name:
+            raise ConfigError(f"There is an adapter '{name}' already. Choose another name.")
+        before, folder = self.active, adapter_folder(directory)
+        self.activate(BASE)
+        saved: dict[int, Any] = {}
+        original = self.model.__dict__.get("_kerora_trainable")
+        classes = self.states[BASE].classes
+        try:
+            description = read_adapter_config(folder)
+            tensors = read_tensors(folder / WEIGHTS_FILE, description.get("kerora", {}).get("sha256"))
+            saved = self._give_own_tensors(description, tensors)
+            load_adapter(self.model, folder)
+            classes = getattr(self.model, "classes", None)
+            self.states[name] = self._collect(classes)
+            self._note_base({key: value for key, (_, value) in saved.items()})
+        except AdapterError:
+            for variable, value in saved.values():
+                _point(variable, value)
+            if original is not None:
+                self.model.__dict__["_kerora_trainable"] = original
+            raise
+        finally:
+            self.active = name if name in self.states else BASE
+            self.activate(before)
+
+    def _collect(self, classes: tuple[str, ...] | None) -> State:
+        """Make a state of what is on the model now."""
+        updates = [(layer, layer.update) for layer in lora_layers(self.model)]
+        for layer, update in updates:
+            layer.__dict__.setdefault("stored_updates", {})[id(update)] = update
+        mine = {id(variable) for _, update in updates for variable in update.variables}
+        trained = list(self.model.trainable_variables)
+        return State(updates, [(v, v.value) for v in trained if id(v) not in mine], trained, classes)
+
+    def _note_base(self, values: dict[int, torch.Tensor]) -> None:
+        """Note the base's values of weights that some adapter has for itself."""
+        known = {id(variable) for variable, _ in self.states[BASE].values}
+        for state in self.states.values():
+            for variable, value in state.values:
+                if id(variable) not in known:
+                    known.add(id(variable))
+                    self.states[BASE].values.append((variable, values.get(id(variable), value)))
+
+    def _base_values(self) -> list[tuple[Any, torch.Tensor]]:
+        """Read the base's own values of weights that the model's first adapter trained in full; the head has none."""
+        heads = {id(v) for layer in getattr(self.model, "head_layers", ()) for v in layer.variables}
+        changed = [v for v, _ in self.states["default"].values if id(v) not in heads]
+        if not changed or not hasattr(self.model, "preset"):
+            return []
+        backbone = self.model.preset.load_backbone(self.model.backbone.dtype_policy.name)
+        origins = {variable.path: variable for variable in backbone.variables}
+        return [(variable, origins[variable.path].value) for variable in changed]
+
+    def _give_own_tensors(
+        self, description: dict[str, Any], tensors: dict[str, np.ndarray]
+    ) -> dict[int, tuple[Any, torch.Tensor]]:
+        """Let the weights that a file holds in full hold tensors of their own; return them with the base's."""
+        names = Names(self.model, description.get("kerora", {}).get("method", "lora") != "lora")
+        keys = {key.removeprefix(PREFIX).replace(".base_layer.", ".") for key in tensors if ".lora_" not in key}
+        found = {id(owned.variable): owned.variable for key in keys for owned in names.with_key(key)}
+        heads = [v for layer in getattr(self.model, "head_layers", ()) for v in layer.variables]
+        found |= {id(variable): variable for variable in heads}
+        saved = {key: (variable, variable.value) for key, variable in found.items()}
+        for variable in found.values():
+            _point(variable, torch.nn.Parameter(variable.value.detach().clone(), requires_grad=False))
+        if hasattr(self.model, "classes"):
+            self._resize_head(self._classes_of(description, tensors))
+        return saved
+
+    def activate(self, name: str | None) -> None:
+        """Let the model compute with one adapter, or with None as the base."""
+        if name not in self.states:
+            known = ", ".join(f"'{known}'" for known in self.states if known is not None) or "none"
+            raise ConfigError(f"There is no adapter '{name}'. Loaded: {known}.")
+        old, new = self.states[self.active], self.states[name]
+        for layer, update in old.updates:
+            layer.__dict__["update"] = None
+            for variable in update.variables:
+                variable.trainable = False
+        for variable in old.trainable:
+            variable.trainable = False
+        for variable, value in (*self.states[BASE].values, *new.values):
+            _point(variable, value)
+        for layer, update in new.updates:
+            layer.__dict__["update"] = update
+        for variable in new.trainable:
+            variable.trainable = True
+        self.active = name
+        if new.classes is not None:
+            self.model.classes = new.classes
+
+    @contextlib.contextmanager
+    def mixed(self, rows: Sequence[str | None]) -> Iterator[None]:
+        """Inside the block, row i of a batch is computed with ``rows[i]``; narrower heads are filled with -inf."""
+        groups: dict[str | None, list[int]] = {}
+        for number, name in enumerate(rows):
+            if name not in self.states:
+                self.activate(name)  # which says what there is
+            groups.setdefault(name, []).append(number)
+        touched = {id(layer): layer for state in self.states.values() for layer, _ in state.updates}
+        owned = {id(variable) for state in self.states.values() for variable, _ in state.values}
+        touched |= {
+            id(layer): layer for layer in all_layers(self.model) if any(id(v) in owned for v in own_variables(layer))
+        }
+        order = [(name, torch.tensor(numbers)) for name, numbers in groups.items()]
+        before = self.active
+        self.activate(BASE)
+        try:
+            for layer in touched.values():
+                method = "call" if layer.quantization_mode is None else "quantized_call"
+                layer.__dict__[method] = self._by_group(layer, getattr(layer, method), order, len(rows))
+            yield
+        finally:
+            for layer in touched.values():
+                layer.__dict__.pop("call", None)
+                layer.__dict__.pop("quantized_call", None)
+            self.activate(before)
+
+    def _by_group(
+        self, layer: Any, call: Callable[..., Any], order: list[tuple[str | None, torch.Tensor]], count: int
+    ) -> Callable[..., Any]:
+        own = {id(variable) for variable in own_variables(layer)}
+        states = {
+            name: (
+                next((update for found, update in self.states[name].updates if found is layer), None),
+                [item for item in (*self.states[BASE].values, *self.states[name].values) if id(item[0]) in own],
+            )
+            for name, _ in order
+        }
+        base = [item for item in self.states[BASE].values if id(item[0]) in own]
+
+        def split(inputs: Any, *arguments: Any, **named: Any) -> Any:
+            if inputs.shape[0] != count:
+                raise ConfigError(f"adapter names {count} rows, but '{layer.name}' gets {inputs.shape[0]}.")
+            parts = []
+            for name, numbers in order:
+                update, values = states[name]
+                for variable, value in values:
+                    _point(variable, value)
+                layer.__dict__["update"] = update
+                parts.append(call(inputs[numbers.to(inputs.device)], *arguments, **named))
+            layer.__dict__["update"] = None
+            for variable, value in base:
+                _point(variable, value)
+            width = max(part.shape[-1] for part in parts)
+            outputs = parts[0].new_full((count, *parts[0].shape[1:-1], width), -torch.inf)
+            for (_, numbers), part in zip(order, parts, strict=True):
+                outputs[numbers.to(outputs.device), ..., : part.shape[-1]] = part
+            return outputs
+
+        return split
+
+    def _classes_of(self, description: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[str, ...]:
+        classes = description.get("kerora", {}).get("classes")
+        if classes is not None:
+            return tuple(classes)
+        weight = tensors.get(f"{PREFIX}{self.model.preset.architecture.head.logits}.weight", np.zeros((0, 0)))
+        return tuple(f"LABEL_{number}" for number in range(weight.shape[0]))
+
+    def _resize_head(self, classes: tuple[str, ...]) -> None:
+        self.model.classes = classes
+        for variable in self.model.head_layers[-1].variables:
+            shape = (*variable.shape[:-1], len(classes))
+            if tuple(variable.shape) != shape:
+                empty = torch.zeros(shape, device=variable.value.device)
+                _point(variable, torch.nn.Parameter(empty, requires_grad=False))
+
+
+def _point(variable: Any, value: torch.Tensor) -> None:
+    """Let a Keras variable hold another tensor, whatever its shape."""
+    variable._value = value
+    variable._shape = tuple(value.shape)

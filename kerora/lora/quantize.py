@@ -1,0 +1,112 @@
+"""Frozen kernels in 8 or 4 bits under float32 updates (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
+
+Only the weights are quantised, of dense layers inside the backbone: with Keras' default, which also
+quantises activations and the tied embeddings, gradients are wrong.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from kerora.errors import ConfigError
+from kerora.lora.layers import kernel_shape, matrix_shape
+from kerora.lora.select import all_layers, can_adapt
+
+MODES = ("int8", "int4")
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What quantising came to.
+
+    Attributes:
+        layers: number of quantised layers.
+        bytes_before: size of the backbone's weights before.
+        bytes_after: and after.
+    """
+
+    layers: int
+    bytes_before: int
+    bytes_after: int
+
+    def __str__(self) -> str:
+        before, after = (size / 1e6 for size in (self.bytes_before, self.bytes_after))
+        return f"base weights {before:.1f} MB -> {after:.1f} MB ({self.layers} layers quantised)"
+
+
+def quantize(model: keras.Model, mode: str) -> Quantised:
+    """Quantise the dense kernels of a model's backbone in place; call it before `enable_lora`.
+
+    Args:
+        model: a task model with a backbone and no LoRA.
+        mode: ``int8`` or ``int4``.
+
+    Raises:
+        ConfigError: another mode, or the model is quantised already.
+    """
+    if mode not in MODES:
+        raise ConfigError(f"quantize must be one of {', '.join(MODES)}. Received: {mode!r}")
+    if quantised_layers(model):
+        raise ConfigError("The model is quantised already. Load it afresh.")
+    backbone = model.backbone
+    before = _size(backbone)
+    layers = [layer for layer in all_layers(backbone) if can_adapt(layer)]
+    for layer in layers:
+        shape = kernel_shape(layer)
+        config = (
+            keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
+            if mode == "int8"
+            else keras.quantizers.Int4QuantizationConfig(activation_quantizer=None)
+        )
+        layer.quantize(mode, config=config)
+        layer.float_kernel_shape = shape
+    return Quantised(len(layers), before, _size(backbone))
+
+
+def quantised_layers(model: keras.Model) -> list[Any]:
+    """Return the layers whose kernels are quantised."""
+    return [layer for layer in all_layers(model) if getattr(layer, "float_kernel_shape", None) is not None]
+
+
+def float_kernel(layer: Any) -> np.ndarray:
+    """Return the kernel that a quantised layer computes with, float32, in the shape that it had."""
+    shape = kernel_shape(layer)
+    inputs, _ = matrix_shape(layer)
+    contracted = int(np.searchsorted(np.cumprod(shape), inputs)) + 1
+    rows = torch.eye(inputs).reshape(1, inputs, *shape[:contracted])
+    update, activation, bias = layer.__dict__.get("update"), layer.activation, layer.bias
+    layer.__dict__["update"] = None
+    layer.activation = None
+    try:
+        with torch.no_grad():
+            outputs = layer(rows).float().reshape(inputs, -1)
+    finally:
+        layer.activation = activation
+        layer.__dict__["update"] = update
+    if bias is not None:
+        outputs = outputs - bias.value.detach().float().reshape(-1)
+    kernel: np.ndarray = outputs.reshape(shape).cpu().numpy()
+    return kernel
+
+
+def dequantize_into(quantised: keras.Model, plain: keras.Model) -> float:
+    """Give a plain copy of a quantised model the kernels that the latter computes with.
+
+    Returns:
+        What quantising lost: the largest difference of any kernel value from the original.
+    """
+    targets = {layer._kernel.path: layer for layer in all_layers(plain) if can_adapt(layer)}
+    lost = 0.0
+    for layer in quantised_layers(quantised):
+        target = targets[layer._kernel.path]
+        kernel = float_kernel(layer)
+        lost = max(lost, float(np.abs(kernel - target._kernel.numpy()).max()))
+        target._kernel.assign(kernel)
+    return lost
+
+
+def _size(model: keras.Model) -> int:
+    return sum(weight.value.numel() * weight.value.element_size() for weight in model.weights)

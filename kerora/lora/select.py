@@ -1,0 +1,199 @@
+"""Find a model's layers by the names that targets, heads, patterns and block numbers give them."""
+
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import keras
+
+from kerora.errors import ConfigError, nearest
+from kerora.lora.layers import DEMOTIONS, PROMOTIONS
+
+ALL_LINEAR = "all-linear"
+Value = TypeVar("Value")
+
+
+def find_head(model: keras.Model, names: Sequence[str] | None = None) -> list[Any]:
+    """Return the layers to train in full.
+
+    Args:
+        model: any Keras model.
+        names: names of the layers; None takes `model.head_layers`, or all layers outside `model.backbone`.
+
+    Raises:
+        ConfigError: a name is not a layer of the model.
+    """
+    if names is not None:
+        by_name = {layer.name: layer for layer in all_layers(model)}
+        for name in names:
+            if name not in by_name:
+                raise ConfigError(f"The model has no layer '{name}' for the head.{nearest(name, by_name)}")
+        return [by_name[name] for name in names]
+    if hasattr(model, "head_layers"):
+        return list(model.head_layers)
+    backbone = getattr(model, "backbone", None)
+    if backbone is None:
+        return []
+    inside = {id(variable) for variable in backbone.variables}
+    return [layer for layer in model.layers if layer.variables and id(layer.variables[0]) not in inside]
+
+
+def select_layers(
+    model: keras.Model, targets: Sequence[str] | str, leave_out: Sequence[Any] = (), blocks: str | None = None
+) -> list[Any]:
+    """Return the layers that `targets` names, in the order of the model.
+
+    Args:
+        model: a built model.
+        targets: see `kerora.lora.inject.enable_lora`.
+        leave_out: layers that are trained in full, with all inside them.
+        blocks: the blocks to stay in; None takes all.
+
+    Raises:
+        ConfigError: a target matches nothing; the message lists what could match.
+    """
+    patterns = (targets,) if isinstance(targets, str) else tuple(targets)
+    taken = {id(inner) for layer in leave_out for inner in layer._flatten_layers()}
+    unused = replaced_by_head(model)
+    candidates = [
+        layer
+        for layer in all_layers(model)
+        if can_adapt(layer) and id(layer) not in taken and id(layer._kernel) not in unused
+    ]
+    modules = getattr(model, "module_names", {})
+    chosen: dict[int, Any] = {}
+    for pattern in patterns:
+        matched = [layer for layer in candidates if pattern == ALL_LINEAR or _matches(layer, pattern, modules)]
+        if not matched:
+            raise _no_match(pattern, candidates, modules)
+        chosen.update((id(layer), layer) for layer in matched)
+    if not chosen:
+        raise ConfigError("No targets given. Name layers such as query,value or 'all-linear'.")
+    selected = [layer for layer in candidates if id(layer) in chosen]
+    return selected if blocks is None else _inside_blocks(selected, blocks, candidates)
+
+
+def find_modules(model: keras.Model, patterns: Sequence[str]) -> list[Any]:
+    """Return the innermost layers with weights that the patterns name, or that lie inside what they name.
+
+    Raises:
+        ConfigError: a pattern matches nothing.
+    """
+    modules = getattr(model, "module_names", {})
+    leaves = {leaf_path(layer): layer for layer in all_layers(model) if own_variables(layer)}
+    found: dict[int, Any] = {}
+    for pattern in patterns:
+        matched = [layer for path, layer in leaves.items() if _inside(path, pattern, modules)]
+        if not matched:
+            hint = nearest(pattern, {part for path in leaves for part in path.split("/")})
+            raise ConfigError(
+                f"Module '{pattern}' matches no layer.{hint} Name layers or paths such as {next(iter(leaves))}."
+            )
+        found.update((id(layer), layer) for layer in matched)
+    return list(found.values())
+
+
+def first_match(model: keras.Model, layer: Any, patterns: Mapping[str, Value], default: Value, used: set[str]) -> Value:
+    """Return the value of the first pattern that matches a layer, and note the pattern in `used`."""
+    modules = getattr(model, "module_names", {})
+    for pattern, value in patterns.items():
+        if _matches(layer, pattern, modules):
+            used.add(pattern)
+            return value
+    return default
+
+
+def all_layers(model: keras.Model) -> list[Any]:
+    """Return the layers with weights by the order of their first: Keras' own runs backwards through nested layers."""
+    position = {id(variable): index for index, variable in enumerate(model.variables)}
+    layers = [layer for layer in model._flatten_layers(include_self=False) if layer.variables]
+    return sorted(layers, key=lambda layer: position.get(id(layer.variables[0]), -1))
+
+
+def replaced_by_head(model: keras.Model) -> set[int]:
+    """Return the ids of the backbone's weights that a head's of the same path stand in for: an unused pooler's."""
+    last = {variable.path: id(variable) for variable in model.variables}
+    return {id(variable) for variable in model.variables if last[variable.path] != id(variable)}
+
+
+def can_adapt(layer: Any) -> bool:
+    """Return whether a layer is a built Dense or EinsumDense that can carry updates."""
+    return (type(layer) in PROMOTIONS or type(layer) in DEMOTIONS) and layer.built
+
+
+def own_variables(layer: Any) -> list[Any]:
+    """Return the weights of a layer itself, not of layers inside it."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def layer_path(layer: Any) -> str:
+    """Return the path of a dense layer inside its model, such as ``transformer_layer_0/self_attention/query``."""
+    return str(layer._kernel.path).rpartition("/")[0]
+
+
+def leaf_path(layer: Any) -> str:
+    """Return the path of a layer that has weights of its own."""
+    return str(own_variables(layer)[0].path).rpartition("/")[0]
+
+
+def block_of(path: str) -> str | None:
+    """Return the block that a layer lies in, such as ``transformer_layer_0``; None outside all blocks."""
+    return next((part for part in path.split("/") if re.search(r"_\d+$", part)), None)
+
+
+def _inside_blocks(selected: Sequence[Any], wanted: str, candidates: Sequence[Any]) -> list[Any]:
+    blocks = list(dict.fromkeys(block for layer in candidates if (block := block_of(layer_path(layer)))))
+    numbers = _block_numbers(wanted, len(blocks))
+    inside = {block for number, block in enumerate(blocks) if number in numbers}
+    kept = [layer for layer in selected if block_of(layer_path(layer)) in inside]
+    if not kept:
+        raise ConfigError(f"No target lies in the layers '{wanted}' of the {len(blocks)} there are. Widen one of them.")
+    return kept
+
+
+def _block_numbers(wanted: str, count: int) -> set[int]:
+    numbers: set[int] = set()
+    for part in wanted.replace(" ", "").split(","):
+        found = re.fullmatch(r"(first|last):(\d+)|(\d+)(?:-(\d+))?", part)
+        if not found:
+            raise ConfigError(
+                f"Layers must be 'last:K', 'first:K', numbers or ranges such as 0,4-7. Received: {wanted!r}"
+            )
+        end, size, low, high = found.groups()
+        chosen = range(int(size or 0)) if end else range(int(low), int(high or low) + 1)
+        if not chosen or chosen[-1] >= count:
+            raise ConfigError(
+                f"Layers '{part}' are not within the {count} layers that the model has, 0 to {count - 1}."
+            )
+        numbers.update(count - 1 - number if end == "last" else number for number in chosen)
+    return numbers
+
+
+def _matches(layer: Any, pattern: str, modules: Mapping[str, str]) -> bool:
+    path = layer_path(layer)
+    # as in PEFT, a name is that of a module or of the end of its path
+    if f".{modules.get(path, '')}".endswith(f".{pattern}"):
+        return True
+    return layer.name == pattern or fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"*/{pattern}")
+
+
+def _inside(path: str, pattern: str, modules: Mapping[str, str]) -> bool:
+    return any(
+        fnmatch.fnmatchcase(start, pattern) or fnmatch.fnmatchcase(start, f"*/{pattern}")
+        for start in _starts(path, "/")
+    ) or any(f".{start}".endswith(f".{pattern}") for start in _starts(modules.get(path, ""), "."))
+
+
+def _starts(path: str, separator: str) -> Iterator[str]:
+    parts = path.split(separator)
+    return (separator.join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _no_match(pattern: str, candidates: Sequence[Any], modules: Mapping[str, str]) -> ConfigError:
+    names = sorted({layer.name for layer in candidates})
+    listing = ", ".join(names) or "no Dense or EinsumDense layer at all"
+    theirs = {modules[path].rpartition(".")[2] for path in map(layer_path, candidates) if path in modules}
+    listing += f"; or as transformers calls them: {', '.join(sorted(theirs))}" if theirs else ""
+    names += sorted(theirs)
+    return ConfigError(f"Target '{pattern}' matches no layer.{nearest(pattern, names)} It has: {listing}.")
