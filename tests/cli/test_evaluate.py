@@ -132,7 +132,7 @@ def test_another_base_model_is_refused(kerora: Kerora, own: Path) -> None:
         ("adapter/adapter_model.safetensors", None, "run holds no adapter (state: finished)"),
         ("adapter/adapter_model.safetensors", b"cut", "adapter_model.safetensors is damaged"),
         ("adapter/adapter_config.json", b"[]", "adapter_config.json is damaged"),
-        ("adapter/adapter_config.json", b"{}", "adapter_config.json is not a Kerora adapter"),
+        ("adapter/adapter_config.json", b"{}", "adapter_config.json is not an adapter that Kerora can use"),
         ("config.yaml", None, "config.yaml: No such file or directory. Restore the file or train again"),
         ("config.yaml", b"lora: [", "config.yaml is not valid YAML"),
         ("config.yaml", b"lora: {rank: 0}", "config.yaml: Setting 'rank' must be 1 or more"),

@@ -183,7 +183,7 @@ def test_other_commands_and_other_runs_are_refused(run: Path, folder: Path, tiny
 
 
 def test_chat_keeps_turns(chat_run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert json.loads(RunFolder(chat_run).adapter_config.read_text())["text_form"] == "turns"
+    assert json.loads(RunFolder(chat_run).adapter_config.read_text())["kerora"]["text_form"] == "turns"
 
     def say(*lines: str) -> list[str]:
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))

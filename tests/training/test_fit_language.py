@@ -90,7 +90,7 @@ def test_a_run_learns_and_leaves_its_files(finished: FitResult) -> None:
     assert manifest["parameters"]["head"] == 0
     assert not run.predictions.exists() and not run.labels.exists()
     adapter = json.loads(run.adapter_config.read_text())
-    assert (adapter["task_type"], adapter["text_form"]) == ("CAUSAL_LM", "text")
+    assert (adapter["task_type"], adapter["kerora"]["text_form"]) == ("CAUSAL_LM", "text")
     assert {path.name for path in run.adapter.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
 
 

@@ -58,9 +58,9 @@ def test_the_seed_and_the_place_decide() -> None:
 
 
 def test_a_grid_leaves_the_defaults_out_and_its_order_is_drawn() -> None:
-    space = load_space({"lora.rank": [2, 4, 8], "lora.train_bias": [True, False]})
-    points = grid_points(space, 1, {"lora.rank": 8, "lora.train_bias": False})
-    assert len(points) == 5 and {"lora.rank": 8, "lora.train_bias": False} not in points
+    space = load_space({"lora.rank": [2, 4, 8], "lora.bias": ["lora_only", "none"]})
+    points = grid_points(space, 1, {"lora.rank": 8, "lora.bias": "none"})
+    assert len(points) == 5 and {"lora.rank": 8, "lora.bias": "none"} not in points
     assert grid_points(space, 1, {}) != grid_points(space, 2, {}) and len(grid_points(space, 2, {})) == 6
 
 

@@ -17,7 +17,7 @@ MIXED = {
     "training.learning_rate": {"low": "1e-4", "high": "5e-3", "log": True},
     "training.epochs": {"low": 2, "high": 6, "step": 2},
     "training.max_steps": [None, 100],
-    "lora.train_bias": [True, False],
+    "lora.bias": ["lora_only", "none"],
     "lora.dropout": {"low": 0.0, "high": 0.2, "when": {"lora.rank": {"low": 5, "high": 64}}},
 }
 

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 CHANGES: tuple[dict[str, Any], ...] = (
     {},
     {"lora.rank": 4, "lora.targets": "all-linear", "model.head_dropout": 0.0, "lora.dropout": 0.0},
-    {"lora.train_bias": True, "model.head_dropout": 0.4, "training.batch_size": 8, "training.seed": 7},
+    {"lora.bias": "lora_only", "model.head_dropout": 0.4, "training.batch_size": 8, "training.seed": 7},
     {"model.max_length": 12, "training.early_stopping": False, "training.accumulate": 2},
     {"training.epochs": 5, "training.patience": 1, "training.learning_rate": 0.05},
     {},
@@ -58,7 +58,7 @@ def test_each_trial_has_the_results_of_a_fit_alone(settings: dict[str, Any], tmp
 
 def test_the_trained_weights_are_those_of_a_fit_alone_to_the_bit(settings: dict[str, Any], tmp_path: Path) -> None:
     bench = Workbench(resolve(settings))
-    bench.train(resolve(settings, {"lora.rank": 4, "lora.targets": "all-linear", "lora.train_bias": True}), "accuracy")
+    bench.train(resolve(settings, {"lora.rank": 4, "lora.targets": "all-linear", "lora.bias": "lora_only"}), "accuracy")
     config = resolve(settings, {"training.early_stopping": False, "runs_dir": str(tmp_path), "run": "alone"})
     trained: list[np.ndarray] = []
 
