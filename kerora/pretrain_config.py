@@ -86,10 +86,12 @@ class DistillationConfig(Settings):
     )
     teacher_words: int = setting(
         0,
-        "Add rows of random words from the teacher's vocabulary, in which each word occurs this many times: "
-        "the text lacks many of them.",
+        "Add excerpts of the text in which random words of the teacher's vocabulary stand for every other word, each "
+        "this many times: the text lacks many of them.",
         check=at_least(0),
     )
     init_embeddings: bool = setting(
-        True, "With a teacher: start a fresh encoder's token embeddings from the teacher's."
+        True,
+        "With a teacher: start a fresh encoder's token embeddings, and the projection to the teacher's states, from "
+        "its states for single pieces.",
     )

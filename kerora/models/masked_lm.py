@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import torch
 
 from kerora.backend import import_keras_hub
@@ -29,6 +30,20 @@ class LossWeights:
     mlm: float = 1.0
     sentence: float = 1.0
     tokens: float = 1.0
+
+
+class Start(NamedTuple):
+    """First weights of a student that come from a teacher.
+
+    Attributes:
+        embeddings: token embeddings, float32 (student's tokens, student's width).
+        kernel: of the projection to the teacher's states, float32 (student's width, teacher's width).
+        bias: of the projection, float32 (teacher's width,).
+    """
+
+    embeddings: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
 
 
 class MaskedLanguageModel(SteppedModel):
@@ -94,6 +109,13 @@ class MaskedLanguageModel(SteppedModel):
         names = ("mlm_loss", "accuracy", *(() if teacher_width is None else ("cosine", "token_cosine")))
         model._trackers = {name: keras.metrics.Mean(name=name) for name in names}
         return model
+
+    def start_at(self, start: Start) -> None:
+        """Assign first weights that come from a teacher."""
+        self.backbone.token_embedding.embeddings.assign(start.embeddings)
+        projection = self.get_layer("distillation")
+        projection.kernel.assign(start.kernel)
+        projection.bias.assign(start.bias)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

@@ -13,13 +13,14 @@ from kerora.data.batches import padded_inputs
 from kerora.data.packing import PackedRow
 from kerora.data.tokens import TokenTable, cache_directory, forget_old
 from kerora.errors import RunError
-from kerora.models.masked_lm import INITIAL_SPREAD
+from kerora.models.masked_lm import INITIAL_SPREAD, Start
 from kerora.models.presets import Preset
 from kerora.models.tokenizer import TextTokenizer
 
 LONGEST = 512
 CHUNK_ROWS = 512
-SHORTEST_WORD, WORDS_IN_A_LINE = 3, 12
+SHORTEST_WORD = 3
+EMBEDDING_SPREAD = 0.05
 
 
 class Teacher:
@@ -50,13 +51,6 @@ class Teacher:
         """Width of a state."""
         return int(self._backbone.hidden_dim)
 
-    @property
-    def token_vectors(self) -> np.ndarray:
-        """The input embeddings, float32 (tokens, width)."""
-        values: torch.Tensor = self._backbone.token_embedding.embeddings.value
-        array: np.ndarray = values.detach().float().cpu().numpy()
-        return array
-
     def states(self, rows: Sequence[PackedRow], word_starts: np.ndarray) -> list[np.ndarray]:
         """Return the target of each token of each row, float32 (tokens of the row, width).
 
@@ -71,20 +65,23 @@ class Teacher:
         room = self._max_length - 2
         ids = [np.array([first, *line.ids[:room], last], np.int32) for line in lines]
         targets: list[np.ndarray] = [np.zeros(0)] * len(rows)
-        order = np.argsort([-len(row) for row in ids], kind="stable")
-        for begin in range(0, len(order), self.batch_size):
-            numbers = order[begin : begin + self.batch_size]
-            for number, hidden in zip(numbers, self._hidden([ids[number] for number in numbers]), strict=True):
-                row, line = rows[number], lines[number]
-                # a tokenizer may put a blank in front of the text
-                spans = np.array(line.spans[:room], np.int64).reshape(-1, 2) - (len(line.text) - len(row.text))
-                words = word_means(hidden[1:-1], spans, row.spans, word_starts[row.ids[1:-1]])
-                sentence = hidden.mean(axis=0, keepdims=True)
-                targets[number] = np.concatenate([sentence, words, sentence])
+        for number, hidden in self.hidden(ids):
+            row, line = rows[number], lines[number]
+            # a tokenizer may put a blank in front of the text
+            spans = np.array(line.spans[:room], np.int64).reshape(-1, 2) - (len(line.text) - len(row.text))
+            words = word_means(hidden[1:-1], spans, row.spans, word_starts[row.ids[1:-1]])
+            sentence = hidden.mean(axis=0, keepdims=True)
+            targets[number] = np.concatenate([sentence, words, sentence])
         return targets
 
-    def _hidden(self, rows: list[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the last hidden states of each row, float32 (tokens, width)."""
+    def hidden(self, rows: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the number of each row of token ids and its last hidden states, float32 (tokens, width)."""
+        order = np.argsort([-len(row) for row in rows], kind="stable")
+        for begin in range(0, len(order), self.batch_size):
+            numbers = order[begin : begin + self.batch_size]
+            yield from zip(numbers.tolist(), self._batch([rows[number] for number in numbers]), strict=True)
+
+    def _batch(self, rows: list[np.ndarray]) -> Iterator[np.ndarray]:
         lengths = [len(row) for row in rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         ids = np.concatenate(rows)
@@ -198,55 +195,56 @@ def _direction(states: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def teacher_words(tokenizer: TextTokenizer, seed: int, times: int) -> Iterator[list[str]]:
-    """Yield documents of random words from a tokenizer's vocabulary, `WORDS_IN_A_LINE` in each.
-
-    Args:
-        tokenizer: a teacher's.
-        seed: seed of their order.
-        times: how often each word occurs.
-    """
+def one_piece_words(tokenizer: TextTokenizer) -> list[str]:
+    """Return the English words of a teacher's vocabulary that are one piece, in alphabetical order."""
     plain = (
         piece.lstrip("Ġ▁") for piece, starts in zip(tokenizer.pieces, tokenizer.word_starts, strict=True) if starts
     )
-    words = sorted({piece for piece in plain if len(piece) >= SHORTEST_WORD and piece.isalpha() and piece.isascii()})
-    for turn in range(times):
-        order = np.random.default_rng((seed, turn, 6)).permutation(len(words))
-        for begin in range(0, len(order), WORDS_IN_A_LINE):
-            yield [" ".join(words[number] for number in order[begin : begin + WORDS_IN_A_LINE])]
+    return sorted({piece for piece in plain if len(piece) >= SHORTEST_WORD and piece.isalpha() and piece.isascii()})
 
 
-def embeddings_from_teacher(
-    student: TextTokenizer, teacher: TextTokenizer, vectors: np.ndarray, width: int, seed: int
-) -> np.ndarray:
-    """Return first token embeddings for a student, float32 (student's tokens, width).
+def start_from_teacher(student: TextTokenizer, teacher: Teacher, width: int, seed: int) -> Start:
+    """Return first token embeddings for a student, and the projection that leads from them to the teacher's states.
 
-    A piece gets the mean vector of the teacher's tokens for its text; the vectors are then reduced to the
-    student's width by principal components and scaled to the usual spread. Pieces that the teacher cannot
-    write, and directions beyond the teacher's width, are random.
+    A piece starts at the teacher's state for its text alone, reduced to the student's width by principal components,
+    as the static embeddings of Model2Vec are (Tulkens and van Dongen 2024): words that the text lacks have a meaning
+    before the first update. Pieces that the teacher cannot write, and directions beyond the teacher's width, are
+    random.
 
     Args:
         student: the student's tokenizer.
-        teacher: the teacher's tokenizer.
-        vectors: the teacher's token embeddings (teacher's tokens, teacher's width).
+        teacher: the teacher.
         width: the student's width.
         seed: seed of the random values.
     """
     generator = np.random.default_rng((seed, 5))
-    result = generator.normal(0.0, INITIAL_SPREAD, (len(student.pieces), width)).astype(np.float32)
-    known: dict[int, np.ndarray] = {}
-    by_piece = {piece: number for number, piece in enumerate(teacher.pieces)}
+    embeddings = generator.normal(0.0, EMBEDDING_SPREAD, (len(student.pieces), width)).astype(np.float32)
+    kernel = generator.normal(0.0, INITIAL_SPREAD, (width, teacher.width)).astype(np.float32)
+    numbers, states = _piece_states(student, teacher)
+    if not numbers:
+        return Start(embeddings, kernel, np.zeros(teacher.width, np.float32))
+    mean = states.mean(axis=0)
+    _, _, directions = np.linalg.svd(states - mean, full_matrices=False)
+    reduced = (states - mean) @ directions[:width].T
+    spread = max(float(reduced.std()), 1e-12)
+    found = reduced.shape[1]
+    embeddings[numbers, :found] = reduced * (EMBEDDING_SPREAD / spread)
+    # layer normalisation gives the student's states a spread of 1
+    kernel[:found] = directions[:width] * spread
+    return Start(embeddings, kernel, mean.astype(np.float32))
+
+
+def _piece_states(student: TextTokenizer, teacher: Teacher) -> tuple[list[int], np.ndarray]:
+    """Return the pieces that the teacher can write, and its mean state over each, float32 (pieces, width)."""
+    by_piece = {piece: number for number, piece in enumerate(teacher.tokenizer.pieces)}
     plain = [piece.removeprefix("##") for piece in student.pieces]
-    for number, line in enumerate(teacher.encode_lines(plain)):
+    first, last = teacher.tokenizer.wrapping
+    rows: dict[int, list[int]] = {}
+    for number, line in enumerate(teacher.tokenizer.encode_lines(plain)):
         same = by_piece.get(student.pieces[number])
-        ids = [same] if same is not None else [token for token in line.ids if not teacher.special[token]]
+        ids = [same] if same is not None else [token for token in line.ids if not teacher.tokenizer.special[token]]
         if ids and not (student.special[number] and same is None):
-            known[number] = vectors[ids].mean(axis=0)
-    if not known:
-        return result
-    matrix = np.stack(list(known.values()))
-    centred = matrix - matrix.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    reduced = centred @ directions[:width].T
-    result[list(known), : reduced.shape[1]] = reduced * (INITIAL_SPREAD / max(float(reduced.std()), 1e-12))
-    return result
+            rows[number] = [first, *ids, last]
+    found = teacher.hidden([np.array(row, np.int32) for row in rows.values()])
+    means = {number: states[1:-1].mean(axis=0) for number, states in found}
+    return list(rows), np.array([means[number] for number in range(len(rows))], np.float32).reshape(-1, teacher.width)

@@ -121,9 +121,18 @@ def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
 
 
 def _lesson(teacher: Mapping[str, Any], distillation: Mapping[str, Any]) -> str:
-    start = " Token embeddings started from the teacher's." if distillation["init_embeddings"] else ""
+    start = (
+        " Token embeddings and projection started from the teacher's states for single pieces."
+        if distillation["init_embeddings"]
+        else ""
+    )
     times = distillation["teacher_words"]
-    words = f" Rows of random words of its vocabulary, each {times} times, were added to the text." if times else ""
+    words = (
+        f" Excerpts of the text were added in which words of its vocabulary, each {times} times, stand for every other "
+        "word."
+        if times
+        else ""
+    )
     return (
         f"Teacher: {teacher['name']} ({ARCHITECTURES[teacher['kind']].title}). A linear projection of the last hidden "
         "states learns its states, of the masked text those of the whole: each token the mean over its word, the first "

@@ -25,7 +25,7 @@ from kerora.models.causal_lm import CausalLM
 from kerora.models.keras_presets import CONFIG, WEIGHTS
 from kerora.models.masked_lm import LossWeights, MaskedLanguageModel
 from kerora.models.task import SteppedModel
-from kerora.models.teacher import Teacher, cached_targets, embeddings_from_teacher
+from kerora.models.teacher import Teacher, cached_targets, start_from_teacher
 from kerora.models.write_preset import (
     round_weights,
     tokenizer_files,
@@ -217,11 +217,7 @@ def _model(parts: Parts, teacher: Teacher | None) -> MaskedLanguageModel | Causa
     if parts.is_causal:
         return CausalLM.build_on(parts.backbone, parts.tokenizer, parts.config.model.max_length)
     config, seed = parts.config.distillation, parts.config.training.seed
-    if teacher is not None and parts.init is None and config.init_embeddings:
-        width = parts.backbone.hidden_dim
-        vectors = embeddings_from_teacher(parts.tokenizer, teacher.tokenizer, teacher.token_vectors, width, seed)
-        parts.backbone.token_embedding.embeddings.assign(vectors)
-    return MaskedLanguageModel.build_on(
+    model = MaskedLanguageModel.build_on(
         parts.backbone,
         teacher_width=None if teacher is None else teacher.width,
         loss_weights=None
@@ -229,6 +225,9 @@ def _model(parts: Parts, teacher: Teacher | None) -> MaskedLanguageModel | Causa
         else LossWeights(config.mlm_weight, config.sentence_weight, config.token_weight),
         seed=seed,
     )
+    if teacher is not None and parts.init is None and config.init_embeddings:
+        model.start_at(start_from_teacher(parts.tokenizer, teacher, parts.backbone.hidden_dim, seed))
+    return model
 
 
 def _compile(model: SteppedModel, parts: Parts, step: TrainStep) -> int:

@@ -14,12 +14,13 @@ from kerora.data.corpus import Corpus, Survey, held_out_documents, part_of
 from kerora.data.documents import plain_text
 from kerora.data.language_tokens import CHUNK_DOCUMENTS, tokenize_parts
 from kerora.data.packing import PackedRow, pack, token_tables
+from kerora.data.substitution import substituted
 from kerora.data.tokens import TokenTable, cache_key, cached_table
 from kerora.errors import ConfigError, DataError, PresetError
 from kerora.models.architectures import ARCHITECTURES, Architecture
 from kerora.models.precision import resolve_precision
 from kerora.models.presets import Preset, find_preset
-from kerora.models.teacher import teacher_words
+from kerora.models.teacher import one_piece_words
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import fresh_byte_pairs, fresh_wordpiece
 from kerora.models.vocabulary import train_byte_pairs, train_wordpiece
@@ -80,8 +81,10 @@ class Parts:
         documents = part_of(self.corpus, self.held_out, held_out)
         times = self.config.distillation.teacher_words
         if self.teacher is not None and times and not held_out:
-            words = teacher_words(self.teacher.load_tokenizer(), self.config.training.seed, times)
-            documents = itertools.chain(documents, words)
+            words = one_piece_words(self.teacher.load_tokenizer())
+            text = part_of(self.corpus, self.held_out, held_out)
+            count, seed = int((~self.held_out).sum()), self.config.training.seed
+            documents = itertools.chain(documents, substituted(text, count, words, times, seed))
         length, seed = self.config.model.max_length, self.config.training.seed
         return pack(documents, self.tokenizer, length, self.config.data.short_rows, seed)
 
@@ -92,7 +95,7 @@ class Parts:
         length, seed = self.config.model.max_length, self.config.training.seed
         times = 0 if self.teacher is None or held_out else self.config.distillation.teacher_words
         words = (times, self.teacher.fingerprint) if self.teacher is not None and times else ()
-        return cache_key("pretrain", self.tokenizer.fingerprint, files, columns, seed, length, held_out, *words)
+        return cache_key("pretrain2", self.tokenizer.fingerprint, files, columns, seed, length, held_out, *words)
 
     def table(self, held_out: bool) -> TokenTable:
         """Return the rows of the held-out documents, or of the others, through the token cache.
