@@ -1,6 +1,6 @@
 """The rows of a folder that `kerora data save` writes of a language model's texts, and reading them back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,21 @@ def read_texts(path: Path, form: str, files: bool) -> Documents:
     Raises:
         DataError: the file is damaged.
     """
-    if form not in FORMS:
+    known = next((known for known in FORMS if known == form), None)
+    if known is None:
         raise DataError(f"{path.parent} holds texts of the unknown form {form!r}. Save the data set again.")
-    documents = Documents([], [], form=form, files=files)
+    documents = Documents([], [], form=known, files=files)
     with open_table(path, DataConfig()) as table:
         for row in table.rows:
             try:
-                parts = _parts(row.values, form)
+                parts = _parts(row.values, known)
             except (KeyError, TypeError) as error:
                 raise DataError(f"{row.place} holds no {form}: {error!r}. Save the data set again.") from error
             documents.append(parts, str(row.values.get("id", row.number)))
     return documents
 
 
-def _parts(row: dict[str, Any], form: Form) -> list[Part]:
+def _parts(row: Mapping[str, Any], form: Form) -> list[Part]:
     ends = not row.get(GOES_ON)
     if form == "turns":
         turns = [Part(str(turn["content"]), turn["role"] == ROLES[True], True) for turn in row["messages"]]

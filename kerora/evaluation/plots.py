@@ -106,8 +106,8 @@ def run_curves(histories: Sequence[Mapping[str, np.ndarray]], column: str) -> Fi
             values = history.get(column, np.array([]))
             if np.isfinite(values).any():
                 epochs = history.get("epoch", np.arange(1, len(values) + 1))
-                look = {"color": RUNS[number % len(RUNS)], "marker": MARKERS[number % len(MARKERS)]}
-                axis.plot(epochs, values, markersize=5, label=f"run {number + 1}", **look)
+                colour, marker = RUNS[number % len(RUNS)], MARKERS[number % len(MARKERS)]
+                axis.plot(epochs, values, color=colour, marker=marker, markersize=5, label=f"run {number + 1}")
         axis.set_title(f"Validation {column.removeprefix('val_').replace('_', ' ')}")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

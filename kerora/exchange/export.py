@@ -209,8 +209,9 @@ def _keras(job: Job, work: Path) -> Verification:
 
 def _again(model: Task, directory: Path) -> Task:
     """Load an exported Keras preset, a classifier with its own head."""
-    kind = TextClassifier if isinstance(model, TextClassifier) else CausalLM
-    return kind.from_preset(str(directory), max_length=model.max_length)
+    if isinstance(model, TextClassifier):
+        return TextClassifier.from_preset(str(directory), max_length=model.max_length)
+    return CausalLM.from_preset(str(directory), max_length=model.max_length)
 
 
 def _transformers(job: Job, work: Path) -> Verification:

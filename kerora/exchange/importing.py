@@ -97,11 +97,12 @@ def _classifier(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
     model = TextClassifier.from_preset(preset, classes, seed=config.training.seed, **options)
     load_adapter(model, folder)
-    base = TextClassifier.from_preset(preset, classes, max_length=model.max_length, seed=0)
-    before = {split: evaluate_rows(base, rows)[0] for split, rows in _evaluated(dataset)}
-    after = {split: evaluate_rows(model, rows) for split, rows in _evaluated(dataset)}
+    evaluated = _evaluated(dataset)
+    base = TextClassifier.from_preset(preset, classes, max_length=model.max_length, seed=0) if evaluated else model
+    before = {split: evaluate_rows(base, rows)[0] for split, rows in evaluated}
+    after = {split: evaluate_rows(model, rows) for split, rows in evaluated}
     metrics = {"before": before, "after": {split: values for split, (values, _) in after.items()}}
-    predictions = [(split, rows, after[split][1]) for split, rows in _evaluated(dataset)]
+    predictions = [(split, rows, after[split][1]) for split, rows in evaluated]
 
     def write(run: RunFolder) -> None:
         write_json(run.labels, {"classes": list(classes)})
@@ -109,7 +110,7 @@ def _classifier(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
             write_predictions(run.predictions, classes, predictions)
 
     pairs = dataset is not None and dataset["train"].pairs is not None
-    return _Parts(model, dataset, {"pairs": pairs}, metrics if dataset else None, write)
+    return _Parts(model, dataset, {"pairs": pairs}, metrics if evaluated else None, write)
 
 
 def _language_model(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
@@ -122,7 +123,8 @@ def _language_model(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
         form = "turns" if language.turns else "completion" if language.prompt else "text"
         return _Parts(model, None, {"text_form": form}, None, lambda run: None)
     parts = {split: rows for split, rows in _evaluated(dataset) if isinstance(rows, Documents)}
-    metrics, continued = {}, []
+    metrics: dict[str, Any] = {}
+    continued: list[list[str]] = []
     chosen = sample_prompts(next(iter(parts.values())), language.samples) if parts else []
     for when, subject in (("before", base), ("after", model)):
         metrics[when] = {split: evaluate_documents(subject, rows, 64, language.stride) for split, rows in parts.items()}
@@ -133,7 +135,8 @@ def _language_model(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
     ]
     train = dataset["train"]
     assert isinstance(train, Documents)
-    return _Parts(model, dataset, {"text_form": train.form}, metrics, lambda run: write_samples(run.samples, samples))
+    facts = {"text_form": train.form}
+    return _Parts(model, dataset, facts, metrics if parts else None, lambda run: write_samples(run.samples, samples))
 
 
 def _classes(folder: Path, preset: Preset, dataset: Dataset | None, given: Sequence[str]) -> tuple[str, ...]:

@@ -175,6 +175,32 @@ def test_merging_two_language_models(language_run: Run, trained: Trained, tmp_pa
         merged_model([classifier, first])
 
 
+def test_many_adapters_over_one_base(language_run: Run) -> None:
+    runs = {
+        "a": language_run("gpt2", training__seed=1),
+        "b": language_run("gpt2", training__seed=2),
+        "dora": language_run("gpt2", lora__use_dora=True, lora__rank=3),
+    }
+    model = load(language_run("gpt2").path)
+    inputs, _ = batch(model)
+    own = model.logits(inputs)
+    for name, run in runs.items():
+        model.load_adapter(run.path, name)
+    alone = {name: load(run.path).logits(inputs) for name, run in runs.items()} | {"default": own}
+    alone[None] = CausalLM.from_preset(model.preset, max_length=32).logits(inputs)
+    for name, expected in alone.items():
+        model.set_adapter(name)
+        torch.testing.assert_close(model.logits(inputs), expected, atol=1e-5, rtol=0)
+    model.set_adapter("default")
+    names = ["a", None, "dora", "default"]
+    mixed = model.logits(inputs, adapter=names)
+    for row, name in enumerate(names):
+        torch.testing.assert_close(mixed[row], alone[name][row], atol=5e-5, rtol=0)
+    assert torch.equal(model.logits(inputs), own), "a mixed batch leaves the model as it was"
+    with pytest.raises(ConfigError, match="a name for each of the 4 rows. Received: 1"):
+        model.logits(inputs, adapter=["a"])
+
+
 def test_variants(language_run: Run, tmp_path: Path) -> None:
     for number, changes in enumerate(
         ({"lora__use_dora": True}, {"lora__init": "pissa"}, {"model__quantize": "int8"}, {"lora__method": "full"})
