@@ -115,6 +115,11 @@ def _classifier(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
 
 def _language_model(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
     preset, language = find_preset(config.model.preset), config.language
+    if not preset.architecture.is_decoder:
+        raise AdapterError(
+            f"{folder} holds a language model's adapter, but {preset.spec} is {preset.architecture.title}, an encoder. "
+            "Give the adapter's base with --preset."
+        )
     dataset = load_documents(config.data, language, config.training.seed) if evaluate else None
     model = CausalLM.from_preset(preset, max_length=config.model.max_length)
     base = CausalLM.from_preset(preset, max_length=config.model.max_length) if dataset else model
