@@ -50,7 +50,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
             "metrics": result.metrics,
             "training_seconds": result.seconds,
             "parameters": manifest["parameters"],
-            "base_weights": weights,
+            **({"base_weights": weights} if weights else {}),
         }
         click.echo(json.dumps(summary, ensure_ascii=False))
         return
