@@ -16,8 +16,8 @@ from kerora.models.classifier import TextClassifier
 from kerora.models.task import Task
 
 FILE = "model.onnx"
-NOT_POSSIBLE = ("deberta_v3", "gpt2")
-"""Kinds whose attention torch's exporter cannot follow for any batch and length."""
+NOT_POSSIBLE = ("deberta_v3",)
+"""Kinds, beside all decoders, whose attention torch's exporter cannot follow for any batch and length."""
 
 
 class _Traced(torch.nn.Module):
@@ -43,7 +43,7 @@ def check_onnx(model: Task) -> None:
             "What is exported to ONNX is a classifier: a language model needs its cache of keys and values there. "
             "Export with --format transformers."
         )
-    if model.preset.kind in NOT_POSSIBLE:
+    if model.preset.kind in NOT_POSSIBLE or model.preset.architecture.is_decoder:
         raise PresetError(
             f"{model.preset.architecture.title} cannot be exported to ONNX with dynamic batch and length. "
             "Export with --format transformers."
