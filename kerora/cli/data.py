@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from kerora.data.rows import Dataset
 
 
+DATA = ("data.", "language.prompt", "language.completion", "language.turns", "training.seed")
+LEFT_OUT = ("data.source",)
+
+
 @click.group("data")
 def command() -> None:
     """Show or save a data set.
@@ -27,17 +31,25 @@ def command() -> None:
 
 @command.command()
 @click.argument("spec", required=False)
-@setting_options("data.", "model.max_length", "training.seed", leave_out=("data.source",))
+@setting_options("task", *DATA, "model.max_length", leave_out=LEFT_OUT)
 @click.option("--preset", help="Model whose tokenizer measures the lengths; without it they are counted in words.")
 @click.option("--rows", type=click.IntRange(min=0), default=5, show_default=True, help="First rows to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_options
 def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **values: Any) -> None:
-    """Print counts, label balance, lengths, truncation, duplicates, leakage and the first rows."""
+    """Print counts, label balance, lengths, truncation, duplicates, leakage and the first rows.
+
+    With --task causal-lm of texts, prompts with completions, or conversations, as a language model reads them.
+    """
     from kerora.data.audit import audit
     from kerora.data.sources import load_dataset
 
     config = _config(spec, values)
+    if config.task == "causal-lm":
+        from kerora.cli.texts import show_texts
+
+        show_texts(config, preset, rows, as_json)
+        return
     dataset = load_dataset(config.data, config.training.seed)
     result = audit(dataset, _tokenizer_lengths(preset), config.model.max_length)
     if as_json:
@@ -49,19 +61,23 @@ def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **value
 @command.command()
 @click.argument("spec")
 @click.argument("directory", type=click.Path(path_type=Path))
-@setting_options("data.", "training.seed", leave_out=("data.source",))
+@setting_options("task", *DATA, leave_out=LEFT_OUT)
 @click.option("--force", is_flag=True, help="Replace a data set that was saved in DIRECTORY.")
 @config_options
 def save(spec: str, directory: Path, force: bool, **values: Any) -> None:
     """Write the processed SPEC (split, subset, class names) to DIRECTORY; `--data DIRECTORY` reads it back."""
+    from kerora.data.language import load_documents
     from kerora.data.save import save_dataset
     from kerora.data.sources import load_dataset
 
     config = _config(spec, values)
-    dataset = load_dataset(config.data, config.training.seed)
+    language = config.task == "causal-lm"
+    seed = config.training.seed
+    dataset = load_documents(config.data, config.language, seed) if language else load_dataset(config.data, seed)
     save_dataset(dataset, directory, force)
     counts = ", ".join(f"{split} {len(rows)}" for split, rows in dataset)
-    click.echo(f"Saved {dataset.name} to {directory}: {counts} rows, {len(dataset.classes)} classes.")
+    what = "texts" if language else f"rows, {len(dataset.classes)} classes"
+    click.echo(f"Saved {dataset.name} to {directory}: {counts} {what}.")
 
 
 def _config(spec: str | None, values: dict[str, Any]) -> FitConfig:
@@ -106,54 +122,59 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
     console.print(f"[bold]{escape(dataset.name)}[/bold]: {len(dataset.classes)} classes")
     for split, count in dataset.skipped.items():
         console.print(f"{split}: {count} bad rows were dropped")
-    for table in (_label_table(dataset, result), _length_table(result), _duplicate_table(result)):
+    for table in (_label_table(dataset, result), length_table(result), duplicate_table(result)):
         console.print(table)
     if result.unit == "words":
         console.print("Lengths are in words; --preset NAME counts that model's tokens, of which there are more.")
     for split, leak in result.leakage.items():
         for here, there, text in leak.examples:
             console.print(
-                f"{split} row {escape(here)} = train row {escape(there)}: {escape(_cut(text))}", soft_wrap=True
+                f"{split} row {escape(here)} = train row {escape(there)}: {escape(cut(text))}", soft_wrap=True
             )
     if rows:
         console.print(_row_table(dataset, rows))
 
 
 def _label_table(dataset: Dataset, result: Audit) -> Table:
-    table = _table("Labels", "class", *result.splits)
+    table = plain_table("Labels", "class", *result.splits)
     for name in dataset.classes:
         counts = [(split.labels[name], split.rows) for split in result.splits.values()]
-        table.add_row(_escape(name), *(f"{count} ({_percent(count / max(1, total))})" for count, total in counts))
+        table.add_row(escaped(name), *(f"{count} ({percent(count / max(1, total))})" for count, total in counts))
     table.add_row("all", *(str(split.rows) for split in result.splits.values()), style="bold")
     return table
 
 
-def _length_table(result: Audit) -> Table:
+def length_table(result: Audit) -> Table:
+    """Return the lengths of each split, and the share that is too long."""
     names = list(next(iter(result.splits.values())).lengths)
-    table = _table(f"Length in {result.unit}", "split", *names, f"over {result.max_length}")
+    table = plain_table(f"Length in {result.unit}", "split", *names, f"over {result.max_length}")
     for split, part in result.splits.items():
-        table.add_row(split, *(str(part.lengths[name]) for name in names), _percent(part.truncated))
+        table.add_row(split, *(str(part.lengths[name]) for name in names), percent(part.truncated))
     return table
 
 
-def _duplicate_table(result: Audit) -> Table:
-    table = _table("Same texts", "split", "duplicates", "with other labels", "also in train")
+def duplicate_table(result: Audit, labelled: bool = True) -> Table:
+    """Return how many texts of each split occur again, there or in train."""
+    table = plain_table(
+        "Same texts", "split", "duplicates", *(["with other labels"] if labelled else []), "also in train"
+    )
     for split, part in result.splits.items():
         leak = result.leakage.get(split)
-        shared = f"{leak.count} ({_percent(leak.share)})" if leak else "-"
-        table.add_row(split, str(part.duplicates), str(part.conflicts), shared)
+        shared = f"{leak.count} ({percent(leak.share)})" if leak else "-"
+        table.add_row(split, str(part.duplicates), *([str(part.conflicts)] if labelled else []), shared)
     return table
 
 
 def _row_table(dataset: Dataset, count: int) -> Table:
-    table = _table("First training rows", "id", "label", "text", justify="left")
+    table = plain_table("First training rows", "id", "label", "text", justify="left")
     for row in _first_rows(dataset, count):
-        text = " / ".join(_cut(row[key]) for key in ("text", "pair") if key in row)
-        table.add_row(_escape(row["id"]), _escape(row["label"]), _escape(text))
+        text = " / ".join(cut(row[key]) for key in ("text", "pair") if key in row)
+        table.add_row(escaped(row["id"]), escaped(row["label"]), escaped(text))
     return table
 
 
-def _table(title: str, first: str, *others: str, justify: Any = "right") -> Table:
+def plain_table(title: str, first: str, *others: str, justify: Any = "right") -> Table:
+    """Return an empty table; the columns behind the first are justified alike."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -164,16 +185,19 @@ def _table(title: str, first: str, *others: str, justify: Any = "right") -> Tabl
     return table
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return text without markup."""
     from rich.markup import escape
 
     return escape(text)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share as per cent."""
     return f"{share:.1%}"
 
 
-def _cut(text: str, length: int = 100) -> str:
+def cut(text: str, length: int = 100) -> str:
+    """Return text on one line, without what cannot be printed, at most so long."""
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return text if len(text) <= length else f"{text[: length - 1]}…"

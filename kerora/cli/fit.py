@@ -42,12 +42,15 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
         if resume
         else fit(config, force=force, progress=progress, argv=sys.argv[1:])
     )
+    manifest = result.run.read_manifest()
+    weights = manifest.get("base_weights")
     if as_json:
         summary = {
             "run": str(result.run.path),
             "metrics": result.metrics,
             "training_seconds": result.seconds,
-            "parameters": result.run.read_manifest()["parameters"],
+            "parameters": manifest["parameters"],
+            **({"base_weights": weights} if weights else {}),
         }
         click.echo(json.dumps(summary, ensure_ascii=False))
         return
@@ -56,5 +59,8 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     if table is not None:
         console.print(table)
     console.print(f"Training took {duration(result.seconds)}; {result.parameters}", highlight=False, soft_wrap=True)
+    if weights:
+        line = "Base weights: {mb:.1f} MB in {quantize}, {unquantised_mb:.1f} MB unquantised ({layers} layers)"
+        console.print(line.format(**weights), highlight=False, soft_wrap=True)
     console.print(f"Run: {result.run.path}", highlight=False, soft_wrap=True)
     console.print(f"Next: kerora report {result.run.path}", highlight=False, soft_wrap=True)

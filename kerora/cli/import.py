@@ -13,9 +13,9 @@ from kerora.config import resolve
 @click.command("import")
 @click.option("--peft", "directory", required=True, type=click.Path(path_type=Path), help="Folder that PEFT saved.")
 @click.option("--output", required=True, help="Run folder to make; must not exist.")
-@setting_options("model.", "data.", leave_out=("model.head_dropout",))
+@setting_options("model.", "data.", "language.", leave_out=("model.head_dropout", "model.quantize", "language.pack"))
 def command(directory: Path, output: str, **values: Any) -> None:
-    """Make a run folder of a classifier's adapter that PEFT trained.
+    """Make a run folder of an adapter that PEFT trained, a classifier's or a language model's.
 
     With --data or files it is evaluated on them, so that `kerora report` has something to show.
     What cannot be carried over is refused by name.
@@ -26,4 +26,5 @@ def command(directory: Path, output: str, **values: Any) -> None:
     evaluate = any(given.get(f"data.{name}") for name in ("source", "train", "validation", "test"))
     run = import_peft(directory, output, resolve(given), evaluate=evaluate, argv=sys.argv[1:])
     click.echo(f"Run: {run.path}")
-    click.echo(f"Next: kerora {'report' if evaluate else 'predict'} {run.path}{'' if evaluate else ' FILE'}")
+    use = f"predict {run.path} FILE" if run.labels.is_file() else f'generate {run.path} --prompt "..."'
+    click.echo(f"Next: kerora {f'report {run.path}' if evaluate else use}")

@@ -23,8 +23,8 @@ from kerora.errors import ConfigError
 def command(runs: tuple[str, ...], output: Path, weights: str | None, form: str, preset: str | None) -> None:
     """Fold the adapter of RUN into the weights: the same answers at the base's cost.
 
-    Several runs of one base and the same classes are merged as a weighted sum. The result is loaded
-    afresh and compared on 32 rows; nothing is left behind where it differs.
+    Several runs of one base, with the same classes or all of language models, are merged as a weighted
+    sum. The result is loaded afresh and compared on 32 rows; nothing is left behind where it differs.
     """
     from kerora.exchange.export import merge_runs
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--split", help="Split to report. [default: test where it was evaluated, else validation]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 def command(runs: tuple[Path, ...], output: Path | None, split: str | None, as_json: bool) -> None:
-    """Report how good a run is; several runs of classifiers are also compared.
+    """Report how good a run is; several runs, all of classifiers or all of language models, are also compared.
 
     Writes report.html, confusion_matrix.png and .csv, curves.png, classification_report.txt and
     errors.csv into the report folder of each RUN, from the files of the run alone; of a language model
@@ -44,9 +44,12 @@ def _print(console: "Console", summary: "ReportSummary") -> None:
     for run in summary.runs:
         _print_run(console, run)
     if summary.comparison is not None:
+        from kerora.evaluation.comparison import LanguageComparison
         from kerora.evaluation.terminal import comparison_tables
 
         console.rule("Comparison", align="left", style="dim")
+        for note in summary.comparison.notes() if isinstance(summary.comparison, LanguageComparison) else ():
+            console.print(f"Note: {note}", style="yellow")
         for table in comparison_tables(summary.comparison):
             console.print(table)
             console.print()

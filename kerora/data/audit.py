@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
+from kerora.data.documents import Documents
 from kerora.data.rows import Dataset, Rows
 
 PERCENTILES = (50, 90, 95, 99)
@@ -67,6 +69,58 @@ class Audit:
     leakage: dict[str, Leakage]
 
 
+@dataclass(frozen=True)
+class TextCounts:
+    """The texts of one split of a language model's data.
+
+    Attributes:
+        form: ``text``, ``completion`` (of prompts) or ``turns`` (of conversations).
+        texts: number of texts.
+        parts: number of their parts: turns, of prompts with completions two each.
+        size: all tokens, or words.
+        counted: those of them that the loss counts.
+        characters: number of characters.
+    """
+
+    form: str
+    texts: int
+    parts: int
+    size: int
+    counted: int
+    characters: int
+
+
+def audit_texts(
+    dataset: Dataset, part_lengths: Callable[[Sequence[str]], Sequence[int]] | None, max_length: int
+) -> tuple[Audit, dict[str, TextCounts]]:
+    """Audit the texts of a language model.
+
+    Args:
+        dataset: its splits hold `Documents`.
+        part_lengths: returns the tokens of each piece of text, without special ones; None counts words. With tokens
+            the end-of-text tokens are counted too.
+        max_length: the longest row in tokens.
+
+    Returns:
+        The audit, and the counts of each split.
+    """
+    lengths: dict[int, list[int]] = {}
+    counts = {}
+    for split, rows in dataset:
+        assert isinstance(rows, Documents)
+        flat = [part for parts in rows.parts for part in parts]
+        measured = (part_lengths or _word_counts)([part.text for part in flat])
+        sizes = [size + (part.ends and part_lengths is not None) for part, size in zip(flat, measured, strict=True)]
+        ends = np.cumsum([0, *(len(parts) for parts in rows.parts)])
+        lengths[id(rows)] = [sum(sizes[start:end]) for start, end in pairwise(ends)]
+        counted = sum(size for part, size in zip(flat, sizes, strict=True) if part.counted)
+        characters = sum(len(part.text) for part in flat)
+        counts[split] = TextCounts(rows.form, len(rows), len(flat), sum(sizes), counted, characters)
+    result = audit(dataset, lambda rows: lengths[id(rows)], max_length)
+    unit = "words" if part_lengths is None else "tokens"
+    return replace(result, unit=unit), counts
+
+
 def audit(dataset: Dataset, tokenizer_lengths: Callable[[Rows], Sequence[int]] | None, max_length: int) -> Audit:
     """Audit a data set.
 
@@ -126,6 +180,10 @@ def _keys(rows: Rows) -> list[str]:
 
 def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
+
+
+def _word_counts(texts: Sequence[str]) -> list[int]:
+    return [len(text.split()) for text in texts]
 
 
 def _words(rows: Rows) -> list[int]:

@@ -15,7 +15,7 @@ from kerora.data.files import is_data_file, local_names, missing_file, open_tabl
 from kerora.data.folders import split_files
 from kerora.data.lines import open_lines
 from kerora.data.rows import Dataset
-from kerora.data.save import is_saved
+from kerora.data.save import holds_texts, is_saved, read_saved_texts
 from kerora.data.sources import BUNDLED, BUNDLED_FILE, dataset_name, stream_texts
 from kerora.data.splits import draw_by_class
 from kerora.data.table import RawRow, Table
@@ -162,6 +162,8 @@ class _Reader:
         }
 
     def _folder(self, folder: Path) -> dict[str, Documents]:
+        if is_saved(folder) and holds_texts(folder):
+            return read_saved_texts(folder)
         files = split_files(folder)
         if is_saved(folder) or files:
             return {split: self._joined([self._file(path) for path in paths]) for split, paths in files.items()}

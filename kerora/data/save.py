@@ -1,4 +1,4 @@
-"""The folder that `kerora data save` writes, and reading it back."""
+"""The folder that `kerora data save` writes, of labelled rows or of texts, and reading it back."""
 
 import json
 import os
@@ -9,9 +9,11 @@ from typing import Any
 
 from kerora.config import SPLITS, DataConfig
 from kerora.data.classes import numbered
+from kerora.data.documents import Documents
 from kerora.data.extract import LabelledRows, read_labelled, unread_part
 from kerora.data.files import open_table
 from kerora.data.rows import Dataset, Rows
+from kerora.data.saved_texts import as_objects, read_texts
 from kerora.errors import DataError, RunError
 from kerora.runfolder import atomic_file, read_json, write_json
 
@@ -24,8 +26,9 @@ def save_dataset(dataset: Dataset, directory: Path, force: bool = False) -> None
     """Write a data set as one JSONL file a split, and a description.
 
     The files ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` hold a row a line with the keys
-    ``id``, ``text``, for sentence pairs ``pair``, and ``label`` (the class name). ``dataset.json`` holds
-    the name, the classes in order, rows and label counts, and the sha256 of each split's rows.
+    ``id``, ``text``, for sentence pairs ``pair``, and ``label`` (the class name); of a language model's data
+    ``text``, ``prompt`` and ``completion``, or ``messages``. ``dataset.json`` holds the name, the classes in order
+    or the form of the texts, rows and label counts, and the sha256 of each split's rows.
     Everything is written beside the folder first and moved into it when it is complete.
 
     Args:
@@ -55,13 +58,40 @@ def is_saved(directory: Path) -> bool:
     return (directory / DESCRIPTION).is_file()
 
 
-def read_saved(directory: Path, without: Collection[str] = ()) -> dict[str, LabelledRows]:
-    """Read the folder that `save_dataset` wrote; classes keep their order, also those without rows.
+def holds_texts(directory: Path) -> bool:
+    """Tell whether a saved data set is one of a language model.
+
+    Raises:
+        DataError: the description is damaged.
+    """
+    return "form" in _read_description(directory)
+
+
+def read_saved_texts(directory: Path) -> dict[str, Documents]:
+    """Read the texts of a language model that `save_dataset` wrote.
 
     Raises:
         DataError: a file is missing, or differs from what was saved.
     """
     description = _read_description(directory)
+    parts = {}
+    for split in (split for split in SPLITS if split in description["splits"]):
+        path, saved = directory / f"{split}.jsonl", description["splits"][split]
+        files = split in description.get("files", ())
+        parts[split] = read_texts(path, description["form"], files) if saved["rows"] else Documents([], [])
+        _check_same(path, parts[split], saved)
+    return parts
+
+
+def read_saved(directory: Path, without: Collection[str] = ()) -> dict[str, LabelledRows]:
+    """Read the folder that `save_dataset` wrote; classes keep their order, also those without rows.
+
+    Raises:
+        DataError: a file is missing, or differs from what was saved, or the folder holds texts without labels.
+    """
+    description = _read_description(directory)
+    if "form" in description:
+        raise DataError(f"{directory} holds texts for a language model, without labels. Add --task causal-lm.")
     splits = [split for split in SPLITS if split in description["splits"]]
     return {
         split: unread_part(directory)
@@ -105,12 +135,16 @@ def _read_split(path: Path, split: str, description: dict[str, Any]) -> Labelled
         part = read_labelled(table, columns)
     part.classes = classes
     rows = numbered(part, {name: number for number, name in enumerate(classes)}, "its classes")
+    _check_same(path, rows, saved)
+    return part
+
+
+def _check_same(path: Path, rows: Rows, saved: dict[str, Any]) -> None:
     if rows.fingerprint() != saved["sha256"]:
         raise DataError(
             f"{path} differs from what was saved ({saved['rows']} rows then, {len(rows)} now). Save it again, "
             f"or delete {DESCRIPTION} to read the files as they are."
         )
-    return part
 
 
 def _check_target(directory: Path, force: bool) -> None:
@@ -127,7 +161,7 @@ def _check_target(directory: Path, force: bool) -> None:
 
 def _write_rows(path: Path, rows: Rows, classes: tuple[str, ...]) -> None:
     with atomic_file(path) as stream:
-        for row in _as_objects(rows, classes):
+        for row in as_objects(rows) if isinstance(rows, Documents) else _as_objects(rows, classes):
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -142,8 +176,12 @@ def _as_objects(rows: Rows, classes: tuple[str, ...]) -> Iterator[dict[str, str]
 
 
 def _description(dataset: Dataset) -> dict[str, Any]:
-    head = {"format": FORMAT, "version": VERSION, "name": dataset.name, "classes": list(dataset.classes)}
-    return {**head, "splits": dataset.fingerprints()}
+    head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "name": dataset.name}
+    texts = {split: rows for split, rows in dataset if isinstance(rows, Documents)}
+    if texts:
+        head["form"] = next(iter(texts.values())).form
+        head["files"] = [split for split, rows in texts.items() if rows.files]
+    return {**head, "classes": list(dataset.classes), "splits": dataset.fingerprints()}
 
 
 def _move_into(work: Path, directory: Path) -> None:

@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from kerora.config import settings as known_settings
 from kerora.evaluation import plots, wording
-from kerora.evaluation.comparison import NOT_SETTINGS, Comparison, flatten_settings
+from kerora.evaluation.comparison import NOT_SETTINGS, Comparison, LanguageComparison, flatten_settings
 from kerora.evaluation.metrics import row_percent
 from kerora.evaluation.results import RunResults, SplitResults
 
@@ -146,6 +146,58 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
         per_class=_class_f1(comparison),
         settings=comparison.different_settings(),
     )
+
+
+def render_language_comparison(
+    comparison: LanguageComparison, reports: Sequence[Path], page: Path, version: str
+) -> str:
+    """Return the page that shows several runs of language models side by side.
+
+    Args:
+        comparison: the runs.
+        reports: each run's own report.html, for links.
+        page: where the page will be, so that links are relative to it.
+        version: Kerora's version, for the footer.
+    """
+    histories = [run.history for run in comparison.runs]
+    figures = (
+        {name: plots.run_curves(histories, f"val_{name}") for name in ("loss", "perplexity", "bits_per_byte")}
+        if any(histories)
+        else {}
+    )
+    notes = [f"{name}: {note}" for name, run in zip(comparison.names, comparison.runs, strict=True)
+             for note in wording.state_notes(run)]  # fmt: skip
+    return render_page(
+        "language_comparison.html",
+        version,
+        comparison=comparison,
+        notes=[*comparison.notes(), *notes],
+        links=[_link(report, page) for report in reports],
+        rows=[
+            {
+                "number": number,
+                "name": name,
+                "split": split,
+                "before": run.before.get(split, {}),
+                "after": run.after[split],
+                "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
+                "training_time": wording.duration(run.manifest.get("training_seconds")),
+            }
+            for number, name, run, split in comparison.rows()
+        ],
+        curves=[
+            Markup(plots.inline_svg(figure, f"Validation {wording.LABELS[name].lower()} of the runs by epoch"))
+            for name, figure in figures.items()
+        ],
+        samples=_shared_samples(comparison),
+        settings=comparison.different_settings(),
+    )
+
+
+def _shared_samples(comparison: LanguageComparison) -> list[tuple[str, list[str]]]:
+    """Return the prompts that all runs continued, with each run's continuation after training."""
+    texts = [{sample.prompt: sample.after or "" for sample in run.samples} for run in comparison.runs]
+    return [(prompt, [own[prompt] for own in texts]) for prompt in texts[0] if all(prompt in own for own in texts)]
 
 
 def render_page(template: str, version: str, **values: Any) -> str:
@@ -285,6 +337,7 @@ def _provenance(results: RunResults) -> list[tuple[str, list[Fact]]]:
         ("Versions", _facts(versions.items())),
         ("Pre-trained model", _facts(_mapping(manifest.get("preset")).items())),
         ("Parameters", _facts(parameters.items())),
+        ("Base weights", _facts(_mapping(manifest.get("base_weights")).items())),
         ("Data", _facts([("name", wording.lookup(manifest, "data", "name")), *data])),
     ]
 

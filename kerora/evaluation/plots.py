@@ -28,6 +28,8 @@ from kerora.evaluation.metrics import Calibration, row_percent
 DOTS_PER_INCH = 150
 INK, MUTED, GRID, TRAIN, VALIDATION = "#1b1f24", "#59636e", "#d9dee3", "#0072b2", "#d55e00"
 THEME_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", TRAIN: "--train", VALIDATION: "--validation"}
+RUNS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#b7d3ea", "#5a9bcb", "#0b4f8a", "#062f57"])
 MOST_ANNOTATED, MOST_WITH_PERCENT, LONGEST_NAME = 40, 10, 28
 LARGEST_SIDE = 30.0
@@ -87,6 +89,32 @@ def curves(
         handles, names = axes[0].get_legend_handles_labels()
         if handles:
             figure.legend(handles, names, loc="outside upper right", ncols=3)
+    return figure
+
+
+def run_curves(histories: Sequence[Mapping[str, np.ndarray]], column: str) -> Figure:
+    """Draw one column of several runs by epoch; the runs are numbered from 1.
+
+    Args:
+        histories: the columns of each run's history.csv, shape (epochs,); runs without the column are left out.
+        column: what to draw, such as ``val_loss``.
+    """
+    with style():
+        figure = new_figure(4.2, 3.3)
+        axis = figure.subplots()
+        for number, history in enumerate(histories):
+            values = history.get(column, np.array([]))
+            if np.isfinite(values).any():
+                epochs = history.get("epoch", np.arange(1, len(values) + 1))
+                colour, marker = RUNS[number % len(RUNS)], MARKERS[number % len(MARKERS)]
+                axis.plot(epochs, values, color=colour, marker=marker, markersize=5, label=f"run {number + 1}")
+        axis.set_title(f"Validation {column.removeprefix('val_').replace('_', ' ')}")
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.grid(False, axis="x")
+        axis.margins(x=0.06, y=0.12)
+        if axis.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside upper right", ncols=4)
     return figure
 
 

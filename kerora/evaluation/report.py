@@ -14,7 +14,7 @@ from typing import Any
 
 from kerora.errors import RunError
 from kerora.evaluation import html, plots
-from kerora.evaluation.comparison import Comparison, compare
+from kerora.evaluation.comparison import Comparison, LanguageComparison, compare, compare_language_models
 from kerora.evaluation.metrics import classification_report_text, row_percent
 from kerora.evaluation.results import PREDICTION_COLUMNS, RunResults, SplitResults, read_results
 from kerora.runfolder import RunFolder, write_bytes, write_text
@@ -68,7 +68,7 @@ class ReportSummary:
 
     runs: tuple[RunSummary, ...]
     page: Path
-    comparison: Comparison | None = None
+    comparison: Comparison | LanguageComparison | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as plain values for JSON; numbers that are not finite become None."""
@@ -123,19 +123,26 @@ def write_report(
 def _language_report(
     results: Sequence[RunResults], output: Path | None, split: str | None, version: str
 ) -> ReportSummary:
-    if len(results) > 1:
-        raise RunError("Language models are reported one at a time. Give one run.")
-    run = results[0]
-    if split is not None and split not in run.after:
-        raise RunError(f"{run.folder.metrics} holds no split '{split}'. It holds: {', '.join(run.after)}.")
-    page = html.render_language_report(run, version)
+    comparison = compare_language_models(results, split)
+    pages = [html.render_language_report(run, version) for run in results]
+    summaries = tuple(
+        RunSummary(run, None, _write_language_run(run, page)) for run, page in zip(results, pages, strict=True)
+    )
+    own_pages = [summary.files["report.html"] for summary in summaries]
+    if len(results) == 1:
+        if output is not None:
+            write_text(output, pages[0])
+        return ReportSummary(summaries, output or own_pages[0])
+    target = output or results[0].folder.report / "comparison.html"
+    write_text(target, html.render_language_comparison(comparison, own_pages, target, version))
+    return ReportSummary(summaries, target, comparison)
+
+
+def _write_language_run(run: RunResults, page: str) -> dict[str, Path]:
     contents: dict[str, str | bytes] = {"report.html": page}
     if run.history:
         contents["curves.png"] = plots.png(plots.curves(run.history, run.best_epoch, ("loss", "perplexity")))
-    files = _write_files(run.folder.report, contents)
-    if output is not None:
-        write_text(output, page)
-    return ReportSummary((RunSummary(run, None, files),), output or files["report.html"])
+    return _write_files(run.folder.report, contents)
 
 
 def _write_run(results: RunResults, split: SplitResults, page: str) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kerora.evaluation import wording
-from kerora.evaluation.comparison import Comparison
+from kerora.evaluation.comparison import Comparison, LanguageComparison
 from kerora.evaluation.metrics import row_percent
 from kerora.evaluation.results import RunResults, SplitResults
 from kerora.evaluation.samples import Sample
@@ -206,8 +206,10 @@ def confusions_table(split: SplitResults, count: int = 5) -> Table | None:
     return table
 
 
-def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Return the runs side by side, numbered, and McNemar's test for each pair of numbers."""
+def comparison_tables(comparison: Comparison | LanguageComparison) -> list[Table]:
+    """Return the runs side by side, numbered, and for classifiers McNemar's test for each pair of numbers."""
+    if isinstance(comparison, LanguageComparison):
+        return [_language_models_table(comparison)]
     runs = _table("", "run", "split", "rows", "accuracy", "macro F1", "training")
     for column in (1, 2):
         runs.columns[column].justify = "left"
@@ -221,6 +223,25 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         time = wording.duration(run.manifest.get("training_seconds"))
         runs.add_row(str(number), Text(visible(name)), visible(split.name), wording.whole(len(split)), *cells, time)
     return [runs, _pairs_table(comparison)]
+
+
+def _language_models_table(comparison: LanguageComparison) -> Table:
+    table = _table("", "run", "split", "perplexity", "before", "bits per byte", "loss", "training")
+    for column in (1, 2):
+        table.columns[column].justify = "left"
+    for number, name, run, split in comparison.rows():
+        after = run.after[split]
+        table.add_row(
+            str(number),
+            Text(visible(name)),
+            visible(split),
+            wording.decimal(after.get("perplexity")),
+            Text(wording.decimal(run.before.get(split, {}).get("perplexity")), style="dim"),
+            wording.decimal(after.get("bits_per_byte")),
+            wording.decimal(after.get("loss")),
+            wording.duration(run.manifest.get("training_seconds")),
+        )
+    return table
 
 
 def _pairs_table(comparison: Comparison) -> Table:

@@ -11,27 +11,27 @@ from typing import Any
 import numpy as np
 
 from kerora.config import FitConfig
-from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.predictor import load, read_config
-from kerora.exchange.huggingface_folder import write_huggingface_folder
-from kerora.exchange.keras_task import classifier_class, keras_logits, keras_tokens, logits_of, write_keras_task
-from kerora.exchange.merge import bake, merged_model, without_quantisation
+from kerora.exchange.huggingface_folder import check_huggingface, write_huggingface_folder
+from kerora.exchange.keras_task import keras_agreement, keras_class, keras_logits, write_keras_task
+from kerora.exchange.merge import bake, merged_model, plain_copy, without_quantisation
 from kerora.exchange.model_card import model_card
 from kerora.exchange.onnx_file import check_onnx, onnx_logits, write_onnx
+from kerora.exchange.probe import Probe, our_logits, probe_of
 from kerora.exchange.verify import (
     Verification,
-    encoded,
     peft_logits,
-    real_rows,
-    transformers_labels,
+    transformers_agreement,
     transformers_logits,
     version_of,
 )
 from kerora.lora.files import load_adapter, save_adapter
 from kerora.lora.inject import lora_layers
+from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import EXACT_FILE
+from kerora.models.task import Task
 from kerora.runfolder import RunFolder, read_json, write_json, write_text
 
 FORMATS = ("peft", "keras", "transformers", "onnx", "kerora")
@@ -50,18 +50,16 @@ class Job:
     Attributes:
         runs: the run folders.
         model: the run's model, or for merged formats the plain model.
-        reference: the run's logits of the rows, float32 (rows, classes).
-        rows: the rows to compare on.
-        source: name of their data set.
+        reference: the run's logits, as `Probe.logits` gives them.
+        probe: the rows to compare on.
         config: settings of the first run.
         note: what to know of it.
     """
 
     runs: Sequence[RunFolder]
-    model: TextClassifier
+    model: Task
     reference: np.ndarray
-    rows: Rows
-    source: str
+    probe: Probe
     config: FitConfig
     note: str = ""
 
@@ -70,12 +68,14 @@ class Job:
         more["note"] = "; ".join(note for note in (self.note, more.get("note", "")) if note)
         difference = float(np.abs(logits - self.reference).max())
         agreement = float((logits.argmax(axis=1) == self.reference.argmax(axis=1)).mean())
-        return Verification(tool, len(self.reference), self.source, difference, agreement, tolerance, **more)
+        tokens = len(self.reference) if self.probe.language else None
+        rows, source = len(self.probe.rows), self.probe.source
+        return Verification(tool, rows, source, difference, agreement, tolerance, tokens, **more)
 
     def unverified(self, package: str) -> Verification:
         """Say that the tool is not there to compare with."""
         note = f"{package} is not installed (pip install 'kerora[interop]')"
-        return Verification(None, 0, self.source, None, None, TOLERANCE, note=note)
+        return Verification(None, 0, self.probe.source, None, None, TOLERANCE, note=note)
 
 
 def export_run(run: str, form: str, output: str | Path, preset: str | None = None) -> Verification:
@@ -98,9 +98,9 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
     folder = RunFolder.open(run)
     config = read_config(folder)
     model = load(run, preset, dtype="float32")
-    _check_format(form, model)
-    rows, source = real_rows(config)
-    reference = logits_of(model, encoded(model, rows))
+    _check_format(form, model, config)
+    probe = probe_of(model, config)
+    reference = our_logits(model, probe)
     note = ""
     if form in MERGED_FORMATS:
         model, note = without_quantisation(run, model)
@@ -108,9 +108,9 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
     elif form == "peft" and config.model.quantize:
         # PEFT puts the adapter on the base in float
         model = _unquantised(model, run)
-        reference = logits_of(model, encoded(model, rows))
+        reference = our_logits(model, probe)
         note = "Compared on the unquantised base"
-    return _write(form, Job([folder], model, reference, rows, source, config, note), target)
+    return _write(form, Job([folder], model, reference, probe, config, note), target)
 
 
 def merge_runs(
@@ -123,7 +123,7 @@ def merge_runs(
     """Merge a run, or the weighted sum of several, into a plain model folder and verify it.
 
     Args:
-        runs: run folders of one base with the same classes.
+        runs: run folders of one base, with the same classes or all of language models.
         output: folder to write, which must not exist or be empty.
         form: ``keras``, ``transformers`` or ``onnx``.
         weights: a number for each run; None gives each the same share of 1.
@@ -140,10 +140,9 @@ def merge_runs(
     folders = [RunFolder.open(run) for run in runs]
     config = read_config(folders[0])
     model = merged_model(runs, weights, preset)
-    _check_format(form, model)
-    rows, source = real_rows(config)
-    reference = logits_of(model, encoded(model, rows))
-    return _write(form, Job(folders, model, reference, rows, source, config), target)
+    _check_format(form, model, config)
+    probe = probe_of(model, config)
+    return _write(form, Job(folders, model, our_logits(model, probe), probe, config), target)
 
 
 def _write(form: str, job: Job, target: Path) -> Verification:
@@ -161,7 +160,7 @@ def _check(found: Verification) -> None:
     if not found.largest_difference <= found.tolerance or found.agreement < 1 - 1 / 16:
         raise RunError(
             f"The export differs from the run when {found.tool} loads it: largest logit difference "
-            f"{found.largest_difference:.2g} (at most {found.tolerance:g}), same label {found.agreement:.0%}. "
+            f"{found.largest_difference:.2g} (at most {found.tolerance:g}), {found.compared} {found.agreement:.0%}. "
             "Nothing was written. Choose another format."
         )
 
@@ -170,14 +169,14 @@ def _peft(job: Job, work: Path) -> Verification:
     save_adapter(job.model, work, dtype=job.config.lora.adapter_dtype)
     if version_of("peft") is None or version_of("transformers") is None:
         return job.unverified("peft")
-    preset, inputs = job.model.preset, encoded(job.model, job.rows)
+    preset = job.model.preset
     with contextlib.ExitStack() as stack:
         base = preset.directory
         if preset.source != "huggingface":
             base = stack.enter_context(_staged(work / "base", keep=False))
-            plain = TextClassifier.from_preset(preset, job.model.classes, max_length=job.model.max_length)
-            write_huggingface_folder(plain, base)
-        logits = peft_logits(base, work, len(job.model.classes), inputs)
+            write_huggingface_folder(plain_copy(job.model), base)
+        classes = len(job.model.classes) if isinstance(job.model, TextClassifier) else None
+        logits = peft_logits(base, work, classes, job.probe)
     note = "" if preset.source == "huggingface" else "PEFT needs the base model in transformers' format"
     return job.verification(str(version_of("peft")), logits, note=note)
 
@@ -190,44 +189,45 @@ def _kerora(job: Job, work: Path) -> Verification:
         elif (run / name).is_file():
             shutil.copyfile(run / name, work / name)
     again = load(work, str(job.model.preset.directory), dtype="float32")
-    return job.verification("kerora", logits_of(again, encoded(job.model, job.rows)))
+    return job.verification("kerora", our_logits(again, job.probe))
 
 
 def _keras(job: Job, work: Path) -> Verification:
     write_keras_task(job.model, work)
-    inputs = encoded(job.model, job.rows)
-    again = TextClassifier.from_preset(str(work), max_length=job.model.max_length)
-    exact = float(np.abs(logits_of(again, inputs) - job.reference).max())
-    if exact > TOLERANCE:
-        raise RunError(f"The export differs from the run by {exact:.2g} when Kerora loads it. Nothing was written.")
-    logits = keras_logits(work, inputs)
+    logits = keras_logits(work, job.probe)
     note, tolerance = "", TOLERANCE
-    if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
-        note, tolerance = (
-            f"KerasHub computes GELU by its tanh approximation; Kerora exactly, {exact:.1e}",
-            TANH_TOLERANCE,
-        )
-    own = None
-    if job.rows.pairs is None:
-        tokens = keras_tokens(work, job.rows.texts)
-        own = float((keras_logits(work, tokens).argmax(axis=1) == job.reference.argmax(axis=1)).mean())
+    if (work / EXACT_FILE).is_file():
+        exact = float(np.abs(our_logits(_again(job.model, work), job.probe) - job.reference).max())
+        if exact > TOLERANCE:
+            raise RunError(f"The export differs from the run by {exact:.2g} when Kerora loads it. Nothing was written.")
+        if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
+            note = f"KerasHub computes GELU by its tanh approximation; Kerora exactly, {exact:.1e}"
+            tolerance = TANH_TOLERANCE
+    own = keras_agreement(work, job.probe, job.reference) if job.probe.rows.pairs is None else None
     return job.verification(str(version_of("keras-hub")), logits, tolerance, text_agreement=own, note=note)
+
+
+def _again(model: Task, directory: Path) -> Task:
+    """Load an exported Keras preset, a classifier with its own head."""
+    if isinstance(model, TextClassifier):
+        return TextClassifier.from_preset(str(directory), max_length=model.max_length)
+    return CausalLM.from_preset(str(directory), max_length=model.max_length)
 
 
 def _transformers(job: Job, work: Path) -> Verification:
     write_huggingface_folder(job.model, work)
     if version_of("transformers") is None:
         return job.unverified("transformers")
-    logits = transformers_logits(work, encoded(job.model, job.rows))
-    labels = transformers_labels(work, job.rows.texts, job.rows.pairs, job.model.max_length)
-    own = float((labels == job.reference.argmax(axis=1)).mean())
+    logits = transformers_logits(work, job.probe)
+    own = transformers_agreement(work, job.probe, job.reference, job.model.max_length)
     return job.verification(str(version_of("transformers")), logits, text_agreement=own)
 
 
 def _onnx(job: Job, work: Path) -> Verification:
+    assert isinstance(job.model, TextClassifier)  # as check_onnx has seen
     write_onnx(job.model, work)
     write_json(work / "labels.json", {"classes": list(job.model.classes)})
-    return job.verification(str(version_of("onnxruntime")), onnx_logits(work, encoded(job.model, job.rows)))
+    return job.verification(str(version_of("onnxruntime")), onnx_logits(work, job.probe.inputs))
 
 
 WRITERS: dict[str, Callable[[Job, Path], Verification]] = {
@@ -239,20 +239,22 @@ WRITERS: dict[str, Callable[[Job, Path], Verification]] = {
 }
 
 
-def _check_format(form: str, model: TextClassifier) -> None:
+def _check_format(form: str, model: Task, config: FitConfig) -> None:
     """Refuse before any work what the format cannot hold."""
     if form == "keras":
-        classifier_class(model)
+        keras_class(model)
     elif form == "onnx":
         check_onnx(model)
     elif form == "peft" and not lora_layers(model):
         raise PresetError(
             "The run trained no LoRA, so there is no adapter for PEFT. Export with --format transformers."
         )
+    if form in ("peft", "transformers"):
+        check_huggingface(model, config.lora.method)
 
 
-def _unquantised(model: TextClassifier, run: str) -> TextClassifier:
-    plain = TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length)
+def _unquantised(model: Task, run: str) -> Task:
+    plain = plain_copy(model)
     load_adapter(plain, run)
     return plain
 

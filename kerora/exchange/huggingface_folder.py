@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import safetensors.numpy
 
+from kerora.exchange.filled_folder import check_fillable, write_filled_folder
 from kerora.lora.entries import variable_entry
 from kerora.lora.names import Names
 from kerora.models.json_files import read_json_object
@@ -46,10 +47,30 @@ def write_huggingface_folder(model: Task, directory: Path) -> None:
         model: the model; its updates must be merged.
         directory: an existing, empty folder.
     """
-    tensors = huggingface_tensors(model)
-    write_bytes(directory / "model.safetensors", safetensors.numpy.save(tensors, metadata={"format": "pt"}))
-    write_json(directory / "config.json", huggingface_config(model))
+    if model.preset.architecture.hub:
+        write_filled_folder(model, directory)
+    else:
+        tensors = huggingface_tensors(model)
+        write_bytes(directory / "model.safetensors", safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+        write_json(directory / "config.json", huggingface_config(model))
+    if getattr(model, "classes", None) is not None:
+        path = directory / "config.json"
+        write_json(path, read_json_object(path) | _classes(model))
     write_huggingface_tokenizer(model, directory)
+
+
+def check_huggingface(model: Task, method: str) -> None:
+    """Check that a model can be written for transformers.
+
+    Args:
+        model: the model.
+        method: what was trained: ``lora``, ``full`` or ``head``.
+
+    Raises:
+        PresetError: it cannot.
+    """
+    if model.preset.architecture.hub:
+        check_fillable(model, method)
 
 
 def huggingface_tensors(model: Task) -> dict[str, np.ndarray]:
@@ -99,12 +120,18 @@ def huggingface_config(model: Task) -> dict[str, Any]:
     config["architectures"] = [CLASS_STEMS[architecture.kind] + TASK_CLASSES[str(model.task_type)]]
     config["pad_token_id"] = model.tokenizer.pad_id
     config["dtype"] = "float32"
-    classes = getattr(model, "classes", None)
-    if classes is not None:
-        config["id2label"] = {str(number): name for number, name in enumerate(classes)}
-        config["label2id"] = {name: number for number, name in enumerate(classes)}
-        config["problem_type"] = "single_label_classification"
+    if architecture.is_decoder:
+        config["eos_token_id"] = model.tokenizer.end_id
+        config["bos_token_id"] = next(iter(model.tokenizer.start_ids), model.tokenizer.end_id)
     return config
+
+
+def _classes(model: Any) -> dict[str, Any]:
+    return {
+        "id2label": {str(number): name for number, name in enumerate(model.classes)},
+        "label2id": {name: number for number, name in enumerate(model.classes)},
+        "problem_type": "single_label_classification",
+    }
 
 
 def uses_tanh_gelu(backbone: Any) -> bool:

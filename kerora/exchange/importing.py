@@ -1,25 +1,53 @@
 """Turns an adapter that PEFT trained and saved into a run folder."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kerora.config import FitConfig, dump_yaml
+from kerora.data.documents import Documents
+from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError, ConfigError
+from kerora.evaluation.language import continue_prompts, evaluate_documents
 from kerora.evaluation.predictor import evaluate_rows, write_predictions
+from kerora.evaluation.samples import Sample, sample_prompts, write_samples
 from kerora.lora.files import WEIGHTS_FILE, load_adapter, read_adapter_config, read_tensors, save_adapter
 from kerora.lora.inject import lora_layers, summarize
 from kerora.lora.layers import LowRankUpdate
+from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
 from kerora.models.precision import resolve_precision
 from kerora.models.presets import Preset, find_preset
+from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, write_json, write_text
 from kerora.training.manifest import describe, now
 
 EVALUATED = ("validation", "test")
+TASKS = {"SEQ_CLS": "classification", "CAUSAL_LM": "causal-lm"}
+"""What PEFT calls the tasks."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a run is made of, before anything is written.
+
+    Attributes:
+        model: the model with the adapter.
+        dataset: the rows that it was evaluated on.
+        facts: the task's keys of adapter_config.json.
+        metrics: content of metrics.json.
+        write: writes the task's other files into the run.
+    """
+
+    model: Task
+    dataset: Dataset | None
+    facts: dict[str, Any]
+    metrics: dict[str, Any] | None
+    write: Callable[[RunFolder], None]
 
 
 def import_peft(
@@ -30,7 +58,8 @@ def import_peft(
     Args:
         directory: folder with PEFT's adapter_model.safetensors and adapter_config.json.
         output: the run folder to make.
-        config: preset, precision and length; with `evaluate` also the data. ``data.class_names`` names the classes.
+        config: preset, precision and length; with `evaluate` also the data. ``data.class_names`` names the classes;
+            ``language.turns`` or ``language.prompt`` say, where there is no data, what a language model's texts are.
         evaluate: read the data and record metrics and predictions.
         argv: the command line, for the manifest.
 
@@ -40,39 +69,79 @@ def import_peft(
     """
     folder = Path(directory)
     description = read_adapter_config(folder)
-    if description.get("task_type") != "SEQ_CLS":
+    task = TASKS.get(str(description.get("task_type")))
+    if task is None:
         raise AdapterError(
-            f"{folder} has task_type {description.get('task_type')!r}; what can be imported is SEQ_CLS, a classifier."
+            f"{folder} has task_type {description.get('task_type')!r}; what can be imported is SEQ_CLS, a classifier, "
+            "and CAUSAL_LM, a language model."
         )
+    config = dataclasses.replace(config, task=task)
+    parts = (_classifier if task == "classification" else _language_model)(folder, config, evaluate)
+    config = _settled(config, description, parts.model)
+    run = create_run(output if "/" in output else f"./{output}", config.runs_dir, "imported")
+    facts = describe(config, parts.dataset, parts.model, summarize(parts.model, parts.model.head_layers), argv)
+    run.update_manifest(**facts, state="running", started=now(), imported_from=folder.resolve().name)
+    write_text(run.config, dump_yaml(dataclasses.replace(config, run=None)))
+    save_adapter(parts.model, run.adapter, parts.facts)
+    if parts.metrics is not None:
+        write_json(run.metrics, parts.metrics)
+    parts.write(run)
+    run.update_manifest(state="finished", finished=now())
+    return run
+
+
+def _classifier(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
     preset = find_preset(config.model.preset)
     dataset = load_dataset(config.data, config.training.seed) if evaluate else None
     classes = _classes(folder, preset, dataset, config.data.class_names)
-    model = TextClassifier.from_preset(
-        preset,
-        classes,
-        max_length=config.model.max_length,
-        head_dropout=config.model.head_dropout,
-        seed=config.training.seed,
-    )
+    options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
+    model = TextClassifier.from_preset(preset, classes, seed=config.training.seed, **options)
     load_adapter(model, folder)
-    config = _settled(config, description, model)
-    before = {split: evaluate_rows(_base(preset, model), rows)[0] for split, rows in _evaluated(dataset)}
-    after = {split: evaluate_rows(model, rows) for split, rows in _evaluated(dataset)}
-    run = create_run(output if "/" in output else f"./{output}", config.runs_dir, "imported")
-    facts = describe(config, dataset, model, summarize(model, model.head_layers), argv)
-    run.update_manifest(**facts, state="running", started=now(), imported_from=folder.resolve().name)
-    write_text(run.config, dump_yaml(dataclasses.replace(config, run=None)))
-    pairs = dataset is not None and dataset.splits["train"].pairs is not None if dataset else False
-    write_json(run.labels, {"classes": list(classes)})
-    save_adapter(model, run.adapter, {"pairs": pairs})
-    if after:
-        write_json(run.metrics, {"before": before, "after": {split: values for split, (values, _) in after.items()}})
-        rows_of = dict(_evaluated(dataset))
-        write_predictions(
-            run.predictions, classes, [(split, rows_of[split], values) for split, (_, values) in after.items()]
+    evaluated = _evaluated(dataset)
+    base = TextClassifier.from_preset(preset, classes, max_length=model.max_length, seed=0) if evaluated else model
+    before = {split: evaluate_rows(base, rows)[0] for split, rows in evaluated}
+    after = {split: evaluate_rows(model, rows) for split, rows in evaluated}
+    metrics = {"before": before, "after": {split: values for split, (values, _) in after.items()}}
+    predictions = [(split, rows, after[split][1]) for split, rows in evaluated]
+
+    def write(run: RunFolder) -> None:
+        write_json(run.labels, {"classes": list(classes)})
+        if predictions:
+            write_predictions(run.predictions, classes, predictions)
+
+    pairs = dataset is not None and dataset["train"].pairs is not None
+    return _Parts(model, dataset, {"pairs": pairs}, metrics if evaluated else None, write)
+
+
+def _language_model(folder: Path, config: FitConfig, evaluate: bool) -> _Parts:
+    preset, language = find_preset(config.model.preset), config.language
+    if not preset.architecture.is_decoder:
+        raise AdapterError(
+            f"{folder} holds a language model's adapter, but {preset.spec} is {preset.architecture.title}, an encoder. "
+            "Give the adapter's base with --preset."
         )
-    run.update_manifest(state="finished", finished=now())
-    return run
+    dataset = load_documents(config.data, language, config.training.seed) if evaluate else None
+    model = CausalLM.from_preset(preset, max_length=config.model.max_length)
+    base = CausalLM.from_preset(preset, max_length=config.model.max_length) if dataset else model
+    load_adapter(model, folder)
+    if dataset is None:
+        form = "turns" if language.turns else "completion" if language.prompt else "text"
+        return _Parts(model, None, {"text_form": form}, None, lambda run: None)
+    parts = {split: rows for split, rows in _evaluated(dataset) if isinstance(rows, Documents)}
+    metrics: dict[str, Any] = {}
+    continued: list[list[str]] = []
+    chosen = sample_prompts(next(iter(parts.values())), language.samples) if parts else []
+    for when, subject in (("before", base), ("after", model)):
+        metrics[when] = {split: evaluate_documents(subject, rows, 64, language.stride) for split, rows in parts.items()}
+        continued.append(continue_prompts(subject, [prompt for _, prompt in chosen], language.sample_tokens))
+    samples = [
+        Sample(sample.id, sample.prompt, before, after)
+        for (sample, _), before, after in zip(chosen, *continued, strict=True)
+    ]
+    train = dataset["train"]
+    assert isinstance(train, Documents)
+    facts = {"text_form": train.form}
+    return _Parts(model, dataset, facts, metrics if parts else None, lambda run: write_samples(run.samples, samples))
 
 
 def _classes(folder: Path, preset: Preset, dataset: Dataset | None, given: Sequence[str]) -> tuple[str, ...]:
@@ -94,7 +163,7 @@ def _classes(folder: Path, preset: Preset, dataset: Dataset | None, given: Seque
     return tuple(given) or (own if len(own) == count else tuple(f"LABEL_{number}" for number in range(count)))
 
 
-def _settled(config: FitConfig, description: dict[str, Any], model: TextClassifier) -> FitConfig:
+def _settled(config: FitConfig, description: dict[str, Any], model: Task) -> FitConfig:
     """Write the adapter's settings into the run's."""
     layers = lora_layers(model)
     update: LowRankUpdate = layers[0].update
@@ -113,10 +182,6 @@ def _settled(config: FitConfig, description: dict[str, Any], model: TextClassifi
         config.model, max_length=model.max_length, precision=resolve_precision(config.model.precision)
     )
     return dataclasses.replace(config, lora=lora, model=shape)
-
-
-def _base(preset: Preset, model: TextClassifier) -> TextClassifier:
-    return TextClassifier.from_preset(preset, model.classes, max_length=model.max_length, seed=0)
 
 
 def _evaluated(dataset: Dataset | None) -> list[tuple[str, Any]]:

@@ -1,18 +1,21 @@
-"""Writes a classifier as a KerasHub preset that plain `keras_hub.models.TextClassifier.from_preset` loads."""
+"""Writes a model as a KerasHub preset that plain `TextClassifier` or `CausalLM.from_preset` of KerasHub loads."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import torch
 
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.errors import PresetError
 from kerora.exchange.huggingface_folder import uses_tanh_gelu
+from kerora.exchange.probe import Probe
 from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import EXACT_FILE
+from kerora.models.presets import Preset
+from kerora.models.task import Task
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE
 from kerora.models.write_preset import rebuild, write_tokenizer
 from kerora.runfolder import write_json
@@ -21,20 +24,20 @@ keras_hub = import_keras_hub()
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
 
 
-def write_keras_task(model: TextClassifier, directory: Path) -> None:
+def write_keras_task(model: Task, directory: Path) -> None:
     """Write backbone, head, preprocessor and tokenizer.
 
     KerasHub fixes the activation and the layer norms' epsilon of each kind. Where the model's differ (BERT's exact
     GELU), `EXACT_FILE` says so, and Kerora puts them back when it loads the preset; plain KerasHub does not read it.
 
     Args:
-        model: a classifier without LoRA, float32.
+        model: a classifier or language model without LoRA, float32.
         directory: an existing, empty folder.
 
     Raises:
-        PresetError: KerasHub has no text classifier of the kind, or its tokenizer cannot be made from the base's files.
+        PresetError: KerasHub has no such task of the kind, or its tokenizer cannot be made from the base's files.
     """
-    task_class = classifier_class(model)
+    kind = keras_class(model)
     architecture = model.preset.architecture
     stem = architecture.tokenizer.removesuffix("Tokenizer")
     backbone = rebuild(model.backbone, "float32", 0.0)
@@ -43,29 +46,35 @@ def write_keras_task(model: TextClassifier, directory: Path) -> None:
     _write_tokenizer(model, directory)
     with without_tensorflow():
         tokenizer = getattr(keras_hub.models, architecture.tokenizer).from_preset(str(directory))
-        preprocessor = getattr(keras_hub.models, f"{stem}TextClassifierPreprocessor")(
+        preprocessor = getattr(keras_hub.models, f"{stem}{_task_name(model)}Preprocessor")(
             tokenizer, sequence_length=model.max_length
         )
-        task = task_class(backbone=backbone, num_classes=len(model.classes), preprocessor=preprocessor)
+        options = {"num_classes": len(model.classes)} if isinstance(model, TextClassifier) else {}
+        task = kind(backbone=backbone, preprocessor=preprocessor, **options)
         _copy_head(model, task, backbone)
         task.save_to_preset(str(directory))
-    write_json(directory / EXACT_FILE, exact_settings(model.backbone))
+    if not architecture.hub:
+        write_json(directory / EXACT_FILE, exact_settings(model.backbone))
 
 
-def classifier_class(model: TextClassifier) -> Any:
-    """Return KerasHub's text classifier for a model's kind.
+def keras_class(model: Task) -> Any:
+    """Return KerasHub's text classifier or causal language model for a model's kind.
 
     Raises:
         PresetError: there is none.
     """
     architecture = model.preset.architecture
-    name = architecture.backbone.replace("Backbone", "TextClassifier")
-    found = getattr(keras_hub.models, name, None)
+    found = getattr(keras_hub.models, architecture.backbone.replace("Backbone", _task_name(model)), None)
     if found is None:
+        what = "text classifier" if isinstance(model, TextClassifier) else "language model"
         raise PresetError(
-            f"KerasHub has no text classifier for {architecture.title}. Use --format transformers, peft or kerora."
+            f"KerasHub has no {what} for {architecture.title}. Use --format transformers, peft or kerora."
         )
     return found
+
+
+def _task_name(model: Task) -> str:
+    return "TextClassifier" if isinstance(model, TextClassifier) else "CausalLM"
 
 
 def exact_settings(backbone: Any) -> dict[str, Any]:
@@ -74,29 +83,36 @@ def exact_settings(backbone: Any) -> dict[str, Any]:
     return {"activation": "gelu_tanh" if uses_tanh_gelu(backbone) else "gelu", "epsilon": float(norms[-1].epsilon)}
 
 
-def keras_logits(directory: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Load the preset with plain KerasHub and return its logits, float32 (rows, classes)."""
-    with without_tensorflow():
-        task = keras_hub.models.TextClassifier.from_preset(str(directory))
-    return logits_of(task, {name: inputs[name] for name in inputs if name in task.backbone.input})
+def keras_logits(directory: Path, probe: Probe) -> np.ndarray:
+    """Load the preset with plain KerasHub and return its logits; see `Probe.logits`."""
+    task = _plain_task(directory, probe.language)
+    return probe.logits(
+        lambda inputs: task({name: inputs[name] for name in inputs if name in task.backbone.input}, training=False)
+    )
 
 
-def keras_tokens(directory: Path, texts: list[str]) -> dict[str, np.ndarray]:
-    """Return the model's inputs as the exported preset's own preprocessor makes them."""
+def keras_agreement(directory: Path, probe: Probe, reference: np.ndarray) -> float:
+    """Return how far the exported preset's own preprocessor leads to the same: see `Verification.text_agreement`."""
     with without_tensorflow():
+        if probe.language:
+            tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
+            theirs = [np.asarray(tokenizer(text)).tolist() for text in probe.rows.texts]
+            own = [ids[1:] if ids[:1] == [tokenizer.start_token_id] else ids for ids in probe.tokens()]
+            return float(np.mean([other[: len(ids)] == ids for ids, other in zip(own, theirs, strict=True)]))
         preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
-        found = preprocessor(texts)
-    return {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
+        found = preprocessor(probe.rows.texts)
+    inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
+    logits = keras_logits(directory, dataclasses.replace(probe, inputs=inputs))
+    return float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
 
-def logits_of(model: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Return a Keras model's logits as numpy."""
-    with torch.no_grad():
-        value: np.ndarray = keras.ops.convert_to_numpy(model(inputs, training=False))
-    return value
+def _plain_task(directory: Path, language: bool) -> Any:
+    kind = keras_hub.models.CausalLM if language else keras_hub.models.TextClassifier
+    with without_tensorflow():
+        return kind.from_preset(str(directory))
 
 
-def _copy_head(model: TextClassifier, task: Any, backbone: Any) -> None:
+def _copy_head(model: Task, task: Any, backbone: Any) -> None:
     for layer in model.head_layers:
         if any(own.name == layer.name for own in task.layers):
             task.get_layer(layer.name).set_weights(layer.get_weights())
@@ -104,11 +120,14 @@ def _copy_head(model: TextClassifier, task: Any, backbone: Any) -> None:
             backbone.get_layer(layer.name).set_weights(layer.get_weights())
 
 
-def _write_tokenizer(model: TextClassifier, directory: Path) -> None:
+def _write_tokenizer(model: Task, directory: Path) -> None:
     preset, architecture = model.preset, model.preset.architecture
     if preset.source == "keras":
         shutil.copytree(preset.directory / KERAS_ASSETS, directory / KERAS_ASSETS)
         shutil.copyfile(preset.directory / TOKENIZER_FILE, directory / TOKENIZER_FILE)
+        return
+    if architecture.hub:
+        _convert_tokenizer(preset, directory)
         return
     if model.tokenizer.definition["model"]["type"] != "Unigram":
         write_tokenizer(model.tokenizer, architecture, directory)
@@ -121,3 +140,17 @@ def _write_tokenizer(model: TextClassifier, directory: Path) -> None:
         )
     with without_tensorflow():
         getattr(keras_hub.models, architecture.tokenizer)(str(found[0])).save_to_preset(str(directory))
+
+
+def _convert_tokenizer(preset: Preset, directory: Path) -> None:
+    """Let KerasHub convert the tokenizer of a kind that it converts as a whole."""
+    kind = getattr(keras_hub.models, preset.architecture.tokenizer)
+    try:
+        with without_tensorflow():
+            kind.from_preset(str(preset.directory)).save_to_preset(str(directory))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PresetError(
+            f"KerasHub cannot convert the {preset.architecture.title} tokenizer in {preset.directory}: {reason}. "
+            "Export with --format transformers."
+        ) from error

@@ -12,19 +12,19 @@ from kerora.lora.files import load_adapter
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import demote
 from kerora.lora.quantize import dequantize_into, quantised_layers
+from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
+from kerora.models.task import Task
 
 
-def merged_model(
-    runs: Sequence[str], weights: Sequence[float] | None = None, preset: str | None = None
-) -> TextClassifier:
-    """Return a plain float32 classifier that computes what the run computes, or the weighted sum of several runs.
+def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, preset: str | None = None) -> Task:
+    """Return a plain float32 model that computes what the run computes, or the weighted sum of several runs.
 
     With several runs the change of each weight of the backbone is the weighted sum of the runs' changes, and the head
     is their weighted mean.
 
     Args:
-        runs: run folders on one base, with the same classes.
+        runs: run folders on one base, with the same classes, or all of language models.
         weights: a number for each run; None gives each the same share of 1.
         preset: where the base model is now.
 
@@ -46,7 +46,7 @@ def merged_model(
     return models[0]
 
 
-def bake(model: TextClassifier) -> None:
+def bake(model: Task) -> None:
     """Fold the updates into the kernels for good and take them off the layers."""
     for layer in lora_layers(model):
         layer.merge()
@@ -54,20 +54,27 @@ def bake(model: TextClassifier) -> None:
         demote(layer)
 
 
-def without_quantisation(run: str, model: TextClassifier) -> tuple[TextClassifier, str]:
+def without_quantisation(run: str, model: Task) -> tuple[Task, str]:
     """Return a float model that computes what a run's quantised one computes, and what quantising lost.
 
     A model that is not quantised is returned as it is.
     """
     if not quantised_layers(model):
         return model, ""
-    plain = TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length)
+    plain = plain_copy(model)
     lost = dequantize_into(model, plain)
     load_adapter(plain, run)
     return plain, f"The base was quantised: its weights differ from the original's by up to {lost:.2g}, which stays so"
 
 
-def _check_alike(runs: Sequence[str], models: Sequence[TextClassifier]) -> None:
+def plain_copy(model: Task) -> Task:
+    """Return the base of a model, float32: as it is without its adapter, with a fresh head where it has one."""
+    if isinstance(model, TextClassifier):
+        return TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length)
+    return CausalLM.from_preset(model.preset, max_length=model.max_length)
+
+
+def _check_alike(runs: Sequence[str], models: Sequence[Task]) -> None:
     first = models[0]
     for run, model in zip(runs, models, strict=True):
         if model.preset.fingerprint != first.preset.fingerprint:
@@ -75,16 +82,20 @@ def _check_alike(runs: Sequence[str], models: Sequence[TextClassifier]) -> None:
                 f"{run} has a base model with fingerprint {model.preset.fingerprint[:12]}, {runs[0]} one with "
                 f"{first.preset.fingerprint[:12]}. Merge runs of one base."
             )
-        if model.classes != first.classes:
-            raise ConfigError(
-                f"{run} has the classes {', '.join(model.classes)}, {runs[0]} {', '.join(first.classes)}. "
-                "Merge runs with the same classes."
-            )
+        mine, others = _classes(model), _classes(first)
+        if mine != others:
+            raise ConfigError(f"{run} has {mine}, {runs[0]} {others}. Merge runs with the same classes.")
 
 
-def _add_up(models: Sequence[TextClassifier], shares: Sequence[float], preset: str | None) -> None:
+def _classes(model: Task) -> str:
+    if isinstance(model, TextClassifier):
+        return f"the classes {', '.join(model.classes)}"
+    return "no classes, for it is a language model,"
+
+
+def _add_up(models: Sequence[Task], shares: Sequence[float], preset: str | None) -> None:
     target = models[0]
-    base = TextClassifier.from_preset(target.preset, target.classes, max_length=target.max_length)
+    base = plain_copy(target)
     head = {id(variable) for layer in target.head_layers for variable in layer.variables}
     origins = {variable.path: variable for variable in base.backbone.variables}
     total = sum(shares)

@@ -8,6 +8,7 @@ import yaml
 from kerora.config import FitConfig
 from kerora.exchange.verify import Verification
 from kerora.models.classifier import TextClassifier
+from kerora.models.task import Task
 from kerora.runfolder import RunFolder, read_json
 from kerora.version import __version__
 
@@ -30,11 +31,28 @@ logits = session.run(None, inputs)  # {inputs}, int32 (batch, length)""",
 model = kerora.load("DIR")
 print(model.predict_labels(["a text"]))""",
 }
+LANGUAGE_LOADING = {
+    "peft": """from transformers import AutoModelForCausalLM
+from peft import PeftModel
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), "DIR")""",
+    "keras": """import keras_hub
+model = keras_hub.models.CausalLM.from_preset("DIR")
+print(model.generate("It was", max_length=32))""",
+    "transformers": """from transformers import pipeline
+generate = pipeline("text-generation", model="DIR")
+print(generate("It was"))""",
+    "kerora": """from kerora.evaluation.generate import Writer
+from kerora.language_config import Sampling
+writer = Writer("DIR", {base!r})  # or on the command line: kerora generate DIR --prompt "It was"
+print("".join(text for text, _ in writer.stream(writer.parts("It was"), Sampling())))""",
+}
+SCORES = {True: ("accuracy", "macro_f1", "loss"), False: ("perplexity", "loss", "bits_per_byte")}
+"""Metrics of a classifier (True), and of a language model."""
+TITLES = {"macro_f1": "macro F1", "bits_per_byte": "bits per byte"}
+HUB_NAMES = {"macro_f1": "f1", "bits_per_byte": "bits per byte"}
 
 
-def model_card(
-    form: str, runs: Sequence[RunFolder], model: TextClassifier, config: FitConfig, verification: Verification
-) -> str:
+def model_card(form: str, runs: Sequence[RunFolder], model: Task, config: FitConfig, verification: Verification) -> str:
     """Return the card as Markdown.
 
     Args:
@@ -50,12 +68,12 @@ def model_card(
     data = str(manifest.get("data", {}).get("name") or "unknown")
     parts = [
         f"---\n{yaml.safe_dump(_metadata(form, name, data, model, after), sort_keys=False, allow_unicode=True)}---",
-        f"# {name}\n\nA text classifier fine-tuned with Kerora {__version__} from {model.preset.name} "
-        f"({model.preset.architecture.title}) on {data}. Classes: {', '.join(model.classes)}.",
+        f"# {name}\n\nA {_what(model)} fine-tuned with Kerora {__version__} from {model.preset.name} "
+        f"({model.preset.architecture.title}) on {data}.{_classes(model)}",
         f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nPut the path of this folder for `DIR`.",
         f"## Training\n\n{_training(config, manifest, model)}",
     ]
-    parts += [f"## Results\n\n{_results(after)}"] if after else []
+    parts += [f"## Results\n\n{_results(after, _scores(model))}"] if after else []
     parts += [
         f"## Verification\n\n{verification}.",
         "## Licence\n\nSet before sharing: the terms follow from the licences of the base model and of the data.",
@@ -63,37 +81,55 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _metadata(form: str, name: str, data: str, model: TextClassifier, after: Mapping[str, Any]) -> dict[str, Any]:
+def _what(model: Task) -> str:
+    return "text classifier" if isinstance(model, TextClassifier) else "language model"
+
+
+def _classes(model: Task) -> str:
+    return f" Classes: {', '.join(model.classes)}." if isinstance(model, TextClassifier) else ""
+
+
+def _scores(model: Task) -> tuple[str, ...]:
+    return SCORES[isinstance(model, TextClassifier)]
+
+
+def _metadata(form: str, name: str, data: str, model: Task, after: Mapping[str, Any]) -> dict[str, Any]:
+    task = "text-classification" if isinstance(model, TextClassifier) else "text-generation"
     metadata: dict[str, Any] = {
         "library_name": LIBRARIES[form],
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": task,
         "base_model": _base_name(model),
-        "tags": ["kerora", "lora", "keras", "text-classification"],
+        "tags": ["kerora", "lora", "keras", task],
     }
     if after:
         metrics = [
-            {"type": kind, "value": round(float(values[key]), 4), "name": f"{split} {kind}"}
+            {
+                "type": HUB_NAMES.get(key, key),
+                "value": round(float(values[key]), 4),
+                "name": f"{split} {HUB_NAMES.get(key, key)}",
+            }
             for split, values in after.items()
-            for kind, key in (("accuracy", "accuracy"), ("f1", "macro_f1"))
+            for key in _scores(model)[:2]
         ]
-        task = {"type": "text-classification"}
-        results = [{"task": task, "dataset": {"name": data, "type": data}, "metrics": metrics}]
+        results = [{"task": {"type": task}, "dataset": {"name": data, "type": data}, "metrics": metrics}]
         metadata["model-index"] = [{"name": name, "results": results}]
     return metadata
 
 
-def _loading(form: str, model: TextClassifier) -> str:
+def _loading(form: str, model: Task) -> str:
     base = ("path/to/" if model.preset.location.startswith("/") else "") + _base_name(model)
+    if not isinstance(model, TextClassifier):
+        return LANGUAGE_LOADING[form].format(base=base)
     return LOADING[form].format(base=base, count=len(model.classes), inputs=", ".join(model.input))
 
 
-def _base_name(model: TextClassifier) -> str:
+def _base_name(model: Task) -> str:
     # no path of this machine
     location = model.preset.location
     return location.rpartition("/")[2] if location.startswith("/") else location
 
 
-def _training(config: FitConfig, manifest: Mapping[str, Any], model: TextClassifier) -> str:
+def _training(config: FitConfig, manifest: Mapping[str, Any], model: Task) -> str:
     lora, training = config.lora, config.training
     how = {
         "lora": f"LoRA rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g} on {', '.join(lora.targets)}",
@@ -114,10 +150,9 @@ def _training(config: FitConfig, manifest: Mapping[str, Any], model: TextClassif
     return "\n".join(lines)
 
 
-def _results(after: Mapping[str, Any]) -> str:
-    lines = ["| split | accuracy | macro F1 | loss |", "|---|---:|---:|---:|"]
+def _results(after: Mapping[str, Any], scores: Sequence[str]) -> str:
+    lines = [f"| split | {' | '.join(TITLES.get(score, score) for score in scores)} |", "|---|" + "---:|" * len(scores)]
     lines += [
-        f"| {split} | {values['accuracy']:.4f} | {values['macro_f1']:.4f} | {values['loss']:.4f} |"
-        for split, values in after.items()
+        f"| {split} | {' | '.join(f'{values[score]:.4f}' for score in scores)} |" for split, values in after.items()
     ]
     return "\n".join(lines)

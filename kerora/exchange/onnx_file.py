@@ -13,10 +13,11 @@ import torch
 
 from kerora.errors import ConfigError, PresetError
 from kerora.models.classifier import TextClassifier
+from kerora.models.task import Task
 
 FILE = "model.onnx"
-NOT_POSSIBLE = ("deberta_v3", "gpt2")
-"""Kinds whose attention torch's exporter cannot follow for any batch and length."""
+NOT_POSSIBLE = ("deberta_v3",)
+"""Kinds, beside all decoders, whose attention torch's exporter cannot follow for any batch and length."""
 
 
 class _Traced(torch.nn.Module):
@@ -30,14 +31,19 @@ class _Traced(torch.nn.Module):
         return logits
 
 
-def check_onnx(model: TextClassifier) -> None:
+def check_onnx(model: Task) -> None:
     """Check that the model can be exported and the packages are there.
 
     Raises:
         PresetError: the kind cannot be exported.
         ConfigError: a package is missing.
     """
-    if model.preset.kind in NOT_POSSIBLE:
+    if not isinstance(model, TextClassifier):
+        raise PresetError(
+            "What is exported to ONNX is a classifier: a language model needs its cache of keys and values there. "
+            "Export with --format transformers."
+        )
+    if model.preset.kind in NOT_POSSIBLE or model.preset.architecture.is_decoder:
         raise PresetError(
             f"{model.preset.architecture.title} cannot be exported to ONNX with dynamic batch and length. "
             "Export with --format transformers."

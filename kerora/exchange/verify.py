@@ -10,13 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kerora.config import FitConfig
-from kerora.data.rows import Rows
-from kerora.data.sources import load_dataset
-from kerora.errors import DataError, KeroraError
-from kerora.models.classifier import TextClassifier
-
-ROWS = 32
+from kerora.errors import RunError
+from kerora.exchange.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -28,9 +23,11 @@ class Verification:
         rows: number of rows, and where they are from.
         source: name of the data set.
         largest_difference: of any logit.
-        agreement: share of the rows with the same label.
+        agreement: share of the rows with the same label, of a language model's tokens with the same next token.
         tolerance: largest difference that is let pass.
-        text_agreement: share with the same label when the export's own tokenizer reads the text, where it has one.
+        tokens: number of tokens that a language model was compared at; None for a classifier.
+        text_agreement: share of the rows with the same label, of a language model with the same tokens, when the
+            export's own tokenizer reads the text, where it has one.
         note: what to know.
     """
 
@@ -40,6 +37,7 @@ class Verification:
     largest_difference: float | None
     agreement: float | None
     tolerance: float
+    tokens: int | None = None
     text_agreement: float | None = None
     note: str = ""
 
@@ -47,34 +45,24 @@ class Verification:
         """Return it as plain values."""
         return asdict(self)
 
+    @property
+    def compared(self) -> str:
+        """What was compared: the label, or the next token."""
+        return "same label" if self.tokens is None else "same next token"
+
     def __str__(self) -> str:
         if self.tool is None:
             return f"Not verified: {self.note}"
-        own = "" if self.text_agreement is None else f", from text {self.text_agreement:.0%}"
+        tokens = "" if self.tokens is None else f" ({self.tokens:,} tokens)"
+        own = ""
+        if self.text_agreement is not None:
+            what = "from text" if self.tokens is None else "rows with the same tokens"
+            own = f", {what} {self.text_agreement:.0%}"
         note = f". {self.note}" if self.note else ""
         return (
-            f"Verified with {self.tool} on {self.rows} rows of {self.source}: largest logit difference "
-            f"{self.largest_difference:.1e}, same label {self.agreement:.0%}{own}{note}"
+            f"Verified with {self.tool} on {self.rows} rows of {self.source}{tokens}: largest logit difference "
+            f"{self.largest_difference:.1e}, {self.compared} {self.agreement:.0%}{own}{note}"
         )
-
-
-def real_rows(config: FitConfig) -> tuple[Rows, str]:
-    """Return 32 rows of the run's own data, or where they are not here any more of the bundled tickets."""
-    try:
-        dataset = load_dataset(config.data, config.training.seed)
-    except (KeroraError, OSError):
-        dataset = load_dataset("tickets", 0)
-    for split in ("test", "validation", "train"):
-        if split in dataset.splits:
-            rows = dataset.splits[split]
-            pairs = None if rows.pairs is None else rows.pairs[:ROWS]
-            return Rows(rows.texts[:ROWS], rows.ids[:ROWS], pairs=pairs), dataset.name
-    raise DataError("There are no rows to verify the export with.")
-
-
-def encoded(model: TextClassifier, rows: Rows) -> dict[str, np.ndarray]:
-    """Return the rows as the model's inputs, one padded batch."""
-    return model.encode(rows.texts, rows.pairs)
 
 
 def version_of(name: str) -> str | None:
@@ -83,50 +71,64 @@ def version_of(name: str) -> str | None:
     return f"{name} {importlib.metadata.version(name)}" if importlib.util.find_spec(module) is not None else None
 
 
-def transformers_logits(directory: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Load a model folder with transformers and return its logits, float32 (rows, classes)."""
-    return _their_logits(_their_model(directory), inputs)
+def transformers_logits(directory: Path, probe: Probe) -> np.ndarray:
+    """Load a model folder with transformers and return its logits; see `Probe.logits`."""
+    return _their_logits(_their_model(directory, probe.language), probe)
 
 
-def peft_logits(base: Path, adapter: Path, classes: int, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Put an adapter on a base model with transformers and PEFT and return its logits, float32 (rows, classes)."""
+def peft_logits(base: Path, adapter: Path, classes: int | None, probe: Probe) -> np.ndarray:
+    """Put an adapter on a base model with transformers and PEFT and return its logits; see `Probe.logits`."""
     import peft
 
+    settings = {} if classes is None else {"num_labels": classes}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it names the keys of adapter_config.json that only Kerora reads
-        return _their_logits(
-            peft.PeftModel.from_pretrained(_their_model(base, num_labels=classes), str(adapter)), inputs
-        )
+        model = _their_model(base, probe.language, **settings)
+        return _their_logits(peft.PeftModel.from_pretrained(model, str(adapter)), probe)
 
 
-def transformers_labels(directory: Path, texts: list[str], pairs: list[str] | None, max_length: int) -> np.ndarray:
-    """Return the class numbers that transformers gives texts with the folder's own tokenizer."""
+def transformers_agreement(directory: Path, probe: Probe, reference: np.ndarray, max_length: int) -> float:
+    """Return how far a folder's own tokenizer leads to the same: see `Verification.text_agreement`."""
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    except Exception as error:  # the Rust library raises bare Exception
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"transformers cannot load the tokenizer of the base model: {reason}. Nothing was written. Choose another "
+            "format."
+        ) from error
+    texts, pairs = probe.rows.texts, probe.rows.pairs
+    if probe.language:
+        return probe.share_of_same_tokens(tokenizer(texts)["input_ids"])
     found = tokenizer(texts, pairs, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
     with torch.no_grad():
-        return np.asarray(_their_model(directory)(**found).logits.float().numpy().argmax(axis=1))
+        labels = _their_model(directory, False)(**found).logits.float().numpy().argmax(axis=1)
+    return float((labels == reference.argmax(axis=1)).mean())
 
 
-def _their_model(directory: Path, **settings: Any) -> Any:
+def _their_model(directory: Path, language: bool, **settings: Any) -> Any:
     import transformers
 
+    kind = transformers.AutoModelForCausalLM if language else transformers.AutoModelForSequenceClassification
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # a head that is about to be replaced is no fault
     transformers.logging.disable_progress_bar()
     try:
-        return transformers.AutoModelForSequenceClassification.from_pretrained(
-            str(directory), local_files_only=True, dtype="float32", **settings
-        ).eval()
+        return kind.from_pretrained(str(directory), local_files_only=True, dtype="float32", **settings).eval()
     finally:
         transformers.logging.set_verbosity(before)
 
 
-def _their_logits(model: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def _their_logits(model: Any, probe: Probe) -> np.ndarray:
+    inputs = probe.inputs
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = int(inputs["token_ids"][inputs["padding_mask"] == 0].max(initial=0))
     named = {"input_ids": "token_ids", "attention_mask": "padding_mask", "token_type_ids": "segment_ids"}
-    tensors = {theirs: torch.as_tensor(inputs[ours]).long() for theirs, ours in named.items() if ours in inputs}
-    with torch.no_grad():
-        return np.asarray(model(**tensors).logits.float().numpy())
+
+    def compute(part: dict[str, np.ndarray]) -> Any:
+        tensors = {theirs: torch.as_tensor(part[ours]).long() for theirs, ours in named.items() if ours in part}
+        return model(**tensors).logits.float()
+
+    return probe.logits(compute)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kerora.errors import AdapterError
-from kerora.lora.layers import matrix_shape
+from kerora.lora.layers import kernel_order, matrix_shape
 from kerora.lora.select import all_layers, can_adapt, own_variables
 
 
@@ -53,22 +53,25 @@ class Owned:
             return value.reshape(-1)
         if self.name.form not in ("dense", "conv") or value.ndim < 2:
             return value
-        matrix = value.reshape(self._matrix())
-        return matrix.T if self.name.form == "dense" else matrix
+        if can_adapt(self.layer):
+            value = value.transpose(kernel_order(self.layer)).reshape(matrix_shape(self.layer))
+        return value.T if self.name.form == "dense" else value
 
     def from_file(self, value: np.ndarray) -> np.ndarray:
         """Bring a file's tensor to the variable's form."""
         if self.name.name != "bias" and self.name.form == "dense" and value.ndim == 2:
             value = value.T
-        return np.ascontiguousarray(value).reshape(tuple(self.variable.shape))
+        shape = tuple(self.variable.shape)
+        if self.name.name == "bias" or self.name.form not in ("dense", "conv") or not can_adapt(self.layer):
+            return np.ascontiguousarray(value).reshape(shape)
+        order = kernel_order(self.layer)
+        sides = np.ascontiguousarray(value).reshape([shape[axis] for axis in order])
+        return np.ascontiguousarray(sides.transpose(np.argsort(order)))
 
     @property
     def file_shape(self) -> tuple[int, ...]:
         """Shape of the tensor in files, without other parts."""
         return self.to_file(np.broadcast_to(np.float32(0), tuple(self.variable.shape))).shape
-
-    def _matrix(self) -> tuple[int, int]:
-        return matrix_shape(self.layer) if can_adapt(self.layer) else tuple(self.variable.shape)
 
 
 class Names:

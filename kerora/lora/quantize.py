@@ -26,15 +26,26 @@ class Quantised:
         layers: number of quantised layers.
         bytes_before: size of the backbone's weights before.
         bytes_after: and after.
+        mode: ``int8`` or ``int4``.
     """
 
     layers: int
     bytes_before: int
     bytes_after: int
+    mode: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a manifest says of it."""
+        return {
+            "quantize": self.mode,
+            "layers": self.layers,
+            "mb": round(self.bytes_after / 1e6, 3),
+            "unquantised_mb": round(self.bytes_before / 1e6, 3),
+        }
 
     def __str__(self) -> str:
         before, after = (size / 1e6 for size in (self.bytes_before, self.bytes_after))
-        return f"base weights {before:.1f} MB -> {after:.1f} MB ({self.layers} layers quantised)"
+        return f"Base weights: {after:.1f} MB in {self.mode}, {before:.1f} MB unquantised ({self.layers} layers)"
 
 
 def quantize(model: keras.Model, mode: str) -> Quantised:
@@ -63,7 +74,7 @@ def quantize(model: keras.Model, mode: str) -> Quantised:
         )
         layer.quantize(mode, config=config)
         layer.float_kernel_shape = shape
-    return Quantised(len(layers), before, _size(backbone))
+    return Quantised(len(layers), before, _size(backbone), mode)
 
 
 def quantised_layers(model: keras.Model) -> list[Any]:

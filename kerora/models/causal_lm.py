@@ -1,5 +1,6 @@
 """Language modelling on a pretrained decoder: each token is predicted from those before it."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -159,10 +160,26 @@ class CausalLM(Task):
             ids += [*encoded, end] if part.ends and end is not None else encoded
         return ids
 
-    def logits(self, inputs: Mapping[str, Any]) -> torch.Tensor:
-        """Return the logits of every place and token, float32 (batch, length, tokens); for short texts."""
-        with torch.no_grad():
+    def logits(self, inputs: Mapping[str, Any], *, adapter: Sequence[str | None] | None = None) -> torch.Tensor:
+        """Return the logits of every place and token, float32 (batch, length, tokens); for short texts.
+
+        Args:
+            inputs: see the class.
+            adapter: the adapter of each row, by name (see `load_adapter`), None for the base; rows of several share a
+                forward pass.
+
+        Raises:
+            ConfigError: there is no such adapter, or not a name for each row.
+        """
+        with torch.no_grad(), self._adapted(adapter, len(inputs["token_ids"])):
             return self.to_logits(self(inputs, training=False))
+
+    def _adapted(self, adapter: Sequence[str | None] | None, rows: int) -> contextlib.AbstractContextManager[None]:
+        if adapter is None:
+            return contextlib.nullcontext()
+        if len(adapter) != rows:
+            raise ConfigError(f"adapter needs a name for each of the {rows} rows. Received: {len(adapter)}")
+        return self.adapters.mixed(adapter)
 
     def to_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits of final hidden states (..., width), float32 (..., tokens)."""

@@ -112,6 +112,7 @@ class HuggingFaceFolder:
             for name in ("epsilon", "_epsilon"):
                 if isinstance(getattr(layer, name, None), float):
                     setattr(layer, name, epsilon)
+        backbone.layer_norm_epsilon = epsilon  # which its config says, and so a preset that is saved of it
         if self.architecture.kind == "mistral":
             self._widen(backbone)
         return backbone

@@ -93,7 +93,8 @@ def fit(
         _clear(run)
     # first the file that makes the folder a run, so that --force can replace whatever a full disk leaves
     manifest = describe(parts.config, parts.dataset, parts.model, parts.summary, argv)
-    run.update_manifest(**manifest, state="running", started=now(), process=this_process())
+    weights = {} if parts.quantised is None else {"base_weights": parts.quantised.to_dict()}
+    run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> FitResult:
         write_text(run.config, dump_yaml(dataclasses.replace(parts.config, run=None)))
@@ -131,11 +132,10 @@ def assemble(config: FitConfig) -> Parts:
     config = settle_for_data(config, dataset)
     check_quantize(config)
     model = task.build(config, preset, dataset)
-    if config.model.quantize:
-        quantize(model, config.model.quantize)
+    quantised = quantize(model, config.model.quantize) if config.model.quantize else None
     summary = adapt(model, config.lora, config.training.seed)
     batches = task.training_batches(config, dataset, model)
-    return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches)
+    return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches, quantised)
 
 
 def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int:
@@ -221,6 +221,7 @@ def _heading(parts: Parts) -> str:
         *TASKS[config.task].notes(parts),
         f"Model: {parts.model.preset.name} ({parts.model.preset.kind}), {config.model.precision}",
         f"{METHOD_TITLES[config.lora.method].format(rank=config.lora.rank)}: {parts.summary}",
+        *([] if parts.quantised is None else [str(parts.quantised)]),
     ]
     return "\n".join(lines)
 

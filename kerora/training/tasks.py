@@ -10,6 +10,7 @@ from kerora.config import FitConfig
 from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
 from kerora.lora.inject import LoraSummary
+from kerora.lora.quantize import Quantised
 from kerora.models.presets import Preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder
@@ -19,13 +20,23 @@ EVALUATED = ("validation", "test")
 
 @dataclass
 class Parts:
-    """What a run is made of, before anything is written."""
+    """What a run is made of, before anything is written.
+
+    Attributes:
+        config: the settings, those that depend on data and model settled.
+        dataset: the rows.
+        model: the model with its adapter.
+        summary: counts of its weights.
+        batches: the training batches.
+        quantised: what quantising the base came to; None where it is float.
+    """
 
     config: FitConfig
     dataset: Dataset
     model: Task
     summary: LoraSummary
     batches: Batches
+    quantised: Quantised | None = None
 
 
 class FitTask(Protocol):

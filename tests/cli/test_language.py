@@ -176,7 +176,7 @@ def test_other_commands_and_other_runs_are_refused(run: Path, folder: Path, tiny
     _, told = call("predict", run, "-", code=2)
     assert "was trained for causal-lm, not classification: `kerora generate` continues texts with it" in told
     _, told = call("report", run, run, code=2)
-    assert "Language models are reported one at a time" in told
+    assert "is given more than once" in told
     call("fit", "--preset", tiny_preset, "--run", folder / "tickets", "--max-steps", 1, "--max-length", 16, "--quiet")
     _, told = call("generate", folder / "tickets", "--prompt", "a", code=2)
     assert "was trained for classification, not causal-lm: `kerora predict` labels texts with it" in told

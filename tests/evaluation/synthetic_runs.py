@@ -64,6 +64,32 @@ def make_run(
     return run
 
 
+def make_language_run(
+    path: Path, loss: float = 2.0, preset: str = "gpt2", data: str = "ab", **settings: Any
+) -> RunFolder:
+    """Write a language model's run with three epochs and two samples."""
+    run = RunFolder(path)
+    run.adapter.mkdir(parents=True)
+    run.config.write_text(dump_yaml(resolve({"task": "causal-lm", **settings})), encoding="utf-8")
+
+    def measured(value: float) -> dict[str, Any]:
+        bits = value / 3
+        return {"validation": {"loss": value, "perplexity": float(np.exp(value)), "bits_per_byte": bits, "tokens": 900}}
+
+    run.metrics.write_text(json.dumps({"before": measured(loss + 1), "after": measured(loss)}), encoding="utf-8")
+    lines = ["epoch,loss,perplexity,val_loss,val_perplexity,val_bits_per_byte,learning_rate"]
+    for epoch, value in enumerate((loss + 0.4, loss + 0.1, loss), start=1):
+        lines.append(f"{epoch},{value},{np.exp(value)},{value},{np.exp(value)},{value / 3},0.001")
+    run.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    samples = [{"id": "1", "prompt": f"once <{at}>", "before": "a", "after": f"upon {loss}"} for at in range(2)]
+    run.samples.write_text(json.dumps({"samples": samples}), encoding="utf-8")
+    content = manifest(("any",), ("validation",), 12) | {"task": "causal-lm", "training_seconds": 12.5}
+    content["preset"] = {"name": preset, "fingerprint": preset}
+    content["data"]["splits"]["validation"]["sha256"] = data * 32
+    run.manifest.write_text(json.dumps(content), encoding="utf-8")
+    return run
+
+
 def draw(classes: Sequence[str], rows: int, strength: float, seed: int, place: int) -> tuple[np.ndarray, np.ndarray]:
     """Return labels of shape (rows,) and probabilities of shape (rows, classes)."""
     labels = np.random.default_rng(place).integers(0, len(classes), rows)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from kerora.errors import RunError
-from kerora.evaluation.comparison import compare
+from kerora.evaluation.comparison import compare, compare_language_models
+from kerora.evaluation.report import write_report
 from kerora.evaluation.results import RunResults, read_results
 from kerora.runfolder import RunFolder
-from tests.evaluation.synthetic_runs import SIX, TWO, make_run
+from tests.evaluation.synthetic_runs import SIX, TWO, make_language_run, make_run
 
 
 def made(path: Path, **options) -> RunResults:
@@ -100,3 +101,45 @@ def test_equal_folder_names_are_told_apart_and_the_same_run_is_refused(tmp_path:
     again = read_results(RunFolder(tmp_path / "x" / ".." / "x" / "run"))
     with pytest.raises(RunError, match="given more than once"):
         compare([a, again])
+
+
+def test_language_models_side_by_side(tmp_path: Path) -> None:
+    runs = [
+        make_language_run(tmp_path / "a", 2.0),
+        make_language_run(tmp_path / "b", 1.5, lora={"rank": 16}),
+        make_language_run(tmp_path / "<c>", 2.5, preset="llama", data="cd"),
+    ]
+    same = compare_language_models([read_results(run) for run in runs[:2]])
+    assert same.notes() == [] and same.splits == ("validation",)
+    assert same.different_settings() == {"lora.rank": [8, 16]}
+    summary = write_report(runs)
+    assert summary.page == runs[0].report / "comparison.html"
+    page = summary.page.read_text(encoding="utf-8")
+    for part in (
+        "3 language models side by side",
+        "7.3891",
+        "4.4817",
+        "(20.0855)",
+        "&lt;c&gt;",
+        "upon 1.5",
+        "lora.rank",
+    ):
+        assert part in page, part
+    assert page.count("<svg") == 3 and "bits per byte alone can be compared" in page
+    assert "the runs were measured on other texts" in page and 'id="confusion"' not in page
+    assert all((run.report / name).is_file() for run in runs for name in ("report.html", "curves.png"))
+    found = summary.as_dict()["comparison"]
+    assert found["names"] == ["a", "b", "<c>"] and found["metrics"]["validation"][1]["loss"] == 1.5
+    other = write_report(runs[:2], tmp_path / "both.html")
+    assert other.page == tmp_path / "both.html" and "Note" not in other.page.read_text(encoding="utf-8")
+
+
+def test_runs_of_two_tasks_are_not_compared(tmp_path: Path) -> None:
+    language, classifier = make_language_run(tmp_path / "a"), make_run(tmp_path / "b", rows=20)
+    with pytest.raises(RunError, match="b is a classifier, others are language models. Compare runs of one task."):
+        write_report([language, classifier])
+    with pytest.raises(RunError, match="given more than once"):
+        write_report([language, language])
+    with pytest.raises(RunError, match="holds no split 'test'. It holds: validation."):
+        write_report([language, make_language_run(tmp_path / "c")], split="test")
+    assert not list(tmp_path.rglob("report.html"))

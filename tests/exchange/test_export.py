@@ -74,7 +74,7 @@ def test_plain_keras_hub_in_a_process_without_kerora(trained: Trained, tmp_path:
     assert done.returncode == 0 and "(2, 2)" in done.stdout, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("kind", ["bert", "keras"])
+@pytest.mark.parametrize("kind", ["bert", "keras", "xlm_roberta"])
 def test_onnx_runs_with_any_batch_and_length(kind: str, trained: Trained, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     run = trained(kind)

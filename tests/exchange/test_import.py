@@ -75,7 +75,8 @@ def test_what_cannot_be_imported_is_named(base: Path, tmp_path: Path, kerora: Ke
     original = json.loads(config.read_text())
     for changes, message in (
         ({"init_lora_weights": "olora"}, "init_lora_weights='olora' changed the base's weights"),
-        ({"task_type": "CAUSAL_LM"}, "has task_type 'CAUSAL_LM'"),
+        ({"task_type": "TOKEN_CLS"}, "has task_type 'TOKEN_CLS'"),
+        ({"task_type": "CAUSAL_LM"}, "holds a language model's adapter, but"),
         ({"layer_replication": [[0, 1]], "lora_bias": True}, "lora_bias=True cannot be carried over"),
     ):
         config.write_text(json.dumps({**original, **changes}))

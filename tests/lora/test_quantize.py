@@ -63,6 +63,10 @@ def test_a_quantised_run_trains_loads_and_merges(
     assert result.metrics["after"]["test"]["accuracy"] > 0.9
     model = load(result.run.path)
     assert quantised_layers(model) and lora_layers(model)
+    weights = result.run.read_manifest()["base_weights"]
+    assert weights["quantize"] == mode and weights["layers"] == len(quantised_layers(model))
+    size = sum(v.value.numel() * v.value.element_size() for v in model.backbone.weights if "lora" not in v.path)
+    assert weights["mb"] == pytest.approx(size / 1e6, abs=0.001) and weights["mb"] < weights["unquantised_mb"]
     merged = export_run(str(result.run.path), "transformers", tmp_path / "merged")
     assert merged.largest_difference is not None and merged.largest_difference < 1e-3
     assert "The base was quantised: its weights differ" in merged.note

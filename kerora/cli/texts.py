@@ -1,0 +1,94 @@
+"""What `kerora data show --task causal-lm` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from kerora.config import FitConfig
+    from kerora.data.audit import Audit, TextCounts
+    from kerora.data.documents import Documents
+    from kerora.data.rows import Dataset
+
+TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
+MARK = "»"
+
+
+def show_texts(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> None:
+    """Print the audit of a language model's data.
+
+    Args:
+        config: the data's settings, and the longest row.
+        preset: model whose tokenizer measures the lengths; None counts words.
+        rows: first texts to show.
+        as_json: print JSON.
+    """
+    from kerora.data.audit import audit_texts
+    from kerora.data.language import load_documents
+
+    dataset = load_documents(config.data, config.language, config.training.seed)
+    result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
+    if as_json:
+        content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "first_rows": _first(dataset, rows)}
+        content["texts"] = {split: dataclasses.asdict(count) for split, count in counts.items()}
+        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    _print(dataset, result, counts, rows)
+
+
+def _token_counts(preset: str | None) -> Any:
+    if preset is None:
+        return None
+    from kerora.models.presets import find_preset
+
+    tokenizer = find_preset(preset).load_tokenizer()
+    return lambda texts: [len(ids) for ids in tokenizer.plain_ids(texts)]
+
+
+def _first(dataset: Dataset, count: int) -> list[dict[str, Any]]:
+    from kerora.data.saved_texts import as_objects
+
+    return list(as_objects(_train(dataset, count)))
+
+
+def _train(dataset: Dataset, count: int) -> Documents:
+    from kerora.data.documents import Documents
+
+    train = dataset["train"]
+    assert isinstance(train, Documents)
+    return train.take(range(min(count, len(train))))
+
+
+def _print(dataset: Dataset, result: Audit, counts: dict[str, TextCounts], rows: int) -> None:
+    from rich.console import Console
+
+    from kerora.cli.data import cut, duplicate_table, escaped, length_table, percent, plain_table
+
+    console = Console(highlight=False)
+    form = counts["train"].form
+    console.print(f"[bold]{escaped(dataset.name)}[/bold]: {TITLES[form]}")
+    for split, dropped in dataset.skipped.items():
+        console.print(f"{split}: {dropped} bad rows were dropped")
+    table = plain_table("Texts", "split", "texts", "parts", "characters", result.unit, "that the loss counts")
+    for split, count in counts.items():
+        numbers = (count.texts, count.parts, count.characters, count.size)
+        share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
+        table.add_row(split, *(f"{number:,}" for number in numbers), share)
+    for part in (table, length_table(result), duplicate_table(result, labelled=False)):
+        console.print(part)
+    if result.unit == "words":
+        console.print("Lengths are in words; --preset NAME counts that model's tokens, of which there are more.")
+    if not rows:
+        return
+    first = _train(dataset, rows)
+    table = plain_table("First training texts", "id", "text", justify="left")
+    for parts, identifier in zip(first.parts, first.ids, strict=True):
+        marked = [f"{MARK} {cut(part.text)}" if part.counted and len(parts) > 1 else cut(part.text) for part in parts]
+        table.add_row(escaped(identifier), escaped("\n".join(marked)))
+    console.print(table)
+    if form != "text":
+        console.print(f"{MARK} is what the loss counts.")

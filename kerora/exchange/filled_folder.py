@@ -1,0 +1,95 @@
+"""Writes a decoder that KerasHub converts as its base's own transformers folder, with the adapted weights put in."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import safetensors.numpy
+
+from kerora.errors import PresetError
+from kerora.lora.names import Names
+from kerora.models.classifier import TextClassifier
+from kerora.models.json_files import read_json_object
+from kerora.models.task import Task
+from kerora.models.tensor_files import TensorFiles
+from kerora.runfolder import write_bytes, write_json
+
+GENERATION = "generation_config.json"
+_TASK_SUFFIX = r"(ForCausalLM|ForSequenceClassification|LMHeadModel|Model)$"
+_HEADS = ("lm_head.", "score.")
+
+
+def check_fillable(model: Task, method: str) -> None:
+    """Check that all that was trained has a place in the base's own folder.
+
+    Raises:
+        PresetError: the base is a Keras preset, or weights were trained that have no counterpart there.
+    """
+    title = model.preset.architecture.title
+    if model.preset.source != "huggingface":
+        raise PresetError(
+            f"{model.preset.spec} is a Keras preset of {title}, which cannot be written for transformers and PEFT. "
+            "Train on the Hugging Face folder of the model, or export with --format keras."
+        )
+    if method == "full":
+        raise PresetError(
+            f"All weights of {title} were trained, and those outside its dense layers cannot be written for "
+            "transformers. Export with --format keras."
+        )
+
+
+def write_filled_folder(model: Task, directory: Path) -> None:
+    """Write config.json and model.safetensors, float32: the base's own, with the dense layers and head of the model.
+
+    Args:
+        model: the model, without LoRA; its base is a Hugging Face folder.
+        directory: an existing, empty folder.
+
+    Raises:
+        PresetError: the folder lacks a tensor of the model.
+    """
+    tensors = filled_tensors(model)
+    write_bytes(directory / "model.safetensors", safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+    write_json(directory / "config.json", filled_config(model))
+    generation = model.preset.directory / GENERATION
+    if generation.is_file() and not isinstance(model, TextClassifier):
+        shutil.copyfile(generation, directory / GENERATION)
+
+
+def filled_tensors(model: Task) -> dict[str, np.ndarray]:
+    """Return the base's tensors by transformers' names, those of dense layers and head from the model, float32."""
+    source, prefix = TensorFiles(model.preset.directory), f"{model.preset.architecture.prefix}."
+    kept = [name for name in source.names if not name.startswith(_HEADS)]
+    tensors = {name if name.startswith(prefix) else prefix + name: source.read(name) for name in kept}
+    if not isinstance(model, TextClassifier):
+        tensors |= {name: source.read(name) for name in source.names if name.startswith("lm_head.")}
+    heads = {id(layer) for layer in model.head_layers}
+    names = Names(model)
+    for module, (layer, *_) in names.adaptable().items():
+        for key in (f"{module}.weight", f"{module}.bias"):
+            for owned in names.with_key(key):
+                if id(layer) not in heads and key not in tensors:
+                    raise PresetError(
+                        f"{model.preset.directory} has no tensor {key}, so that the model cannot be written in its "
+                        "form. Export with --format keras."
+                    )
+                value = np.asarray(keras.ops.convert_to_numpy(owned.variable.value), np.float32)
+                tensors[key] = np.ascontiguousarray(owned.to_file(value))
+    return tensors
+
+
+def filled_config(model: Task) -> dict[str, Any]:
+    """Return the base's config.json with the task, its classes and the token that pads."""
+    config = read_json_object(model.preset.directory / "config.json")
+    for key in ("_name_or_path", "torch_dtype", "transformers_version", "num_labels", "quantization_config"):
+        config.pop(key, None)
+    suffix = "ForSequenceClassification" if isinstance(model, TextClassifier) else "ForCausalLM"
+    named = config.get("architectures") or []
+    config["architectures"] = [re.sub(_TASK_SUFFIX, "", str(name)) + suffix for name in named[:1]] or None
+    config["dtype"] = "float32"
+    if isinstance(model, TextClassifier):
+        config["pad_token_id"] = model.tokenizer.pad_id
+    return config
