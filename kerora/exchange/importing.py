@@ -9,7 +9,8 @@ from kerora.config import FitConfig, dump_yaml
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError, ConfigError
-from kerora.evaluation.predictor import evaluate_rows, write_predictions
+from kerora.evaluation.predictor import write_predictions
+from kerora.evaluation.scoring import evaluate_rows
 from kerora.lora.files import WEIGHTS_FILE, load_adapter, read_adapter_config, read_tensors, save_adapter
 from kerora.lora.inject import lora_layers, summarize
 from kerora.lora.layers import LowRankUpdate

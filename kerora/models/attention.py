@@ -66,7 +66,8 @@ def plain_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -
     scores = torch.bmm(flat[0], flat[1].transpose(1, 2)).view(batch, heads, length, -1)
     if mask is not None:
         allowed = keras.ops.convert_to_tensor(mask, dtype="bool")[:, None]
-        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+        # added in place: filling would copy the scores, and fill their gradient, which is zero there, once more
+        scores.add_(torch.where(allowed, 0.0, torch.finfo(scores.dtype).min / 2).to(scores.dtype))
     weights = torch.softmax(scores, dim=-1).view(batch * heads, length, -1)
     return torch.bmm(weights, flat[2]).view(batch, heads, length, size).transpose(1, 2)
 

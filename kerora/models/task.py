@@ -19,6 +19,9 @@ from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
 from kerora.models.tokenizer import TextTokenizer
 
+TOKENS_A_ROW = 64
+"""Tokens of the rows that an evaluation's batch size counts."""
+
 
 class TrainingStep(Protocol):
     """Replaces Keras' own training step when given to `compile`."""
@@ -185,6 +188,7 @@ class Task(SteppedModel):
         seed: int = 0,
         class_weights: Any = None,
         cache: bool = True,
+        max_tokens: int | None = None,
     ) -> Batches:
         """Turn rows into batches for `fit`, `evaluate` and `predict`.
 
@@ -195,6 +199,7 @@ class Task(SteppedModel):
             seed: seed of the order; default 0.
             class_weights: weight of each class (classes,), or None.
             cache: keep the tokens in the cache on disk; default True.
+            max_tokens: without `shuffle`, tokens in a batch instead of rows; see `evaluation_tokens`.
         """
         return Batches(
             (cached_tokens if cache else tokenize)(rows, self.tokenizer, self.max_length),
@@ -204,6 +209,7 @@ class Task(SteppedModel):
             shuffle=shuffle,
             seed=seed,
             class_weights=class_weights,
+            max_tokens=max_tokens,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -216,6 +222,15 @@ class Task(SteppedModel):
             f"{type(self).__name__} has no Keras config. Save a run folder, or the weights with save_weights, and "
             f"build the model with {type(self).__name__}.from_preset."
         )
+
+
+def evaluation_tokens(batch_size: int) -> int | None:
+    """Return how many tokens make up a batch of evaluation: those of `batch_size` rows of `TOKENS_A_ROW`.
+
+    On a CPU the memory of a pass then does not grow with the rows' length, nor do short rows leave it idle. None,
+    which means so many rows, where there is a GPU: it wants large batches.
+    """
+    return None if torch.cuda.is_available() else batch_size * TOKENS_A_ROW
 
 
 def computed_in_row_order(

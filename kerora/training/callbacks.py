@@ -18,7 +18,8 @@ import torch
 
 from kerora.data.batches import Batches
 from kerora.errors import ConfigError
-from kerora.evaluation.metrics import classification_metrics, classification_report_text, confusion_matrix, softmax
+from kerora.evaluation.metrics import classification_metrics, classification_report_text, confusion_matrix
+from kerora.evaluation.probabilities import softmax
 from kerora.runfolder import write_text
 from kerora.training.memory import peak_memory_mb
 

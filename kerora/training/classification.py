@@ -9,11 +9,12 @@ from kerora.config import FitConfig
 from kerora.data.batches import Batches, balanced_class_weights
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
-from kerora.evaluation.predictor import evaluate_rows, write_predictions
+from kerora.evaluation.predictor import write_predictions
+from kerora.evaluation.scoring import evaluate_rows
 from kerora.models.classifier import TextClassifier
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
-from kerora.models.task import Task
+from kerora.models.task import Task, evaluation_tokens
 from kerora.runfolder import RunFolder, write_json
 from kerora.training.callbacks import HISTORY_COLUMNS, ClassificationReport
 from kerora.training.losses import CrossEntropy
@@ -60,7 +61,8 @@ class Classification:
     def validation(self, parts: Parts) -> keras.callbacks.Callback:
         """Measure with scikit-learn."""
         size = parts.config.training.evaluation_batch_size
-        batches = parts.model.batches(parts.dataset["validation"], batch_size=size)
+        rows, tokens = parts.dataset["validation"], evaluation_tokens(size)
+        batches = parts.model.batches(rows, batch_size=size, max_tokens=tokens)
         return ClassificationReport(batches, parts.dataset.classes)
 
     def notes(self, parts: Parts) -> list[str]:
