@@ -145,6 +145,10 @@ class TrainingConfig(OptimizerConfig):
     class_weights: str = setting(
         "none", "'balanced' weighs rows by the inverse frequency of their class.", choices=("none", "balanced")
     )
+    cache_frozen: bool = setting(
+        False,
+        "With --layers last:K: compute the frozen blocks below once, keep their states on disk, and train on them.",
+    )
     early_stopping: bool = setting(
         True, "Stop when the monitored value no longer improves, and restore the best weights."
     )

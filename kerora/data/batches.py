@@ -17,6 +17,8 @@ from kerora.data.tokens import TokenTable
 
 PAD_MULTIPLE = 8
 POOL_BATCHES = 50
+STATES = "states"
+"""Input that stands for the frozen start of a model, where its states were computed before."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -28,7 +30,8 @@ class Batches(keras.utils.PyDataset):
 
     The order of an epoch depends on `seed` and `epoch` alone. The epoch advances by itself when
     all batches were served; `move_to` sets it, and a position inside it, for a resume.
-    `tokens_served` counts the real tokens handed out so far.
+    `tokens_served` counts the real tokens handed out so far. With `states` (tokens, width) set, x also holds
+    ``x["states"]`` (rows, length, width), zero at padding; see `kerora.models.frozen_start`.
 
     Args:
         table: the tokens.
@@ -63,6 +66,7 @@ class Batches(keras.utils.PyDataset):
         self.seed = seed
         self.class_weights = None if class_weights is None else np.asarray(class_weights, dtype=np.float32)
         self.max_tokens = max_tokens
+        self.states: np.ndarray | None = None
         self.epoch = 0
         self.start = 0
         self.tokens_served = 0
@@ -107,6 +111,11 @@ class Batches(keras.utils.PyDataset):
         rows = self._plan[self.start + index]
         inputs = padded_inputs(self.table, rows, self.pad_id)
         self.tokens_served += int(inputs["padding_mask"].sum())
+        if self.states is not None:
+            starts = self.table.offsets[rows]
+            mask, places = rectangle(starts, self.table.offsets[rows + 1] - starts, self.table.max_length)
+            inputs[STATES] = np.zeros((*mask.shape, self.states.shape[1]), self.states.dtype)
+            inputs[STATES][mask] = self.states[places]
         if self.labels is None:
             return (inputs,)
         labels = self.labels[rows]

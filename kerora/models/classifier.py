@@ -30,6 +30,7 @@ class TextClassifier(Task):
         backbone: the KerasHub backbone.
         tokenizer: turns text into the model's inputs.
         max_length: longest row in tokens, never more than the backbone takes.
+        head: builds the head's layers onto the backbone's outputs.
 
     Example:
         ```python
@@ -39,6 +40,7 @@ class TextClassifier(Task):
     """
 
     classes: tuple[str, ...]
+    head: ClassifierHead
     task_type = "SEQ_CLS"
 
     @classmethod
@@ -95,6 +97,7 @@ class TextClassifier(Task):
             name="text_classifier",
         )
         model.classes = names
+        model.head = head
         if arrays is not None:
             head.assign(arrays)
         return model
