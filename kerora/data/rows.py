@@ -5,13 +5,12 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from kerora.data.text_store import TextStore
 
 Texts = list[str] | TextStore
 """A column of texts: in memory, or as those who read files make it, on disk."""
-Column = TypeVar("Column", list[str], list[int], TextStore)
 
 
 @dataclass
@@ -96,7 +95,7 @@ class Dataset:
         return {"sha256": rows.fingerprint(), "rows": len(rows), "labels": labels}
 
 
-def _take(column: Column, indices: Sequence[int]) -> Column:
+def _take(column: Any, indices: Sequence[int]) -> Any:
     if isinstance(column, TextStore):
         return column.take(indices)
     return [column[index] for index in indices]

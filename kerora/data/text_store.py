@@ -121,8 +121,6 @@ class TextStore(Sequence[str]):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self[:3]))
         return f"TextStore([{shown}{', ...' if len(self) > 3 else ''}], {len(self)} texts)"
