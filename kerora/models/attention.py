@@ -69,7 +69,7 @@ def plain_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -
         bias = torch.zeros(allowed.shape, dtype=scores.dtype, device=scores.device)
         bias.masked_fill_(~allowed, torch.finfo(scores.dtype).min / 2)
         # added in place: filling would copy the scores, and fill their gradient, which is zero there, once more
-        scores.add_(bias.expand(-1, heads, -1, -1).flatten(0, 1))
+        scores.add_(bias.expand(batch, heads, -1, -1).flatten(0, 1))
     weights = torch.softmax(scores, dim=-1)
     return torch.bmm(weights, flat[2]).view(batch, heads, length, size).transpose(1, 2)
 
