@@ -93,8 +93,8 @@ class TextStore(Sequence[str]):
         """Return the texts at `indices`, in that order; their bytes are not copied."""
         taken = TextStore()
         taken._bytes = self._bytes
-        taken._starts = array("q", [self._starts[index] for index in indices])
-        taken._lengths = array("i", [self._lengths[index] for index in indices])
+        taken._starts = array("q", (self._starts[index] for index in indices))
+        taken._lengths = array("i", (self._lengths[index] for index in indices))
         return taken
 
     def __len__(self) -> int:
