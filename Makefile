@@ -2,11 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# the peers that `make bench` compares with stay out of the package's own environment
+BENCH_VENV ?= .venv-bench
+BENCH ?=
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test bench lint format clean
 help:
 	@echo "make demo    install, fine-tune the bundled preset on the bundled messages, write a report"
 	@echo "make test    install, then ruff, mypy and pytest"
+	@echo "make bench   measure speed and memory beside transformers with PEFT and plain KerasHub;"
+	@echo "             BENCH='--preset FOLDER --data FILE.csv --only train' says of what"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the layout"
 	@echo "make clean   remove the environment, caches and builds"
@@ -40,6 +45,15 @@ format: install
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+$(BENCH_VENV)/installed: pyproject.toml kerora/version.py
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
+bench: $(BENCH_VENV)/installed
+	$(BENCH_VENV)/bin/python -m benchmarks.speed $(BENCH)
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

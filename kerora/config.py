@@ -120,7 +120,11 @@ class OptimizerConfig(Settings):
     save_steps: int | None = setting(
         None, "Also save a checkpoint each time this many updates are done.", check=at_least(1)
     )
-    evaluation_batch_size: int = setting(64, "Rows in a batch of evaluation and prediction.", check=at_least(1))
+    evaluation_batch_size: int = setting(
+        64,
+        "Rows in a batch of evaluation and prediction; of 64 tokens each where a classifier computes on a CPU.",
+        check=at_least(1),
+    )
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,10 @@ class TrainingConfig(OptimizerConfig):
     label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", check=between(0, 1))
     class_weights: str = setting(
         "none", "'balanced' weighs rows by the inverse frequency of their class.", choices=("none", "balanced")
+    )
+    cache_frozen: bool = setting(
+        False,
+        "With --layers last:K: compute the frozen blocks below once, keep their states on disk, and train on them.",
     )
     early_stopping: bool = setting(
         True, "Stop when the monitored value no longer improves, and restore the best weights."

@@ -49,6 +49,9 @@ def command(
     """
     import sys
 
+    from kerora.backend import import_keras_alone
+
+    import_keras_alone()
     from kerora.evaluation.predict import predict_file
 
     source: Any = sys.stdin.buffer if input == "-" else Path(input)

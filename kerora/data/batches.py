@@ -17,6 +17,8 @@ from kerora.data.tokens import TokenTable
 
 PAD_MULTIPLE = 8
 POOL_BATCHES = 50
+STATES = "states"
+"""Input that stands for the frozen start of a model, where its states were computed before."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -28,7 +30,8 @@ class Batches(keras.utils.PyDataset):
 
     The order of an epoch depends on `seed` and `epoch` alone. The epoch advances by itself when
     all batches were served; `move_to` sets it, and a position inside it, for a resume.
-    `tokens_served` counts the real tokens handed out so far.
+    `tokens_served` counts the real tokens handed out so far. With `states` (tokens, width) set, x also holds
+    ``x["states"]`` (rows, length, width), zero at padding; see `kerora.models.frozen_start`.
 
     Args:
         table: the tokens.
@@ -38,6 +41,8 @@ class Batches(keras.utils.PyDataset):
         shuffle: draw a new order each epoch; False sorts all rows by length, longest first.
         seed: seed of the order; default 0.
         class_weights: weight of each class (classes,), or None.
+        max_tokens: without `shuffle`, as many rows in a batch as have this many tokens with their padding, one at
+            least; None goes by `batch_size`.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Batches(keras.utils.PyDataset):
         shuffle: bool = True,
         seed: int = 0,
         class_weights: Any = None,
+        max_tokens: int | None = None,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         self.table = table
@@ -59,6 +65,8 @@ class Batches(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.seed = seed
         self.class_weights = None if class_weights is None else np.asarray(class_weights, dtype=np.float32)
+        self.max_tokens = max_tokens
+        self.states: np.ndarray | None = None
         self.epoch = 0
         self.start = 0
         self.tokens_served = 0
@@ -103,6 +111,11 @@ class Batches(keras.utils.PyDataset):
         rows = self._plan[self.start + index]
         inputs = padded_inputs(self.table, rows, self.pad_id)
         self.tokens_served += int(inputs["padding_mask"].sum())
+        if self.states is not None:
+            starts = self.table.offsets[rows]
+            mask, places = rectangle(starts, self.table.offsets[rows + 1] - starts, self.table.max_length)
+            inputs[STATES] = np.zeros((*mask.shape, self.states.shape[1]), self.states.dtype)
+            inputs[STATES][mask] = self.states[places]
         if self.labels is None:
             return (inputs,)
         labels = self.labels[rows]
@@ -114,7 +127,9 @@ class Batches(keras.utils.PyDataset):
         lengths = self.lengths
         if not self.shuffle:
             rows = np.argsort(-lengths, kind="stable")
-            return _cut(rows, self.batch_size)
+            if self.max_tokens is None:
+                return _cut(rows, self.batch_size)
+            return _cut_by_tokens(rows, _widths(lengths[rows], self.table.max_length), self.max_tokens)
         generator = np.random.default_rng((self.seed, self.epoch))
         rows = generator.permutation(len(lengths))
         batches: list[np.ndarray] = []
@@ -151,14 +166,25 @@ def rectangle(starts: np.ndarray, lengths: np.ndarray, max_length: int | None) -
     Returns:
         Where there are tokens, bool (rows, width), and their places in the table, row by row, (tokens,).
     """
-    longest = int(lengths.max(initial=1))
-    width = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
-    if max_length is not None:
-        # the model may end there, as one with 514 positions does
-        width = max(longest, min(width, max_length))
-    columns = np.arange(width)
+    columns = np.arange(_widths(lengths.max(initial=1, keepdims=True), max_length)[0])
     mask = columns < lengths[:, None]
     return mask, (starts[:, None] + columns)[mask]
+
+
+def _widths(lengths: np.ndarray, max_length: int | None) -> np.ndarray:
+    widths = -(-np.maximum(lengths, 1) // PAD_MULTIPLE) * PAD_MULTIPLE
+    # the model may end there, as one with 514 positions does
+    return widths if max_length is None else np.maximum(lengths, np.minimum(widths, max_length))
+
+
+def _cut_by_tokens(rows: np.ndarray, widths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
+    """Cut rows, longest first, into batches of `max_tokens` at most, or of one row."""
+    batches, start = [], 0
+    while start < len(rows):
+        stop = start + max(1, max_tokens // int(widths[start]))
+        batches.append(rows[start:stop])
+        start = stop
+    return batches
 
 
 def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """Tables into rows: texts, label names and identifiers, with a check of every value."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from kerora.config import DataConfig
 from kerora.data.columns import Columns, find_columns
 from kerora.data.rows import Rows
 from kerora.data.table import RawRow, Table
+from kerora.data.text_store import TextStore
 from kerora.errors import DataError
 
 SHOWN_ROWS = 5
@@ -56,16 +58,17 @@ class LabelledRows:
         self.rows.texts.append(record.text)
         self.rows.ids.append(record.id)
         if record.pair is not None:
-            self.rows.pairs = self.rows.pairs or []
+            if self.rows.pairs is None:
+                self.rows.pairs = TextStore()
             self.rows.pairs.append(record.pair)
         if label not in self.first_seen:
             self.first_seen[label] = place
-        self.names.append(label)
+        self.names.append(sys.intern(label))  # one object a class, not one a row
 
 
 def unread_part(source: str | Path) -> LabelledRows:
     """Return a part without rows, which stands for one that is there and is not to be read."""
-    return LabelledRows(str(source), Rows([], []))
+    return LabelledRows(str(source), Rows(TextStore(), TextStore()))
 
 
 def read_labelled(table: Table, config: DataConfig) -> LabelledRows:
@@ -77,7 +80,7 @@ def read_labelled(table: Table, config: DataConfig) -> LabelledRows:
     """
     columns = find_columns(table.columns, config, table.name)
     known = table.class_names.get(columns.label or "")
-    result = LabelledRows(table.name, Rows([], []), classes=known)
+    result = LabelledRows(table.name, Rows(TextStore(), TextStore()), classes=known)
     problems: list[str] = []
     for row in table.rows:
         problem = _row_problem(row, columns)

@@ -10,6 +10,7 @@ from kerora.data.files import FORMATS_IN_WORDS, format_of, is_data_file, open_ta
 from kerora.data.lines import open_lines
 from kerora.data.rows import Rows
 from kerora.data.save import is_saved, read_saved
+from kerora.data.text_store import TextStore
 from kerora.errors import DataError
 
 SPLIT_NAMES = {
@@ -85,7 +86,7 @@ def read_class_folders(folder: Path, config: DataConfig) -> LabelledRows:
     Raises:
         DataError: a text is empty or not UTF-8.
     """
-    result = LabelledRows(str(folder), Rows([], []))
+    result = LabelledRows(str(folder), Rows(TextStore(), TextStore()))
     problems: list[str] = []
     files = [path for class_folder in _class_folders(folder) for path in _text_files(class_folder)]
     for number, path in enumerate(files, 1):

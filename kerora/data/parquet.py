@@ -1,13 +1,10 @@
-"""Parquet files."""
+"""Parquet files; pyarrow is loaded for them alone, since it takes 25 MB."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pyarrow
-import pyarrow.parquet
 
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError
@@ -22,6 +19,9 @@ def open_parquet(path: Path, batch_rows: int = 4096) -> Iterator[Table]:
     Raises:
         DataError: the file is empty, damaged, or not Parquet (also while reading).
     """
+    import pyarrow
+    import pyarrow.parquet
+
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
@@ -34,6 +34,8 @@ def open_parquet(path: Path, batch_rows: int = 4096) -> Iterator[Table]:
 
 
 def _rows(path: Path, file: Any, batch_rows: int) -> Iterator[RawRow]:
+    import pyarrow
+
     number = 0
     try:
         for batch in file.iter_batches(batch_size=batch_rows):

@@ -1,10 +1,16 @@
 """Rows of labelled text, the form that every source is brought to."""
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from kerora.data.text_store import TextStore
+
+Texts = list[str] | TextStore
+"""A column of texts: in memory, or as those who read files make it, on disk."""
 
 
 @dataclass
@@ -18,32 +24,40 @@ class Rows:
         ids: an identifier a row, as text: the id column's value or the row's number from 1.
     """
 
-    texts: list[str]
-    ids: list[str]
+    texts: Texts
+    ids: Texts
     labels: list[int] | None = None
-    pairs: list[str] | None = None
+    pairs: Texts | None = None
+    _digest: tuple[Any, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, indices: Sequence[int]) -> "Rows":
         """Return the rows at `indices`, in that order."""
-
-        def pick(column: list[Any] | None) -> list[Any] | None:
-            return None if column is None else [column[index] for index in indices]
-
         return Rows(
-            [self.texts[index] for index in indices],
-            [self.ids[index] for index in indices],
-            pick(self.labels),
-            pick(self.pairs),
+            _take(self.texts, indices),
+            _take(self.ids, indices),
+            None if self.labels is None else _take(self.labels, indices),
+            None if self.pairs is None else _take(self.pairs, indices),
         )
 
     def fingerprint(self) -> str:
-        """Return the sha256 of texts, pairs and labels, in order."""
+        """Return the sha256 of texts, pairs and labels, in order; computed once where texts cannot change."""
+        state = None
+        if isinstance(self.texts, TextStore) and not isinstance(self.pairs, list):
+            # texts that are only added to: their number and the labels tell whether they are the same
+            state = (len(self.texts), self.labels and hash(tuple(self.labels)), self.pairs is None)
+            if self._digest is not None and self._digest[0] == state:
+                return self._digest[1]
+        found = self._hash()
+        self._digest = (state, found) if state is not None else None
+        return found
+
+    def _hash(self) -> str:
         digest = hashlib.sha256()
-        for index, text in enumerate(self.texts):
-            second = "" if self.pairs is None else self.pairs[index]
+        seconds = itertools.repeat("") if self.pairs is None else self.pairs
+        for index, (text, second) in enumerate(zip(self.texts, seconds, strict=False)):
             label = "" if self.labels is None else str(self.labels[index])
             digest.update("\x1f".join((text, second, label)).encode("utf-8", "surrogatepass") + b"\x1e")
         return digest.hexdigest()
@@ -79,3 +93,9 @@ class Dataset:
         counts = Counter(rows.labels or ())
         labels = {name: counts.get(number, 0) for number, name in enumerate(self.classes)}
         return {"sha256": rows.fingerprint(), "rows": len(rows), "labels": labels}
+
+
+def _take(column: Any, indices: Sequence[int]) -> Any:
+    if isinstance(column, TextStore):
+        return column.take(indices)
+    return [column[index] for index in indices]

@@ -18,12 +18,12 @@ from kerora.errors import DataError, RunError
 from kerora.evaluation.language import evaluate_documents
 from kerora.evaluation.predictor import (
     check_has_adapter,
-    evaluate_rows,
     load,
     read_classes,
     read_config,
     write_predictions,
 )
+from kerora.evaluation.scoring import evaluate_rows
 from kerora.runfolder import RunFolder, read_json, write_json
 
 NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")

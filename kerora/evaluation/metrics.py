@@ -27,20 +27,6 @@ LANGUAGE_METRICS = ("loss", "perplexity", "bits_per_byte")
 _SMALLEST_PROBABILITY = 1e-12
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities of logits, in float64.
-
-    Args:
-        logits: numbers of shape (..., classes).
-
-    Returns:
-        Array of the same shape whose last axis sums to one.
-    """
-    wide = np.asarray(logits, dtype=np.float64)
-    exponentials = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
-
-
 def classification_metrics(
     labels: np.ndarray,
     probabilities: np.ndarray,

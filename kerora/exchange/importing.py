@@ -13,8 +13,9 @@ from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError, ConfigError
 from kerora.evaluation.language import continue_prompts, evaluate_documents
-from kerora.evaluation.predictor import evaluate_rows, write_predictions
+from kerora.evaluation.predictor import write_predictions
 from kerora.evaluation.samples import Sample, sample_prompts, write_samples
+from kerora.evaluation.scoring import evaluate_rows
 from kerora.lora.files import WEIGHTS_FILE, load_adapter, read_adapter_config, read_tensors, save_adapter
 from kerora.lora.inject import lora_layers, summarize
 from kerora.lora.layers import LowRankUpdate

@@ -93,6 +93,29 @@ class LowRankUpdate:
         return self.magnitude.value / norm
 
 
+def dropout(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
+    """Zero a share of the values, and say by what the others are still to be divided.
+
+    Drawn from torch's generator, whose state is a function of the seed and the step (see `kerora.training.step`).
+    On a CPU 16 bits of it decide about a value: torch's Bernoulli numbers, each made of a whole draw, took an eighth
+    of a training step of all-MiniLM-L6-v2.
+
+    Args:
+        values: any shape and floating dtype.
+        rate: share to drop, 0 to 1.
+
+    Returns:
+        The values, and their divisor: the share that is kept in expectation, or 1 where they are scaled already.
+    """
+    if values.device.type != "cpu":
+        return torch.nn.functional.dropout(values, rate), 1.0
+    count = values.numel()
+    draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+    limit = min(round(rate * 2**16), 2**16 - 1)
+    kept = draws.view(torch.int16)[:count].view(values.shape) >= limit - 2**15
+    return values * kept, 1.0 - limit / 2**16
+
+
 def lora_scale(alpha: float, rank: int, use_rslora: bool) -> float:
     """Return the factor of A B: alpha / rank, with rsLoRA alpha / sqrt(rank)."""
     return alpha / (math.sqrt(rank) if use_rslora else rank)
@@ -135,14 +158,17 @@ class LoraLayer:
         dtype = outputs.dtype
         # two dimensions: a product of a 3-D with a 2-D tensor becomes a slower, broadcast bmm
         rows = keras.ops.convert_to_tensor(inputs).reshape(-1, update.inputs).to(dtype)
-        dropped = rows
+        scale, dropped = update.scale, rows
         if training and update.dropout:
-            # torch's generator: its state is a function of the seed and the step (see training.step)
-            dropped = torch.nn.functional.dropout(rows, update.dropout)
-        delta = (dropped @ update.a.value.to(dtype)) @ update.b.value.to(dtype)
+            dropped, kept = dropout(rows, update.dropout)
+            scale /= kept
+        low, b = dropped @ update.a.value.to(dtype), update.b.value.to(dtype)
+        if update.start is None and update.magnitude is None:
+            # product, scale and sum in one pass over the outputs
+            return torch.addmm(outputs.reshape(-1, b.shape[1]), low, b, alpha=scale).reshape(outputs.shape)
+        delta = scale * (low @ b)
         if update.start is not None:
-            delta = delta - (rows @ update.start[0].to(dtype)) @ update.start[1].to(dtype)
-        delta = update.scale * delta
+            delta = delta - update.scale * ((rows @ update.start[0].to(dtype)) @ update.start[1].to(dtype))
         if update.magnitude is not None:
             linear = outputs.reshape(delta.shape)
             if self.bias is not None:  # type: ignore[attr-defined]

@@ -63,11 +63,14 @@ def plain_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -
     """
     batch, length, heads, size = query.shape
     flat = [tensor.transpose(1, 2).reshape(batch * heads, -1, size) for tensor in (query * scale, key, value)]
-    scores = torch.bmm(flat[0], flat[1].transpose(1, 2)).view(batch, heads, length, -1)
+    scores = torch.bmm(flat[0], flat[1].transpose(1, 2))
     if mask is not None:
         allowed = keras.ops.convert_to_tensor(mask, dtype="bool")[:, None]
-        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-    weights = torch.softmax(scores, dim=-1).view(batch * heads, length, -1)
+        bias = torch.zeros(allowed.shape, dtype=scores.dtype, device=scores.device)
+        bias.masked_fill_(~allowed, torch.finfo(scores.dtype).min / 2)
+        # added in place: filling would copy the scores, and fill their gradient, which is zero there, once more
+        scores.add_(bias.expand(batch, heads, -1, -1).flatten(0, 1))
+    weights = torch.softmax(scores, dim=-1)
     return torch.bmm(weights, flat[2]).view(batch, heads, length, size).transpose(1, 2)
 
 

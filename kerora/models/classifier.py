@@ -11,7 +11,7 @@ from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
-from kerora.models.task import Task, computed_in_row_order
+from kerora.models.task import Task, computed_in_row_order, evaluation_tokens
 
 DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHORTEST = 8
@@ -30,6 +30,7 @@ class TextClassifier(Task):
         backbone: the KerasHub backbone.
         tokenizer: turns text into the model's inputs.
         max_length: longest row in tokens, never more than the backbone takes.
+        head: builds the head's layers onto the backbone's outputs.
 
     Example:
         ```python
@@ -39,6 +40,7 @@ class TextClassifier(Task):
     """
 
     classes: tuple[str, ...]
+    head: ClassifierHead
     task_type = "SEQ_CLS"
 
     @classmethod
@@ -95,6 +97,7 @@ class TextClassifier(Task):
             name="text_classifier",
         )
         model.classes = names
+        model.head = head
         if arrays is not None:
             head.assign(arrays)
         return model
@@ -114,13 +117,13 @@ class TextClassifier(Task):
 
         Args:
             rows: the rows; labels are not looked at.
-            batch_size: rows in a batch.
+            batch_size: rows in a batch, of 64 tokens each; see `evaluation_tokens`.
             cache: keep the tokens in the cache on disk.
             progress: called with the number of rows done after each batch.
             adapter: the adapter of each row, by name (see `load_adapter`), None for the base; rows of several share a
                 forward pass. With heads of different sizes the narrower rows end in -inf.
         """
-        batches = self.batches(rows, batch_size=batch_size, cache=cache)
+        batches = self.batches(rows, batch_size=batch_size, cache=cache, max_tokens=evaluation_tokens(batch_size))
         if adapter is None:
             return computed_in_row_order(
                 batches, len(self.classes), lambda inputs: self(inputs, training=False), progress

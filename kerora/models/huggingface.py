@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.errors import PresetError, nearest
 from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
+from kerora.models.blank_weights import draw, without_drawing
 from kerora.models.hf_names import LayerPair
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import gelu_tanh, set_activation_and_epsilon
@@ -78,13 +79,17 @@ class HuggingFaceFolder:
         if self.architecture.hub:
             return self._convert(dtype, dropout)
         backbone_class = getattr(keras_hub.models, self.architecture.backbone)
-        backbone = backbone_class(**self.backbone_arguments(), dropout=dropout, dtype=dtype, name=backbone_name(self))
+        with without_drawing():
+            backbone = backbone_class(
+                **self.backbone_arguments(), dropout=dropout, dtype=dtype, name=backbone_name(self)
+            )
         self._keep_activation_and_epsilon(backbone)
         tensors = TensorFiles(self.directory)
         prefix = self._prefix(tensors)
         variables = {variable.path: variable for variable in backbone.variables}
         for pair in self.layer_pairs():
             if self._is_missing_pooler(pair, tensors, prefix):
+                draw(backbone.pooled_dense)
                 continue
             for path, name in pair.variables():
                 if path in variables:

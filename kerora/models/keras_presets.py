@@ -9,6 +9,7 @@ import numpy as np
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.errors import PresetError
 from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
+from kerora.models.blank_weights import without_drawing
 from kerora.models.json_files import read_json_object
 
 keras_hub = import_keras_hub()
@@ -68,7 +69,7 @@ class KerasFolder:
             PresetError: the weights are missing or do not fit the config.
         """
         try:
-            with without_tensorflow():
+            with without_tensorflow(), without_drawing():
                 backbone = keras_hub.models.Backbone.from_preset(str(self.directory), dtype=dtype, dropout=dropout)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(error) from error

@@ -9,15 +9,19 @@ import keras
 import numpy as np
 import torch
 
-from kerora.data.batches import Batches, padded_inputs
+from kerora.data.batches import STATES, Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
 from kerora.lora.adapters import Adapters
 from kerora.lora.inject import merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
+from kerora.models.frozen_start import FrozenStart
 from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
 from kerora.models.tokenizer import TextTokenizer
+
+TOKENS_A_ROW = 64
+"""Tokens of the rows that an evaluation's batch size counts."""
 
 
 class TrainingStep(Protocol):
@@ -83,6 +87,23 @@ class Task(SteppedModel):
         self.preset = preset
         self.max_length = max_length
         self._head_names = tuple(layer.name for layer in head_layers)
+
+    @property
+    def frozen_start(self) -> FrozenStart | None:
+        """What batches that hold states go past, if anything."""
+        start: FrozenStart | None = self.__dict__.get("_frozen_start")
+        return start
+
+    def use_frozen_start(self, start: FrozenStart | None) -> None:
+        """Let batches that hold states go past the frozen blocks that made them; None undoes it."""
+        self.__dict__["_frozen_start"] = start  # past Keras, which would track its parts as layers
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
+        """Compute the outputs; called by Keras."""
+        start = self.frozen_start
+        if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
+            return start.logits(inputs, training)
+        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     @property
     def head_layers(self) -> list[keras.layers.Layer]:
@@ -185,6 +206,7 @@ class Task(SteppedModel):
         seed: int = 0,
         class_weights: Any = None,
         cache: bool = True,
+        max_tokens: int | None = None,
     ) -> Batches:
         """Turn rows into batches for `fit`, `evaluate` and `predict`.
 
@@ -195,6 +217,7 @@ class Task(SteppedModel):
             seed: seed of the order; default 0.
             class_weights: weight of each class (classes,), or None.
             cache: keep the tokens in the cache on disk; default True.
+            max_tokens: without `shuffle`, tokens in a batch instead of rows; see `evaluation_tokens`.
         """
         return Batches(
             (cached_tokens if cache else tokenize)(rows, self.tokenizer, self.max_length),
@@ -204,6 +227,7 @@ class Task(SteppedModel):
             shuffle=shuffle,
             seed=seed,
             class_weights=class_weights,
+            max_tokens=max_tokens,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -216,6 +240,15 @@ class Task(SteppedModel):
             f"{type(self).__name__} has no Keras config. Save a run folder, or the weights with save_weights, and "
             f"build the model with {type(self).__name__}.from_preset."
         )
+
+
+def evaluation_tokens(batch_size: int) -> int | None:
+    """Return how many tokens make up a batch of evaluation: those of `batch_size` rows of `TOKENS_A_ROW`.
+
+    On a CPU the memory of a pass then does not grow with the rows' length, nor do short rows leave it idle. None,
+    which means so many rows, where there is a GPU: it wants large batches.
+    """
+    return None if torch.cuda.is_available() else batch_size * TOKENS_A_ROW
 
 
 def computed_in_row_order(

@@ -44,6 +44,16 @@ def adapt(model: keras.Model, config: LoraConfig, seed: int) -> LoraSummary:
     )
 
 
+def check_cache(config: FitConfig) -> None:
+    """Check that frozen states can be cached for the task.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if config.training.cache_frozen and config.task != "classification":
+        raise ConfigError(f"--cache-frozen is for classification, not for --task {config.task}. Leave it out.")
+
+
 def check_quantize(config: FitConfig) -> None:
     """Check that what is trained is not what is quantised.
 

@@ -18,7 +18,8 @@ import torch
 
 from kerora.data.batches import Batches
 from kerora.errors import ConfigError
-from kerora.evaluation.metrics import classification_metrics, classification_report_text, confusion_matrix, softmax
+from kerora.evaluation.metrics import classification_metrics, classification_report_text, confusion_matrix
+from kerora.evaluation.probabilities import softmax
 from kerora.runfolder import write_text
 from kerora.training.memory import peak_memory_mb
 
@@ -184,9 +185,10 @@ class ClassificationReport(keras.callbacks.Callback):
 
     def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(self.data, keras.utils.PyDataset):
-            batches = [self.data[index] for index in range(self.data.num_batches)]
-            labels = np.concatenate([np.asarray(batch[1]).reshape(-1) for batch in batches])
-            outputs = np.concatenate([self.model.predict_on_batch(batch[0]) for batch in batches])
+            # a batch at a time: all of them at once would be the rows' tokens several times over
+            batches = (self.data[index] for index in range(self.data.num_batches))
+            parts = [(np.asarray(y).reshape(-1), self.model.predict_on_batch(x)) for x, y, *_ in batches]
+            labels, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
         else:
             inputs, labels = self.data[0], np.asarray(self.data[1]).reshape(-1)
             outputs = self.model.predict(inputs, batch_size=self.batch_size, verbose=0)

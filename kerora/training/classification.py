@@ -9,11 +9,13 @@ from kerora.config import FitConfig
 from kerora.data.batches import Batches, balanced_class_weights
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
-from kerora.evaluation.predictor import evaluate_rows, write_predictions
+from kerora.evaluation.predictor import write_predictions
+from kerora.evaluation.scoring import evaluate_rows
 from kerora.models.classifier import TextClassifier
+from kerora.models.frozen_start import FrozenStart
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
-from kerora.models.task import Task
+from kerora.models.task import TOKENS_A_ROW, Task, evaluation_tokens
 from kerora.runfolder import RunFolder, write_json
 from kerora.training.callbacks import HISTORY_COLUMNS, ClassificationReport
 from kerora.training.losses import CrossEntropy
@@ -44,13 +46,15 @@ class Classification:
         """Return the training rows in buckets of like length."""
         training, rows = config.training, dataset["train"]
         balanced = training.class_weights == "balanced"
-        return model.batches(
+        batches = model.batches(
             rows,
             batch_size=training.batch_size,
             shuffle=True,
             seed=training.seed,
             class_weights=balanced_class_weights(rows.labels, len(dataset.classes)) if balanced else None,
         )
+        model.use_frozen_start(FrozenStart(model) if training.cache_frozen else None)
+        return _with_states(model, batches, config)
 
     def compile(self, model: Task, config: FitConfig, optimizer: Any, step: Any) -> None:
         """Compile with cross entropy and accuracy."""
@@ -60,7 +64,9 @@ class Classification:
     def validation(self, parts: Parts) -> keras.callbacks.Callback:
         """Measure with scikit-learn."""
         size = parts.config.training.evaluation_batch_size
-        batches = parts.model.batches(parts.dataset["validation"], batch_size=size)
+        rows, tokens = parts.dataset["validation"], evaluation_tokens(size)
+        batches = parts.model.batches(rows, batch_size=size, max_tokens=tokens)
+        batches = _with_states(parts.model, batches, parts.config)
         return ClassificationReport(batches, parts.dataset.classes)
 
     def notes(self, parts: Parts) -> list[str]:
@@ -92,3 +98,10 @@ class Classification:
     def write_labels(self, parts: Parts, run: RunFolder) -> None:
         """Write labels.json."""
         write_json(run.labels, {"classes": list(parts.dataset.classes)})
+
+
+def _with_states(model: Task, batches: Batches, config: FitConfig) -> Batches:
+    if model.frozen_start is not None:
+        size = config.training.evaluation_batch_size
+        batches.states = model.frozen_start.states(batches, size * TOKENS_A_ROW)
+    return batches

@@ -21,7 +21,7 @@ from kerora.lora.quantize import quantize
 from kerora.models.presets import find_preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
-from kerora.training.adapt import adapt, check_quantize
+from kerora.training.adapt import adapt, check_cache, check_quantize
 from kerora.training.callbacks import EarlyStopping, History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.classification import Classification
@@ -131,6 +131,7 @@ def assemble(config: FitConfig) -> Parts:
     dataset = task.load(config)
     config = settle_for_data(config, dataset)
     check_quantize(config)
+    check_cache(config)
     model = task.build(config, preset, dataset)
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
     summary = adapt(model, config.lora, config.training.seed)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "kerora"
 LEVELS = (
     (
         *("errors", "settings", "language_config", "lora_settings", "pretrain_config", "config"),
-        *("runfolder", "version", "backend"),
+        *("runfolder", "version", "allocator", "backend"),
     ),
     ("data",),
     ("lora",),
@@ -33,6 +33,8 @@ IN_FUNCTION_ALLOWED = ("cli/", "__init__.py", "backend.py")
 # TensorFlow Datasets is slow to import, and half imported where TensorFlow is hidden at that moment
 OPTIONAL_IMPORTS = {
     "data/tfds_source.py": {"tensorflow_datasets"},
+    # 25 MB that only Parquet files need
+    "data/parquet.py": {"pyarrow", "pyarrow.parquet"},
     # what the extras bring
     "exchange/verify.py": {"peft", "transformers"},
     "exchange/onnx_file.py": {"onnxruntime"},

@@ -63,3 +63,14 @@ def test_fit_and_predict_on_local_files_never_load_tensorflow(tiny_preset: Path,
     predict = ["predict", run, data, "-o", output]
     assert loaded_by(fit, predict, modules=("tensorflow", "keras", "torch")) == ["keras", "torch"]
     assert len(output.read_text(encoding="utf-8").splitlines()) == len(rows) + 1
+
+
+def test_predict_loads_nothing_that_it_does_not_need(tiny_preset: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"{word} order {number}", "label": word} for word in ("late", "broken") for number in range(12)]
+    data, run = tmp_path / "rows.jsonl", tmp_path / "run"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    fit = ["fit", "--data", data, "--preset", tiny_preset, "--run", run, "--max-steps", 1, "--batch-size", 8, "--quiet"]
+    assert loaded_by(fit, modules=("keras",)) == ["keras"]
+    predict = ["predict", run, data, "-o", tmp_path / "out.csv"]
+    unused = ("tensorflow", "sklearn", "scipy", "matplotlib", "pyarrow", "optuna", "pandas", "jinja2")
+    assert loaded_by(predict, modules=unused) == []

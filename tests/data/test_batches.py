@@ -126,3 +126,16 @@ def test_class_weights_become_row_weights() -> None:
 def test_tiny_tables(rows: int) -> None:
     batches = Batches(table([4] * rows), batch_size=8)
     assert len(batches) == rows
+
+
+def test_evaluation_goes_by_tokens() -> None:
+    lengths = [3, 40, 17, 9, 25, 8, 64, 1]
+    offsets = np.cumsum([0, *lengths])
+    table = TokenTable(np.arange(offsets[-1], dtype=np.int32), offsets.astype(np.int64), max_length=60)
+    batches = Batches(table, shuffle=False, max_tokens=80)
+    shapes = [batches[index][0]["token_ids"].shape for index in range(len(batches))]
+    assert all(rows * width <= 80 or rows == 1 for rows, width in shapes)
+    assert sum(rows for rows, _ in shapes) == len(lengths)
+    assert sorted(batches.order) == list(range(len(lengths)))
+    assert [lengths[row] for row in batches.order] == sorted(lengths, reverse=True)
+    assert shapes[0] == (1, 64)  # longer than the budget leaves room for, and than the table says

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kerora.config import dump_yaml, resolve
-from kerora.evaluation.metrics import classification_metrics, softmax
+from kerora.evaluation.metrics import classification_metrics
+from kerora.evaluation.probabilities import softmax
 from kerora.runfolder import RunFolder
 
 TWO = ("negative", "positive")

@@ -13,8 +13,8 @@ from kerora.evaluation.metrics import (
     classification_report_text,
     confusion_matrix,
     row_percent,
-    softmax,
 )
+from kerora.evaluation.probabilities import softmax
 
 KEYS = """loss accuracy macro_precision macro_recall macro_f1 weighted_precision weighted_recall weighted_f1
 mcc roc_auc ece per_class""".split()  # noqa: SIM905

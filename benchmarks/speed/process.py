@@ -1,0 +1,75 @@
+"""Runs each measurement in a process of its own, and takes its time and its peak memory from outside."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.work import Job
+
+ROOT = Path(__file__).resolve().parents[2]
+MISSING = 3
+"""Exit code of a side whose packages are not installed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a process came to.
+
+    Attributes:
+        figures: what it printed last, with ``wall_seconds`` and ``peak_mb`` (10^6 bytes, resident); None if it failed.
+        problem: why there are no figures.
+    """
+
+    figures: dict[str, Any] | None
+    problem: str = ""
+
+
+def run_side(name: str, job: Job) -> Outcome:
+    """Run a side on a job; its Kerora cache is new, so that tokenising counts."""
+    with tempfile.TemporaryDirectory(dir=job.folder) as cache:
+        job = dataclasses.replace(job, started=time.time())
+        command = [sys.executable, "-m", "benchmarks.speed.side", name, job.as_json()]
+        return run_command(command, {"KERORA_CACHE": cache})
+
+
+def run_command(
+    command: list[str], environment: dict[str, str] | None = None, text: str | None = None, plain: bool = False
+) -> Outcome:
+    """Run a command from the project's folder.
+
+    Args:
+        command: the command.
+        environment: variables to add.
+        text: standard input.
+        plain: take no figures from its output, only time and memory.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", **(environment or {})}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as given:
+        given.write((text or "").encode())
+        given.seek(0)
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdin=given, stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)  # wait4 took it from under Popen
+        out.seek(0)
+        err.seek(0)
+        lines = out.read().decode(errors="replace").strip().splitlines()
+        complaint = err.read().decode(errors="replace").strip().splitlines()
+    if process.returncode:
+        return Outcome(None, complaint[-1] if complaint else f"exit code {process.returncode}")
+    measured = {"wall_seconds": seconds, "peak_mb": _bytes(usage.ru_maxrss) / 1e6}
+    return Outcome({**({} if plain else json.loads(lines[-1])), **measured})
+
+
+def _bytes(peak: int) -> int:
+    # Linux counts in units of 1,024 bytes, macOS in bytes
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,108 @@
+"""The frozen blocks below the first adapted one, computed once instead of once an epoch.
+
+With `--layers last:K` the lower blocks give the same states for the same row in every epoch (backbones are loaded
+without dropout). Their states are kept on disk, memory-mapped, and training computes the blocks above alone. The
+random numbers of a step are drawn as without: a run differs by rounding only, since a row's states were computed in
+another batch.
+"""
+
+import shutil
+import tempfile
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from kerora.data.batches import STATES, Batches, rectangle
+from kerora.data.tokens import cache_directory
+from kerora.errors import ConfigError, RunError
+
+BITS = {"float32": (np.int32, torch.float32), "bfloat16": (np.int16, torch.bfloat16), "float16": (np.int16, torch.half)}
+"""By dtype of the states: integers of the same size, which numpy has for each, and torch's dtype."""
+
+
+class FrozenStart:
+    """A classifier in two parts that share its layers: up to the last frozen block, and from there to the logits.
+
+    Args:
+        model: a classifier whose weights to train are chosen already.
+
+    Raises:
+        ConfigError: there is no frozen block at the start, or the model cannot be divided there.
+    """
+
+    def __init__(self, model: Any) -> None:
+        backbone = model.backbone
+        blocks = list(getattr(backbone, "transformer_layers", ()))
+        first = next((number for number, block in enumerate(blocks) if block.trainable_weights), len(blocks))
+        if not first:
+            raise ConfigError("--cache-frozen needs frozen blocks below the first adapted one. Add --layers last:K.")
+        # of the first node: another one is added to the blocks above by each division
+        boundary = blocks[first - 1]._inbound_nodes[0].output_tensors[0]
+        mask = backbone.input["padding_mask"]
+        self.dtype = str(boundary.dtype)
+        self.width = int(boundary.shape[-1])
+        try:
+            self.lower = keras.Model(backbone.input, boundary)
+            above = keras.Model({STATES: boundary, "padding_mask": mask}, backbone.output)
+        except ValueError as error:
+            raise ConfigError(f"--cache-frozen cannot divide {model.preset.kind}. Leave it out.") from error
+        if self.lower.trainable_weights or self.dtype not in BITS:
+            raise ConfigError("--cache-frozen needs all weights below the adapted blocks frozen. Leave it out.")
+        inputs = {
+            STATES: keras.Input((None, self.width), dtype=self.dtype, name=STATES),
+            "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
+        }
+        self.upper = keras.Model(inputs, model.head(above(inputs), inputs["padding_mask"]))
+
+    def logits(self, inputs: Any, training: bool | None) -> Any:
+        """Return the logits of a batch that holds states, as `states` gives them."""
+        bits = keras.ops.convert_to_tensor(inputs[STATES])
+        given = {STATES: bits.view(BITS[self.dtype][1]), "padding_mask": inputs["padding_mask"]}
+        return self.upper(given, training=training)
+
+    def states(self, batches: Batches, max_tokens: int) -> np.ndarray:
+        """Compute the states of all rows.
+
+        Args:
+            batches: their table is computed, in an order of its own.
+            max_tokens: tokens in a batch.
+
+        Returns:
+            The states' bits as integers, (tokens, width), memory-mapped from a file that goes with the array.
+
+        Raises:
+            RunError: the disk has no room for them.
+        """
+        table = batches.table
+        stored = _on_disk((len(table.ids), self.width), BITS[self.dtype][0])
+        by_length = Batches(table, pad_id=batches.pad_id, shuffle=False, max_tokens=max_tokens)
+        order, done = by_length.order, 0
+        with torch.no_grad():
+            for index in range(len(by_length)):
+                inputs = by_length[index][0]
+                rows = order[done : done + len(inputs["token_ids"])]
+                starts = table.offsets[rows]
+                mask, places = rectangle(starts, table.offsets[rows + 1] - starts, table.max_length)
+                found = self.lower(inputs, training=False).contiguous().cpu()
+                stored[places] = found.view(getattr(torch, stored.dtype.name)).numpy()[mask]
+                done += len(rows)
+        return stored
+
+
+def _on_disk(shape: tuple[int, int], dtype: Any) -> np.ndarray:
+    folder = cache_directory()
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < size:
+            raise OSError(f"{free / 1e9:.1f} GB are free")
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return np.memmap(file, dtype, "w+", shape=shape)
+    except OSError as error:
+        raise RunError(
+            f"--cache-frozen wants {size / 1e9:.1f} GB in {folder}: {error}. "
+            "Leave it out, or set KERORA_CACHE to another folder."
+        ) from error
