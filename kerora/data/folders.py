@@ -117,10 +117,10 @@ def _read_shards(paths: list[Path], config: DataConfig) -> LabelledRows:
 def _joined(parts: list[LabelledRows]) -> LabelledRows:
     whole = parts[0]
     for part in parts[1:]:
-        whole.rows.texts += part.rows.texts
-        whole.rows.ids += part.rows.ids
+        whole.rows.texts.extend(part.rows.texts)
+        whole.rows.ids.extend(part.rows.ids)
         if whole.rows.pairs is not None and part.rows.pairs is not None:
-            whole.rows.pairs += part.rows.pairs
+            whole.rows.pairs.extend(part.rows.pairs)
         whole.names += part.names
         whole.skipped += part.skipped
         for label, place in part.first_seen.items():

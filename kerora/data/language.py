@@ -174,8 +174,8 @@ class _Reader:
     def _joined(parts: Sequence[Documents]) -> Documents:
         whole = parts[0]
         for part in parts[1:]:
-            whole.texts += part.texts
-            whole.ids += part.ids
+            whole.texts.extend(part.texts)
+            whole.ids.extend(part.ids)
             whole.parts += part.parts
         return whole
 
