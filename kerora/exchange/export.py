@@ -209,7 +209,7 @@ def _keras(job: Job, work: Path) -> Verification:
         )
     own = None
     if job.rows.pairs is None:
-        tokens = keras_tokens(work, job.rows.texts)
+        tokens = keras_tokens(work, list(job.rows.texts))
         own = float((keras_logits(work, tokens).argmax(axis=1) == job.reference.argmax(axis=1)).mean())
     return job.verification(str(version_of("keras-hub")), logits, tolerance, text_agreement=own, note=note)
 
@@ -219,7 +219,8 @@ def _transformers(job: Job, work: Path) -> Verification:
     if version_of("transformers") is None:
         return job.unverified("transformers")
     logits = transformers_logits(work, encoded(job.model, job.rows))
-    labels = transformers_labels(work, job.rows.texts, job.rows.pairs, job.model.max_length)
+    pairs = None if job.rows.pairs is None else list(job.rows.pairs)
+    labels = transformers_labels(work, list(job.rows.texts), pairs, job.model.max_length)
     own = float((labels == job.reference.argmax(axis=1)).mean())
     return job.verification(str(version_of("transformers")), logits, text_agreement=own)
 
