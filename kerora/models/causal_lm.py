@@ -101,11 +101,11 @@ class CausalLM(Task):
         parts = {"backbone": backbone, "tokenizer": tokenizer, "preset": nothing, "max_length": max_length}
         return cls(inputs, backbone(inputs), **parts, head_layers=(), name="causal_lm")
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the final hidden states."""
         inputs = dict(inputs)
         with documents_in_rows(self.backbone, inputs.pop(DOCUMENTS, None)):
-            return super().call(inputs, training=training, mask=mask, **kwargs)
+            return super().call(inputs, training=training, mask=mask)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

@@ -1,14 +1,16 @@
 """Text classification on a pretrained encoder or decoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import torch
 
+from kerora.data.batches import STATES
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError
+from kerora.models.frozen_start import FrozenStart
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task, computed_in_row_order, evaluation_tokens
@@ -101,6 +103,23 @@ class TextClassifier(Task):
         if arrays is not None:
             head.assign(arrays)
         return model
+
+    @property
+    def frozen_start(self) -> FrozenStart | None:
+        """What batches that hold states go past, if anything."""
+        start: FrozenStart | None = self.__dict__.get("_frozen_start")
+        return start
+
+    def use_frozen_start(self, start: FrozenStart | None) -> None:
+        """Let batches that hold states go past the frozen blocks that made them; None undoes it."""
+        self.__dict__["_frozen_start"] = start  # past Keras, which would track its parts as layers
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
+        """Compute the outputs; called by Keras."""
+        start = self.frozen_start
+        if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
+            return start.logits(inputs, training)
+        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def predict_logits(
         self,

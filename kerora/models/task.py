@@ -9,13 +9,12 @@ import keras
 import numpy as np
 import torch
 
-from kerora.data.batches import STATES, Batches, padded_inputs
+from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
 from kerora.lora.adapters import Adapters
 from kerora.lora.inject import merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
-from kerora.models.frozen_start import FrozenStart
 from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
 from kerora.models.tokenizer import TextTokenizer
@@ -87,23 +86,6 @@ class Task(SteppedModel):
         self.preset = preset
         self.max_length = max_length
         self._head_names = tuple(layer.name for layer in head_layers)
-
-    @property
-    def frozen_start(self) -> FrozenStart | None:
-        """What batches that hold states go past, if anything."""
-        start: FrozenStart | None = self.__dict__.get("_frozen_start")
-        return start
-
-    def use_frozen_start(self, start: FrozenStart | None) -> None:
-        """Let batches that hold states go past the frozen blocks that made them; None undoes it."""
-        self.__dict__["_frozen_start"] = start  # past Keras, which would track its parts as layers
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
-        """Compute the outputs; called by Keras."""
-        start = self.frozen_start
-        if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
-            return start.logits(inputs, training)
-        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     @property
     def head_layers(self) -> list[keras.layers.Layer]:

@@ -53,6 +53,7 @@ class Classification:
             seed=training.seed,
             class_weights=balanced_class_weights(rows.labels, len(dataset.classes)) if balanced else None,
         )
+        assert isinstance(model, TextClassifier)
         model.use_frozen_start(FrozenStart(model) if training.cache_frozen else None)
         return _with_states(model, batches, config)
 
@@ -101,6 +102,7 @@ class Classification:
 
 
 def _with_states(model: Task, batches: Batches, config: FitConfig) -> Batches:
+    assert isinstance(model, TextClassifier)
     if model.frozen_start is not None:
         size = config.training.evaluation_batch_size
         batches.states = model.frozen_start.states(batches, size * TOKENS_A_ROW)
