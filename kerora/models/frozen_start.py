@@ -45,7 +45,7 @@ class FrozenStart:
         self.width = int(boundary.shape[-1])
         try:
             self.lower = keras.Model(backbone.input, boundary)
-            above = keras.Model({STATES: boundary, "padding_mask": mask}, backbone.output)
+            above = keras.Model([boundary, mask], backbone.output)
         except ValueError as error:
             raise ConfigError(f"--cache-frozen cannot divide {model.preset.kind}. Leave it out.") from error
         if self.lower.trainable_weights or self.dtype not in BITS:
@@ -54,12 +54,12 @@ class FrozenStart:
             STATES: keras.Input((None, self.width), dtype=self.dtype, name=STATES),
             "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
         }
-        self.upper = keras.Model(inputs, model.head(above(inputs), inputs["padding_mask"]))
+        self.upper = keras.Model(inputs, model.head(above(list(inputs.values())), inputs["padding_mask"]))
 
     def logits(self, inputs: Any, training: bool | None) -> Any:
         """Return the logits of a batch that holds states, as `states` gives them."""
-        bits = keras.ops.convert_to_tensor(inputs[STATES])
-        given = {STATES: bits.view(BITS[self.dtype][1]), "padding_mask": inputs["padding_mask"]}
+        bits, mask = (keras.ops.convert_to_tensor(inputs[name]) for name in (STATES, "padding_mask"))
+        given = {STATES: bits.view(BITS[self.dtype][1]), "padding_mask": mask}
         return self.upper(given, training=training)
 
     def states(self, batches: Batches, max_tokens: int) -> np.ndarray:
