@@ -95,7 +95,7 @@ class Parts:
         length, seed = self.config.model.max_length, self.config.training.seed
         times = 0 if self.teacher is None or held_out else self.config.distillation.teacher_words
         words = (times, self.teacher.fingerprint) if self.teacher is not None and times else ()
-        return cache_key("pretrain2", self.tokenizer.fingerprint, files, columns, seed, length, held_out, *words)
+        return cache_key("pretrain", self.tokenizer.fingerprint, files, columns, seed, length, held_out, *words)
 
     def table(self, held_out: bool) -> TokenTable:
         """Return the rows of the held-out documents, or of the others, through the token cache.
