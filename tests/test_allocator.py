@@ -17,7 +17,7 @@ def resident():
 if sys.argv[1] == "limited":
     assert limit_heap()
 import torch
-torch.ones(12_000_000)  # frees 48 MB, whereupon glibc by itself would serve 3 MB from its heap
+torch.ones(5_000_000)  # frees 20 MB, whereupon glibc by itself would serve 3 MB from its heap
 blocks, kept = [], []
 before = resident()
 for number in range(60):
