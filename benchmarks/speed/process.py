@@ -14,8 +14,15 @@ from typing import Any
 from benchmarks.speed.work import Job
 
 ROOT = Path(__file__).resolve().parents[2]
-MISSING = 3
-"""Exit code of a side whose packages are not installed."""
+MEASURE = """
+import json, os, sys, time
+started = time.perf_counter()
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(process, 0)
+print()
+print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - started, usage.ru_maxrss]))
+"""
+"""A small process between: on Linux a program inherits the peak memory of the process that starts it."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +62,23 @@ def run_command(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as given:
         given.write((text or "").encode())
         given.seek(0)
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdin=given, stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)  # wait4 took it from under Popen
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-c", MEASURE, *command],
+            cwd=ROOT,
+            env=variables,
+            stdin=given,
+            stdout=out,
+            stderr=err,
+        )
+        process.wait()
         out.seek(0)
         err.seek(0)
-        lines = out.read().decode(errors="replace").strip().splitlines()
+        *lines, usage = filter(None, out.read().decode(errors="replace").splitlines())
         complaint = err.read().decode(errors="replace").strip().splitlines()
-    if process.returncode:
-        return Outcome(None, complaint[-1] if complaint else f"exit code {process.returncode}")
-    measured = {"wall_seconds": seconds, "peak_mb": _bytes(usage.ru_maxrss) / 1e6}
-    return Outcome({**({} if plain else json.loads(lines[-1])), **measured})
+    code, seconds, peak = json.loads(usage)
+    if code:
+        return Outcome(None, complaint[-1] if complaint else f"exit code {code}")
+    return Outcome({**({} if plain else json.loads(lines[-1])), "wall_seconds": seconds, "peak_mb": _bytes(peak) / 1e6})
 
 
 def _bytes(peak: int) -> int:

@@ -85,10 +85,6 @@ class TextStore(Sequence[str]):
         for text in texts:
             self.append(text)
 
-    def __iadd__(self, texts: Iterable[str]) -> "TextStore":
-        self.extend(texts)
-        return self
-
     def take(self, indices: Sequence[int]) -> "TextStore":
         """Return the texts at `indices`, in that order; their bytes are not copied."""
         taken = TextStore()

@@ -17,10 +17,16 @@ if sys.platform == "win32":
 
     def _peak_resident_bytes() -> int:
         return int(psutil.Process().memory_info().peak_wset)
+elif sys.platform == "linux":
+    from pathlib import Path
+
+    def _peak_resident_bytes() -> int:
+        # not getrusage: on Linux a program inherits there the peak of the process that started it
+        status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 else:
     import resource
 
     def _peak_resident_bytes() -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # Linux counts in units of 1,024 bytes, macOS in bytes
         return peak if sys.platform == "darwin" else peak * 1024

@@ -22,7 +22,9 @@ PRUNER_WARM_UP = 4
 
 def place_of(study: optuna.Study, trial: FrozenTrial) -> int:
     """Return how many trials came before one, those aside that only try another one again."""
-    earlier = (other for other in study.get_trials(deepcopy=False) if other.number < trial.number)
+    # not study.get_trials: below the Hyperband pruner that knows the trials of one bracket alone
+    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+    earlier = (other for other in trials if other.number < trial.number)
     return sum(not (other.user_attrs.get(SURPLUS) or RETRY_OF in other.system_attrs) for other in earlier)
 
 

@@ -205,7 +205,7 @@ def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_measures_a_cold_prediction(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = ["--rows", "16", "--test-rows", "8", "--repeats", "1", "--texts", "8", "--tokenized-texts", "8"]
+    sizes = ["--rows", "120", "--test-rows", "8", "--repeats", "1", "--texts", "8", "--tokenized-texts", "8"]
     options = ["--only", "cold", "--preset", job.preset, "--max-length", "16", "--output", str(tmp_path / "cold")]
     main([*options, *sizes])
     assert "one sentence from a cold start, time" in capsys.readouterr().out

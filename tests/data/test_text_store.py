@@ -42,7 +42,7 @@ def test_reading_and_adding_may_alternate(spill: int) -> None:
         store.append(text)
         assert store[count - 1] == text
         assert store[0] == TEXTS[0]
-    store += ["more"]
+    store.extend(["more"])
     assert store == [*TEXTS * 3, "more"]
 
 

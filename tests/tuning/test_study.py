@@ -262,9 +262,10 @@ def test_a_foreign_study_is_left_alone(settings: Settings) -> None:
         search(settings)
 
 
-def test_a_grid_takes_every_point_once_with_the_defaults_first(settings: Settings) -> None:
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_a_grid_takes_every_point_once_with_the_defaults_first(settings: Settings, pruner: str) -> None:
     space = {"lora.rank": [2, 4, 8], "training.schedule": ["cosine", "constant"]}
-    result = search(settings, space, trials=100, sampler="grid")
+    result = search(settings, space, trials=100, sampler="grid", pruner=pruner)
     found = [tuple(values.values()) for values in proposals(result)]
     assert found[0] == (8, "cosine") and len(found) == len(set(found)) == 6
     with pytest.raises(ConfigError, match="step or a list of values for 'training.learning_rate'"):
@@ -281,13 +282,15 @@ def test_a_sampler_that_cannot_search_the_space_writes_nothing(settings: Setting
 def test_hopeless_trials_are_pruned_after_an_epoch_and_the_defaults_never(settings: Settings, pruner: str) -> None:
     space = {"training.learning_rate": [0.01, 1e-7], "lora.dropout": {"low": 0.0, "high": 0.2}}
     long = {**settings, "training.epochs": 3, "training.early_stopping": False, "training.learning_rate": 1e-7}
-    result = search(long, space, trials=10, pruner=pruner)
+    result = search(long, space, trials=12, sampler="random", pruner=pruner)
     pruned = [record for record in result.records if record.state == "pruned"]
     assert pruned and all(1 <= record.epoch < 3 for record in pruned)
     assert all(record.results["epochs"] == record.epoch for record in pruned)
     assert result.records[0].state == "complete" and result.best.state == "complete"
     rows = log_rows()
     assert [row["state"] for row in rows].count("pruned") == len(pruned)
+    dropouts = [record.settings["lora.dropout"] for record in result.records]
+    assert len(set(dropouts)) == len(dropouts)
 
 
 def test_repeats_take_other_seeds_on_the_same_rows_and_the_mean_counts(settings: Settings) -> None:

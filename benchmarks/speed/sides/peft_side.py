@@ -58,6 +58,7 @@ def _train(job: Job, arguments: dict[str, Any], options: dict[str, Any]) -> dict
             disable_tqdm=True,
             logging_strategy="no",
             seed=job.seed,
+            use_cpu=not torch.cuda.is_available(),  # bf16 without a GPU wants it said
             **arguments,
         ),
         train_dataset=train,
