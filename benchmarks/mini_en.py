@@ -5,7 +5,7 @@
 Test macro F1 of five ways to a classifier, for each seed: TF-IDF and logistic regression with scikit-learn's defaults,
 and with pairs of words and sublinear counts, which suit these short texts; the preset's frozen features with a fresh
 head; LoRA on the same architecture with random weights; LoRA on the preset. The last two are `kerora fit` with its
-defaults; the frozen features get the same head, updates, schedule and choice of the best epoch.
+defaults; the frozen features get the same head, updates, schedule, hidden tokens and choice of the best epoch.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from kerora.config import FitConfig, resolve
 from kerora.data.rows import Dataset
 from kerora.models.presets import find_preset
 from kerora.models.write_preset import write_preset
-from kerora.training.defaults import default_epochs, default_learning_rate
+from kerora.training.defaults import default_epochs, default_learning_rate, settle_mask_share
 from kerora.training.loop import make_optimizer
 
 
@@ -86,6 +86,7 @@ def _frozen(preset: str, dataset: Dataset, seed: int) -> float:
     config = FitConfig().training
     model = kerora.TextClassifier.from_preset(preset, dataset.classes, seed=seed)
     model.backbone.trainable = False
+    model.mask_share = settle_mask_share(config, len(dataset["train"]), model)
     train = model.batches(dataset["train"], batch_size=config.batch_size, shuffle=True, seed=seed)
     epochs = default_epochs(len(train))
     peak = default_learning_rate(model.backbone.hidden_dim)

@@ -133,13 +133,19 @@ class TrainingConfig(OptimizerConfig):
 
     epochs: int | None = setting(
         None,
-        "Passes over the training rows; empty means 3, on few rows more: enough for 300 updates, 10 at most.",
+        "Passes over the training rows; empty means 3, on few rows more: enough for 400 updates, 12 at most.",
         check=at_least(1),
     )
     learning_rate: float | None = setting(
         None,
         "Peak learning rate of AdamW; empty means 0.001 x 768 / the model's width.",
         check=more_than(0),
+    )
+    mask_share: float | None = setting(
+        None,
+        "Share of the tokens that are hidden from a classifier while it trains, anew each time; empty means 0.3 for "
+        "models narrower than 384 on up to 2,000 rows, otherwise 0.",
+        check=between(0, 0.9),
     )
     label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", check=between(0, 1))
     class_weights: str = setting(
@@ -152,7 +158,7 @@ class TrainingConfig(OptimizerConfig):
     early_stopping: bool = setting(
         True, "Stop when the monitored value no longer improves, and restore the best weights."
     )
-    patience: int = setting(2, "Epochs without improvement before early stopping.", check=at_least(0))
+    patience: int = setting(4, "Epochs without improvement before early stopping.", check=at_least(0))
     monitor: str | None = setting(
         None,
         "Value that early stopping and the best checkpoint follow; empty means val_macro_f1, for language models "

@@ -14,6 +14,7 @@ from kerora.models.frozen_start import FrozenStart
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task, computed_in_row_order, evaluation_tokens
+from kerora.models.token_masking import TokenMasking
 
 DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHORTEST = 8
@@ -44,6 +45,7 @@ class TextClassifier(Task):
     classes: tuple[str, ...]
     head: ClassifierHead
     task_type = "SEQ_CLS"
+    _masking: TokenMasking | None = None
 
     @classmethod
     def from_preset(
@@ -105,6 +107,25 @@ class TextClassifier(Task):
         return model
 
     @property
+    def mask_share(self) -> float:
+        """Share of the tokens that are hidden from the model while it trains; see `TokenMasking`.
+
+        Setting it raises `ConfigError` for a share below 0 or from 1 on, and for a tokenizer without a mask token.
+        """
+        return 0.0 if self._masking is None else self._masking.share
+
+    @mask_share.setter
+    def mask_share(self, share: float) -> None:
+        if not 0 <= share < 1:
+            raise ConfigError(f"mask_share must be 0 or more and below 1. Received: {share}")
+        if share and self.tokenizer.mask_id is None:
+            raise ConfigError(
+                f"--mask-share {share:g} wants a mask token, which the tokenizer of {self.preset.name} has not. "
+                "Leave it out."
+            )
+        self._masking = TokenMasking(share, self.tokenizer) if share else None
+
+    @property
     def frozen_start(self) -> FrozenStart | None:
         """What batches that hold states go past, if anything."""
         start: FrozenStart | None = self.__dict__.get("_frozen_start")
@@ -119,6 +140,8 @@ class TextClassifier(Task):
         start = self.frozen_start
         if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
             return start.logits(inputs, training)
+        if self._masking is not None and training:
+            inputs = self._masking(inputs)
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def predict_logits(

@@ -96,6 +96,11 @@ class Task(SteppedModel):
     """What PEFT calls the task."""
 
     @property
+    def mask_share(self) -> float:
+        """Share of the tokens that are hidden from the model while it trains."""
+        return 0.0
+
+    @property
     def module_names(self) -> dict[str, str]:
         """What transformers calls the backbone's layers: Keras path -> module path, such as ``h.0.attn.c_attn``."""
         return module_names(self.preset.architecture, self.backbone)

@@ -18,6 +18,7 @@ from kerora.models.presets import Preset
 from kerora.models.task import TOKENS_A_ROW, Task, evaluation_tokens
 from kerora.runfolder import RunFolder, write_json
 from kerora.training.callbacks import HISTORY_COLUMNS, ClassificationReport
+from kerora.training.defaults import settle_mask_share
 from kerora.training.losses import CrossEntropy
 from kerora.training.tasks import EVALUATED, Parts
 
@@ -54,6 +55,7 @@ class Classification:
             class_weights=balanced_class_weights(rows.labels, len(dataset.classes)) if balanced else None,
         )
         assert isinstance(model, TextClassifier)
+        model.mask_share = settle_mask_share(training, len(rows), model)
         model.use_frozen_start(FrozenStart(model) if training.cache_frozen else None)
         return _with_states(model, batches, config)
 

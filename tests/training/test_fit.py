@@ -58,6 +58,7 @@ def settings(tmp_path: Path, tiny_preset: Path) -> dict[str, Any]:
         "model.precision": "float32",
         "training.batch_size": 8,
         "training.learning_rate": 0.01,
+        "training.mask_share": 0.0,
         "training.epochs": 3,
     }
 
@@ -141,7 +142,7 @@ def stopping_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("updates", [3, 18, 25])  # inside epoch 1, at its last update, inside epoch 2
-@pytest.mark.parametrize("extra", [{}, {"training__accumulate": 2, "lora__dropout": 0.3, "model__head_dropout": 0.2}])
+@pytest.mark.parametrize("extra", [{}, {"training__accumulate": 2, "lora__dropout": 0.3, "training__mask_share": 0.2}])
 def test_interrupted_and_resumed_ends_with_the_same_bytes(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, updates: int, extra: dict[str, Any]
 ) -> None:
@@ -188,6 +189,14 @@ def test_save_steps_keeps_the_last_and_the_best_checkpoint(settings: dict[str, A
     assert names[-1] == "step-000072" and len(names) <= 2
     state = json.loads((result.run.checkpoints / names[-1] / "state.json").read_text())
     assert state["best_checkpoint"] in names and state["epoch"] == 4
+
+
+def test_narrow_models_on_few_rows_have_tokens_hidden(settings: dict[str, Any]) -> None:
+    shown = run_fit(settings, training__epochs=1)
+    hidden = run_fit({**settings, "training.mask_share": None}, run="hidden", training__epochs=1)
+    assert "mask_share: 0.3" in hidden.run.config.read_text() and "mask_share: 0.0" in shown.run.config.read_text()
+    assert hidden.history[0]["loss"] != shown.history[0]["loss"]
+    assert hidden.metrics["before"] == shown.metrics["before"]
 
 
 def test_max_steps_wins_over_epochs(settings: dict[str, Any]) -> None:

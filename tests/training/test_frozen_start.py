@@ -53,6 +53,7 @@ def settings(tmp_path: Path, tiny_preset: Path) -> dict[str, Any]:
         "lora.layers": "last:1",
         "training.batch_size": 8,
         "training.learning_rate": 0.01,
+        "training.mask_share": 0.0,
         "training.epochs": 2,
     }
 
@@ -125,6 +126,8 @@ def test_with_trained_embeddings_it_is_refused(settings: dict[str, Any]) -> None
 
 
 def test_other_tasks_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="--mask-share hides other tokens each time"):
+        run(settings, "refused", training__mask_share=0.3, training__cache_frozen=True)
     with pytest.raises(ConfigError, match="--cache-frozen is for classification"):
         run(settings, "refused", task="causal-lm", training__cache_frozen=True)
 
