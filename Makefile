@@ -43,7 +43,7 @@ format: install
 	$(BIN)/ruff check --fix .
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real'
 
 $(BENCH_VENV)/installed: pyproject.toml kerora/version.py
 	$(PYTHON) -m venv $(BENCH_VENV)

@@ -88,6 +88,7 @@ def test_a_process_that_fails_says_why() -> None:
     assert outcome == Outcome(None, "ValueError: no such folder")
 
 
+@pytest.mark.slow
 def test_kerora_trains_and_tests(job: Job) -> None:
     figures = figures_of("train-kerora", job)
     assert 0 <= figures["accuracy"] <= 1
@@ -98,6 +99,7 @@ def test_kerora_trains_and_tests(job: Job) -> None:
     assert figures["peak_mb"] > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["train-peft-defaults", "train-peft-best"])
 def test_peft_trains_and_tests(job: Job, side: str) -> None:
     need("transformers", "peft", "accelerate")
@@ -106,12 +108,14 @@ def test_peft_trains_and_tests(job: Job, side: str) -> None:
     assert figures["train_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_kerashub_is_extrapolated_from_a_slice(job: Job) -> None:
     figures = figures_of("train-kerashub", job)
     assert figures["extrapolated"] == 1
     assert figures["train_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_predictions_are_timed_beside_a_pipeline(job: Job) -> None:
     need("transformers", "peft")
     make_run(job)
@@ -119,6 +123,7 @@ def test_predictions_are_timed_beside_a_pipeline(job: Job) -> None:
     assert figures_of("predict-pipeline-bfloat16", job)["rows_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_both_tokenizers_make_as_many_tokens(job: Job) -> None:
     need("transformers")
     new = tiny_huggingface("bert", job.path / "new-layout", layout="new")
@@ -204,6 +209,7 @@ def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
         main(["--only", "speed", "--output", str(tmp_path / "x")])
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_cold_prediction(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--rows", "120", "--test-rows", "8", "--repeats", "1", "--texts", "8", "--tokenized-texts", "8"]
     options = ["--only", "cold", "--preset", job.preset, "--max-length", "16", "--output", str(tmp_path / "cold")]

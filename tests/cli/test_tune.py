@@ -96,6 +96,7 @@ def test_another_space_under_the_same_name_is_refused(kerora: Kerora, options: l
     assert "space lora.rank was [2, 4], is [2, 4, 8]" in kerora(*options).error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_says_how_to_go_on(options: list[object], workers: int) -> None:
     process = start(*options, "--trials", 500, "--workers", workers)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from kerora.cli.init import command as init_command
 from kerora.config import FitConfig, PretrainConfig, load_yaml, resolve, settings
 from kerora.data.sources import load_dataset
-from kerora.training.defaults import default_learning_rate, settle_for_data
+from kerora.training.defaults import MASK_SHARE, default_learning_rate, settle_for_data
 from kerora.tuning.space import load_space
 from tests.conftest import ROOT
 
@@ -131,7 +131,7 @@ def test_the_tickets_config_is_the_default_job() -> None:
     config = resolve(load_yaml(CONFIGS / "tickets.yaml"), {"run": None})
     training = settle_for_data(FitConfig(), load_dataset(config.data, seed=42)).training
     rate = default_learning_rate(MINI_WIDTH)
-    assert config == replace(FitConfig(), training=replace(training, learning_rate=rate))
+    assert config == replace(FitConfig(), training=replace(training, learning_rate=rate, mask_share=MASK_SHARE))
 
 
 def test_init_writes_every_setting_and_loads_to_the_defaults(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from tests.conftest import ROOT
 from tests.options_table import options_table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LOCAL_PRESET = "path/to/all-MiniLM-L6-v2"
 NAMED_PRESET = "distil_bert_base_en_uncased"
 Call = tuple[list[str], str]
 # enough to write a whole run folder, too little to learn anything
@@ -122,7 +121,6 @@ def test_the_tour_and_the_python_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     for arguments, piped in kerora_calls(section("A five-minute tour")):
-        arguments = [str(tiny_preset) if word == LOCAL_PRESET else word for word in arguments]
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(piped.encode()), isatty=lambda: False))
         extra = SHORT if arguments[0] == "fit" else []
         assert run([*arguments, *extra]) == 0, (arguments, capsys.readouterr().err)

@@ -65,6 +65,7 @@ def test_fit_and_predict_on_local_files_never_load_tensorflow(tiny_preset: Path,
     assert len(output.read_text(encoding="utf-8").splitlines()) == len(rows) + 1
 
 
+@pytest.mark.slow
 def test_predict_loads_nothing_that_it_does_not_need(tiny_preset: Path, tmp_path: Path) -> None:
     rows = [{"text": f"{word} order {number}", "label": word} for word in ("late", "broken") for number in range(12)]
     data, run = tmp_path / "rows.jsonl", tmp_path / "run"

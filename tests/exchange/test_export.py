@@ -62,6 +62,7 @@ def test_plain_keras_hub_loads_the_keras_export(kind: str, trained: Trained, tmp
     assert np.abs(logits(again, inputs) - logits(model, inputs)).max() < 1e-4, "Kerora restores the exact GELU"
 
 
+@pytest.mark.slow
 def test_plain_keras_hub_in_a_process_without_kerora(trained: Trained, tmp_path: Path) -> None:
     export_run(str(trained("distil_bert").path), "keras", tmp_path / "out")
     code = (

@@ -201,6 +201,7 @@ def test_many_adapters_over_one_base(language_run: Run) -> None:
         model.logits(inputs, adapter=["a"])
 
 
+@pytest.mark.slow
 def test_variants(language_run: Run, tmp_path: Path) -> None:
     for number, changes in enumerate(
         ({"lora__use_dora": True}, {"lora__init": "pissa"}, {"model__quantize": "int8"}, {"lora__method": "full"})

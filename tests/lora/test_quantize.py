@@ -32,6 +32,7 @@ def gradients(model: TextClassifier, inputs: dict[str, np.ndarray]) -> list[np.n
     return [variable.value.grad.numpy() for variable in model.trainable_weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["distil_bert", "bert", "gpt2"])
 @pytest.mark.parametrize("mode", MODES)
 def test_gradients_are_those_of_the_kernels_it_stands_for(kind: str, mode: str, tmp_path: Path) -> None:
@@ -54,6 +55,7 @@ def test_gradients_are_those_of_the_kernels_it_stands_for(kind: str, mode: str, 
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_quantised_run_trains_loads_and_merges(
@@ -74,6 +76,7 @@ def test_a_quantised_run_trains_loads_and_merges(
     assert adapter.agreement == 1.0 and "unquantised base" in adapter.note
 
 
+@pytest.mark.slow
 def test_refusals(settings: dict[str, Any], tmp_path: Path) -> None:
     folder = tiny_huggingface("bert", tmp_path / "bert")
     model = classifier(folder)

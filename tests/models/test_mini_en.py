@@ -86,6 +86,7 @@ def test_it_is_listed_first_and_described() -> None:
     assert "pre-trained" in info.description and "\n" not in info.description
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_three_epochs_on_the_bundled_messages_need_its_pre_training(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)

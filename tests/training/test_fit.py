@@ -330,6 +330,7 @@ def test_pairs_are_asked_for_again_in_prediction(settings: dict[str, Any], tmp_p
     assert not (tmp_path / "none.csv").exists()
 
 
+@pytest.mark.slow
 def test_kill_during_training_leaves_a_run_that_resumes(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGTERM to a real process: exit code 143, then a resume that ends like an undisturbed run."""
     flat = resolve(settings, {"training.epochs": 8, "training.early_stopping": False})

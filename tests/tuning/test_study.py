@@ -90,6 +90,7 @@ def test_defaults_outside_of_the_space_are_tried_as_they_are(settings: Settings)
     assert first.config.lora.rank == 8 and result.records[1].config.training.epochs == 1
 
 
+@pytest.mark.slow
 def test_a_search_repeats_itself_and_goes_on_as_if_it_had_not_been_stopped(settings: Settings) -> None:
     whole = search(settings, trials=7, study="whole")
     with pytest.raises(Interrupted, match=r"Interrupted after 3 of 7 trials. The same command goes on") as stop:
@@ -106,8 +107,13 @@ def test_a_search_repeats_itself_and_goes_on_as_if_it_had_not_been_stopped(setti
     assert proposals(again) == proposals(grown)
 
 
-@pytest.mark.parametrize("storage", [None, "shared.journal"])
-def test_a_killed_search_goes_on_and_its_trial_is_tried_again(settings: Settings, storage: str | None) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", [None, "shared.journal", "postgresql"])
+def test_a_killed_search_goes_on_and_its_trial_is_tried_again(
+    settings: Settings, storage: str | None, request: pytest.FixtureRequest
+) -> None:
+    if storage == "postgresql":
+        storage = request.getfixturevalue("postgresql")
     process = start(settings, trials=5, storage=storage)
     wait_for(process, lambda: running_after(2, storage))
     process.kill()
@@ -148,7 +154,14 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool], seco
         time.sleep(0.05)
 
 
-def test_two_workers_share_a_study_and_one_takes_over_when_the_other_is_killed(settings: Settings) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", [None, "postgresql"])
+def test_two_workers_share_a_study_and_one_takes_over_when_the_other_is_killed(
+    settings: Settings, storage: str | None, request: pytest.FixtureRequest
+) -> None:
+    if storage == "postgresql":
+        storage = request.getfixturevalue("postgresql")
+        settings = {**settings, "training.seed": 43}  # another study than that of the other test in the database
     killed: list[int] = []
 
     class Killer(Observer):
@@ -159,7 +172,7 @@ def test_two_workers_share_a_study_and_one_takes_over_when_the_other_is_killed(s
                 os.kill(killed[0], signal.SIGKILL)
 
     slow = {**settings, "training.epochs": 8, "training.early_stopping": False}
-    result = search(slow, trials=5, workers=2, observer=Killer())
+    result = search(slow, trials=5, workers=2, storage=storage, study="shared", observer=Killer())
     assert killed and len(result.records) == 5
     assert all(record.state == "complete" for record in result.records)
     assert sum("kerora:retry_of" in record.trial.system_attrs for record in result.records) == 1
@@ -278,6 +291,7 @@ def test_a_sampler_that_cannot_search_the_space_writes_nothing(settings: Setting
     assert not Path("studies").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_hopeless_trials_are_pruned_after_an_epoch_and_the_defaults_never(settings: Settings, pruner: str) -> None:
     space = {"training.learning_rate": [0.01, 1e-7], "lora.dropout": {"low": 0.0, "high": 0.2}}
@@ -293,6 +307,7 @@ def test_hopeless_trials_are_pruned_after_an_epoch_and_the_defaults_never(settin
     assert len(set(dropouts)) == len(dropouts)
 
 
+@pytest.mark.slow
 def test_repeats_take_other_seeds_on_the_same_rows_and_the_mean_counts(settings: Settings) -> None:
     one = search(settings, trials=2)
     three = search(settings, trials=2, repeats=3, study="three")

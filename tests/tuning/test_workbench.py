@@ -30,6 +30,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 )
 
 
+@pytest.mark.slow
 def test_each_trial_has_the_results_of_a_fit_alone(settings: dict[str, Any], tmp_path: Path) -> None:
     bench = Workbench(resolve(settings))
     base = checksum(bench._base(bench.config).model.backbone)
@@ -135,6 +136,7 @@ print(max(memory[:6]), memory[32], objects[5], objects[32])
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_trials(settings: dict[str, Any], tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", GROWTH, settings["model.preset"]]
