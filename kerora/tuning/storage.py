@@ -69,9 +69,18 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
         if "://" not in url:
             Path(url).expanduser().parent.mkdir(parents=True, exist_ok=True)
             return HeartbeatJournal(JournalFileBackend(str(Path(url).expanduser())))
-        return _database(url)
+        return _database(with_driver(url))
+    except ModuleNotFoundError as error:
+        remedy = "Install it; PostgreSQL's comes with: pip install 'kerora[postgresql]'"
+        raise RunError(f"The storage {shown(url)} needs the package {error.name}. {remedy}") from error
     except (SQLAlchemyError, ImportError, OSError, ValueError, RuntimeError) as error:
         raise RunError(f"The storage {shown(url)} cannot be opened: {_reason(error, url)}. Check --storage.") from error
+
+
+def with_driver(url: str) -> str:
+    """Return a database's address with PostgreSQL's driver named, whose default depends on SQLAlchemy's version."""
+    kind, mark, rest = url.partition("://")
+    return f"postgresql+psycopg{mark}{rest}" if kind == "postgresql" else url
 
 
 def _database(url: str) -> BaseStorage:

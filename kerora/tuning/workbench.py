@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import torch
 
+from kerora.allocator import release_freed
 from kerora.backend import set_random_seed
 from kerora.config import DataConfig, FitConfig
 from kerora.data.rows import Dataset
@@ -187,6 +188,7 @@ class Workbench:
             if base is not None:
                 _restore(base)
             gc.collect()
+            release_freed()
         seconds = time.perf_counter() - started
         return Outcome(
             parts.config, watch.metrics, labels, probabilities, watch.epochs, watch.kept_epoch, watch.seconds, seconds

@@ -1,41 +1,31 @@
-"""A PostgreSQL server of the tests' own, where its programs are installed."""
+"""Rows, a preset and settings for searches that take seconds."""
 
-import getpass
-import importlib.util
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-SERVER_USER = "postgres"
-"""Whom the server runs as when the tests run as root, which it refuses."""
+from tests.training.test_fit import write_rows
+
+SPACE = {
+    "lora.rank": [2, 4, 8],
+    "training.learning_rate": {"low": 1e-3, "high": 5e-2, "log": True},
+    "lora.dropout": {"low": 0.0, "high": 0.2},
+}
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The address of an empty database; the server listens on a socket in a folder alone."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    found = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *map(str, programs)]))
-    if found is None or importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("needs a PostgreSQL server's programs and psycopg2: pip install '.[postgresql]'")
-    asked = [] if getpass.getuser() != "root" else ["runuser", "-u", SERVER_USER, "--"]
-    if asked and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-    with tempfile.TemporaryDirectory() as folder:
-        if asked:
-            shutil.chown(folder, SERVER_USER)
-        data, control = f"{folder}/data", str(Path(found).with_name("pg_ctl"))
-
-        def call(*command: str) -> None:
-            subprocess.run([*asked, *command], check=True, cwd=folder, stdout=subprocess.DEVNULL)
-
-        call(found, "-D", data, "-U", "me", "-A", "trust")
-        call(control, "-D", data, "-w", "-l", f"{folder}/log", "-o", f"-k {folder} -c listen_addresses=''", "start")
-        try:
-            yield f"postgresql://me@/postgres?host={folder}"
-        finally:
-            call(control, "-D", data, "-m", "immediate", "stop")
+@pytest.fixture
+def settings(tmp_path: Path, tiny_preset: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings of a short fit on 120 rows, in a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "rows.jsonl", rows=120)
+    return {
+        "data.source": "rows.jsonl",
+        "data.validation_split": 0.25,
+        "model.preset": str(tiny_preset),
+        "model.max_length": 24,
+        "model.precision": "float32",
+        "training.batch_size": 16,
+        "training.learning_rate": 0.01,
+        "training.epochs": 2,
+    }

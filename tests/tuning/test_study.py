@@ -32,6 +32,7 @@ from kerora.tuning.storage import (
 )
 from kerora.tuning.study import Observer, TuneResult, tune
 from tests.conftest import ROOT
+from tests.postgresql import postgresql  # noqa: F401  (a fixture)
 from tests.training.test_fit import write_rows
 from tests.tuning.conftest import SPACE
 
@@ -161,7 +162,6 @@ def test_two_workers_share_a_study_and_one_takes_over_when_the_other_is_killed(
 ) -> None:
     if storage == "postgresql":
         storage = request.getfixturevalue("postgresql")
-        settings = {**settings, "training.seed": 43}  # another study than that of the other test in the database
     killed: list[int] = []
 
     class Killer(Observer):
@@ -172,7 +172,7 @@ def test_two_workers_share_a_study_and_one_takes_over_when_the_other_is_killed(
                 os.kill(killed[0], signal.SIGKILL)
 
     slow = {**settings, "training.epochs": 8, "training.early_stopping": False}
-    result = search(slow, trials=5, workers=2, storage=storage, study="shared", observer=Killer())
+    result = search(slow, trials=5, workers=2, storage=storage, observer=Killer())
     assert killed and len(result.records) == 5
     assert all(record.state == "complete" for record in result.records)
     assert sum("kerora:retry_of" in record.trial.system_attrs for record in result.records) == 1
