@@ -62,15 +62,15 @@ def run_command(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as given:
         given.write((text or "").encode())
         given.seek(0)
-        process = subprocess.Popen(
+        subprocess.run(
             [sys.executable, "-S", "-c", MEASURE, *command],
             cwd=ROOT,
             env=variables,
             stdin=given,
             stdout=out,
             stderr=err,
+            check=True,
         )
-        process.wait()
         out.seek(0)
         err.seek(0)
         *lines, usage = filter(None, out.read().decode(errors="replace").splitlines())

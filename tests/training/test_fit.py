@@ -142,7 +142,18 @@ def stopping_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("updates", [3, 18, 25])  # inside epoch 1, at its last update, inside epoch 2
-@pytest.mark.parametrize("extra", [{}, {"training__accumulate": 2, "lora__dropout": 0.3, "training__mask_share": 0.2}])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {
+            "training__accumulate": 2,
+            "lora__dropout": 0.3,
+            "model__head_dropout": 0.2,
+            "training__mask_share": 0.2,
+        },
+    ],
+)
 def test_interrupted_and_resumed_ends_with_the_same_bytes(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, updates: int, extra: dict[str, Any]
 ) -> None:
