@@ -14,10 +14,10 @@ from kerora.config import FitConfig
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.predictor import load, read_config
 from kerora.exchange.huggingface_folder import check_huggingface, write_huggingface_folder
-from kerora.exchange.keras_task import keras_agreement, keras_class, keras_logits, write_keras_task
+from kerora.exchange.keras_task import keras_agreement, keras_logits, write_keras_task
 from kerora.exchange.merge import bake, merged_model, plain_copy, without_quantisation
 from kerora.exchange.model_card import model_card
-from kerora.exchange.onnx_file import check_onnx, onnx_logits, write_onnx
+from kerora.exchange.onnx_file import WITHOUT_CACHE, check_onnx, onnx_agreement, onnx_logits, write_onnx
 from kerora.exchange.probe import Probe, our_logits, probe_of
 from kerora.exchange.verify import (
     Verification,
@@ -30,7 +30,7 @@ from kerora.lora.files import load_adapter, save_adapter
 from kerora.lora.inject import lora_layers
 from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
-from kerora.models.keras_presets import EXACT_FILE
+from kerora.models.keras_presets import EXACT_FILE, LABELS_FILE
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, read_json, write_json, write_text
 
@@ -194,7 +194,7 @@ def _kerora(job: Job, work: Path) -> Verification:
 
 def _keras(job: Job, work: Path) -> Verification:
     write_keras_task(job.model, work)
-    logits = keras_logits(work, job.probe)
+    logits = keras_logits(work, job.probe, job.model)
     note, tolerance = "", TOLERANCE
     if (work / EXACT_FILE).is_file():
         exact = float(np.abs(our_logits(_again(job.model, work), job.probe) - job.reference).max())
@@ -203,7 +203,7 @@ def _keras(job: Job, work: Path) -> Verification:
         if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
             note = f"KerasHub computes GELU by its tanh approximation; Kerora exactly, {exact:.1e}"
             tolerance = TANH_TOLERANCE
-    own = keras_agreement(work, job.probe, job.reference) if job.probe.rows.pairs is None else None
+    own = keras_agreement(work, job.probe, job.reference, job.model) if job.probe.rows.pairs is None else None
     return job.verification(str(version_of("keras-hub")), logits, tolerance, text_agreement=own, note=note)
 
 
@@ -224,10 +224,13 @@ def _transformers(job: Job, work: Path) -> Verification:
 
 
 def _onnx(job: Job, work: Path) -> Verification:
-    assert isinstance(job.model, TextClassifier)  # as check_onnx has seen
     write_onnx(job.model, work)
-    write_json(work / "labels.json", {"classes": list(job.model.classes)})
-    return job.verification(str(version_of("onnxruntime")), onnx_logits(work, job.probe.inputs))
+    if isinstance(job.model, TextClassifier):
+        write_json(work / LABELS_FILE, {"classes": list(job.model.classes)})
+    own = onnx_agreement(work, job.probe, job.reference)
+    note = WITHOUT_CACHE if job.probe.language else ""
+    logits = onnx_logits(work, job.probe)
+    return job.verification(str(version_of("onnxruntime")), logits, text_agreement=own, note=note)
 
 
 WRITERS: dict[str, Callable[[Job, Path], Verification]] = {
@@ -241,10 +244,8 @@ WRITERS: dict[str, Callable[[Job, Path], Verification]] = {
 
 def _check_format(form: str, model: Task, config: FitConfig) -> None:
     """Refuse before any work what the format cannot hold."""
-    if form == "keras":
-        keras_class(model)
-    elif form == "onnx":
-        check_onnx(model)
+    if form == "onnx":
+        check_onnx()
     elif form == "peft" and not lora_layers(model):
         raise PresetError(
             "The run trained no LoRA, so there is no adapter for PEFT. Export with --format transformers."

@@ -16,6 +16,7 @@ from kerora.models.json_files import read_json_object
 from kerora.models.presets import Preset
 from kerora.models.task import Task
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES
+from kerora.models.write_preset import settings_of
 from kerora.runfolder import write_bytes, write_json
 
 CLASS_STEMS = {
@@ -103,7 +104,7 @@ def huggingface_config(model: Task) -> dict[str, Any]:
     """Return config.json; what the base's own says beside the model's shape is kept."""
     architecture, backbone = model.preset.architecture, model.backbone
     config = _base_config(model.preset)
-    settings = backbone.get_config()
+    settings = settings_of(backbone)
     for name, (key, _) in architecture.arguments.items():
         config[key] = settings[name]
     counted = any(pair.form == "positions" for pair in architecture.layers)

@@ -1,4 +1,8 @@
-"""Writes a model as a KerasHub preset that plain `TextClassifier` or `CausalLM.from_preset` of KerasHub loads."""
+"""Writes a model as a KerasHub preset that plain `TextClassifier` or `CausalLM.from_preset` of KerasHub loads.
+
+Where KerasHub has no classifier for the kind (ELECTRA, the decoders), the head stands beside the preset as a Keras
+model; see `kerora.exchange.keras_head`.
+"""
 
 import dataclasses
 import shutil
@@ -11,9 +15,10 @@ import numpy as np
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.errors import PresetError
 from kerora.exchange.huggingface_folder import uses_tanh_gelu
+from kerora.exchange.keras_head import plain_classifier, plain_inputs, write_head
 from kerora.exchange.probe import Probe
 from kerora.models.classifier import TextClassifier
-from kerora.models.keras_presets import EXACT_FILE
+from kerora.models.keras_presets import EXACT_FILE, HEAD_FILE, LABELS_FILE
 from kerora.models.presets import Preset
 from kerora.models.task import Task
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE
@@ -21,6 +26,7 @@ from kerora.models.write_preset import rebuild, write_tokenizer
 from kerora.runfolder import write_json
 
 keras_hub = import_keras_hub()
+NEEDS_TENSORFLOW = ("gemma3",)
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
 
 
@@ -37,40 +43,47 @@ def write_keras_task(model: Task, directory: Path) -> None:
     Raises:
         PresetError: KerasHub has no such task of the kind, or its tokenizer cannot be made from the base's files.
     """
-    kind = keras_class(model)
-    architecture = model.preset.architecture
-    stem = architecture.tokenizer.removesuffix("Tokenizer")
     backbone = rebuild(model.backbone, "float32", 0.0)
     with without_tensorflow():
         backbone.save_to_preset(str(directory))  # a tokenizer loads only from a folder that holds a model too
     _write_tokenizer(model, directory)
+    if isinstance(model, TextClassifier):
+        write_json(directory / LABELS_FILE, {"classes": list(model.classes)})
+    if isinstance(model, TextClassifier) and not has_task(model):
+        write_head(model, directory)
+    else:
+        _write_task(model, backbone, directory)
+    if not model.preset.architecture.hub:
+        write_json(directory / EXACT_FILE, exact_settings(model.backbone))
+
+
+def has_task(model: Task) -> bool:
+    """Tell whether KerasHub has a text classifier, or a language model, of the model's kind."""
+    return hasattr(keras_hub.models, _task_class(model))
+
+
+def _write_task(model: Task, backbone: Any, directory: Path) -> None:
+    """Write the task; KerasHub makes it of backbone and tokenizer where it is not there.
+
+    That is left to it for Gemma 3, whose preprocessor cannot be made without TensorFlow.
+    """
+    architecture = model.preset.architecture
+    stem = architecture.tokenizer.removesuffix("Tokenizer")
+    if architecture.kind in NEEDS_TENSORFLOW:
+        return
     with without_tensorflow():
         tokenizer = getattr(keras_hub.models, architecture.tokenizer).from_preset(str(directory))
         preprocessor = getattr(keras_hub.models, f"{stem}{_task_name(model)}Preprocessor")(
             tokenizer, sequence_length=model.max_length
         )
         options = {"num_classes": len(model.classes)} if isinstance(model, TextClassifier) else {}
-        task = kind(backbone=backbone, preprocessor=preprocessor, **options)
+        task = getattr(keras_hub.models, _task_class(model))(backbone=backbone, preprocessor=preprocessor, **options)
         _copy_head(model, task, backbone)
         task.save_to_preset(str(directory))
-    if not architecture.hub:
-        write_json(directory / EXACT_FILE, exact_settings(model.backbone))
 
 
-def keras_class(model: Task) -> Any:
-    """Return KerasHub's text classifier or causal language model for a model's kind.
-
-    Raises:
-        PresetError: there is none.
-    """
-    architecture = model.preset.architecture
-    found = getattr(keras_hub.models, architecture.backbone.replace("Backbone", _task_name(model)), None)
-    if found is None:
-        what = "text classifier" if isinstance(model, TextClassifier) else "language model"
-        raise PresetError(
-            f"KerasHub has no {what} for {architecture.title}. Use --format transformers, peft or kerora."
-        )
-    return found
+def _task_class(model: Task) -> str:
+    return model.preset.architecture.backbone.replace("Backbone", _task_name(model))
 
 
 def _task_name(model: Task) -> str:
@@ -83,33 +96,40 @@ def exact_settings(backbone: Any) -> dict[str, Any]:
     return {"activation": "gelu_tanh" if uses_tanh_gelu(backbone) else "gelu", "epsilon": float(norms[-1].epsilon)}
 
 
-def keras_logits(directory: Path, probe: Probe) -> np.ndarray:
+def keras_logits(directory: Path, probe: Probe, model: Task) -> np.ndarray:
     """Load the preset with plain KerasHub and return its logits; see `Probe.logits`."""
-    task = _plain_task(directory, probe.language)
+    if (directory / HEAD_FILE).is_file():
+        return probe.logits(plain_classifier(directory))
+    task = _plain_task(directory, model)
     return probe.logits(
         lambda inputs: task({name: inputs[name] for name in inputs if name in task.backbone.input}, training=False)
     )
 
 
-def keras_agreement(directory: Path, probe: Probe, reference: np.ndarray) -> float:
+def keras_agreement(directory: Path, probe: Probe, reference: np.ndarray, model: Task) -> float:
     """Return how far the exported preset's own preprocessor leads to the same: see `Verification.text_agreement`."""
-    with without_tensorflow():
-        if probe.language:
+    if probe.language:
+        with without_tensorflow():
             tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
             theirs = [np.asarray(tokenizer(text)).tolist() for text in probe.rows.texts]
-            own = [ids[1:] if ids[:1] == [tokenizer.start_token_id] else ids for ids in probe.tokens()]
-            return float(np.mean([other[: len(ids)] == ids for ids, other in zip(own, theirs, strict=True)]))
-        preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
-        found = preprocessor(probe.rows.texts)
-    inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
-    logits = keras_logits(directory, dataclasses.replace(probe, inputs=inputs))
+        own = [ids[1:] if ids[:1] == [tokenizer.start_token_id] else ids for ids in probe.tokens()]
+        return float(np.mean([other[: len(ids)] == ids for ids, other in zip(own, theirs, strict=True)]))
+    if (directory / HEAD_FILE).is_file():
+        assert isinstance(model, TextClassifier)
+        inputs = plain_inputs(directory, probe.rows.texts, model)
+    else:
+        with without_tensorflow():
+            preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
+            found = preprocessor(probe.rows.texts)
+        inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
+    logits = keras_logits(directory, dataclasses.replace(probe, inputs=inputs), model)
     return float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
 
-def _plain_task(directory: Path, language: bool) -> Any:
-    kind = keras_hub.models.CausalLM if language else keras_hub.models.TextClassifier
+def _plain_task(directory: Path, model: Task) -> Any:
+    options = {"preprocessor": None} if model.preset.kind in NEEDS_TENSORFLOW else {}
     with without_tensorflow():
-        return kind.from_preset(str(directory))
+        return getattr(keras_hub.models, _task_name(model)).from_preset(str(directory), **options)
 
 
 def _copy_head(model: Task, task: Any, backbone: Any) -> None:

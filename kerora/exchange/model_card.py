@@ -6,6 +6,9 @@ from typing import Any
 import yaml
 
 from kerora.config import FitConfig
+from kerora.exchange.keras_head import special_ids
+from kerora.exchange.keras_task import has_task
+from kerora.exchange.probe import COLUMNS
 from kerora.exchange.verify import Verification
 from kerora.models.classifier import TextClassifier
 from kerora.models.task import Task
@@ -24,13 +27,18 @@ print(model.predict(["a text"]))""",
     "transformers": """from transformers import pipeline
 classify = pipeline("text-classification", model="DIR")
 print(classify("a text"))""",
-    "onnx": """import onnxruntime
-session = onnxruntime.InferenceSession("DIR/model.onnx")
-logits = session.run(None, inputs)  # {inputs}, int32 (batch, length)""",
+    "onnx": """import numpy as np, onnxruntime, tokenizers
+row = tokenizers.Tokenizer.from_file("DIR/tokenizer.json").encode("a text")
+print(onnxruntime.InferenceSession("DIR/model.onnx").run(None, {{{inputs}}}))""",
     "kerora": """import kerora
 model = kerora.load("DIR")
 print(model.predict_labels(["a text"]))""",
 }
+HEAD_LOADING = """import keras, keras_hub
+backbone, head = keras_hub.models.Backbone.from_preset("DIR"), keras.saving.load_model("DIR/head.keras")
+ids = keras.ops.array([{ids}], "int32")
+print(head([backbone({{{inputs}}}){states}, ids * 0 + 1]))"""
+"""Of a Keras preset of a kind that KerasHub has no classifier for."""
 LANGUAGE_LOADING = {
     "peft": """from transformers import AutoModelForCausalLM
 from peft import PeftModel
@@ -41,6 +49,9 @@ print(model.generate("It was", max_length=32))""",
     "transformers": """from transformers import pipeline
 generate = pipeline("text-generation", model="DIR")
 print(generate("It was"))""",
+    "onnx": """import numpy as np, onnxruntime, tokenizers
+row = tokenizers.Tokenizer.from_file("DIR/tokenizer.json").encode("It was")
+logits = onnxruntime.InferenceSession("DIR/model.onnx").run(None, {{{inputs}}})[0]  # of each next token""",
     "kerora": """from kerora.evaluation.generate import Writer
 from kerora.language_config import Sampling
 writer = Writer("DIR", {base!r})  # or on the command line: kerora generate DIR --prompt "It was"
@@ -118,9 +129,22 @@ def _metadata(form: str, name: str, data: str, model: Task, after: Mapping[str, 
 
 def _loading(form: str, model: Task) -> str:
     base = ("path/to/" if model.preset.location.startswith("/") else "") + _base_name(model)
+    inputs = ", ".join(f'"{name}": np.int32([row.{COLUMNS[name]}])' for name in model.input)
     if not isinstance(model, TextClassifier):
-        return LANGUAGE_LOADING[form].format(base=base)
-    return LOADING[form].format(base=base, count=len(model.classes), inputs=", ".join(model.input))
+        return LANGUAGE_LOADING[form].format(base=base, inputs=inputs)
+    if form == "keras" and not has_task(model):
+        return _head_loading(model)
+    return LOADING[form].format(base=base, count=len(model.classes), inputs=inputs)
+
+
+def _head_loading(model: TextClassifier) -> str:
+    front, back = special_ids(model)
+    longest = model.max_length - len(front) - len(back)
+    parts = [*map(str, front), f'*keras_hub.models.Tokenizer.from_preset("DIR")("a text")[:{longest}]', *map(str, back)]
+    values = {"token_ids": "ids", "padding_mask": "ids * 0 + 1", "segment_ids": "ids * 0"}
+    inputs = ", ".join(f'"{name}": {values[name]}' for name in model.input)
+    states = '["sequence_output"]' if isinstance(model.backbone.output, Mapping) else ""
+    return HEAD_LOADING.format(ids=f"[{', '.join(parts)}]", inputs=inputs, states=states)
 
 
 def _base_name(model: Task) -> str:

@@ -1,53 +1,50 @@
-"""Writes a classifier as an ONNX file with dynamic batch and length; needs the extra `onnx`."""
+"""Writes a model as an ONNX file with dynamic batch and length; needs the extra `onnx`."""
 
 import contextlib
 import importlib.util
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tokenizers
 import torch
 
-from kerora.errors import ConfigError, PresetError
-from kerora.models.classifier import TextClassifier
+from kerora.errors import ConfigError
+from kerora.exchange.onnx_layers import traceable
+from kerora.exchange.probe import COLUMNS, Probe
+from kerora.models.causal_lm import CausalLM
 from kerora.models.task import Task
+from kerora.runfolder import write_bytes
 
 FILE = "model.onnx"
-NOT_POSSIBLE = ("deberta_v3",)
-"""Kinds, beside all decoders, whose attention torch's exporter cannot follow for any batch and length."""
+TOKENIZER = "tokenizer.json"
+LARGEST_FILE = 1_900_000_000
+"""Bytes of weights that one ONNX file holds at most (a protobuf ends at 2 GiB); more go into a file beside it."""
+WITHOUT_CACHE = "The file gives the logits of all places and has no cache of keys and values"
 
 
 class _Traced(torch.nn.Module):
-    def __init__(self, model: TextClassifier) -> None:
+    def __init__(self, model: Task) -> None:
         super().__init__()
         self.model = model
         self.names = list(model.input)
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(dict(zip(self.names, tensors, strict=True)), training=False)
-        return logits
+        outputs: torch.Tensor = self.model(dict(zip(self.names, tensors, strict=True)), training=False)
+        return self.model.to_logits(outputs) if isinstance(self.model, CausalLM) else outputs
 
 
-def check_onnx(model: Task) -> None:
-    """Check that the model can be exported and the packages are there.
+def check_onnx() -> None:
+    """Check that the packages are there.
 
     Raises:
-        PresetError: the kind cannot be exported.
         ConfigError: a package is missing.
     """
-    if not isinstance(model, TextClassifier):
-        raise PresetError(
-            "What is exported to ONNX is a classifier: a language model needs its cache of keys and values there. "
-            "Export with --format transformers."
-        )
-    if model.preset.kind in NOT_POSSIBLE or model.preset.architecture.is_decoder:
-        raise PresetError(
-            f"{model.preset.architecture.title} cannot be exported to ONNX with dynamic batch and length. "
-            "Export with --format transformers."
-        )
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
@@ -55,8 +52,16 @@ def check_onnx(model: Task) -> None:
         )
 
 
-def write_onnx(model: TextClassifier, directory: Path) -> None:
-    """Write model.onnx: int32 inputs by name (batch, length), float32 output ``logits`` (batch, classes)."""
+def write_onnx(model: Task, directory: Path) -> None:
+    """Write model.onnx and tokenizer.json.
+
+    Inputs of the file are int32 (batch, length) by the names of the model's own; its output ``logits`` is float32,
+    (batch, classes), of a language model (batch, length, tokens). The tokenizer cuts and pads as the run did.
+
+    Args:
+        model: a model without LoRA, float32.
+        directory: an existing folder.
+    """
     names = list(model.input)
     examples = tuple(torch.ones(3, 11, dtype=torch.int32) for _ in names)
     batch = torch.export.Dim("batch", min=1, max=65_536)
@@ -64,8 +69,7 @@ def write_onnx(model: TextClassifier, directory: Path) -> None:
     for variable in model.variables:
         if variable.value.is_floating_point():
             variable.value.requires_grad_(False)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet():
-        warnings.simplefilter("ignore")
+    with _quiet(), traceable(model, model.max_length):
         torch.onnx.export(
             _Traced(model).eval(),
             examples,
@@ -74,32 +78,74 @@ def write_onnx(model: TextClassifier, directory: Path) -> None:
             output_names=["logits"],
             dynamic_shapes=(tuple({0: batch, 1: length} for _ in names),),
             dynamo=True,
-            external_data=False,
+            external_data=_size(model) > LARGEST_FILE,
             verbose=False,
         )
+    write_bytes(directory / TOKENIZER, _whole_tokenizer(model).to_str().encode())
 
 
-def onnx_logits(directory: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Run the file with onnxruntime, in two batches of other sizes and lengths; return logits (rows, classes)."""
+def onnx_logits(directory: Path, probe: Probe) -> np.ndarray:
+    """Run the file with onnxruntime, in batches of several sizes and lengths, and return its logits; see `Probe`."""
+    session = _session(directory)
+    names = [item.name for item in session.get_inputs()]
+
+    def compute(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        rows, width = inputs["token_ids"].shape
+        parts = []
+        for start, end in ((0, 1), (1, rows)):
+            longest = max(2, int(inputs["padding_mask"][start:end].sum(axis=1).max(initial=0)))
+            values = session.run(None, {name: inputs[name][start:end, :longest] for name in names})[0]
+            parts.append(np.pad(values, ((0, 0), (0, width - longest), (0, 0))) if probe.language else values)
+        return np.concatenate(parts)
+
+    return probe.logits(compute)
+
+
+def onnx_agreement(directory: Path, probe: Probe, reference: np.ndarray) -> float:
+    """Return how far the folder's own tokenizer leads to the same: see `Verification.text_agreement`."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(directory / TOKENIZER))
+    texts, pairs = probe.rows.texts, probe.rows.pairs
+    encodings = tokenizer.encode_batch(texts if pairs is None else list(zip(texts, pairs, strict=True)))
+    if probe.language:
+        return probe.share_of_same_tokens([row.ids for row in encodings])
+    session = _session(directory)
+    inputs = {
+        item.name: np.array([getattr(row, COLUMNS[item.name]) for row in encodings], np.int32)
+        for item in session.get_inputs()
+    }
+    labels = session.run(None, inputs)[0].argmax(axis=1)
+    return float((labels == reference.argmax(axis=1)).mean())
+
+
+def _whole_tokenizer(model: Task) -> tokenizers.Tokenizer:
+    """Return the model's tokenizer, which also cuts to its length and pads."""
+    own = model.tokenizer
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(own.definition))
+    tokenizer.enable_truncation(model.max_length, strategy="longest_first")
+    tokenizer.enable_padding(pad_id=own.pad_id, pad_token=own.pieces[own.pad_id])
+    return tokenizer
+
+
+def _session(directory: Path) -> Any:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(directory / FILE), providers=["CPUExecutionProvider"])
-    names = [item.name for item in session.get_inputs()]
-    rows = len(next(iter(inputs.values())))
-    parts = []
-    for start, end in ((0, 1), (1, rows)):
-        part = {name: inputs[name][start:end] for name in names}
-        longest = max(2, int(inputs["padding_mask"][start:end].sum(axis=1).max()))
-        parts.append(session.run(None, {name: value[:, :longest] for name, value in part.items()})[0])
-    return np.concatenate([np.asarray(part, np.float32) for part in parts])
+    return onnxruntime.InferenceSession(str(directory / FILE), providers=["CPUExecutionProvider"])
+
+
+def _size(model: Task) -> int:
+    return sum(variable.value.numel() * variable.value.element_size() for variable in model.variables)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

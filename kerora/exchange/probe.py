@@ -23,6 +23,8 @@ FEWEST_CHARACTERS = 24
 LONGEST = 64
 VALUES = 1 << 26
 """Logits of a language model that are held at once at most: with a large vocabulary the pieces are shorter."""
+COLUMNS = {"token_ids": "ids", "padding_mask": "attention_mask", "segment_ids": "type_ids"}
+"""What `tokenizers` calls the inputs."""
 _BATCH = 8
 
 

@@ -200,7 +200,7 @@ class LoraLayer:
         if not kernel.is_floating_point():
             raise ConfigError(
                 f"The kernel of layer '{self.name}' is quantised: an update cannot be merged into it. "  # type: ignore[attr-defined]
-                "Call kerora.lora.quantize.dequantize(model) first."
+                "Use kerora merge RUN, which dequantises."
             )
         merged = kernel_matrix(self, kernel).float() + update.weight()
         if update.magnitude is not None:

@@ -11,6 +11,8 @@ from kerora.errors import ConfigError, nearest
 from kerora.lora.layers import DEMOTIONS, PROMOTIONS
 
 ALL_LINEAR = "all-linear"
+COMMON_NAMES = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
+"""What SmolLM3's layers are called in KerasHub, which names those of all other models as here."""
 Value = TypeVar("Value")
 
 
@@ -175,7 +177,9 @@ def _matches(layer: Any, pattern: str, modules: Mapping[str, str]) -> bool:
     # as in PEFT, a name is that of a module or of the end of its path
     if f".{modules.get(path, '')}".endswith(f".{pattern}"):
         return True
-    return layer.name == pattern or fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"*/{pattern}")
+    if layer.name in (pattern, COMMON_NAMES.get(pattern)):
+        return True
+    return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"*/{pattern}")
 
 
 def _inside(path: str, pattern: str, modules: Mapping[str, str]) -> bool:

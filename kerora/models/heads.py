@@ -79,9 +79,10 @@ def last_token(sequence: Any, padding_mask: Any) -> Any:
         sequence: (batch, length, width).
         padding_mask: 1 for tokens, 0 for padding behind them, (batch, length).
     """
-    places = keras.ops.sum(keras.ops.cast(padding_mask, "int32"), axis=1) - 1
-    places = keras.ops.maximum(places, 0)[:, None, None]
-    return keras.ops.squeeze(keras.ops.take_along_axis(sequence, places, axis=1), axis=1)
+    # chosen and summed, which torch's exporter follows for any batch; a gather fixes its size
+    last = keras.ops.maximum(keras.ops.sum(keras.ops.cast(padding_mask, "int32"), axis=1, keepdims=True), 1)
+    numbers = keras.ops.cumsum(keras.ops.ones_like(padding_mask), axis=1)
+    return keras.ops.sum(keras.ops.where(keras.ops.equal(numbers, last)[..., None], sequence, 0), axis=1)
 
 
 def reset_head(layers: Sequence[keras.layers.Layer], seed: int | None) -> None:

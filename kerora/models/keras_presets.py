@@ -16,6 +16,8 @@ keras_hub = import_keras_hub()
 
 EXACT_FILE = "kerora.json"
 """Beside an exported preset: the activation and epsilon that KerasHub's config has no place for."""
+HEAD_FILE, LABELS_FILE = "head.keras", "labels.json"
+"""Beside it: the head as a Keras model, where KerasHub has no classifier of the kind, and the names of the classes."""
 CONFIG, WEIGHTS, TASK, TASK_WEIGHTS = "config.json", "model.weights.h5", "task.json", "task.weights.h5"
 
 
@@ -53,14 +55,30 @@ class KerasFolder:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names ``"0"``, ``"1"``, ... of a saved classifier's classes (KerasHub keeps no names); None without one."""
+        """Names of a saved classifier's classes, ``"0"``, ``"1"``, ... where there are none; None without one.
+
+        Raises:
+            PresetError: a file is damaged.
+        """
+        names = self._labels()
+        if (self.directory / HEAD_FILE).is_file():
+            return names
         if not (self.directory / TASK).is_file() or not (self.directory / TASK_WEIGHTS).is_file():
             return None
         task = read_json_object(self.directory / TASK)
         count = task.get("config", {}).get("num_classes", 0)
         if not str(task.get("class_name", "")).endswith("TextClassifier") or not isinstance(count, int) or count < 2:
             return None
-        return tuple(str(number) for number in range(count))
+        return names if names is not None and len(names) == count else tuple(str(number) for number in range(count))
+
+    def _labels(self) -> tuple[str, ...] | None:
+        """Return the names that Kerora wrote beside; KerasHub keeps none."""
+        if not (self.directory / LABELS_FILE).is_file():
+            return None
+        names = read_json_object(self.directory / LABELS_FILE).get("classes")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise PresetError(f"{self.directory / LABELS_FILE} is damaged. Export the model again.")
+        return tuple(names)
 
     def load_backbone(self, dtype: str, dropout: float) -> Any:
         """Load the backbone as KerasHub builds it.
@@ -84,7 +102,10 @@ class KerasFolder:
         """
         try:
             with without_tensorflow():
-                task = keras_hub.models.TextClassifier.from_preset(str(self.directory), preprocessor=None)
+                if (self.directory / HEAD_FILE).is_file():
+                    task = keras.saving.load_model(self.directory / HEAD_FILE)
+                else:
+                    task = keras_hub.models.TextClassifier.from_preset(str(self.directory), preprocessor=None)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(error) from error
         layers = {layer.name: layer for layer in task.layers if layer.name in ("pooled_dense", "logits")}
@@ -92,6 +113,7 @@ class KerasFolder:
             f"{name}/{part}": np.array(getattr(layer, part))
             for name, layer in layers.items()
             for part in ("kernel", "bias")
+            if getattr(layer, part) is not None
         }
 
     def _restore_exact(self, backbone: Any) -> None:

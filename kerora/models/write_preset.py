@@ -56,6 +56,13 @@ def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str, kind: str | N
     return backbone
 
 
+def settings_of(backbone: Any) -> dict[str, Any]:
+    """Return the arguments that a backbone was built with; Keras would import TensorFlow to write them down."""
+    with without_tensorflow():
+        settings: dict[str, Any] = backbone.get_config()
+    return settings
+
+
 def rebuild(backbone: Any, dtype: str, dropout: float) -> Any:
     """Return the same encoder, with the same weights, as KerasHub builds it from its config.
 
@@ -64,7 +71,7 @@ def rebuild(backbone: Any, dtype: str, dropout: float) -> Any:
         dtype: Keras dtype policy of the new one.
         dropout: rate inside the new one.
     """
-    config = {**backbone.get_config(), "dtype": dtype, "dropout": dropout}
+    config = {**settings_of(backbone), "dtype": dtype, "dropout": dropout}
     copy = type(backbone).from_config(config)
     copy.set_weights(backbone.get_weights())
     choose_attention(copy)
@@ -114,7 +121,7 @@ def write_preset(
         work = Path(name)
         write_tokenizer(tokenizer, architecture, work)
         with without_tensorflow():
-            rebuild(backbone, "float32", backbone.get_config()["dropout"]).save_to_preset(str(work))
+            rebuild(backbone, "float32", settings_of(backbone)["dropout"]).save_to_preset(str(work))
         if storage == "float16":
             _narrow(work / WEIGHTS)
         (directory / KERAS_ASSETS).mkdir(parents=True, exist_ok=True)

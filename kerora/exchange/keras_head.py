@@ -1,0 +1,65 @@
+"""Classifiers of kinds that KerasHub has no classifier for: a preset, and the head beside it as a Keras model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.models.classifier import TextClassifier
+from kerora.models.heads import ClassifierHead
+from kerora.models.keras_presets import HEAD_FILE
+
+keras_hub = import_keras_hub()
+
+
+def write_head(model: TextClassifier, directory: Path) -> None:
+    """Write the head as a Keras model of final hidden states (batch, length, width) and padding mask to logits."""
+    width = model.backbone.hidden_dim
+    shape = model.preset.architecture.head
+    head = ClassifierHead(shape, width, len(model.classes), dropout=model.head.dropout.rate, use_pooler=False, seed=0)
+    states = keras.Input((None, width), dtype="float32", name="hidden_states")
+    mask = keras.Input((None,), dtype="int32", name="padding_mask")
+    written = keras.Model([states, mask], head(states, mask), name="head")
+    for mine, its in zip(model.head_layers, head.layers, strict=True):
+        its.set_weights(mine.get_weights())
+    written.save(directory / HEAD_FILE)
+
+
+def plain_classifier(directory: Path) -> Any:
+    """Load preset and head with plain KerasHub and return a function from inputs to logits (batch, classes)."""
+    with without_tensorflow():
+        backbone = keras_hub.models.Backbone.from_preset(str(directory))
+        head = keras.saving.load_model(directory / HEAD_FILE)
+
+    def compute(inputs: dict[str, Any]) -> Any:
+        outputs = backbone({name: inputs[name] for name in inputs if name in backbone.input}, training=False)
+        states = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
+        return head([states, keras.ops.convert_to_tensor(inputs["padding_mask"])], training=False)
+
+    return compute
+
+
+def special_ids(model: TextClassifier) -> tuple[list[int], list[int]]:
+    """Return the ids in front of a text's tokens and behind them."""
+    if model.preset.architecture.is_decoder:
+        return list(model.tokenizer.start_ids), []
+    first, last = model.tokenizer.wrapping
+    return [first], [last]
+
+
+def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -> dict[str, np.ndarray]:
+    """Return the inputs that texts become with plain KerasHub's tokenizer, packed as the model card says."""
+    with without_tensorflow():
+        tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
+        tokens = [np.asarray(tokenizer(text)).tolist() for text in texts]
+    front, back = special_ids(model)
+    rows = [[*front, *ids[: model.max_length - len(front) - len(back)], *back] for ids in tokens]
+    shape = (len(rows), max(map(len, rows)))
+    inputs = {"token_ids": np.full(shape, model.tokenizer.pad_id, np.int32), "padding_mask": np.zeros(shape, np.int32)}
+    for number, row in enumerate(rows):
+        inputs["token_ids"][number, : len(row)] = row
+        inputs["padding_mask"][number, : len(row)] = 1
+    return inputs | {name: np.zeros(shape, np.int32) for name in model.input if name not in inputs}
