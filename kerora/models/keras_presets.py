@@ -38,6 +38,16 @@ def set_activation_and_epsilon(backbone: Any, activation: Any, epsilon: float) -
             layer.activation = activation
 
 
+def keep_norms_epsilon(backbone: Any) -> None:
+    """Give Qwen 3's norms of queries and keys the model's epsilon, as transformers does; KerasHub fixes them at 1e-5.
+
+    Other models are left as they are.
+    """
+    for layer in backbone._flatten_layers():
+        if type(layer).__name__ == "Qwen3LayerNorm":
+            layer.epsilon = backbone.layer_norm_epsilon
+
+
 class KerasFolder:
     """A preset folder as KerasHub's `save_to_preset` writes it.
 
@@ -92,6 +102,7 @@ class KerasFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(error) from error
         self._restore_exact(backbone)
+        keep_norms_epsilon(backbone)
         return backbone
 
     def load_head(self) -> dict[str, np.ndarray]:

@@ -122,7 +122,8 @@ def test_other_decoders_go_to_transformers_and_peft(kind: str, form: str, langua
 def test_other_decoders_go_to_keras(kind: str, language_run: Run, tmp_path: Path) -> None:
     run = language_run(f"own-{kind}")
     found = export_run(str(run.path), "keras", tmp_path / "out")
-    check(found, 1e-3)
+    fixed = 1e-3 if kind == "qwen3" else 1e-4  # KerasHub fixes the epsilon of the norms of its queries and keys
+    check(found, fixed)
     assert found.text_agreement is not None and found.text_agreement > 0.9
     model = load(run.path)
     options = {"preprocessor": None} if kind == "gemma3" else {}  # which KerasHub makes with TensorFlow alone
@@ -133,10 +134,9 @@ def test_other_decoders_go_to_keras(kind: str, language_run: Run, tmp_path: Path
         logits = plain({name: inputs[name] for name in plain.backbone.input}).numpy()
     real = inputs["padding_mask"] > 0
     wanted = our_logits(model, inputs)
-    tolerance = 1e-5 * np.abs(wanted[real]).max()  # these random models have logits of some tens
-    assert np.abs(logits[real] - wanted[real]).max() < tolerance
+    assert np.abs(logits[real] - wanted[real]).max() < fixed
     again = CausalLM.from_preset(str(tmp_path / "out"), max_length=32)
-    assert np.abs(our_logits(again, inputs) - wanted).max() < tolerance
+    assert np.abs(our_logits(again, inputs) - wanted).max() < 5e-5, "Kerora keeps the model's epsilon"
 
 
 @pytest.mark.slow
