@@ -76,9 +76,11 @@ def last_token(sequence: Any, padding_mask: Any) -> Any:
     """Return the features of each row's last token, (batch, width); of the first where a row has none.
 
     Args:
-        sequence: (batch, length, width).
+        sequence: (batch, length, width), or that token alone, (batch, 1, width).
         padding_mask: 1 for tokens, 0 for padding behind them, (batch, length).
     """
+    if sequence.shape[1] == 1:
+        return keras.ops.squeeze(sequence, axis=1)
     places = keras.ops.sum(keras.ops.cast(padding_mask, "int32"), axis=1) - 1
     places = keras.ops.maximum(places, 0)[:, None, None]
     return keras.ops.squeeze(keras.ops.take_along_axis(sequence, places, axis=1), axis=1)
