@@ -2,9 +2,9 @@
 
     python benchmarks/causal_lm_speed.py --layers 12 --width 768 --rows 8 --length 256 --steps 6 --repeats 3
 
-Random weights and tokens; rank 16 on c_attn and c_proj. Each side runs in a process of its own, with float32 and where
-the hardware has it bfloat16, by turns, and its best is taken; the step of PEFT is forward with labels, backward and AdamW, as Trainer does it.
-Prints seconds a step (median), peak resident memory, and the ratios.
+Random weights and tokens; rank 16 on c_attn and c_proj. Each side runs in a process of its own, by turns, with float32
+and where the hardware has it bfloat16, and its best is taken; the step of PEFT is forward with labels, backward and
+AdamW, as Trainer does it. Prints seconds a step (median), peak resident memory, and the ratios.
 """
 
 import argparse
