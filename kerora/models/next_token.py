@@ -5,7 +5,7 @@ as much again. Here a chunk of tokens is taken through logits, loss and gradient
 that the memory does not depend on the number of tokens, and tokens that the loss does not count cost nothing.
 
 Peak above hidden states and kernel, forward and backward of 8 x 256 tokens, width 768, 50,257 tokens, float32, on a
-CPU: 189 MB in chunks, 1,246 MB from all logits; of 16 x 256 tokens 168 MB in chunks (benchmarks/causal_lm_memory.py).
+CPU: 232 MB in chunks, 1,251 MB from all logits; of 16 x 256 tokens 243 MB in chunks (benchmarks/causal_lm_memory.py).
 """
 
 from typing import Any
