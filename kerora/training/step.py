@@ -139,10 +139,12 @@ def row_parts(x: Any, y: Any, weights: Any, tokens: int) -> Iterator[tuple[Any, 
         last = int(mask[part].any(axis=0).nonzero()[0].max(initial=0))
         longest = min(-(-(last + 1) // PAD_MULTIPLE) * PAD_MULTIPLE, length)
 
-        def cut(value: Any, part: slice = part, longest: int = longest) -> Any:
-            return value[part, :longest] if value.ndim > 1 and value.shape[1] == length else value[part]
+        def cut(value: Any, rows: slice = part, longest: int = longest) -> Any:
+            if value is None:
+                return None
+            return value[rows, :longest] if value.ndim > 1 and value.shape[1] == length else value[rows]
 
-        yield keras.tree.map_structure(cut, x), cut(y), None if weights is None else cut(weights)
+        yield keras.tree.map_structure(cut, (x, y, weights))
 
 
 def _clear_gradients(model: keras.Model) -> None:

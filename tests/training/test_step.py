@@ -178,6 +178,16 @@ def test_parts_hold_every_token_once_and_less_padding() -> None:
     assert [part["token_ids"].shape[1] for part, _, _ in parts] == [24, 16, 8, 8]
 
 
+def test_targets_and_weights_of_several_outputs_are_cut_alike() -> None:
+    x, y = batches(7)[0]
+    tokens, mask = x["token_ids"], x["padding_mask"]
+    parts = parts_of((x, [y, tokens], [y + 1, mask]), 50)
+    for part, (labels, states), (first, second) in parts:
+        assert (first == labels + 1).all()
+        assert (states == part["token_ids"]).all()
+        assert (second == part["padding_mask"]).all()
+
+
 def test_what_does_not_lie_in_rows_is_not_cut() -> None:
     x, y = batches(7)[0]
     whole = {**x, "mask_positions": np.arange(3)}
