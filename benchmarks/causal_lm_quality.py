@@ -4,7 +4,8 @@
 
 A small GPT-2 is pre-trained on the books, without the last tenth of each, by `kerora pretrain --objective clm`. Then
 `kerora fit --task causal-lm` adapts it to the target without its last tenth. Held-out perplexity before and after, on
-the target and on the last book's own last tenth, for each seed.
+the target and on the last book's own last tenth, for each seed. With --keep FOLDER the model and the runs stay there,
+and a model that an earlier call left there is used again.
 """
 
 import argparse
@@ -15,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 HELD_OUT = 0.1
-SHAPE = ("--layers", "4", "--width", "256", "--heads", "4", "--intermediate", "1024", "--vocabulary-size", "4000")
-OPTIONS = ("--max-length", "256", "--learning-rate", "1e-3", "--warmup", "0.1", "--weight-decay", "0.01")
+SHAPE = ("--layers", "4", "--width", "128", "--heads", "4", "--intermediate", "512", "--vocabulary-size", "2000")
+OPTIONS = ("--max-length", "256", "--batch-size", "16", "--learning-rate", "2e-3", "--warmup", "0.1")
 
 
 def main() -> None:
@@ -24,26 +25,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pretrain", nargs="+", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument("--pretrain-epochs", type=int, default=6)
+    parser.add_argument("--pretrain-epochs", type=int, default=5)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--targets", default="all-linear")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44])
+    parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        books = [_parted(path, folder) for path in options.pretrain]
+        folder = options.keep or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        _measure(folder, options)
+
+
+def _measure(folder: Path, options: argparse.Namespace) -> None:
+    books = [_parted(path, folder) for path in options.pretrain]
+    if not (folder / "gpt2" / "config.json").exists():
         texts = ",".join(str(head) for head, _ in books)
-        epochs = ("--epochs", str(options.pretrain_epochs))
+        epochs = ("--epochs", options.pretrain_epochs)
         _kerora(
             "pretrain", "--objective", "clm", "--text", texts, "--output", folder / "gpt2", *SHAPE, *OPTIONS, *epochs
         )
-        target, other = _parted(options.target, folder), books[-1][1]
-        print(f"{'seed':>6} {'text':>24} {'before':>10} {'after':>10} {'change':>8}  fit s")
-        for seed in options.seeds:
-            found = _adapt(folder, target, other, options.rank, seed)
-            for split, path in (("validation", options.target), ("test", options.pretrain[-1])):
-                before, after = (found["metrics"][when][split]["perplexity"] for when in ("before", "after"))
-                change, seconds = f"{after / before - 1:+8.1%}", found["training_seconds"]
-                print(f"{seed:6} {path.name:>24} {before:10.1f} {after:10.1f} {change}  {seconds:5.1f}", flush=True)
+    target, other = _parted(options.target, folder), books[-1][1]
+    print(f"{'seed':>6} {'text':>24} {'before':>10} {'after':>10} {'change':>8}  fit s")
+    for seed in options.seeds:
+        found = _adapt(folder, target, other, options, seed)
+        for split, path in (("validation", options.target), ("test", options.pretrain[-1])):
+            before, after = (found["metrics"][when][split]["perplexity"] for when in ("before", "after"))
+            change, seconds = f"{after / before - 1:+8.1%}", found["training_seconds"]
+            print(f"{seed:6} {path.name:>24} {before:10.1f} {after:10.1f} {change}  {seconds:5.1f}", flush=True)
 
 
 def _parted(path: Path, folder: Path) -> tuple[Path, Path]:
@@ -57,11 +68,12 @@ def _parted(path: Path, folder: Path) -> tuple[Path, Path]:
     return first, last
 
 
-def _adapt(folder: Path, target: tuple[Path, Path], other: Path, rank: int, seed: int) -> dict:
+def _adapt(folder: Path, target: tuple[Path, Path], other: Path, options: argparse.Namespace, seed: int) -> dict:
     return _kerora(
         "fit", "--task", "causal-lm", "--preset", folder / "gpt2", "--train", target[0], "--validation", target[1],
-        "--test", other, "--targets", "all-linear", "--rank", rank, "--alpha", 2 * rank, "--seed", seed,
-        "--run", folder / f"run{seed}", "--json",
+        "--test", other, "--targets", options.targets, "--rank", options.rank, "--alpha", 2 * options.rank,
+        "--epochs", options.epochs, "--learning-rate", options.learning_rate, "--batch-size", 16, "--seed", seed,
+        "--run", folder / f"run{seed}", "--force", "--json",
     )  # fmt: skip
 
 

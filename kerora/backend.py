@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from kerora.allocator import limit_heap
+from kerora.allocator import keep_heap
 from kerora.errors import KeroraError
 
 
@@ -65,7 +65,7 @@ def import_keras_hub() -> ModuleType:
         KeroraError: keras is already imported on another backend.
     """
     select_torch_backend()
-    limit_heap()
+    keep_heap()
     with without_tensorflow():
         return importlib.import_module("keras_hub")
 

@@ -13,6 +13,7 @@ from benchmarks.speed.plan import MANY_ROWS, PARTS, TOKENIZED_TEXTS, Plan, make_
 from benchmarks.speed.process import ROOT
 from benchmarks.speed.table import facts, write
 from benchmarks.speed.work import Job
+from kerora.models.precision import resolve_precision
 
 OUTPUT = ROOT / "benchmarks" / "results" / "speed"
 NEED_RUN = {"predict", "cold"}
@@ -58,6 +59,7 @@ def _plan(options: argparse.Namespace, parts: tuple[str, ...], folder: Path) -> 
         slice_steps=options.slice_steps,
         texts=options.texts,
         steps=options.steps,
+        bfloat16=resolve_precision("auto") == "bfloat16",
     )
     sides = tuple(options.sides.split(",")) if options.sides else ()
     return Plan(job, parts, options.repeats, options.tokenized_texts, options.many_rows, sides)

@@ -93,7 +93,7 @@ def _turns(part: str, plan: Plan) -> list[tuple[str, Job]]:
         job = dataclasses.replace(job, texts=plan.texts)
         return [("tokenize-kerora", job), ("tokenize-rust", job)]
     sides = {"train": TRAIN_SIDES, "predict": PREDICT_SIDES, "step": ("step-kerora",), "cold": ("cold-kerora",)}
-    return [(side, job) for side in sides[part]]
+    return [(side, job) for side in sides[part] if job.bfloat16 or not side.endswith("bfloat16")]
 
 
 def _cold(job: Job) -> Outcome:

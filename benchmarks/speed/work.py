@@ -31,6 +31,7 @@ class Job:
         texts: texts to predict or to tokenise.
         rows: rows of a generated file.
         steps: timed steps of the step measurement.
+        bfloat16: whether the hardware computes in it; where it does not, it is emulated and far slower than float32.
     """
 
     folder: str
@@ -45,6 +46,7 @@ class Job:
     texts: int = 5_000
     rows: int = 25_000
     steps: int = 12
+    bfloat16: bool = True
 
     @property
     def path(self) -> Path:

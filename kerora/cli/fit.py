@@ -55,7 +55,8 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
         click.echo(json.dumps(summary, ensure_ascii=False))
         return
     console = Console(markup=False, emoji=False)
-    table = before_after_table(read_results(result.run))
+    # without validation and test rows nothing was evaluated
+    table = before_after_table(read_results(result.run)) if result.metrics["after"] else None
     if table is not None:
         console.print(table)
     console.print(f"Training took {duration(result.seconds)}; {result.parameters}", highlight=False, soft_wrap=True)

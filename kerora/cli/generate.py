@@ -71,7 +71,7 @@ def command(
     options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
     lines, cut = generate_file(writer, prompts, sampling, stream=sys.stdout, **options)
     if cut:
-        click.echo(f"{cut:,} prompts were longer than the model takes: their start was cut.", err=True)
+        click.echo(f"Prompts longer than the model takes, whose start was cut: {cut:,}.", err=True)
     if output is not None:
         click.echo(f"{lines:,} continuations: {output}", err=True)
 

@@ -149,15 +149,20 @@ def lookup(manifest: Mapping[str, Any], *keys: str) -> Any:
 
 
 def decimal(value: Any, digits: int = 4) -> str:
-    """Return a number with fixed decimals; a dash where there is none."""
+    """Return a number with fixed decimals, from 100 on with one; a dash where there is none."""
     found = number(value)
-    return NOTHING if found is None else f"{found:.{digits}f}"
+    return NOTHING if found is None else f"{found:,.{_decimals(found, digits)}f}"
 
 
 def signed(value: Any, digits: int = 4) -> str:
-    """Return a number with its sign; a dash where there is none."""
+    """Return a number as `decimal` does, with its sign; a dash where there is none."""
     found = number(value)
-    return NOTHING if found is None else f"{found:+.{digits}f}"
+    return NOTHING if found is None else f"{found:+,.{_decimals(found, digits)}f}"
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Return how many decimals say something: perplexities of thousands would overflow their box."""
+    return digits if abs(value) < 100 else min(digits, 1)
 
 
 def whole(value: Any) -> str:

@@ -105,15 +105,20 @@ def dropout(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
         rate: share to drop, 0 to 1.
 
     Returns:
-        The values, and their divisor: the share that is kept in expectation, or 1 where they are scaled already.
+        The values, and their divisor: the share that is kept in expectation.
     """
+    kept, divisor = keep_mask(values, rate)
+    return values * kept, divisor
+
+
+def keep_mask(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
+    """Draw which values dropout keeps, bool in the shape of `values`, and by what those are to be divided."""
     if values.device.type != "cpu":
-        return torch.nn.functional.dropout(values, rate), 1.0
+        return torch.rand(values.shape, device=values.device) >= rate, 1.0 - rate
     count = values.numel()
     draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
     limit = min(round(rate * 2**16), 2**16 - 1)
-    kept = draws.view(torch.int16)[:count].view(values.shape) >= limit - 2**15
-    return values * kept, 1.0 - limit / 2**16
+    return draws.view(torch.int16)[:count].view(values.shape) >= limit - 2**15, 1.0 - limit / 2**16
 
 
 def lora_scale(alpha: float, rank: int, use_rslora: bool) -> float:

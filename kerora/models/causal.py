@@ -15,7 +15,8 @@ import keras
 import torch
 
 from kerora.backend import import_keras_hub
-from kerora.models.attention import plain_attention, plain_is_faster
+from kerora.models.attention import attend, plain_attention, plain_is_faster
+from kerora.models.blocks import Pooling, compute_block, frozen_parts, share_pooling
 
 keras_hub = import_keras_hub()
 _Decoder: Any = keras_hub.layers.TransformerDecoder
@@ -23,6 +24,8 @@ _Attention: Any = keras_hub.layers.CachedMultiHeadAttention
 _Positions: Any = keras_hub.layers.PositionEmbedding
 
 MASK_METHODS = ("_compute_self_attention_mask", "_compute_attention_mask")
+PLAIN = ("decoder_padding_mask", "training")
+"""Arguments with which a decoder layer can be computed as a whole."""
 ATTENTIONS = ("_self_attention_layer", "self_attn", "attention")
 """What KerasHub's decoders call the method that makes their mask, and their attention."""
 
@@ -62,7 +65,25 @@ def documents_in_rows(backbone: keras.Model, numbers: Any) -> Iterator[None]:
 
 
 class CausalDecoder(_Decoder):
-    """A decoder layer that leaves it to its attention to look only backwards."""
+    """A decoder layer whose attention looks only backwards, computed as a whole where it is frozen."""
+
+    row_layout: RowLayout
+    pooling: Pooling | None = None
+
+    def call(self, decoder_sequence: Any, *arguments: Any, **options: Any) -> Any:
+        """Return the block's output for `decoder_sequence` (batch, length, width)."""
+        padding, training = options.get("decoder_padding_mask"), bool(options.get("training"))
+        plain = not arguments and not any(value is not None for name, value in options.items() if name not in PLAIN)
+        parts = frozen_parts(self, decoder_sequence, training) if plain else None
+        if parts is None:
+            return super().call(decoder_sequence, *arguments, **options)
+        scale, seen = self._self_attention_layer._inverse_sqrt_key_dim, self.row_layout.seen
+        if self.pooling is None or not self.pooling.only or padding is None or seen is not None:
+            return compute_block(parts, decoder_sequence, lambda q, k, v: causal_attention(q, k, v, scale, seen))
+        # the last token sees all that is no padding
+        mask = padding.bool()
+        places = (mask.sum(dim=1) - 1).clamp_min(0)
+        return compute_block(parts, decoder_sequence, lambda q, k, v: attend(q, k, v, mask[:, None], scale), places)
 
     def _compute_self_attention_mask(self, **options: Any) -> Any:
         if options["decoder_attention_mask"] is not None or not options["use_causal_mask"]:
@@ -175,7 +196,8 @@ def use_causal_kernel(backbone: keras.Model) -> None:
             attention = layer._self_attention_layer
             if type(attention) is _Attention and attention._dropout == 0:
                 layer.__class__, attention.__class__ = CausalDecoder, CausalAttention
-                attention.row_layout = layout
+                layer.row_layout = attention.row_layout = layout
+                share_pooling(backbone, layer)
         elif type(layer) is _Positions:
             layer.__class__ = DocumentPositions
             layer.row_layout = layout

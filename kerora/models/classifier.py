@@ -10,6 +10,7 @@ import torch
 from kerora.data.batches import STATES
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError
+from kerora.models.blocks import pooled_only
 from kerora.models.frozen_start import FrozenStart
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
@@ -139,10 +140,12 @@ class TextClassifier(Task):
         """Compute the outputs; called by Keras."""
         start = self.frozen_start
         if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
-            return start.logits(inputs, training)
+            with pooled_only(self.backbone):
+                return start.logits(inputs, training)
         if self._masking is not None and training:
             inputs = self._masking(inputs)
-        return super().call(inputs, training=training, mask=mask, **kwargs)
+        with pooled_only(self.backbone):
+            return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def predict_logits(
         self,

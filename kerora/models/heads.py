@@ -76,9 +76,11 @@ def last_token(sequence: Any, padding_mask: Any) -> Any:
     """Return the features of each row's last token, (batch, width); of the first where a row has none.
 
     Args:
-        sequence: (batch, length, width).
+        sequence: (batch, length, width), or that token alone, (batch, 1, width).
         padding_mask: 1 for tokens, 0 for padding behind them, (batch, length).
     """
+    if sequence.shape[1] == 1:
+        return keras.ops.squeeze(sequence, axis=1)
     # chosen and summed, which torch's exporter follows for any batch; a gather fixes its size
     last = keras.ops.maximum(keras.ops.sum(keras.ops.cast(padding_mask, "int32"), axis=1, keepdims=True), 1)
     numbers = keras.ops.cumsum(keras.ops.ones_like(padding_mask), axis=1)

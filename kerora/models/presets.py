@@ -13,6 +13,7 @@ from kerora.errors import PresetError, nearest
 from kerora.models import catalogue, hub
 from kerora.models.architectures import ARCHITECTURES, Architecture
 from kerora.models.attention import choose_attention
+from kerora.models.blocks import use_whole_blocks
 from kerora.models.causal import tell_layers_apart, use_causal_kernel
 from kerora.models.huggingface import HuggingFaceFolder
 from kerora.models.json_files import read_json_object
@@ -81,6 +82,7 @@ class Preset:
         """
         backbone = self._folder.load_backbone(dtype, dropout)
         choose_attention(backbone)
+        use_whole_blocks(backbone)
         if self.architecture.is_decoder:
             use_causal_kernel(backbone)
             tell_layers_apart(backbone)

@@ -44,14 +44,25 @@ def adapt(model: keras.Model, config: LoraConfig, seed: int) -> LoraSummary:
     )
 
 
-def check_cache(config: FitConfig) -> None:
-    """Check that frozen states can be cached for the task.
+def check_for_task(config: FitConfig) -> None:
+    """Check that nothing is set that the task would pass over.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: something is.
     """
-    if config.training.cache_frozen and config.task != "classification":
-        raise ConfigError(f"--cache-frozen is for classification, not for --task {config.task}. Leave it out.")
+    training = config.training
+    given = {
+        "--cache-frozen": training.cache_frozen,
+        "--mask-share": training.mask_share,
+        "--label-smoothing": training.label_smoothing,
+        "--class-weights": training.class_weights != "none",
+    }
+    wrong = [option for option, value in given.items() if value]
+    if wrong and config.task != "classification":
+        verb, them = ("is", "it") if len(wrong) == 1 else ("are", "them")
+        raise ConfigError(
+            f"{', '.join(wrong)} {verb} for classification, not for --task {config.task}. Leave {them} out."
+        )
 
 
 def check_quantize(config: FitConfig) -> None:

@@ -21,7 +21,7 @@ from kerora.lora.quantize import quantize
 from kerora.models.presets import find_preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
-from kerora.training.adapt import adapt, check_cache, check_quantize
+from kerora.training.adapt import adapt, check_for_task, check_quantize
 from kerora.training.callbacks import EarlyStopping, History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.classification import Classification
@@ -131,7 +131,7 @@ def assemble(config: FitConfig) -> Parts:
     dataset = task.load(config)
     config = settle_for_data(config, dataset)
     check_quantize(config)
-    check_cache(config)
+    check_for_task(config)
     model = task.build(config, preset, dataset)
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
     summary = adapt(model, config.lora, config.training.seed)
@@ -191,8 +191,7 @@ def _train(
 ) -> FitResult:
     config, model, task = parts.config.training, parts.model, TASKS[parts.config.task]
     progress.note(_heading(parts))
-    progress.note("Evaluating the untouched model")
-    before = _metrics_before(parts, run)
+    before = _metrics_before(parts, run, progress)
     loop = make_loop(parts, checkpoint)
     batches, epochs, stopping = loop.batches, loop.epochs, loop.stopping
     history = History(run.history, batches, task.columns, steps=run.steps, logging_steps=config.logging_steps)
@@ -227,10 +226,11 @@ def _heading(parts: Parts) -> str:
     return "\n".join(lines)
 
 
-def _metrics_before(parts: Parts, run: RunFolder) -> dict[str, Any]:
+def _metrics_before(parts: Parts, run: RunFolder, progress: Progress) -> dict[str, Any]:
     if run.metrics.is_file():  # a resumed run: the model is no longer untouched
         before: dict[str, Any] = read_json(run.metrics)["before"]
         return before
+    progress.note("Evaluating the untouched model")
     before = dict(TASKS[parts.config.task].measure(parts, run, trained=False))
     write_json(run.metrics, {"before": before})
     return before

@@ -5,12 +5,21 @@ next epoch, and counts the learning-rate schedule in micro-batches. This one sum
 weighted by examples, divides by the examples' total weight, and ends each epoch with an update.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import torch
 
+from kerora.data.batches import PAD_MULTIPLE
 from kerora.errors import TrainingError
+
+STATES_AT_ONCE = 4096 * 384
+"""Numbers in the hidden states, tokens x width, that go through a model together on a CPU.
+
+all-MiniLM-L6-v2, AG News, 1,200 rows in batches of 32, float32, two cores (AVX2): 1,024, 2,048, 4,096 and all tokens of
+a batch at once took 35.6, 33.5, 31.3 and 34.0 s, with a peak of 880, 1,065, 1,175 and 1,638 MB.
+"""
 
 
 class TrainStep:
@@ -60,6 +69,16 @@ class TrainStep:
         if self.at_update:
             _clear_gradients(model)
         torch.manual_seed(_mix(self.seed, self.epoch, self.position))
+        logs: dict[str, Any] = {}
+        tokens = max(1, STATES_AT_ONCE // getattr(getattr(model, "backbone", None), "hidden_dim", 1))
+        for part in row_parts(x, y, weights, tokens):
+            logs = self._add_gradient(model, *part)
+        self.position += 1
+        if self.position % self.accumulate == 0 or self.position >= self.batches_per_epoch:
+            self._update(model)
+        return logs
+
+    def _add_gradient(self, model: keras.Model, x: Any, y: Any, weights: Any) -> dict[str, Any]:
         predictions = model(x, training=True)
         loss = model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=weights, training=True)
         if not torch.isfinite(loss):
@@ -67,9 +86,6 @@ class TrainStep:
         total = float(len(keras.tree.flatten(y)[0])) if weights is None else float(weights.sum())
         model.optimizer.scale_loss(loss * total).backward()
         self._pending_weight += total
-        self.position += 1
-        if self.position % self.accumulate == 0 or self.position >= self.batches_per_epoch:
-            self._update(model)
         model._loss_tracker.update_state(loss.detach(), sample_weight=total)
         detached = keras.tree.map_structure(lambda output: output.detach(), predictions)
         return model.compute_metrics(x, y, detached, sample_weight=weights)
@@ -96,6 +112,39 @@ class TrainStep:
             f"{what} at epoch {self.epoch + 1}, batch {self.position + 1}. "
             "Lower --learning-rate, keep --clip-norm above 0, or use --precision float32."
         )
+
+
+def row_parts(x: Any, y: Any, weights: Any, tokens: int) -> Iterator[tuple[Any, Any, Any]]:
+    """Cut a batch of tokens into parts whose gradients add up to the batch's; other batches, and those on a GPU, stay.
+
+    Each part is cut to its longest row, so that rows of a batch that are sorted by length lose padding too.
+
+    Args:
+        x: inputs by name, with ``padding_mask`` (rows, length).
+        y: targets (rows, ...).
+        weights: weights (rows, ...), or None.
+        tokens: tokens in a part, padding included, or one row.
+    """
+    mask = x.get("padding_mask") if isinstance(x, Mapping) else None
+    aligned = all(len(value) == len(mask) for value in keras.tree.flatten((x, y))) if mask is not None else False
+    if not aligned or torch.cuda.is_available():
+        yield x, y, weights
+        return
+    mask = keras.ops.convert_to_numpy(mask)
+    rows, length = mask.shape
+    parts = -(-rows // max(1, tokens // length))
+    size = -(-rows // parts)  # so that they are of like size
+    for start in range(0, rows, size):
+        part = slice(start, start + size)
+        last = int(mask[part].any(axis=0).nonzero()[0].max(initial=0))
+        longest = min(-(-(last + 1) // PAD_MULTIPLE) * PAD_MULTIPLE, length)
+
+        def cut(value: Any, rows: slice = part, longest: int = longest) -> Any:
+            if value is None:
+                return None
+            return value[rows, :longest] if value.ndim > 1 and value.shape[1] == length else value[rows]
+
+        yield keras.tree.map_structure(cut, (x, y, weights))
 
 
 def _clear_gradients(model: keras.Model) -> None:

@@ -35,6 +35,13 @@ def test_json_is_all_that_standard_output_holds(kerora: Kerora, own: Path) -> No
     assert result["metrics"] == json.loads((own / "run" / "metrics.json").read_text())
 
 
+def test_a_run_without_rows_to_evaluate(kerora: Kerora, own: Path) -> None:
+    splits = ("--set", "data.validation_split=0", "--set", "data.test_split=0")
+    answer = kerora(*fit_arguments("preset", "rows.jsonl", "./new", *splits))
+    assert answer.code == 0 and "Macro F1" not in answer.out
+    assert answer.out.splitlines()[-2:] == ["Run: new", "Next: kerora report new"]
+
+
 TABLE = "text,label\n" + "".join(f"good text {number},{'ab'[number % 2]}\n" for number in range(40))
 FILES: dict[str, str | bytes] = {
     "good.csv": TABLE,

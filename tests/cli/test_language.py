@@ -74,7 +74,7 @@ def test_fit_tells_perplexity_and_what_comes_next(folder: Path, preset: Path, ru
         *("fit", "--task", "causal-lm", "--preset", preset, "--data", folder / "book.txt", "--run", folder / "second"),
         *("--max-length", 32, "--max-steps", 2, "--samples", 0),
     )
-    assert re.search(r"Perplexity +\d+\.\d+ +\d+\.\d+", out) and "Bits per byte" in out
+    assert re.search(r"Perplexity +[\d,]+\.\d+ +[\d,]+\.\d+", out) and "Bits per byte" in out
     assert "kerora report" in out
 
 
@@ -141,9 +141,15 @@ def test_generate_stops_and_repeats_with_a_seed(run: Path, call: Call) -> None:
     assert call(*options) == call(*options) != call(*options, "--seed", 7)
 
 
-def test_a_prompt_longer_than_the_context_says_what_is_cut(run: Path, call: Call) -> None:
-    _, told = call("generate", run, "--prompt", "the movie was great " * 40, "--max-tokens", 4)
-    assert re.search(r"The prompt is longer than the model takes: its first \d+ tokens were cut", told)
+def test_a_prompt_longer_than_the_context_says_what_is_cut(run: Path, tmp_path: Path, call: Call) -> None:
+    long = ("the movie was great " * 40).strip()
+    _, told = call("generate", run, "--prompt", long, "--max-tokens", 4)
+    cut = re.search(r"The prompt is longer than the model takes: its first (\d+) tokens were cut", told)
+    assert cut
+    (tmp_path / "prompts.txt").write_text(f"{long}\nhe\n", encoding="utf-8")
+    out, told = call("generate", run, "--prompts", tmp_path / "prompts.txt", "--max-tokens", 4)
+    assert [json.loads(line).get("cut") for line in out.splitlines()] == [int(cut[1]), None]
+    assert told == "Prompts longer than the model takes, whose start was cut: 1.\n"
 
 
 @pytest.mark.parametrize(

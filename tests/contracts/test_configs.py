@@ -45,8 +45,12 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
         "lora.dropout": 0.05,
         "lora.targets": ("c_attn", "c_proj"),
         "training.max_steps": 1000,
+        "training.batch_size": 4,
         "training.accumulate": 4,
+        "training.learning_rate": 2e-4,
         "training.warmup_steps": 100,
+        "training.logging_steps": 25,
+        "training.save_steps": 500,
     },
     "imdb-distilbert": {
         "data.source": "imdb_reviews",

@@ -35,6 +35,12 @@ def test_numbers_as_text() -> None:
         "-",
     )
     assert (wording.signed(0.5), wording.signed(-0.5, 1), wording.signed("x")) == ("+0.5000", "-0.5", "-")
+    assert (wording.decimal(99.5), wording.decimal(6456.7062), wording.decimal(131.72, 3)) == (
+        "99.5000",
+        "6,456.7",
+        "131.7",
+    )
+    assert (wording.signed(-3320.5961), wording.decimal(150.4, 0)) == ("-3,320.6", "150")
     assert (wording.whole(np.int64(12345)), wording.whole(None)) == ("12,345", "-")
     assert (wording.p_value(0.0004), wording.p_value(0.05)) == ("< 0.001", "0.050")
 

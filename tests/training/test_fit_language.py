@@ -233,6 +233,10 @@ def test_what_cannot_be_used(gpt2: Path, book: Path, tiny_preset: Path, tmp_path
         fit(settings(tmp_path, tiny_preset, book))
     with pytest.raises(ConfigError, match="Unknown --monitor 'val_macro_f1'. Known: loss, perplexity, val_bits_per"):
         fit(settings(tmp_path, gpt2, book, training__monitor="val_macro_f1"))
+    with pytest.raises(ConfigError, match="--label-smoothing is for classification, not for --task causal-lm"):
+        fit(settings(tmp_path, gpt2, book, training__label_smoothing=0.1))
+    with pytest.raises(ConfigError, match="--mask-share, --class-weights are for classification"):
+        fit(settings(tmp_path, gpt2, book, training__mask_share=0.3, training__class_weights="balanced"))
     (tmp_path / "a.txt").write_text("a")
     with pytest.raises(DataError, match="a.txt is too short to hold a part out of it"):
         fit(settings(tmp_path, gpt2, tmp_path / "a.txt"))

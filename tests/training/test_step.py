@@ -11,8 +11,9 @@ from kerora.data.batches import Batches
 from kerora.data.tokens import TokenTable
 from kerora.errors import TrainingError
 from kerora.models.classifier import TextClassifier
+from kerora.training import step
 from kerora.training.losses import CrossEntropy
-from kerora.training.step import TrainStep
+from kerora.training.step import TrainStep, row_parts
 
 SIZES = [4, 9, 17, 3, 8, 12, 5]
 
@@ -151,3 +152,44 @@ def test_task_models_take_the_step_in_compile(tiny_preset: Any) -> None:
     history = model.fit(data, epochs=2, shuffle=False, verbose=0)
     assert int(model.optimizer.iterations.numpy()) == 2
     assert set(history.history) == {"loss", "accuracy"}
+
+
+def parts_of(batch: tuple[Any, ...], tokens: int) -> list[tuple[Any, ...]]:
+    return list(row_parts(*keras.utils.unpack_x_y_sample_weight(batch), tokens))
+
+
+@pytest.mark.parametrize("tokens", [1, 20, 50, 1000])
+@pytest.mark.parametrize("class_weights", [None, [1.0, 0.25, 3.0]])
+def test_a_batch_in_parts_trains_as_in_one(tokens: int, class_weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = values(trained(7, 1, class_weights=class_weights))
+    monkeypatch.setattr(step, "STATES_AT_ONCE", tokens)
+    parts = parts_of(batches(7)[0], tokens)
+    assert len(parts) == {1: 7, 20: 7, 50: 4, 1000: 1}[tokens]
+    for left, right in zip(values(trained(7, 1, class_weights=class_weights)), expected, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+def test_parts_hold_every_token_once_and_less_padding() -> None:
+    x, y = batches(7)[0]
+    parts = parts_of((x, y), 50)
+    found = [row[mask > 0].tolist() for part, _, _ in parts for row, mask in zip(*part.values(), strict=True)]
+    assert found == [row[mask > 0].tolist() for row, mask in zip(x["token_ids"], x["padding_mask"], strict=True)]
+    assert np.concatenate([labels for _, labels, _ in parts]).tolist() == y.tolist()
+    assert [part["token_ids"].shape[1] for part, _, _ in parts] == [24, 16, 8, 8]
+
+
+def test_targets_and_weights_of_several_outputs_are_cut_alike() -> None:
+    x, y = batches(7)[0]
+    tokens, mask = x["token_ids"], x["padding_mask"]
+    parts = parts_of((x, [y, tokens], [y + 1, mask]), 50)
+    for part, (labels, states), (first, second) in parts:
+        assert (first == labels + 1).all()
+        assert (states == part["token_ids"]).all()
+        assert (second == part["padding_mask"]).all()
+
+
+def test_what_does_not_lie_in_rows_is_not_cut() -> None:
+    x, y = batches(7)[0]
+    whole = {**x, "mask_positions": np.arange(3)}
+    assert [part[0] is whole for part in parts_of((whole, y), 8)] == [True]
+    assert len(parts_of((x["token_ids"], y), 8)) == 1

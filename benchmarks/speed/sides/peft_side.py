@@ -21,9 +21,9 @@ def train_defaults(job: Job) -> dict[str, Any]:
 
 
 def train_best(job: Job) -> dict[str, Any]:
-    """Train with bfloat16, rows of like length in a batch, Kerora's schedule, and dropout where Kerora has it."""
+    """Train with bfloat16 where the hardware has it, rows of like length in a batch, Kerora's schedule and dropout."""
     arguments = {
-        "bf16": True,
+        "bf16": job.bfloat16,
         "train_sampling_strategy": "group_by_length",
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,

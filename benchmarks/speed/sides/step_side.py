@@ -47,14 +47,16 @@ def step_flops(rows: int = ROWS, length: int = LENGTH) -> int:
     Forward each layer's six kernels (4 width^2 + 2 width inner, 2 operations a weight and token) and the two
     products of attention (2 width length each a token); backward the same once again for the kernels, whose own
     gradients nobody needs, and twice for attention. The first layer's query, key and value need no gradient of
-    their input. Updates of rank 8 add three products a side on two kernels a layer. The head is left out.
+    their input. Updates of rank 8 add three products a side on two kernels a layer. Of the last layer the classifier
+    looks at one token: keys and values of all tokens are left, and the value's update. The head is left out.
     """
     tokens = rows * length
     kernels = 4 * WIDTH * WIDTH + 2 * WIDTH * INNER
     attention = 2 * length * WIDTH
-    updates = 2 * (2 * WIDTH * RANK)
-    products = 2 * kernels + 3 * attention + 3 * updates
-    return 2 * tokens * (LAYERS * products - 3 * WIDTH * WIDTH)
+    update = 2 * WIDTH * RANK
+    products = 2 * kernels + 3 * attention + 3 * 2 * update
+    last = 2 * 2 * WIDTH * WIDTH + 3 * update
+    return 2 * tokens * ((LAYERS - 1) * products + last - 3 * WIDTH * WIDTH)
 
 
 def _product(dtype: torch.dtype) -> Callable[[], Any]:
