@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,7 @@ def test_a_killed_search_goes_on_and_its_trial_is_tried_again(
 ) -> None:
     if storage == "postgresql":
         storage = request.getfixturevalue("postgresql")
-    process = start(settings, trials=5, storage=storage)
-    wait_for(process, lambda: running_after(2, storage))
-    process.kill()
-    process.wait()
+    kill_within_a_trial(settings, trials=5, storage=storage)
     result = search(settings, trials=5, storage=storage)
     assert len(result.records) == 5 and all(record.state == "complete" for record in result.records)
     retried = [record for record in result.records if "kerora:retry_of" in record.trial.system_attrs]
@@ -126,12 +124,27 @@ def test_a_killed_search_goes_on_and_its_trial_is_tried_again(
     assert proposals(result) == proposals(search(settings, trials=5, study="whole"))[: len(result.records)]
 
 
+def kill_within_a_trial(settings: Settings, storage: str | None, **options: Any) -> None:
+    """Kill a search while a trial runs; again where the trial ended between the look at it and the kill."""
+    for ended in (2, 3, 4):
+        process = start(settings, storage=storage, **options)
+        wait_for(process, partial(running_after, ended, storage))
+        process.kill()
+        process.wait()
+        if any(record.state == "running" for record in recorded(storage)):
+            return
+    pytest.fail("no trial was running when the search was killed")
+
+
+def recorded(storage: str | None) -> list[Record]:
+    return read_records(optuna.load_study(study_name="one", storage=open_storage(storage, Path("studies/one"))))
+
+
 def running_after(ended: int, storage: str | None) -> bool:
     try:
-        study = optuna.load_study(study_name="one", storage=open_storage(storage, Path("studies/one")))
+        records = recorded(storage)
     except (KeyError, RunError):
         return False
-    records = read_records(study)
     return sum(record.ended for record in records) >= ended and any(record.epoch for record in records[ended:])
 
 
