@@ -6,6 +6,8 @@ is a bug and exits 1.
 """
 
 import difflib
+import os
+import re
 from collections.abc import Iterable
 
 
@@ -51,3 +53,14 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ` Did you mean 'a' or 'b'?` for the known names closest to `name`, or ``""``."""
     matches = difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+
+
+def reason_of(error: OSError) -> str:
+    """Return the system's words for why a file could not be written or read.
+
+    HDF5 and `shutil.copytree` put them, or their number, into texts of their own.
+    """
+    if error.errno:
+        return os.strerror(error.errno)
+    number = re.search(r"\bErrno (\d+)|\berrno = (\d+)", str(error))
+    return os.strerror(int(number.group(1) or number.group(2))) if number else error.strerror or str(error)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
-from kerora.errors import RunError
+from kerora.errors import RunError, reason_of
 
 State = Literal["running", "finished", "stopped", "failed"]
 
@@ -186,7 +186,7 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
         os.replace(temporary, target)
     except OSError as error:
         blocked = isinstance(error, FileExistsError | NotADirectoryError)
-        reason = "a part of its path is a file" if blocked else error.strerror or error
+        reason = "a part of its path is a file" if blocked else reason_of(error)
         raise RunError(f"Cannot write {path}: {reason}. Free space or choose another folder.") from error
     finally:
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from kerora.errors import DataError
+from kerora.errors import DataError, reason_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -67,9 +67,7 @@ class Lines:
             problem = f"{self.name} is a damaged gzip file after line {self.line}: {error}."
             raise DataError(f"{problem} Download or compress it again.") from error
         except OSError as error:
-            raise DataError(
-                f"Cannot read {self.name}: {error.strerror or error}. Check the file and its disk."
-            ) from error
+            raise DataError(f"Cannot read {self.name}: {reason_of(error)}. Check the file and its disk.") from error
 
     def _decode(self, raw: bytes, start: int) -> str:
         try:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from kerora.config import FitConfig
-from kerora.errors import ConfigError, PresetError, RunError
+from kerora.errors import ConfigError, PresetError, RunError, reason_of
 from kerora.evaluation.predictor import load, read_config
 from kerora.exchange.huggingface_folder import check_huggingface, write_huggingface_folder
 from kerora.exchange.keras_task import keras_agreement, keras_logits, write_keras_task
-from kerora.exchange.merge import bake, merged_model, plain_copy, without_quantisation
+from kerora.exchange.merge import bake, merged_model, plain_copy, shares_of, without_quantisation
 from kerora.exchange.model_card import model_card
 from kerora.exchange.onnx_file import WITHOUT_CACHE, check_onnx, onnx_agreement, onnx_logits, write_onnx
 from kerora.exchange.probe import Probe, our_logits, probe_of
@@ -54,6 +54,7 @@ class Job:
         probe: the rows to compare on.
         config: settings of the first run.
         note: what to know of it.
+        shares: the weight of each run's changes, None where there is one run as it is.
     """
 
     runs: Sequence[RunFolder]
@@ -62,6 +63,7 @@ class Job:
     probe: Probe
     config: FitConfig
     note: str = ""
+    shares: Sequence[float] | None = None
 
     def verification(self, tool: str, logits: np.ndarray, tolerance: float = TOLERANCE, **more: Any) -> Verification:
         """Compare logits with the run's."""
@@ -139,10 +141,11 @@ def merge_runs(
     target = _check_free(output)
     folders = [RunFolder.open(run) for run in runs]
     config = read_config(folders[0])
-    model = merged_model(runs, weights, preset)
+    shares = shares_of(runs, weights)
+    model = merged_model(runs, shares, preset)
     _check_format(form, model, config)
     probe = probe_of(model, config)
-    return _write(form, Job(folders, model, our_logits(model, probe), probe, config), target)
+    return _write(form, Job(folders, model, our_logits(model, probe), probe, config, shares=shares), target)
 
 
 def _write(form: str, job: Job, target: Path) -> Verification:
@@ -151,7 +154,7 @@ def _write(form: str, job: Job, target: Path) -> Verification:
         if verification.tool is not None:
             _check(verification)
         write_json(work / "verification.json", {"format": form, **verification.to_dict()})
-        write_text(work / "README.md", model_card(form, job.runs, job.model, job.config, verification))
+        write_text(work / "README.md", model_card(form, job.runs, job.shares, job.model, verification))
     return verification
 
 
@@ -278,9 +281,10 @@ def _staged(target: Path, keep: bool = True) -> Iterator[Path]:
             if target.is_dir():
                 target.rmdir()
             work.rename(target)
-    except OSError as error:
-        raise RunError(
-            f"Cannot write {target}: {error.strerror or error}. Free space or choose another --output."
-        ) from error
+    except (OSError, RunError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        raise RunError(f"Cannot write {target}: {reason_of(cause)}. Free space or choose another --output.") from cause
     finally:
         shutil.rmtree(work, ignore_errors=True)

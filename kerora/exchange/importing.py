@@ -168,14 +168,19 @@ def _settled(config: FitConfig, description: dict[str, Any], model: Task) -> Fit
     """Write the adapter's settings into the run's."""
     layers = lora_layers(model)
     update: LowRankUpdate = layers[0].update
-    modules = dict.fromkeys(model.module_names[str(layer._kernel.path).rpartition("/")[0]] for layer in layers)
+    modules = [model.module_names[str(layer._kernel.path).rpartition("/")[0]] for layer in layers]
+    rank, alpha = int(description["r"]), float(description.get("lora_alpha", 8))
+    updates = list(zip(modules, (layer.update for layer in layers), strict=True))
     lora = dataclasses.replace(
         config.lora,
-        rank=int(description["r"]),
-        alpha=float(description.get("lora_alpha", 8)),
+        rank=rank,
+        alpha=alpha,
         dropout=update.dropout,
-        targets=tuple(modules),
+        targets=tuple(dict.fromkeys(modules)),
+        rank_pattern=tuple(dict.fromkeys(f"{name}={own.rank}" for name, own in updates if own.rank != rank)),
+        alpha_pattern=tuple(dict.fromkeys(f"{name}={own.alpha:g}" for name, own in updates if own.alpha != alpha)),
         bias=description.get("bias", "none"),
+        modules_to_save=_more_modules(description, model),
         use_rslora=update.use_rslora,
         use_dora=update.magnitude is not None,
     )
@@ -183,6 +188,15 @@ def _settled(config: FitConfig, description: dict[str, Any], model: Task) -> Fit
         config.model, max_length=model.max_length, precision=resolve_precision(config.model.precision)
     )
     return dataclasses.replace(config, lora=lora, model=shape)
+
+
+def _more_modules(description: dict[str, Any], model: Task) -> tuple[str, ...]:
+    """Return the modules that were trained in full beside the head, which is so always."""
+    head = model.preset.architecture.head
+    own = {"classifier", "score", head.logits}  # PEFT names the first two whatever the model has
+    own |= set() if head.from_pooler else {head.dense}
+    names = description.get("modules_to_save") or ()
+    return tuple(name for name in names if not any(f"{path}.".startswith(f"{name}.") for path in own))
 
 
 def _evaluated(dataset: Dataset | None) -> list[tuple[str, Any]]:

@@ -32,11 +32,7 @@ def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, pr
         ConfigError: the runs have another base or other classes, or there is not a weight for each.
         RunError: one is no finished run.
     """
-    shares = [1 / len(runs)] * len(runs) if weights is None else list(weights)
-    if len(shares) != len(runs):
-        raise ConfigError(f"--weights needs a number for each run: {len(runs)} runs, {len(shares)} weights.")
-    if not np.isfinite(shares).all() or sum(shares) == 0:
-        raise ConfigError(f"--weights must be numbers whose sum is not 0. Received: {', '.join(map(str, shares))}")
+    shares = shares_of(runs, weights)
     models = [without_quantisation(run, load(run, preset, dtype="float32"))[0] for run in runs]
     _check_alike(runs, models)
     for model in models:
@@ -44,6 +40,20 @@ def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, pr
     if len(models) > 1:
         _add_up(models, shares, preset)
     return models[0]
+
+
+def shares_of(runs: Sequence[str], weights: Sequence[float] | None) -> list[float]:
+    """Return a weight for each run, of the same size where none are given.
+
+    Raises:
+        ConfigError: there is not a weight for each, or they add up to nothing.
+    """
+    shares = [1 / len(runs)] * len(runs) if weights is None else list(weights)
+    if len(shares) != len(runs):
+        raise ConfigError(f"--weights needs a number for each run: {len(runs)} runs, {len(shares)} weights.")
+    if not np.isfinite(shares).all() or sum(shares) == 0:
+        raise ConfigError(f"--weights must be numbers whose sum is not 0. Received: {', '.join(map(str, shares))}")
+    return shares
 
 
 def bake(model: Task) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
-from kerora.config import FitConfig
 from kerora.exchange.keras_head import special_ids
 from kerora.exchange.keras_task import has_task
 from kerora.exchange.probe import COLUMNS
+from kerora.exchange.training_facts import training_facts
 from kerora.exchange.verify import Verification
 from kerora.models.classifier import TextClassifier
 from kerora.models.task import Task
@@ -63,14 +63,16 @@ TITLES = {"macro_f1": "macro F1", "bits_per_byte": "bits per byte"}
 HUB_NAMES = {"macro_f1": "f1", "bits_per_byte": "bits per byte"}
 
 
-def model_card(form: str, runs: Sequence[RunFolder], model: Task, config: FitConfig, verification: Verification) -> str:
+def model_card(
+    form: str, runs: Sequence[RunFolder], shares: Sequence[float] | None, model: Task, verification: Verification
+) -> str:
     """Return the card as Markdown.
 
     Args:
         form: format of the export.
         runs: the runs that it was made of.
+        shares: the weight of each run's changes, None where there is one run as it is.
         model: the exported model.
-        config: settings of the first run.
         verification: what the comparison with the run came to.
     """
     manifest = runs[0].read_manifest()
@@ -79,10 +81,10 @@ def model_card(form: str, runs: Sequence[RunFolder], model: Task, config: FitCon
     data = str(manifest.get("data", {}).get("name") or "unknown")
     parts = [
         f"---\n{yaml.safe_dump(_metadata(form, name, data, model, after), sort_keys=False, allow_unicode=True)}---",
-        f"# {name}\n\nA {_what(model)} fine-tuned with Kerora {__version__} from {model.preset.name} "
-        f"({model.preset.architecture.title}) on {data}.{_classes(model)}",
+        f"# {name}\n\nA {_what(model)} made of {model.preset.name} ({model.preset.architecture.title}) "
+        f"{_how(manifest, data)} with Kerora {__version__}.{_classes(model)}",
         f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nPut the path of this folder for `DIR`.",
-        f"## Training\n\n{_training(config, manifest, model)}",
+        f"## Training\n\n{training_facts(runs, shares, model)}",
     ]
     parts += [f"## Results\n\n{_results(after, _scores(model))}"] if after else []
     parts += [
@@ -94,6 +96,10 @@ def model_card(form: str, runs: Sequence[RunFolder], model: Task, config: FitCon
 
 def _what(model: Task) -> str:
     return "text classifier" if isinstance(model, TextClassifier) else "language model"
+
+
+def _how(manifest: Mapping[str, Any], data: str) -> str:
+    return "and an adapter of PEFT's" if "imported_from" in manifest else f"by fine-tuning on {data}"
 
 
 def _classes(model: Task) -> str:
@@ -151,27 +157,6 @@ def _base_name(model: Task) -> str:
     # no path of this machine
     location = model.preset.location
     return location.rpartition("/")[2] if location.startswith("/") else location
-
-
-def _training(config: FitConfig, manifest: Mapping[str, Any], model: Task) -> str:
-    lora, training = config.lora, config.training
-    how = {
-        "lora": f"LoRA rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g} on {', '.join(lora.targets)}",
-        "full": "every weight trained",
-        "head": "the head alone trained",
-    }[lora.method]
-    variants = [name for name in ("use_rslora", "use_dora") if getattr(lora, name)]
-    variants += [f"init {lora.init}"] if lora.init != "default" else []
-    lines = [
-        f"- Base: {model.preset.name}, "
-        f"fingerprint `{model.preset.fingerprint[:16]}`, {model.max_length} tokens at most",
-        f"- Method: {how}{''.join(f', {name}' for name in variants)}",
-        f"- AdamW, {training.epochs or 'default'} epochs, {training.batch_size * training.accumulate} rows an update, "
-        f"learning rate {training.learning_rate or 'default'}, {training.schedule} schedule, seed {training.seed}",
-    ]
-    splits = manifest.get("data", {}).get("splits", {})
-    lines += [f"- {split}: {facts['rows']:,} rows, sha256 `{facts['sha256'][:16]}`" for split, facts in splits.items()]
-    return "\n".join(lines)
 
 
 def _results(after: Mapping[str, Any], scores: Sequence[str]) -> str:

@@ -149,7 +149,7 @@ class TextClassifier(Task):
 
     def predict_logits(
         self,
-        rows: Rows,
+        rows: Rows | Sequence[str],
         batch_size: int = 64,
         *,
         cache: bool = False,
@@ -161,13 +161,14 @@ class TextClassifier(Task):
         Rows of like length share a batch; nothing is recorded for gradients.
 
         Args:
-            rows: the rows; labels are not looked at.
+            rows: the rows, or texts; labels are not looked at.
             batch_size: rows in a batch, of 64 tokens each; see `evaluation_tokens`.
             cache: keep the tokens in the cache on disk.
             progress: called with the number of rows done after each batch.
             adapter: the adapter of each row, by name (see `load_adapter`), None for the base; rows of several share a
                 forward pass. With heads of different sizes the narrower rows end in -inf.
         """
+        rows = rows if isinstance(rows, Rows) else _unlabelled(rows)
         batches = self.batches(rows, batch_size=batch_size, cache=cache, max_tokens=evaluation_tokens(batch_size))
         if adapter is None:
             return computed_in_row_order(
@@ -196,12 +197,15 @@ class TextClassifier(Task):
         adapter: Sequence[str | None] | None = None,
     ) -> list[str]:
         """Return the most probable class of each text, or pair of texts, by name; `adapter` as above."""
-        rows = Rows(list(texts), [""] * len(texts), pairs=None if pairs is None else list(pairs))
-        best = self.predict_logits(rows, adapter=adapter).argmax(axis=1)
+        best = self.predict_logits(_unlabelled(texts, pairs), adapter=adapter).argmax(axis=1)
         if adapter is None:
             return [self.classes[number] for number in best]
         classes = [self.adapters.states[name].classes or () for name in adapter]
         return [names[number] for names, number in zip(classes, best, strict=True)]
+
+
+def _unlabelled(texts: Sequence[str], pairs: Sequence[str] | None = None) -> Rows:
+    return Rows(list(texts), [""] * len(texts), pairs=None if pairs is None else list(pairs))
 
 
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Every export is loaded by its tool and gives the run's logits; a failed one leaves nothing."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,13 +192,25 @@ def test_an_export_that_differs_is_refused_and_nothing_is_left(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_nothing(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+FULL = {
+    "plain": OSError(28, "No space left on device"),
+    "copytree": shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]),
+    "hdf5": OSError(
+        "Can't write data (file write failed: time = Sat, filename = 'x', errno = 28, error message = 'No')"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FULL)
+def test_a_full_disk_leaves_nothing(
+    form: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(model: Any, directory: Path) -> None:
         (directory / "half").write_bytes(b"x")
-        raise OSError(28, "No space left on device")
+        raise FULL[form]
 
     monkeypatch.setattr(export, "write_huggingface_folder", full)
-    with pytest.raises(RunError, match="No space left on device"):
+    with pytest.raises(RunError, match=r"Cannot write .*/out: No space left on device\. Free space"):
         export_run(str(trained("bert").path), "transformers", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerora.evaluation.predictor import load
+from kerora.evaluation.predictor import load, read_config
+from kerora.exchange.training_facts import grouped
 from kerora.runfolder import RunFolder
 from tests.exchange.conftest import Kerora
 from tests.numerics.test_peft_files import batch, our_logits, their_logits, train_with_peft
@@ -20,6 +21,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "biases": {"bias": "lora_only", "use_dora": True},
     "modules": {"modules_to_save": ["bert.encoder.layer.1.output.dense"]},
 }
+FACTS = {
+    "patterns": "; rank 5 of {0}; alpha 7 of {0}; rsLoRA".format("encoder.layer.0-1.attention.self.query"),
+    "biases": "DoRA; biases trained: lora_only",
+    "modules": "; trained in full: bert.encoder.layer.1.output.dense\n",
+}
+"""What their model cards say."""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,9 @@ def test_import_then_merge(name: str, base: Path, tmp_path: Path, kerora: Kerora
     assert np.abs(our_logits(model, inputs) - their_logits(theirs, theirs_inputs)).max() < 2e-5
     answer = kerora("merge", tmp_path / "run", "--format", "transformers", "--output", tmp_path / "merged")
     assert answer.code == 0 and "same label 100%" in answer.out, answer.err
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert "Imported from the adapter theirs that PEFT trained: LoRA rank" in card and "AdamW" not in card
+    assert FACTS[name] in card
 
 
 def test_an_imported_run_evaluates_reports_and_trains_on(base: Path, tmp_path: Path, kerora: Kerora) -> None:
@@ -53,6 +63,7 @@ def test_an_imported_run_evaluates_reports_and_trains_on(base: Path, tmp_path: P
     answer = kerora("import", "--peft", tmp_path / "theirs", "--output", run, *arguments)
     assert answer.code == 0, answer.err
     assert RunFolder(run).read_manifest()["state"] == "finished"
+    assert read_config(RunFolder(run)).lora.targets == tuple(f"encoder.layer.{n}.attention.self.query" for n in (0, 1))
     assert set(json.loads((run / "metrics.json").read_text())) == {"before", "after"}
     for command in ("evaluate", "report"):
         answer = kerora(command, run)
@@ -86,3 +97,9 @@ def test_what_cannot_be_imported_is_named(base: Path, tmp_path: Path, kerora: Ke
     arguments[3] = other
     assert "does not fit this model" in kerora("import", *arguments).error
     assert not (tmp_path / "run").exists()
+
+
+def test_modules_of_like_name_are_one_item_with_the_numbers_of_their_blocks() -> None:
+    modules = [f"layer.{number}.{name}" for number in (0, 1, 2, 5) for name in ("query", "output.dense")]
+    assert grouped([*modules, "pooler"]) == "layer.0-2,5.query, layer.0-2,5.output.dense, pooler"
+    assert grouped(["query", "transformer_layer_*/value"]) == "query, transformer_layer_*/value"

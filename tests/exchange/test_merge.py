@@ -53,6 +53,9 @@ def test_a_weighted_sum_adds_the_changes_of_each_weight(trained: Trained, tmp_pa
         "merge", first, second, "--weights", "0.5,0.5", "--format", "transformers", "--output", tmp_path / "m"
     )
     assert answer.code == 0 and (tmp_path / "m" / "model.safetensors").is_file(), answer.err
+    card, names = (tmp_path / "m" / "README.md").read_text(), [Path(run).name for run in (first, second)]
+    assert f"Changes of the weights: 0.5 x {names[0]} + 0.5 x {names[1]}" in card
+    assert all(f"- {name}: Method: LoRA rank 2, alpha 16" in card for name in names)
 
 
 def test_refusals(trained: Trained, tmp_path: Path, kerora: Kerora) -> None:

@@ -259,6 +259,7 @@ def test_batches_and_predictions_keep_the_rows_order(tiny_preset: Path) -> None:
     logits = model.predict_logits(rows, batch_size=2)
     one_by_one = [model.predict(model.encode([text]), verbose=0)[0] for text in texts]
     np.testing.assert_allclose(logits, one_by_one, atol=1e-5)
+    np.testing.assert_allclose(model.predict_logits(texts), logits, atol=1e-5)
     assert model.predict_labels(texts) == [model.classes[number] for number in logits.argmax(1)]
     batches = model.batches(rows, batch_size=2, shuffle=True, seed=3)
     assert [batches[index][1].tolist() for index in range(3)] == [
