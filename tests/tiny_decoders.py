@@ -35,18 +35,19 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 CLASSES = {"Gemma3Text": "Gemma3ForCausalLM"}
 
 
+def _train(tokenizer: tokenizers.Tokenizer, size: int, special: list[str]) -> None:
+    """Let byte pairs be learnt from the corpus."""
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    options = {"vocab_size": size, "special_tokens": special, "initial_alphabet": alphabet, "show_progress": False}
+    tokenizer.train_from_iterator(corpus(), tokenizers.trainers.BpeTrainer(**options))
+
+
 def write_tokenizer(folder: Path) -> int:
     """Write a byte-level tokenizer.json with start and end token; return how many tokens it has."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<pad>", "<s>", "</s>", "<unk>"],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(corpus(), trainer)
+    _train(tokenizer, 400, ["<pad>", "<s>", "</s>", "<unk>"])
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
     )
@@ -107,14 +108,7 @@ def write_own_tokenizer(own: Own, folder: Path) -> int:
             tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=500,
-        special_tokens=list(own.special),
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(corpus(), trainer)
+    _train(tokenizer, 500, list(own.special))
     if own.start is not None:
         tokenizer.post_processor = start_template(tokenizer, own.start)
     tokenizer.save(str(folder / "tokenizer.json"))

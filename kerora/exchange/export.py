@@ -17,7 +17,7 @@ from kerora.exchange.huggingface_folder import check_huggingface, write_huggingf
 from kerora.exchange.keras_task import keras_agreement, keras_logits, write_keras_task
 from kerora.exchange.merge import bake, merged_model, plain_copy, shares_of, without_quantisation
 from kerora.exchange.model_card import model_card
-from kerora.exchange.onnx_file import WITHOUT_CACHE, check_onnx, onnx_agreement, onnx_logits, write_onnx
+from kerora.exchange.onnx_file import WITHOUT_CACHE, check_onnx, onnx_agreement, onnx_logits, onnx_session, write_onnx
 from kerora.exchange.probe import Probe, our_logits, probe_of
 from kerora.exchange.verify import (
     Verification,
@@ -230,9 +230,10 @@ def _onnx(job: Job, work: Path) -> Verification:
     write_onnx(job.model, work)
     if isinstance(job.model, TextClassifier):
         write_json(work / LABELS_FILE, {"classes": list(job.model.classes)})
-    own = onnx_agreement(work, job.probe, job.reference)
+    session = onnx_session(work)
+    own = onnx_agreement(session, work, job.probe, job.reference)
     note = WITHOUT_CACHE if job.probe.language else ""
-    logits = onnx_logits(work, job.probe)
+    logits = onnx_logits(session, job.probe)
     return job.verification(str(version_of("onnxruntime")), logits, text_agreement=own, note=note)
 
 

@@ -168,17 +168,17 @@ def _settled(config: FitConfig, description: dict[str, Any], model: Task) -> Fit
     """Write the adapter's settings into the run's."""
     layers = lora_layers(model)
     update: LowRankUpdate = layers[0].update
-    modules = [model.module_names[str(layer._kernel.path).rpartition("/")[0]] for layer in layers]
+    # GPT-2's query, key and value are one module there, of one rank
+    updates = {model.module_names[str(layer._kernel.path).rpartition("/")[0]]: layer.update for layer in layers}
     rank, alpha = int(description["r"]), float(description.get("lora_alpha", 8))
-    updates = list(zip(modules, (layer.update for layer in layers), strict=True))
     lora = dataclasses.replace(
         config.lora,
         rank=rank,
         alpha=alpha,
         dropout=update.dropout,
-        targets=tuple(dict.fromkeys(modules)),
-        rank_pattern=tuple(dict.fromkeys(f"{name}={own.rank}" for name, own in updates if own.rank != rank)),
-        alpha_pattern=tuple(dict.fromkeys(f"{name}={own.alpha:g}" for name, own in updates if own.alpha != alpha)),
+        targets=tuple(updates),
+        rank_pattern=tuple(f"{name}={own.rank}" for name, own in updates.items() if own.rank != rank),
+        alpha_pattern=tuple(f"{name}={own.alpha:g}" for name, own in updates.items() if own.alpha != alpha),
         bias=description.get("bias", "none"),
         modules_to_save=_more_modules(description, model),
         use_rslora=update.use_rslora,

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.data.batches import padded_inputs
+from kerora.data.tokens import TokenTable
 from kerora.models.classifier import TextClassifier
 from kerora.models.heads import ClassifierHead
 from kerora.models.keras_presets import HEAD_FILE
@@ -57,9 +59,7 @@ def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -
         tokens = [np.asarray(tokenizer(text)).tolist() for text in texts]
     front, back = special_ids(model)
     rows = [[*front, *ids[: model.max_length - len(front) - len(back)], *back] for ids in tokens]
-    shape = (len(rows), max(map(len, rows)))
-    inputs = {"token_ids": np.full(shape, model.tokenizer.pad_id, np.int32), "padding_mask": np.zeros(shape, np.int32)}
-    for number, row in enumerate(rows):
-        inputs["token_ids"][number, : len(row)] = row
-        inputs["padding_mask"][number, : len(row)] = 1
-    return inputs | {name: np.zeros(shape, np.int32) for name in model.input if name not in inputs}
+    ids, offsets = np.concatenate(rows).astype(np.int32), np.cumsum([0, *map(len, rows)])
+    segments = np.zeros(len(ids), np.uint8) if "segment_ids" in model.input else None
+    table = TokenTable(ids, offsets, segments, model.max_length)
+    return padded_inputs(table, np.arange(len(rows)), model.tokenizer.pad_id)

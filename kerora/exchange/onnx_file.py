@@ -84,9 +84,15 @@ def write_onnx(model: Task, directory: Path) -> None:
     write_bytes(directory / TOKENIZER, _whole_tokenizer(model).to_str().encode())
 
 
-def onnx_logits(directory: Path, probe: Probe) -> np.ndarray:
-    """Run the file with onnxruntime, in batches of several sizes and lengths, and return its logits; see `Probe`."""
-    session = _session(directory)
+def onnx_session(directory: Path) -> Any:
+    """Load the file with onnxruntime."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(directory / FILE), providers=["CPUExecutionProvider"])
+
+
+def onnx_logits(session: Any, probe: Probe) -> np.ndarray:
+    """Run the loaded file in batches of several sizes and lengths, and return its logits; see `Probe`."""
     names = [item.name for item in session.get_inputs()]
 
     def compute(inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -101,14 +107,13 @@ def onnx_logits(directory: Path, probe: Probe) -> np.ndarray:
     return probe.logits(compute)
 
 
-def onnx_agreement(directory: Path, probe: Probe, reference: np.ndarray) -> float:
+def onnx_agreement(session: Any, directory: Path, probe: Probe, reference: np.ndarray) -> float:
     """Return how far the folder's own tokenizer leads to the same: see `Verification.text_agreement`."""
     tokenizer = tokenizers.Tokenizer.from_file(str(directory / TOKENIZER))
     texts, pairs = probe.rows.texts, probe.rows.pairs
     encodings = tokenizer.encode_batch(texts if pairs is None else list(zip(texts, pairs, strict=True)))
     if probe.language:
         return probe.share_of_same_tokens([row.ids for row in encodings])
-    session = _session(directory)
     inputs = {
         item.name: np.array([getattr(row, COLUMNS[item.name]) for row in encodings], np.int32)
         for item in session.get_inputs()
@@ -124,12 +129,6 @@ def _whole_tokenizer(model: Task) -> tokenizers.Tokenizer:
     tokenizer.enable_truncation(model.max_length, strategy="longest_first")
     tokenizer.enable_padding(pad_id=own.pad_id, pad_token=own.pieces[own.pad_id])
     return tokenizer
-
-
-def _session(directory: Path) -> Any:
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(str(directory / FILE), providers=["CPUExecutionProvider"])
 
 
 def _size(model: Task) -> int:

@@ -18,6 +18,7 @@ from kerora.evaluation.predictor import load
 from kerora.exchange import export, onnx_file
 from kerora.exchange.export import export_run
 from kerora.models.classifier import TextClassifier
+from kerora.runfolder import RunFolder
 from tests.exchange.conftest import Kerora, Trained
 from tests.tiny_huggingface import KINDS
 
@@ -43,13 +44,17 @@ def test_exports_of_every_kind_are_verified(kind: str, form: str, trained: Train
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("kind", ["distil_bert", "bert", "roberta", "xlm_roberta", "albert", "deberta_v3", "keras"])
-def test_plain_keras_hub_loads_the_keras_export(kind: str, trained: Trained, tmp_path: Path) -> None:
-    run = trained(kind)
-    found = export_run(str(run.path), "keras", tmp_path / "out")
+def exported_to_keras(run: RunFolder, out: Path) -> tuple[Any, dict[str, np.ndarray]]:
+    """Export a run, check what was found, and return its model with inputs to compare on."""
+    found = export_run(str(run.path), "keras", out)
     assert found.agreement == 1.0 and found.text_agreement is not None and found.text_agreement > 0.9
     model = load(run.path)
-    inputs = model.encode(TEXTS)
+    return model, model.encode(TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["distil_bert", "bert", "roberta", "xlm_roberta", "albert", "deberta_v3", "keras"])
+def test_plain_keras_hub_loads_the_keras_export(kind: str, trained: Trained, tmp_path: Path) -> None:
+    model, inputs = exported_to_keras(trained(kind), tmp_path / "out")
     with without_tensorflow():
         plain = keras_hub.models.TextClassifier.from_preset(str(tmp_path / "out"))
     tolerance = 0.05 if kind == "bert" else 1e-4  # KerasHub's BERT has no exact GELU
@@ -94,11 +99,7 @@ def test_exports_do_not_load_tensorflow(trained: Trained, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", ["electra", "gpt2"])
 def test_kinds_without_a_classifier_in_keras_hub(kind: str, trained: Trained, tmp_path: Path) -> None:
-    run = trained(kind)
-    found = export_run(str(run.path), "keras", tmp_path / "out")
-    assert found.agreement == 1.0 and found.text_agreement is not None and found.text_agreement > 0.9
-    model = load(run.path)
-    inputs = model.encode(TEXTS)
+    model, inputs = exported_to_keras(trained(kind), tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     code = card.split("```python\n")[1].split("```")[0].replace("DIR", str(tmp_path / "out"))
     scope: dict[str, Any] = {}

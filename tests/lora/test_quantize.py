@@ -56,7 +56,8 @@ def test_gradients_are_those_of_the_kernels_it_stands_for(kind: str, mode: str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "mode"), [("float32", "int8"), ("float32", "int4"), ("bfloat16", "int4")])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_quantised_run_trains_loads_and_merges(
     settings: dict[str, Any], mode: str, precision: str, tmp_path: Path
 ) -> None:
