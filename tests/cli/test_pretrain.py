@@ -85,7 +85,7 @@ def test_ctrl_c_saves_and_exits_130(kerora: Kerora, text: str, tmp_path: Path) -
     command = [sys.executable, "-m", "kerora", "pretrain", "--text", text, "--output", "out", *map(str, options)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.time() + 60
+    deadline = time.time() + 120
     while not list((tmp_path / "out" / "checkpoints").glob("step-*/state.json")) and time.time() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
