@@ -5,6 +5,7 @@ or saves. That costs seconds and half a gigabyte, can seize a GPU's memory, and 
 nothing, so both happen inside `without_tensorflow`.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -71,13 +72,37 @@ def import_keras_hub() -> ModuleType:
 
 
 def import_keras_alone() -> None:
-    """Import Keras and KerasHub without scikit-learn and matplotlib, which Keras takes along where it finds them.
+    """Import Keras and KerasHub without what they take along wherever they find it, and Kerora's commands never use.
 
-    That is a fifth of the start of `kerora predict`, and 80 MB. For processes of Kerora's own: Keras' wrappers
-    for scikit-learn and its plots of images do not work afterwards. Kerora itself can import both as usual.
+    For processes of Kerora's own: Keras' wrappers for scikit-learn, its plots and images, and KerasHub's downloads
+    do not work afterwards, and torch.compile would go into functions that Keras keeps out of it. Kerora itself can
+    import all of them as usual.
     """
-    with _hidden("sklearn", "matplotlib"):
-        import_keras_hub()
+    if "keras" in sys.modules:
+        return
+    gc.disable()  # its rounds over the modules' hundred thousands of objects are a tenth of the import
+    try:
+        with _hidden("sklearn", "matplotlib", "PIL", "kagglehub", "huggingface_hub"), _without_compiler():
+            import_keras_hub()
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Stand in for torch's compiler, of which Keras uses one decorator and whose import takes as long as torch's."""
+    name = "torch._dynamo"
+    if name in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(name)
+    stand_in.disable = lambda: lambda function: function  # type: ignore[attr-defined]
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def set_random_seed(seed: int) -> None:

@@ -5,6 +5,7 @@ The settings themselves stand in `kerora.config`.
 
 import contextlib
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -53,7 +54,12 @@ class Settings:
 
 def type_of(group: type[Settings], name: str) -> Any:
     """Return the annotation of a field."""
-    return typing.get_type_hints(group)[name]
+    return _types(typing.cast(Any, group))[name]
+
+
+@functools.cache
+def _types(group: type[Settings]) -> dict[str, Any]:
+    return typing.get_type_hints(group)
 
 
 def _check(spec: dataclasses.Field[Any], value: Any) -> None:

@@ -80,3 +80,20 @@ def test_seeding_covers_every_generator() -> None:
         return random.random(), float(np.random.rand()), float(torch.rand(1))
 
     assert draw() == draw()
+
+
+def test_a_command_starts_without_what_it_does_not_need() -> None:
+    """And all of that can be imported afterwards; torch compiles what has no random numbers in it."""
+    code = """
+import sys
+from kerora.backend import import_keras_alone
+import_keras_alone()
+from kerora.evaluation import predict, evaluate
+from kerora.training import fit
+extra = ("torch._dynamo", "sympy", "PIL", "kagglehub", "huggingface_hub", "tensorflow", "matplotlib")
+print(sorted(set(extra) & set(sys.modules)))
+import gc, keras, torch, torch._dynamo, kerora.models.hub
+print(gc.isenabled(), torch._dynamo.disable is not None, float(keras.random.uniform((1,))[0]) < 1)
+print(float(torch.compile(lambda x: x * 2 + 1, backend="eager")(torch.tensor(3.0))))
+"""
+    assert run(code).stdout.splitlines() == ["[]", "True True True", "7.0"]

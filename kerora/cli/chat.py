@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import sampling_options
+from kerora.cli.options import import_models, sampling_of, sampling_options
 
 
 @click.command("chat")
@@ -17,7 +17,7 @@ def command(run: str, preset: str | None, **values: Any) -> None:
 
     A line is a turn. /reset forgets the conversation, /quit or the end of the input ends it.
     """
-    from kerora.cli.options import sampling_of
+    import_models(run)
     from kerora.evaluation.generate import Conversation, Writer
 
     conversation = Conversation(Writer(run, preset), sampling_of(values, temperature=0.7))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, setting_options
+from kerora.cli.options import collect, import_models, setting_options
 
 
 @click.command("evaluate")
@@ -24,6 +24,7 @@ def command(run: str, preset: str | None, output: str | None, force: bool, as_js
 
     Without --data or a file it evaluates the validation and test rows the run was made with.
     """
+    import_models(run)
     from rich.console import Console
 
     from kerora.evaluation.evaluate import evaluate_run

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from kerora.cli.options import import_models
+
 
 @click.command("export")
 @click.argument("run")
@@ -22,6 +24,7 @@ def command(run: str, form: str, output: Path, preset: str | None) -> None:
     The export is loaded afresh by that tool where it is installed, and compared with the run on 32 real
     rows; where it differs, it is an error and nothing is left behind.
     """
+    import_models(run)
     from kerora.exchange.export import export_run
 
     click.echo(str(export_run(run, form, output, preset)))

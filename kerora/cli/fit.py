@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, config_options, resolve_options, setting_options
+from kerora.cli.options import collect, config_options, import_models, resolve_options, setting_options
 from kerora.errors import ConfigError
 
 
@@ -27,6 +27,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
         raise ConfigError("--resume takes every setting from the run folder. Leave the other options out.")
     config = None if resume else resolve_options(values)
 
+    import_models(*([resume] if resume else []))
     from rich.console import Console
 
     from kerora.evaluation.results import read_results

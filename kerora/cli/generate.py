@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, sampling_options, setting_options
+from kerora.cli.options import collect, import_models, sampling_of, sampling_options, setting_options
 from kerora.errors import ConfigError
 
 
@@ -45,7 +45,7 @@ def command(
     if bool(texts) == (file is not None):
         raise ConfigError("Give texts with --prompt, or a file of them with --prompts.")
 
-    from kerora.cli.options import sampling_of
+    import_models(run)
     from kerora.config import resolve
     from kerora.data.documents import Part
     from kerora.data.language import read_prompts

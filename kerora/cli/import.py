@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, setting_options
+from kerora.cli.options import collect, import_models, setting_options
 from kerora.config import resolve
 
 
@@ -20,6 +20,7 @@ def command(directory: Path, output: str, **values: Any) -> None:
     With --data or files it is evaluated on them, so that `kerora report` has something to show.
     What cannot be carried over is refused by name.
     """
+    import_models()
     from kerora.exchange.importing import import_peft
 
     given = collect(values)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from kerora.cli.options import import_models
 from kerora.errors import ConfigError
 
 
@@ -26,6 +27,7 @@ def command(runs: tuple[str, ...], output: Path, weights: str | None, form: str,
     Several runs of one base, with the same classes or all of language models, are merged as a weighted
     sum. The result is loaded afresh and compared on 32 rows; nothing is left behind where it differs.
     """
+    import_models(*runs)
     from kerora.exchange.export import merge_runs
 
     click.echo(str(merge_runs(runs, output, form, _numbers(weights), preset)))

@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from kerora.backend import import_keras_alone
 from kerora.config import FitConfig, PretrainConfig, Setting, load_yaml, parse_assignment, resolve, settings
 from kerora.language_config import Sampling
+from kerora.runfolder import RunFolder
 from kerora.settings import Settings
 
 _PREFIX = "setting__"
@@ -127,3 +129,14 @@ def _show(default: Any) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
     return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+def import_models(*runs: str) -> None:
+    """Import what models need, which takes seconds, once it is clear that the run folders are there.
+
+    Raises:
+        RunError: one is not.
+    """
+    for run in runs:
+        RunFolder.open(run)
+    import_keras_alone()

@@ -1,11 +1,12 @@
 """`kerora predict`: labels and probabilities for new text."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kerora.cli.options import collect, setting_options
+from kerora.cli.options import collect, import_models, setting_options
 
 COLUMN_SETTINGS = ("data.text", "data.text_join", "data.id", "data.columns", "data.delimiter", "data.skip_bad_rows")
 
@@ -47,11 +48,7 @@ def command(
     input: a text a line, JSON Lines, or with --delimiter or --columns CSV. Any size is streamed.
     Writes id, label, score and p_<class> for each class.
     """
-    import sys
-
-    from kerora.backend import import_keras_alone
-
-    import_keras_alone()
+    import_models(run)
     from kerora.evaluation.predict import predict_file
 
     source: Any = sys.stdin.buffer if input == "-" else Path(input)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, config_options, resolve_pretrain_options, setting_options
+from kerora.cli.options import collect, config_options, import_models, resolve_pretrain_options, setting_options
 from kerora.config import PretrainConfig
 from kerora.errors import ConfigError
 
@@ -35,6 +35,7 @@ def command(
         values["setting__data__text"] = [name.strip() for name in files if name.strip()]
     config = None if resume else resolve_pretrain_options(values)
 
+    import_models()
     from kerora.evaluation.wording import duration
     from kerora.training.pretrain import pretrain
     from kerora.training.pretrain import resume as resume_run

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kerora.cli.options import collect, config_options, resolve_options, setting_options
+from kerora.cli.options import collect, config_options, import_models, resolve_options, setting_options
 from kerora.tuning.config import TuneConfig
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def command(as_json: bool, quiet: bool, **values: Any) -> None:
     settings = TuneConfig(**collect(own))
     config = resolve_options(values)
 
+    import_models()
     from kerora.cli.live import LiveTable
     from kerora.training.progress import Progress, Silent
     from kerora.tuning.study import Observer, tune

@@ -15,7 +15,7 @@ from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.sources import stream_texts
 from kerora.errors import ConfigError, DataError, RunError
-from kerora.evaluation.predictor import check_task, load, predict_probabilities, read_config
+from kerora.evaluation.predictor import check_task, load, predict_probabilities
 from kerora.lora.files import read_adapter_config
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder, atomic_file
@@ -62,8 +62,8 @@ def predict_file(
         raise RunError(f"{output} exists. Choose another --output or add --force.")
     form = form or _form(output)
     run = RunFolder.open(path)
-    check_task(run, "classification")
-    config = _column_config(run, settings or {}, isinstance(source, str | Path))
+    trained = check_task(run, "classification")
+    config = _column_config(trained.data, settings or {}, isinstance(source, str | Path))
     records = stream_texts(source, config)
     first = next(records, None)  # input errors come before the model is loaded
     model: TextClassifier = load(run.path, preset)
@@ -77,8 +77,8 @@ def predict_file(
         return _write(target, form, submission, model, _predictions(model, rows, batch_size))
 
 
-def _column_config(run: RunFolder, settings: Mapping[str, Any], is_file: bool) -> DataConfig:
-    trained = to_dict(read_config(run).data)
+def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool) -> DataConfig:
+    trained = to_dict(of_the_run)
     # the last two would make CSV of a stream of plain text
     kept = ["text", "text_join", "id", "skip_bad_rows", *(["columns", "delimiter"] if is_file else [])]
     return resolve({f"data.{key}": trained[key] for key in kept}, settings).data

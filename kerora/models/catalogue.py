@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kerora.backend import import_keras_hub
-from kerora.models import hub
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.json_files import read_json_object
 
@@ -69,15 +68,21 @@ def bundled_names() -> list[str]:
 
 def offline_names() -> list[str]:
     """Return the names that work without a network: bundled ones and complete ones in KaggleHub's cache."""
-    cached = [name for name, entry in registered().items() if hub.cached_kaggle_directory(entry.handle)]
-    return [*bundled_names(), *cached]
+    return [*bundled_names(), *_cached_names()]
+
+
+def _cached_names() -> list[str]:
+    from kerora.models import hub  # not before it is needed: see `hub_names`
+
+    return [name for name, entry in registered().items() if hub.cached_kaggle_directory(entry.handle)]
 
 
 def list_presets() -> list[PresetInfo]:
     """Return every preset that can be asked for by name, those that work offline first. Needs no network."""
     infos = [_bundled_info(name) for name in bundled_names()]
+    cached = set(_cached_names())
     for name, entry in registered().items():
-        source: Literal["cached", "kaggle"] = "cached" if hub.cached_kaggle_directory(entry.handle) else "kaggle"
+        source: Literal["cached", "kaggle"] = "cached" if name in cached else "kaggle"
         infos.append(PresetInfo(name, entry.kind, entry.parameters, source, entry.description))
     return sorted(infos, key=lambda info: ("bundled", "cached", "kaggle").index(info.source))
 

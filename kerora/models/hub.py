@@ -20,13 +20,12 @@ from kagglehub.handle import ModelHandle, parse_model_handle
 from kagglesdk.kaggle_env import get_endpoint, get_env, is_in_kaggle_notebook
 
 from kerora.errors import PresetError
+from kerora.models.hub_names import HUGGING_FACE, KAGGLE, OfflineError
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import CONFIG, TASK, TASK_WEIGHTS, WEIGHTS
 from kerora.models.tensor_files import weight_files
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, TOKENIZER_FILE
 
-KAGGLE = "kaggle://"
-HUGGING_FACE = "hf://"
 PROBE_SECONDS = 4.0
 """How long a site may take to answer at all."""
 STALL_SECONDS = 60.0
@@ -52,20 +51,6 @@ _HUGGING_FACE_PATTERNS = [
 _TORCH_PATTERNS = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]
 
 Result = TypeVar("Result")
-
-
-class OfflineError(Exception):
-    """A model is not in the cache and its site cannot be reached.
-
-    Args:
-        site: address that was tried.
-        cache: folder where the model was looked for.
-        reason: why the site did not answer.
-    """
-
-    def __init__(self, site: str, cache: Path, reason: str) -> None:
-        super().__init__(f"{site}: {reason}")
-        self.site, self.cache, self.reason = site, cache, reason
 
 
 def cached_kaggle_directory(handle: str) -> Path | None:

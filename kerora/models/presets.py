@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from kerora.errors import PresetError, nearest
-from kerora.models import catalogue, hub
+from kerora.models import catalogue
 from kerora.models.architectures import ARCHITECTURES, Architecture
 from kerora.models.attention import choose_attention
 from kerora.models.blocks import use_whole_blocks
 from kerora.models.causal import tell_layers_apart, use_causal_kernel
+from kerora.models.hub_names import HUGGING_FACE, KAGGLE, OfflineError
 from kerora.models.huggingface import HuggingFaceFolder
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import KerasFolder
@@ -55,8 +56,8 @@ class Preset:
     @property
     def location(self) -> str:
         """What transformers finds the model by: its name on the hub, or the folder of its files."""
-        if self.spec.startswith(hub.HUGGING_FACE):
-            return self.spec.removeprefix(hub.HUGGING_FACE)
+        if self.spec.startswith(HUGGING_FACE):
+            return self.spec.removeprefix(HUGGING_FACE)
         return str(self.directory.resolve()) if self.source == "huggingface" else self.spec
 
     @cached_property
@@ -149,7 +150,7 @@ def find_preset(spec: str) -> Preset:
     """
     try:
         return _find(spec)
-    except hub.OfflineError as error:
+    except OfflineError as error:
         offline = ", ".join(catalogue.offline_names()) or "(no preset is bundled or cached)"
         raise PresetError(
             f"Preset {spec!r} is not in the cache ({error.cache}) and {error.site} cannot be reached ({error.reason}). "
@@ -158,20 +159,27 @@ def find_preset(spec: str) -> Preset:
 
 
 def _find(spec: str) -> Preset:
-    if spec.startswith(hub.HUGGING_FACE):
-        return open_folder(hub.huggingface_directory(spec), spec, spec.rstrip("/").rpartition("/")[2])
-    if spec.startswith(hub.KAGGLE):
-        directory = hub.kaggle_directory(spec, spec)
-        return open_folder(directory, spec, spec.removeprefix(hub.KAGGLE).split("/")[3])
+    if spec.startswith((HUGGING_FACE, KAGGLE)):
+        return _from_hub(spec)
     if (catalogue.BUNDLED / spec).is_dir() and spec in catalogue.bundled_names():
         return open_folder(catalogue.BUNDLED / spec, spec, spec)
     registered = catalogue.registered()
     if spec in registered:
-        return open_folder(hub.kaggle_directory(registered[spec].handle, spec), spec, spec)
+        return _from_hub(registered[spec].handle, spec)
     directory = Path(spec).expanduser()
     if spec and directory.is_dir():
         return open_folder(directory, spec, directory.resolve().name)
     raise _unknown(spec, directory)
+
+
+def _from_hub(handle: str, name: str | None = None) -> Preset:
+    from kerora.models import hub  # not before it is needed: see `hub_names`
+
+    if handle.startswith(HUGGING_FACE):
+        return open_folder(hub.huggingface_directory(handle), handle, handle.rstrip("/").rpartition("/")[2])
+    spec = name or handle
+    directory = hub.kaggle_directory(handle, spec)
+    return open_folder(directory, spec, name or handle.removeprefix(KAGGLE).split("/")[3])
 
 
 def open_folder(directory: Path, spec: str, name: str) -> Preset:

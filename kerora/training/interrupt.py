@@ -25,6 +25,15 @@ class InterruptFlag:
         """Whether a signal came."""
         return self.signal_number != 0
 
+    def check(self) -> None:
+        """Interrupt where a signal came and somebody below took its exception for a failure of their own.
+
+        Raises:
+            KeyboardInterrupt: the flag is raised.
+        """
+        if self.raised:
+            raise KeyboardInterrupt
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Inside the block the first signal only raises the flag, for a stop at a place of our own choice.
@@ -37,8 +46,7 @@ class InterruptFlag:
             yield
         finally:
             self.held = False
-        if self.raised:
-            raise KeyboardInterrupt
+        self.check()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from kerora.training.checkpoint import Checkpoint
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.manifest import now
 from kerora.training.schedules import WarmupSchedule, warmup_updates
+from kerora.training.step import row_parts
 
 Result = TypeVar("Result")
 
@@ -70,10 +71,25 @@ def make_optimizer(config: OptimizerConfig, peak: float, total: int, ratio: floa
     return optimizer
 
 
+def build_compiled(model: keras.Model, batches: Batches) -> None:
+    """Build a compiled model's loss and metrics on one row of the first batch.
+
+    Keras' own way is to run the whole model symbolically when `fit` begins. That imports torch's compiler, which takes
+    as long as torch itself, and whatever is raised in it, Ctrl-C too, is taken for a failed attempt and dropped.
+    """
+    x, y, weights = next(row_parts(*keras.utils.unpack_x_y_sample_weight(batches[0]), tokens=1))
+    with torch.no_grad():
+        outputs = model(x, training=False)
+        model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weights, training=False)
+        model.compute_metrics(x, y, outputs, sample_weight=weights)
+    model.reset_metrics()
+
+
 def run_fit(
     model: keras.Model, batches: Batches, epochs: int, checkpoint: Checkpoint | None, callbacks: list[Any]
 ) -> None:
     """Call `model.fit`, from the checkpoint's place where there is one."""
+    build_compiled(model, batches)
     first = 0 if checkpoint is None else checkpoint.epoch
     last = first if checkpoint is not None and checkpoint.state["done"] else epochs
     with warnings.catch_warnings():

@@ -15,7 +15,7 @@ import optuna
 from kerora.config import FitConfig, dump_yaml
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder, write_text
-from kerora.training.interrupt import interrupt_flag
+from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.progress import Progress
 from kerora.tuning.config import TuneConfig
 from kerora.tuning.html import difference_to_defaults, render_study, verdict
@@ -146,7 +146,7 @@ def tune(
         try:
             with interrupt_flag() as flag:
                 observer.begin(search)
-                _run(search, study, _updates(search, study, observer))
+                _run(search, study, _updates(search, study, observer, flag))
         except KeyboardInterrupt as error:
             records = conclude(search, study)
             done = sum(record.ended for record in records)
@@ -231,11 +231,12 @@ def _run(search: Search, study: optuna.Study, shown: Callable[[], None]) -> None
         workers.wait(shown)
 
 
-def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callable[[], None]:
+def _updates(search: Search, study: optuna.Study, observer: Observer, flag: InterruptFlag) -> Callable[[], None]:
     """Return a function that shows the trials and writes the log, at most each half second where nothing ended."""
     seen = {"ended": -1, "at": 0.0}
 
     def shown() -> None:
+        flag.check()
         if time.monotonic() - seen["at"] < SHOW_SECONDS and search.settings.workers > 1:
             return
         records = read_records(study)

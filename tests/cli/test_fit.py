@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from kerora.runfolder import RunFolder
 from tests.cli.conftest import Kerora, contents, fit_arguments, start
+from tests.conftest import ROOT
 from tests.limits import files_up_to
 from tests.training.test_fit import write_rows
 
@@ -40,6 +43,19 @@ def test_a_run_without_rows_to_evaluate(kerora: Kerora, own: Path) -> None:
     answer = kerora(*fit_arguments("preset", "rows.jsonl", "./new", *splits))
     assert answer.code == 0 and "Macro F1" not in answer.out
     assert answer.out.splitlines()[-2:] == ["Run: new", "Next: kerora report new"]
+
+
+def test_a_fit_does_not_load_torch_s_compiler(own: Path) -> None:
+    """Which takes as long to import as torch, and which Keras loads for a symbolic run of the model."""
+    arguments = [str(item) for item in fit_arguments("preset", "rows.jsonl", "./new", "--quiet")]
+    code = (
+        "import sys; from kerora.cli import main; "
+        f"print(main.run({arguments!r}), [name for name in ('torch._dynamo', 'sympy', 'PIL') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=own, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
 
 
 TABLE = "text,label\n" + "".join(f"good text {number},{'ab'[number % 2]}\n" for number in range(40))

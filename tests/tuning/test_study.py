@@ -1,5 +1,6 @@
 """Whole searches on a tiny preset: first trial, resume, refusals, samplers, pruners, repeats, workers, storages."""
 
+import contextlib
 import csv
 import json
 import os
@@ -65,6 +66,21 @@ class StopAfter(Observer):
         if sum(record.ended for record in records) >= self.ended and running:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
+
+
+class Deaf(Observer):
+    """Presses Ctrl-C where a library takes every exception for its own failure."""
+
+    def update(self, records: Sequence[Record]) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+
+def test_ctrl_c_is_not_lost_where_its_exception_is_swallowed(settings: Settings) -> None:
+    with pytest.raises(Interrupted, match="Interrupted after"):
+        search(settings, observer=Deaf())
+    assert len([row for row in log_rows() if row["state"] == "complete"]) <= 1
 
 
 def test_the_first_trial_is_the_defaults_and_the_log_has_a_row_a_trial(settings: Settings) -> None:
