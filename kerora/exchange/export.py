@@ -14,7 +14,7 @@ from kerora.config import FitConfig
 from kerora.errors import ConfigError, PresetError, RunError, reason_of
 from kerora.evaluation.predictor import load, read_config
 from kerora.exchange.huggingface_folder import check_huggingface, write_huggingface_folder
-from kerora.exchange.keras_task import keras_agreement, keras_logits, write_keras_task
+from kerora.exchange.keras_task import keras_agreement, load_plain, write_keras_task
 from kerora.exchange.merge import bake, merged_model, plain_copy, shares_of, without_quantisation
 from kerora.exchange.model_card import model_card
 from kerora.exchange.onnx_file import WITHOUT_CACHE, check_onnx, onnx_agreement, onnx_logits, onnx_session, write_onnx
@@ -197,7 +197,8 @@ def _kerora(job: Job, work: Path) -> Verification:
 
 def _keras(job: Job, work: Path) -> Verification:
     write_keras_task(job.model, work)
-    logits = keras_logits(work, job.probe, job.model)
+    plain = load_plain(work, job.model)
+    logits = job.probe.logits(plain)
     note, tolerance = "", TOLERANCE
     if (work / EXACT_FILE).is_file():
         exact = float(np.abs(our_logits(_again(job.model, work), job.probe) - job.reference).max())
@@ -206,7 +207,8 @@ def _keras(job: Job, work: Path) -> Verification:
         if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
             note = f"KerasHub computes GELU by its tanh approximation; Kerora exactly, {exact:.1e}"
             tolerance = TANH_TOLERANCE
-    own = keras_agreement(work, job.probe, job.reference, job.model) if job.probe.rows.pairs is None else None
+    with_pairs = job.probe.rows.pairs is not None
+    own = None if with_pairs else keras_agreement(plain, work, job.probe, job.reference, job.model)
     return job.verification(str(version_of("keras-hub")), logits, tolerance, text_agreement=own, note=note)
 
 

@@ -16,7 +16,7 @@ from kerora.evaluation.language import continue_prompts, evaluate_documents
 from kerora.evaluation.predictor import write_predictions
 from kerora.evaluation.samples import Sample, sample_prompts, write_samples
 from kerora.evaluation.scoring import evaluate_rows
-from kerora.lora.files import WEIGHTS_FILE, load_adapter, read_adapter_config, read_tensors, save_adapter
+from kerora.lora.files import CONFIG_FILE, WEIGHTS_FILE, load_adapter, read_adapter_config, read_tensors, save_adapter
 from kerora.lora.inject import lora_layers, summarize
 from kerora.lora.layers import LowRankUpdate
 from kerora.models.causal_lm import CausalLM
@@ -69,6 +69,8 @@ def import_peft(
         KeroraError: the preset or the data cannot be used; nothing was written.
     """
     folder = Path(directory)
+    if not (folder / CONFIG_FILE).is_file():
+        raise AdapterError(f"{folder} holds no {CONFIG_FILE}. Give the folder that PEFT's save_pretrained wrote.")
     description = read_adapter_config(folder)
     task = TASKS.get(str(description.get("task_type")))
     if task is None:

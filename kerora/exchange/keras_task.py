@@ -6,6 +6,7 @@ model; see `kerora.exchange.keras_head`.
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from kerora.models.write_preset import rebuild, write_tokenizer
 from kerora.runfolder import write_json
 
 keras_hub = import_keras_hub()
+Logits = Callable[[dict[str, np.ndarray]], Any]
 NEEDS_TENSORFLOW = ("gemma3",)
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
 
@@ -96,18 +98,24 @@ def exact_settings(backbone: Any) -> dict[str, Any]:
     return {"activation": "gelu_tanh" if uses_tanh_gelu(backbone) else "gelu", "epsilon": float(norms[-1].epsilon)}
 
 
-def keras_logits(directory: Path, probe: Probe, model: Task) -> np.ndarray:
-    """Load the preset with plain KerasHub and return its logits; see `Probe.logits`."""
+def load_plain(directory: Path, model: Task) -> Logits:
+    """Load the preset with plain KerasHub; return what makes logits of inputs."""
     if (directory / HEAD_FILE).is_file():
-        return probe.logits(plain_classifier(directory))
+        return plain_classifier(directory)
     task = _plain_task(directory, model)
-    return probe.logits(
-        lambda inputs: task({name: inputs[name] for name in inputs if name in task.backbone.input}, training=False)
-    )
+    return lambda inputs: task({name: inputs[name] for name in inputs if name in task.backbone.input}, training=False)
 
 
-def keras_agreement(directory: Path, probe: Probe, reference: np.ndarray, model: Task) -> float:
-    """Return how far the exported preset's own preprocessor leads to the same: see `Verification.text_agreement`."""
+def keras_agreement(plain: Logits, directory: Path, probe: Probe, reference: np.ndarray, model: Task) -> float:
+    """Return how far the exported preset's own preprocessor leads to the same: see `Verification.text_agreement`.
+
+    Args:
+        plain: see `load_plain`.
+        directory: the exported preset.
+        probe: the rows.
+        reference: the model's logits of them.
+        model: the exported model.
+    """
     if probe.language:
         with without_tensorflow():
             tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
@@ -122,7 +130,7 @@ def keras_agreement(directory: Path, probe: Probe, reference: np.ndarray, model:
             preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
             found = preprocessor(probe.rows.texts)
         inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
-    logits = keras_logits(directory, dataclasses.replace(probe, inputs=inputs), model)
+    logits = dataclasses.replace(probe, inputs=inputs).logits(plain)
     return float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
 

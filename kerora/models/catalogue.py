@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from kerora.backend import import_keras_hub
 from kerora.models.architectures import ARCHITECTURES
+from kerora.models.hub_names import HUGGING_FACE
 from kerora.models.json_files import read_json_object
 
 keras_hub = import_keras_hub()
@@ -75,6 +76,22 @@ def _cached_names() -> list[str]:
     from kerora.models import hub  # not before it is needed: see `hub_names`
 
     return [name for name, entry in registered().items() if hub.cached_kaggle_directory(entry.handle)]
+
+
+def hub_directory(handle: str, spec: str) -> Path:
+    """Return the local folder of a hub's model, downloading what the hub's cache lacks.
+
+    Args:
+        handle: ``kaggle://...`` or ``hf://...``.
+        spec: what the user asked for, for messages.
+
+    Raises:
+        OfflineError: it is not cached and the hub cannot be reached.
+        PresetError: the name is malformed, or the hub refuses it.
+    """
+    from kerora.models import hub  # not before it is needed: see `hub_names`
+
+    return hub.huggingface_directory(handle) if handle.startswith(HUGGING_FACE) else hub.kaggle_directory(handle, spec)
 
 
 def list_presets() -> list[PresetInfo]:

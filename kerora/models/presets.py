@@ -159,27 +159,20 @@ def find_preset(spec: str) -> Preset:
 
 
 def _find(spec: str) -> Preset:
-    if spec.startswith((HUGGING_FACE, KAGGLE)):
-        return _from_hub(spec)
+    if spec.startswith(HUGGING_FACE):
+        return open_folder(catalogue.hub_directory(spec, spec), spec, spec.rstrip("/").rpartition("/")[2])
+    if spec.startswith(KAGGLE):
+        directory = catalogue.hub_directory(spec, spec)
+        return open_folder(directory, spec, spec.removeprefix(KAGGLE).split("/")[3])
     if (catalogue.BUNDLED / spec).is_dir() and spec in catalogue.bundled_names():
         return open_folder(catalogue.BUNDLED / spec, spec, spec)
     registered = catalogue.registered()
     if spec in registered:
-        return _from_hub(registered[spec].handle, spec)
+        return open_folder(catalogue.hub_directory(registered[spec].handle, spec), spec, spec)
     directory = Path(spec).expanduser()
     if spec and directory.is_dir():
         return open_folder(directory, spec, directory.resolve().name)
     raise _unknown(spec, directory)
-
-
-def _from_hub(handle: str, name: str | None = None) -> Preset:
-    from kerora.models import hub  # not before it is needed: see `hub_names`
-
-    if handle.startswith(HUGGING_FACE):
-        return open_folder(hub.huggingface_directory(handle), handle, handle.rstrip("/").rpartition("/")[2])
-    spec = name or handle
-    directory = hub.kaggle_directory(handle, spec)
-    return open_folder(directory, spec, name or handle.removeprefix(KAGGLE).split("/")[3])
 
 
 def open_folder(directory: Path, spec: str, name: str) -> Preset:

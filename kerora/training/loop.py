@@ -77,7 +77,9 @@ def build_compiled(model: keras.Model, batches: Batches) -> None:
     Keras' own way is to run the whole model symbolically when `fit` begins. That imports torch's compiler, which takes
     as long as torch itself, and whatever is raised in it, Ctrl-C too, is taken for a failed attempt and dropped.
     """
-    x, y, weights = next(row_parts(*keras.utils.unpack_x_y_sample_weight(batches[0]), tokens=1))
+    batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batches[0], none_is_leaf=False)
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    x, y, weights = next(row_parts(x, y, weights, 1))
     with torch.no_grad():
         outputs = model(x, training=False)
         model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weights, training=False)

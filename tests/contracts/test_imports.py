@@ -35,6 +35,8 @@ OPTIONAL_IMPORTS = {
     "data/tfds_source.py": {"tensorflow_datasets"},
     # 25 MB that only Parquet files need
     "data/parquet.py": {"pyarrow", "pyarrow.parquet"},
+    # the hubs' clients, a third of a second that only a download needs
+    "models/catalogue.py": {"kerora.models"},
     # what the extras bring
     "exchange/verify.py": {"peft", "transformers"},
     "exchange/onnx_file.py": {"onnxruntime"},
