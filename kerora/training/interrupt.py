@@ -48,6 +48,20 @@ class InterruptFlag:
             self.held = False
         self.check()
 
+    @contextmanager
+    def release(self) -> Iterator[None]:
+        """Inside the block, which lies within `hold`, signals interrupt at once again.
+
+        Raises:
+            KeyboardInterrupt: one came before the block.
+        """
+        self.held = False
+        try:
+            self.check()
+            yield
+        finally:
+            self.held = True
+
 
 @contextmanager
 def interrupt_flag() -> Iterator[InterruptFlag]:

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from kerora.config import FitConfig, to_dict
 from kerora.errors import TrainingError
+from kerora.training.interrupt import InterruptFlag
 from kerora.tuning.config import TuneConfig
 from kerora.tuning.objective import TrialFailed
 from kerora.tuning.space import Space
@@ -33,6 +34,7 @@ def run_trials(
     trials: int,
     deadline: float | None,
     shown: Callable[[], None],
+    flag: InterruptFlag,
 ) -> None:
     """Run trials until the study has `trials` of them and none is running anywhere, or the deadline has passed.
 
@@ -42,12 +44,16 @@ def run_trials(
         trials: trials of the whole study.
         deadline: time of day in seconds after which no trial begins, or None.
         shown: called now and then, for a live table.
+        flag: notes signals.
+
+    Raises:
+        KeyboardInterrupt: a signal came.
     """
     while deadline is None or time.time() < deadline:
         release_dead(study)
         found = counted(study.get_trials(deepcopy=False))
         if len(found) < trials or any(trial.state == TrialState.WAITING for trial in found[:trials]):
-            _run_one(study, objective)
+            _run_one(study, objective, flag)
             shown()
         elif any(trial.state == TrialState.RUNNING for trial in found):
             # another worker's: should that one die, its trial is to be taken over
@@ -57,9 +63,15 @@ def run_trials(
             return
 
 
-def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
+def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float], flag: InterruptFlag) -> None:
+    def interruptible(trial: optuna.Trial) -> float:
+        with flag.release():
+            return objective(trial)
+
     try:
-        study.optimize(objective, n_trials=1, catch=(TrialFailed,))
+        # interrupted in its own code, Optuna leaves a heartbeat's thread behind, and with it the process
+        with flag.hold():
+            study.optimize(interruptible, n_trials=1, catch=(TrialFailed,))
     except (ValueError, AssertionError) as error:
         # this process was so slow that others gave the trial up: they try it again, and its result is theirs;
         # Optuna hides its own error behind a failed assertion

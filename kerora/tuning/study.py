@@ -146,7 +146,7 @@ def tune(
         try:
             with interrupt_flag() as flag:
                 observer.begin(search)
-                _run(search, study, _updates(search, study, observer, flag))
+                _run(search, study, _updates(search, study, observer, flag), flag)
         except KeyboardInterrupt as error:
             records = conclude(search, study)
             done = sum(record.ended for record in records)
@@ -218,11 +218,11 @@ def _most_epochs(search: Search) -> int:
     return max(settled, *(int(value) for value in values))
 
 
-def _run(search: Search, study: optuna.Study, shown: Callable[[], None]) -> None:
+def _run(search: Search, study: optuna.Study, shown: Callable[[], None], flag: InterruptFlag) -> None:
     settings = search.settings
     if settings.workers == 1:
         objective = Objective(search.bench, search.space, settings, search.defaults, shown)
-        run_trials(study, objective, settings.trials, search.deadline, shown)
+        run_trials(study, objective, settings.trials, search.deadline, shown, flag)
         return
     most_epochs = _most_epochs(search)
     search.bench.release()

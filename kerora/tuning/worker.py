@@ -10,6 +10,7 @@ import optuna
 
 from kerora.config import resolve
 from kerora.errors import KeroraError
+from kerora.training.interrupt import interrupt_flag
 from kerora.tuning.config import TuneConfig
 from kerora.tuning.identity import IDENTITY, differences, identity
 from kerora.tuning.objective import Objective
@@ -58,7 +59,8 @@ def _work(line: str) -> None:
         if changed:
             raise KeroraError(f"The data or the settings changed while the search began: {changed[0]}.")
         objective = Objective(bench, space, settings, defaults, lambda: None)
-        run_trials(study, objective, settings.trials, job["deadline"], lambda: None)
+        with interrupt_flag() as flag:
+            run_trials(study, objective, settings.trials, job["deadline"], lambda: None, flag)
 
 
 if __name__ == "__main__":

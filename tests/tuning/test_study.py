@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna.storages._heartbeat import HeartbeatThread
 
 from kerora.config import resolve
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
+from kerora.training.interrupt import InterruptFlag
 from kerora.tuning.config import TuneConfig
 from kerora.tuning.records import Record, read_records
 from kerora.tuning.runner import run_trials
@@ -81,6 +84,22 @@ def test_ctrl_c_is_not_lost_where_its_exception_is_swallowed(settings: Settings)
     with pytest.raises(Interrupted, match="Interrupted after"):
         search(settings, observer=Deaf())
     assert len([row for row in log_rows() if row["state"] == "complete"]) <= 1
+
+
+def test_ctrl_c_within_optuna_leaves_no_thread(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat's thread that nobody ends keeps the process from ending."""
+    begin = HeartbeatThread.start
+
+    def interrupted(heartbeat: HeartbeatThread) -> None:
+        begin(heartbeat)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(HeartbeatThread, "start", interrupted)
+    threads = threading.active_count()
+    with pytest.raises(Interrupted, match="Interrupted after"):
+        search(settings)
+    assert threading.active_count() == threads
 
 
 def test_the_first_trial_is_the_defaults_and_the_log_has_a_row_a_trial(settings: Settings) -> None:
@@ -249,7 +268,7 @@ def test_a_trial_that_others_gave_up_meanwhile_is_left_to_them(tmp_path: Path) -
             requeue(other, other.trials[trial.number])
         return value
 
-    run_trials(study, objective, 2, None, lambda: None)
+    run_trials(study, objective, 2, None, lambda: None, InterruptFlag())
     assert [record.state for record in read_records(study)] == ["complete"] * 2 and len(study.trials) == 3
 
 
