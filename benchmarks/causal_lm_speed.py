@@ -4,7 +4,9 @@
 
 Random weights and tokens; rank 16 on c_attn and c_proj. Each side runs in a process of its own, by turns, with float32
 and where the hardware has it bfloat16, and its best is taken; the step of PEFT is forward with labels, backward and
-AdamW, as Trainer does it. Prints seconds a step (median), peak resident memory, and the ratios.
+AdamW, as Trainer does it. A third side computes nothing but the products with the frozen kernels, forward and for the
+gradient of their inputs: less than any implementation needs. Prints seconds a step (median), peak resident memory, and
+the ratios.
 """
 
 import argparse
@@ -20,6 +22,8 @@ from typing import Any
 from kerora.models.precision import resolve_precision
 
 RANK, ALPHA, WARM = 16, 32, 2
+HEAD_ROWS = 256
+"""Tokens that the side ``products`` takes through the vocabulary at once."""
 
 
 def main() -> None:
@@ -39,18 +43,17 @@ def main() -> None:
     for (side, precision), result in found.items():
         print(f"{side:7} {precision:9} {result['seconds']:.3f} s a step, {result['megabytes']:,.0f} MB")
     best = {side: min((r for (s, _), r in found.items() if s == side), key=lambda r: r["seconds"])
-            for side in ("kerora", "peft")}  # fmt: skip
+            for side in SIDES}  # fmt: skip
     ratios = {key: best["kerora"][key] / best["peft"][key] for key in ("seconds", "megabytes")}
     print(f"Kerora / PEFT's best: step {ratios['seconds']:.2f}, memory {ratios['megabytes']:.2f}")
+    least = best["products"]["seconds"]
+    shares = {side: least / best[side]["seconds"] for side in ("kerora", "peft")}
+    print(f"The products alone: {shares['kerora']:.2f} of Kerora's step, {shares['peft']:.2f} of PEFT's")
 
 
 def _turn(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     precisions = sorted({"float32", resolve_precision("auto")})
-    return {
-        (side, precision): _in_own_process(folder, side, precision)
-        for precision in precisions
-        for side in ("kerora", "peft")
-    }
+    return {(side, precision): _in_own_process(folder, side, precision) for precision in precisions for side in SIDES}
 
 
 def _options() -> argparse.Namespace:
@@ -59,7 +62,7 @@ def _options() -> argparse.Namespace:
     for name, default in {**sizes, "threads": 2, "repeats": 3}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--side", choices=("kerora", "peft"))
+    parser.add_argument("--side", choices=tuple(SIDES))
     parser.add_argument("--precision", default="float32")
     return parser.parse_args()
 
@@ -87,7 +90,7 @@ def _run(options: argparse.Namespace) -> dict[str, float]:
 
     torch.set_num_threads(options.threads)
     ids = np.random.default_rng(0).integers(1, options.vocabulary, (options.rows, options.length))
-    step = (_kerora_step if options.side == "kerora" else _peft_step)(options, ids)
+    step = SIDES[options.side](options, ids)
     times = []
     for _ in range(WARM + options.steps):
         started = time.perf_counter()
@@ -139,6 +142,32 @@ def _peft_step(options: argparse.Namespace, ids: Any) -> Any:
         optimizer.zero_grad()
 
     return step
+
+
+def _products_step(options: argparse.Namespace, ids: Any) -> Any:
+    import torch
+
+    width, dtype = options.width, getattr(torch, options.precision)
+    shapes = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
+    kernels = [torch.randn(shape, dtype=dtype) for shape in shapes] * options.layers
+    rows = {size: torch.randn(ids.size, size, dtype=dtype) for size in (width, 3 * width, 4 * width)}
+    results = {size: torch.empty_like(values) for size, values in rows.items()}
+    head = torch.randn(options.vocabulary, width, dtype=dtype)
+    logits = torch.empty(HEAD_ROWS, options.vocabulary, dtype=dtype)
+
+    def step() -> None:
+        for kernel in kernels:
+            inner, outer = kernel.shape
+            torch.mm(rows[inner], kernel, out=results[outer])
+            torch.mm(rows[outer], kernel.T, out=results[inner])
+        for part, result in zip(rows[width].split(HEAD_ROWS), results[width].split(HEAD_ROWS), strict=True):
+            torch.mm(part, head.T, out=logits[: len(part)])
+            torch.mm(logits[: len(part)], head, out=result)
+
+    return step
+
+
+SIDES = {"kerora": _kerora_step, "peft": _peft_step, "products": _products_step}
 
 
 if __name__ == "__main__":
