@@ -5,6 +5,7 @@ import json
 import sys
 
 from benchmarks.speed.work import Job
+from kerora.backend import import_keras_alone
 
 SIDES = {
     "train-kerora": "kerora_side:train",
@@ -26,6 +27,8 @@ def main() -> None:
     """Do the work of one side."""
     name, job = sys.argv[1], Job(**json.loads(sys.argv[2]))
     module, _, function = SIDES[name].partition(":")
+    if module == "kerora_side":
+        import_keras_alone()  # as Kerora's own commands do
     try:
         work = getattr(importlib.import_module(f"benchmarks.speed.sides.{module}"), function)
     except ModuleNotFoundError as error:
