@@ -1,6 +1,5 @@
 """Whole searches on a tiny preset: first trial, resume, refusals, samplers, pruners, repeats, workers, storages."""
 
-import contextlib
 import csv
 import json
 import os
@@ -8,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +16,6 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.storages._heartbeat import HeartbeatThread
 
 from kerora.config import resolve
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
@@ -69,37 +66,6 @@ class StopAfter(Observer):
         if sum(record.ended for record in records) >= self.ended and running:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
-
-
-class Deaf(Observer):
-    """Presses Ctrl-C where a library takes every exception for its own failure."""
-
-    def update(self, records: Sequence[Record]) -> None:
-        with contextlib.suppress(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)
-
-
-def test_ctrl_c_is_not_lost_where_its_exception_is_swallowed(settings: Settings) -> None:
-    with pytest.raises(Interrupted, match="Interrupted after"):
-        search(settings, observer=Deaf())
-    assert len([row for row in log_rows() if row["state"] == "complete"]) <= 1
-
-
-def test_ctrl_c_within_optuna_leaves_no_thread(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A heartbeat's thread that nobody ends keeps the process from ending."""
-    begin = HeartbeatThread.start
-
-    def interrupted(heartbeat: HeartbeatThread) -> None:
-        begin(heartbeat)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-
-    monkeypatch.setattr(HeartbeatThread, "start", interrupted)
-    threads = threading.active_count()
-    with pytest.raises(Interrupted, match="Interrupted after"):
-        search(settings)
-    assert threading.active_count() == threads
 
 
 def test_the_first_trial_is_the_defaults_and_the_log_has_a_row_a_trial(settings: Settings) -> None:
