@@ -26,7 +26,7 @@ class InterruptFlag:
         return self.signal_number != 0
 
     def check(self) -> None:
-        """Interrupt where a signal came and somebody below took its exception for a failure of their own.
+        """Interrupt where a signal came, even one whose exception somebody took for a failure of their own.
 
         Raises:
             KeyboardInterrupt: the flag is raised.

@@ -146,7 +146,7 @@ def tune(
         try:
             with interrupt_flag() as flag:
                 observer.begin(search)
-                _run(search, study, _updates(search, study, observer, flag), flag)
+                _run(search, study, _updates(search, study, observer), flag)
         except KeyboardInterrupt as error:
             records = conclude(search, study)
             done = sum(record.ended for record in records)
@@ -231,12 +231,11 @@ def _run(search: Search, study: optuna.Study, shown: Callable[[], None], flag: I
         workers.wait(shown)
 
 
-def _updates(search: Search, study: optuna.Study, observer: Observer, flag: InterruptFlag) -> Callable[[], None]:
+def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callable[[], None]:
     """Return a function that shows the trials and writes the log, at most each half second where nothing ended."""
     seen = {"ended": -1, "at": 0.0}
 
     def shown() -> None:
-        flag.check()
         if time.monotonic() - seen["at"] < SHOW_SECONDS and search.settings.workers > 1:
             return
         records = read_records(study)
