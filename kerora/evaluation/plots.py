@@ -21,11 +21,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from kerora.evaluation.metrics import Calibration, row_percent
 
-DOTS_PER_INCH = 150
+DOTS_PER_INCH, PNG_PADDING = 150, 0.12
 INK, MUTED, GRID, TRAIN, VALIDATION = "#1b1f24", "#59636e", "#d9dee3", "#0072b2", "#d55e00"
 THEME_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", TRAIN: "--train", VALIDATION: "--validation"}
 RUNS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -168,6 +169,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     margin = 0.9 + 0.075 * max(map(len, names))
     with style():
         figure = new_figure(max(4.2, cell * count + margin + 0.9), max(3.4, cell * count + margin * 0.8))
+        figure.set_layout_engine("compressed")  # the one that knows that cells are square
         axis = figure.subplots()
         percent = row_percent(matrix)
         image = axis.imshow(percent, cmap=HEAT, vmin=0, vmax=100)
@@ -181,10 +183,9 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
         axis.set_yticks(shown, [names[place] for place in shown], color=INK)
         axis.grid(False)
         axis.spines[:].set_visible(False)
-        axis.set_xticks(np.arange(count + 1) - 0.5, minor=True)
-        axis.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-        axis.grid(which="minor", color="white", linewidth=1.5 if count <= MOST_ANNOTATED else 0.3)
-        axis.tick_params(which="minor", length=0)
+        edges, width = np.arange(1, count) - 0.5, 1.5 if count <= MOST_ANNOTATED else 0.3
+        axis.hlines(edges, -0.5, count - 0.5, "white", linewidth=width)
+        axis.vlines(edges, -0.5, count - 0.5, "white", linewidth=width)
         if count <= MOST_ANNOTATED:
             _annotate(axis, matrix, percent)
         bar = figure.colorbar(image, ax=axis, format="%d %%", fraction=0.035, pad=0.03, shrink=0.9)
@@ -231,13 +232,12 @@ def png(figure: Figure) -> bytes:
     with style(), warnings.catch_warnings():
         # Class names in scripts that no installed font holds become boxes; the HTML page shows them.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
+        _lay_out(figure, PNG_PADDING)
         figure.savefig(
             stream,
             format="png",
             dpi=DOTS_PER_INCH,
             facecolor="white",
-            bbox_inches="tight",
-            pad_inches=0.15,
             metadata={"Software": None},
         )
     return stream.getvalue()
@@ -252,6 +252,7 @@ def inline_svg(figure: Figure, description: str) -> str:
     """
     stream = io.StringIO()
     with style(), mpl.rc_context({"svg.hashsalt": description}):
+        _lay_out(figure)
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     markup = stream.getvalue()
     markup = markup[markup.index("<svg") :]
@@ -267,6 +268,15 @@ def inline_svg(figure: Figure, description: str) -> str:
     for colour, variable in THEME_VARIABLES.items():
         rest = rest.replace(colour, f"var({variable})")
     return f'{opening} role="img" aria-label="{html.escape(description)}"{closing}{rest}'
+
+
+def _lay_out(figure: Figure, padding: float = 0.05) -> None:
+    """Settle where the parts of a figure go, in inches from its edge; `savefig` would draw everything twice for it."""
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(w_pad=padding, h_pad=padding)
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def new_figure(width: float, height: float) -> Figure:
