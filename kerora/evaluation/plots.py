@@ -12,7 +12,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -168,8 +168,8 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     cell = min(cell, LARGEST_SIDE / count)
     margin = 0.9 + 0.075 * max(map(len, names))
     with style():
-        figure = new_figure(max(4.2, cell * count + margin + 0.9), max(3.4, cell * count + margin * 0.8))
-        figure.set_layout_engine("compressed")  # the one that knows that cells are square
+        width, height = max(4.2, cell * count + margin + 0.9), max(3.4, cell * count + margin * 0.8)
+        figure = new_figure(width, height, "compressed")  # the layout that knows that cells are square
         axis = figure.subplots()
         percent = row_percent(matrix)
         image = axis.imshow(percent, cmap=HEAT, vmin=0, vmax=100)
@@ -183,9 +183,9 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
         axis.set_yticks(shown, [names[place] for place in shown], color=INK)
         axis.grid(False)
         axis.spines[:].set_visible(False)
-        edges, width = np.arange(1, count) - 0.5, 1.5 if count <= MOST_ANNOTATED else 0.3
-        axis.hlines(edges, -0.5, count - 0.5, "white", linewidth=width)
-        axis.vlines(edges, -0.5, count - 0.5, "white", linewidth=width)
+        edges, thickness = np.arange(1, count) - 0.5, 1.5 if count <= MOST_ANNOTATED else 0.3
+        axis.hlines(edges, -0.5, count - 0.5, "white", linewidth=thickness)
+        axis.vlines(edges, -0.5, count - 0.5, "white", linewidth=thickness)
         if count <= MOST_ANNOTATED:
             _annotate(axis, matrix, percent)
         bar = figure.colorbar(image, ax=axis, format="%d %%", fraction=0.035, pad=0.03, shrink=0.9)
@@ -279,9 +279,9 @@ def _lay_out(figure: Figure, padding: float = 0.05) -> None:
         figure.set_layout_engine(None)
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained") -> Figure:
     """Return an empty figure, in inches; draw inside `style`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

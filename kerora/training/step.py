@@ -18,13 +18,13 @@ STATES_AT_ONCE = 3072 * 384
 
 all-MiniLM-L6-v2, AG News, 1,200 rows in batches of 32, float32, two cores (AVX2): 1,024, 2,048, 4,096 and all tokens of
 a batch at once took 35.6, 33.5, 31.3 and 34.0 s, with a peak of 880, 1,065, 1,175 and 1,638 MB. With 3,600 rows for
-two epochs: 3,584 tokens 201 s and 1,397 MB, 3,072 tokens 195 s and 1,261 MB.
+two epochs, one run each: 3,584 tokens 212 s and 1,383 MB, 3,072 tokens 195 s and 1,261 MB.
 """
 PART_MULTIPLE = 4
 """Tokens to which the width of a part is rounded up on a CPU.
 
-With 3,600 rows as above, 3,072 tokens at once: 1, 4 and 8 took 203, 187 and 195 s, with a peak of 1,691, 1,383 and
-1,261 MB. Less padding against freed memory of another shape, which the next part cannot take.
+With 3,600 rows as above, one run each, 3,072 tokens at once: 1, 4 and 8 took 203, 187 and 195 s, with a peak of 1,691,
+1,383 and 1,261 MB. Less padding against freed memory of another shape, which the next part cannot take.
 """
 
 
