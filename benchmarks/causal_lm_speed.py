@@ -153,7 +153,7 @@ def _products_step(options: argparse.Namespace, ids: Any) -> Any:
     rows = {size: torch.randn(ids.size, size, dtype=dtype) for size in (width, 3 * width, 4 * width)}
     results = {size: torch.empty_like(values) for size, values in rows.items()}
     head = torch.randn(options.vocabulary, width, dtype=dtype)
-    logits = torch.empty(HEAD_ROWS, options.vocabulary, dtype=dtype)
+    logits = torch.empty(options.vocabulary, HEAD_ROWS, dtype=dtype)
 
     def step() -> None:
         for kernel in kernels:
@@ -161,8 +161,8 @@ def _products_step(options: argparse.Namespace, ids: Any) -> Any:
             torch.mm(rows[inner], kernel, out=results[outer])
             torch.mm(rows[outer], kernel.T, out=results[inner])
         for part, result in zip(rows[width].split(HEAD_ROWS), results[width].split(HEAD_ROWS), strict=True):
-            torch.mm(part, head.T, out=logits[: len(part)])
-            torch.mm(logits[: len(part)], head, out=result)
+            torch.mm(head, part.T, out=logits[:, : len(part)])
+            torch.mm(logits[:, : len(part)].T, head, out=result)
 
     return step
 

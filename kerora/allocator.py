@@ -1,4 +1,4 @@
-"""Lets glibc's allocator reuse the memory that a training step frees.
+"""Lets glibc's allocator reuse the memory that a training step frees, and puts large tensors on large pages.
 
 A step allocates and frees hundreds of tensors of 1 to 30 MB. By itself glibc gives the top of its heap back to the
 kernel at the end of each step, and serves large tensors as mappings of their own, which come back as fresh pages to be
@@ -6,7 +6,9 @@ faulted in and zeroed. With fixed thresholds the pages stay with the process, an
 may then stay resident is bounded, for a step's rows go through the model a few at a time (`kerora.training.step`).
 
 all-MiniLM-L6-v2, AG News, 1,200 rows, float32, two cores (AVX2): 34.4 s with these thresholds, 36.2 s with glibc's own,
-43.7 s with a mapping for each tensor; the peak was 1,153, 1,189 and 990 MB.
+43.7 s with a mapping for each tensor; the peak was 1,153, 1,189 and 990 MB. On pages of 2 MB, of which the processor
+has to look up fewer, 600 rows took 24.4 instead of 27.9 s (medians of three, by turns), with a peak of 1,107 instead
+of 1,173 MB.
 """
 
 import contextlib
@@ -35,6 +37,15 @@ def keep_heap() -> bool:
     except (OSError, AttributeError):  # musl has none
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)) and bool(mallopt(M_TRIM_THRESHOLD, TRIM_BYTES))
+
+
+def use_huge_pages() -> None:
+    """Let torch ask the kernel for pages of 2 MB under tensors of that size and more, unless the environment says.
+
+    Linux alone has them, where ``/sys/kernel/mm/transparent_hugepage/enabled`` is not ``never``. Call it before the
+    first tensor is made.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def release_freed() -> None:

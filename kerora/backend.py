@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from kerora.allocator import keep_heap
+from kerora.allocator import keep_heap, use_huge_pages
 from kerora.errors import KeroraError
 
 
@@ -67,6 +67,7 @@ def import_keras_hub() -> ModuleType:
     """
     select_torch_backend()
     keep_heap()
+    use_huge_pages()
     with without_tensorflow():
         return importlib.import_module("keras_hub")
 

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 STEPS = """
 import resource
 from pathlib import Path
@@ -54,3 +56,30 @@ def test_what_the_environment_says_counts(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
     assert not keep_heap()
+
+
+@pytest.mark.parametrize(("said", "least", "most"), [(None, 60_000, 90_000), ("0", -5_000, 5_000)])
+@pytest.mark.skipif(
+    not HUGE_PAGES.is_file() or "[madvise]" not in HUGE_PAGES.read_text(), reason="huge pages are not for the asking"
+)
+def test_large_tensors_lie_on_huge_pages(said: str | None, least: int, most: int) -> None:
+    program = """
+from pathlib import Path
+from kerora.allocator import keep_heap, use_huge_pages
+
+def huge():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if "AnonHugePages" in line).split()[1])
+
+keep_heap()
+use_huge_pages()
+import torch
+
+before = huge()
+tensor = torch.ones(20_000_000)  # 80 MB
+print(huge() - before)
+"""
+    variables = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    variables |= {} if said is None else {"THP_MEM_ALLOC_ENABLE": said}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=variables)
+    assert least < int(done.stdout) < most

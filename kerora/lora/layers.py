@@ -97,8 +97,8 @@ def dropout(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
     """Zero a share of the values, and say by what the others are still to be divided.
 
     Drawn from torch's generator, whose state is a function of the seed and the step (see `kerora.training.step`).
-    On a CPU 16 bits of it decide about a value: torch's Bernoulli numbers, each made of a whole draw, took an eighth
-    of a training step of all-MiniLM-L6-v2.
+    On a CPU it seeds a generator of numpy's, of which 16 bits decide about a value: a mask of 1,024 x 3,072 values
+    takes 4 ms of a core, 9 with torch's random integers and 25 with its Bernoulli numbers.
 
     Args:
         values: any shape and floating dtype.
@@ -108,7 +108,7 @@ def dropout(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
         The values, and their divisor: the share that is kept in expectation.
     """
     kept, divisor = keep_mask(values, rate)
-    return values * kept, divisor
+    return torch.where(kept, values, 0), divisor
 
 
 def keep_mask(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
@@ -116,9 +116,10 @@ def keep_mask(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
     if values.device.type != "cpu":
         return torch.rand(values.shape, device=values.device) >= rate, 1.0 - rate
     count = values.numel()
-    draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+    generator = np.random.SFC64(int(torch.randint(2**62, ())))
+    draws = torch.from_numpy(generator.random_raw(-(-count // 4)).view(np.int16))
     limit = min(round(rate * 2**16), 2**16 - 1)
-    return draws.view(torch.int16)[:count].view(values.shape) >= limit - 2**15, 1.0 - limit / 2**16
+    return draws[:count].view(values.shape) >= limit - 2**15, 1.0 - limit / 2**16
 
 
 def lora_scale(alpha: float, rank: int, use_rslora: bool) -> float:

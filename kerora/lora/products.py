@@ -101,7 +101,7 @@ class _FrozenProducts(torch.autograd.Function):
         *factors: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
         updated = any(factor is not None for factor in factors)
-        dropped = rows * kept if updated and kept is not None else rows
+        dropped = torch.where(kept, rows, 0) if updated and kept is not None else rows
         outputs: list[torch.Tensor] = []
         lows: list[torch.Tensor | None] = []
         for (kernel, bias), scale, a, b in zip(frozen, scales, factors[::2], factors[1::2], strict=True):
@@ -127,7 +127,7 @@ class _FrozenProducts(torch.autograd.Function):
         found: list[torch.Tensor | None] = [None] * len(factors)
         places = [place for place in range(count) if factors[2 * place] is not None]
         if places:
-            dropped = rows if kept is None else rows * kept
+            dropped = rows if kept is None else torch.where(kept, rows, 0)
             through = []
             for place in places:
                 a, b = factors[2 * place : 2 * place + 2]
