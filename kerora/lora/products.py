@@ -8,13 +8,16 @@ The layers of one input also share the values that dropout zeroes, which are dra
 What it brings is measured in `kerora.models.blocks`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from kerora.lora.layers import PROMOTIONS, LowRankUpdate, keep_mask, kernel_order, matrix_shape
+
+PART_NUMBERS = 1 << 18
+"""Inputs of an update that go through dropout together: 1 MB in float32."""
 
 
 @dataclass(frozen=True)
@@ -100,45 +103,82 @@ class _FrozenProducts(torch.autograd.Function):
         scales: list[float],
         *factors: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
-        updated = any(factor is not None for factor in factors)
-        dropped = torch.where(kept, rows, 0) if updated and kept is not None else rows
-        outputs: list[torch.Tensor] = []
-        lows: list[torch.Tensor | None] = []
-        for (kernel, bias), scale, a, b in zip(frozen, scales, factors[::2], factors[1::2], strict=True):
-            output = rows @ kernel if bias is None else torch.addmm(bias, rows, kernel)
-            low = None if a is None else dropped @ a
-            if low is not None:
-                assert b is not None
-                output.addmm_(low, b, alpha=scale)
-            outputs.append(output)
-            lows.append(low)
-        inputs = (rows, kept) if updated else (None, None)
-        context.save_for_backward(*inputs, *lows, *factors)
+        places, ranks, joined = _joined_updates(factors)
+        low = None if joined is None else _low_products(rows, kept, joined)
+        lows = [] if low is None else low.split(ranks, 1)
+        outputs = [rows @ kernel if bias is None else torch.addmm(bias, rows, kernel) for kernel, bias in frozen]
+        for place, values in zip(places, lows, strict=True):
+            b = factors[2 * place + 1]
+            assert b is not None
+            outputs[place].addmm_(values, b, alpha=scales[place])
+        inputs = (None, None) if low is None else (rows, kept)
+        context.save_for_backward(*inputs, low, *factors)
         context.kernels, context.scales = [kernel for kernel, _ in frozen], scales
         return tuple(outputs)
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
-        count = len(gradients)
-        rows, kept, *saved = context.saved_tensors
-        lows, factors = saved[:count], saved[count:]
+        rows, kept, low, *factors = context.saved_tensors
         wanted = context.needs_input_grad[0]
         result = _sum_of_products(gradients, [kernel.T for kernel in context.kernels]) if wanted else None
         found: list[torch.Tensor | None] = [None] * len(factors)
-        places = [place for place in range(count) if factors[2 * place] is not None]
-        if places:
-            dropped = rows if kept is None else torch.where(kept, rows, 0)
-            through = []
-            for place in places:
-                a, b = factors[2 * place : 2 * place + 2]
-                low_gradient = (gradients[place] @ b.T).mul_(context.scales[place])
-                found[2 * place] = dropped.T @ low_gradient
-                found[2 * place + 1] = (lows[place].T @ gradients[place]).mul_(context.scales[place])
-                through.append((low_gradient, a.T))
-            if result is not None:
-                delta = _sum_of_products(*zip(*through, strict=True))
-                result = result.add_(delta) if kept is None else result.addcmul_(delta, kept)
+        places, ranks, joined = _joined_updates(factors)
+        if joined is not None:
+            low_gradient = torch.empty_like(low)
+            parts = zip(places, low.split(ranks, 1), low_gradient.split(ranks, 1), strict=True)
+            for place, values, part in parts:
+                torch.mm(gradients[place], factors[2 * place + 1].T, out=part).mul_(context.scales[place])
+                found[2 * place + 1] = (values.T @ gradients[place]).mul_(context.scales[place])
+            slopes = _through_dropout(rows, kept, low_gradient, joined, result)
+            for place, part in zip(places, slopes.split(ranks, 1), strict=True):
+                found[2 * place] = part
         return result, None, None, None, *found
+
+
+def _joined_updates(
+    factors: Sequence[torch.Tensor | None],
+) -> tuple[list[int], list[int], torch.Tensor | None]:
+    """Return which projections have an update, their ranks, and their A side by side, (in, sum of ranks)."""
+    updates = {place: a for place, a in enumerate(factors[::2]) if a is not None}
+    joined = torch.cat(list(updates.values()), 1) if updates else None
+    return list(updates), [a.shape[1] for a in updates.values()], joined
+
+
+def _low_products(rows: torch.Tensor, kept: torch.Tensor | None, joined: torch.Tensor) -> torch.Tensor:
+    """Return ``dropout(rows) joined``, (rows, sum of ranks)."""
+    if kept is None:
+        return rows @ joined
+    low = rows.new_empty(len(rows), joined.shape[1])
+    for part in _parts(rows):
+        torch.mm(torch.where(kept[part], rows[part], 0), joined, out=low[part])
+    return low
+
+
+def _through_dropout(
+    rows: torch.Tensor,
+    kept: torch.Tensor | None,
+    low_gradient: torch.Tensor,
+    joined: torch.Tensor,
+    result: torch.Tensor | None,
+) -> torch.Tensor:
+    """Add to `result` what reaches the rows through the updates, and return the gradient of their A."""
+    gradient = torch.zeros_like(joined)
+    for part in _parts(rows):
+        slopes = low_gradient[part]
+        dropped = rows[part] if kept is None else torch.where(kept[part], rows[part], 0)
+        gradient.addmm_(dropped.T, slopes)
+        if result is not None and kept is None:
+            result[part].addmm_(slopes, joined.T)
+        elif result is not None:
+            result[part].addcmul_(slopes @ joined.T, kept[part])
+    return gradient
+
+
+def _parts(rows: torch.Tensor) -> Iterator[slice]:
+    """Cut (rows, in) on a CPU so that what is computed of a part stays in its cache."""
+    size = max(1, PART_NUMBERS // rows.shape[1]) if rows.device.type == "cpu" else max(1, len(rows))
+    for start in range(0, len(rows), size):
+        yield slice(start, start + size)
 
 
 def _sum_of_products(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> torch.Tensor:
