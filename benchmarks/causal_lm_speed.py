@@ -1,12 +1,12 @@
 """Training step and peak memory of a GPT-2 with LoRA, Kerora against PEFT's best setting, on the same shapes.
 
-    python benchmarks/causal_lm_speed.py --layers 12 --width 768 --rows 8 --length 256 --steps 6 --repeats 3
+    python benchmarks/causal_lm_speed.py --layers 12 --width 768 --rows 8 --length 256 --steps 8
 
-Random weights and tokens; rank 16 on c_attn and c_proj. Each side runs in a process of its own, by turns, with float32
-and where the hardware has it bfloat16, and its best is taken; the step of PEFT is forward with labels, backward and
-AdamW, as Trainer does it. A third side computes nothing but the products with the frozen kernels, forward and for the
-gradient of their inputs: less than any implementation needs. Prints seconds a step (median), peak resident memory, and
-the ratios.
+Random weights and tokens; rank 16 on c_attn and c_proj. Each side is a process of its own, with float32 and where the
+hardware has it bfloat16, and its best is taken. They take a step by turns, so that what else the machine does falls on
+all of them; some 20 GB hold them together. The step of PEFT is forward with labels, backward and AdamW, as Trainer does
+it. A third side computes nothing but the products with the frozen kernels, forward and for the gradient of their
+inputs: less than any implementation needs. Prints seconds a step (median), peak resident memory, and the ratios.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from typing import Any
 from kerora.models.precision import resolve_precision
 
 RANK, ALPHA, WARM = 16, 32, 2
+PAUSE = 0.3
+"""Seconds in which the threads of the side before come to rest."""
 HEAD_ROWS = 256
 """Tokens that the side ``products`` takes through the vocabulary at once."""
 
@@ -30,16 +32,12 @@ def main() -> None:
     """Make the model, run every setting in a process of its own, print the table."""
     options = _options()
     if options.side:
-        print(json.dumps(_run(options)))
+        _serve(options)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _make_model(folder, options)
-        turns = [_turn(folder) for _ in range(options.repeats)]
-    found = {
-        setting: {figure: statistics.median(turn[setting][figure] for turn in turns) for figure in turns[0][setting]}
-        for setting in turns[0]
-    }
+        found = _measure(folder, options.steps)
     for (side, precision), result in found.items():
         print(f"{side:7} {precision:9} {result['seconds']:.3f} s a step, {result['megabytes']:,.0f} MB")
     best = {side: min((r for (s, _), r in found.items() if s == side), key=lambda r: r["seconds"])
@@ -51,15 +49,29 @@ def main() -> None:
     print(f"The products alone: {shares['kerora']:.2f} of Kerora's step, {shares['peft']:.2f} of PEFT's")
 
 
-def _turn(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+def _measure(folder: Path, steps: int) -> dict[tuple[str, str], dict[str, float]]:
+    """Let every side take its steps, by turns; return medians by side and precision."""
     precisions = sorted({"float32", resolve_precision("auto")})
-    return {(side, precision): _in_own_process(folder, side, precision) for precision in precisions for side in SIDES}
+    processes = {(side, precision): _start(folder, side, precision) for precision in precisions for side in SIDES}
+    taken: dict[tuple[str, str], list[dict[str, float]]] = {key: [] for key in processes}
+    try:
+        for turn in range(WARM + steps):
+            for key in sorted(processes, reverse=turn % 2 == 1):
+                time.sleep(PAUSE)
+                taken[key].append(_ask(processes[key]))
+    finally:
+        for process in processes.values():
+            process.kill()
+    return {
+        key: {figure: statistics.median(one[figure] for one in results[WARM:]) for figure in results[0]}
+        for key, results in taken.items()
+    }
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    sizes = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50257, "rows": 8, "length": 256, "steps": 6}
-    for name, default in {**sizes, "threads": 2, "repeats": 3}.items():
+    sizes = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50257, "rows": 8, "length": 256, "steps": 8}
+    for name, default in {**sizes, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--side", choices=tuple(SIDES))
@@ -78,28 +90,37 @@ def _make_model(folder: Path, options: argparse.Namespace) -> None:
     Tokenizer(models.BPE(vocab={"<|endoftext|>": 0}, merges=[])).save(str(folder / "tokenizer.json"))
 
 
-def _in_own_process(folder: Path, side: str, precision: str) -> dict[str, Any]:
+def _start(folder: Path, side: str, precision: str) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, *sys.argv[1:], "--folder", str(folder), "--side", side]
-    done = subprocess.run([*command, "--precision", precision], capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([*command, "--precision", precision], text=True, **pipes)
 
 
-def _run(options: argparse.Namespace) -> dict[str, float]:
+def _ask(process: subprocess.Popen[str]) -> dict[str, float]:
+    assert process.stdin and process.stdout
+    process.stdin.write("step\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise SystemExit(f"A side ended with status {process.wait()}; run it alone: {process.args}")
+    return dict(json.loads(answer))
+
+
+def _serve(options: argparse.Namespace) -> None:
+    """Take a step for each line of the standard input, and print what it took."""
     import numpy as np
     import torch
 
     torch.set_num_threads(options.threads)
     ids = np.random.default_rng(0).integers(1, options.vocabulary, (options.rows, options.length))
     step = SIDES[options.side](options, ids)
-    times = []
-    for _ in range(WARM + options.steps):
-        started = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - started)
 
     from kerora.training.memory import peak_memory_mb
 
-    return {"seconds": statistics.median(times[WARM:]), "megabytes": peak_memory_mb()}
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        step()
+        print(json.dumps({"seconds": time.perf_counter() - started, "megabytes": peak_memory_mb()}), flush=True)
 
 
 def _kerora_step(options: argparse.Namespace, ids: Any) -> Any:
