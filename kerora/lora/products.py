@@ -153,7 +153,7 @@ def _low_products(rows: torch.Tensor, kept: torch.Tensor | None, joined: torch.T
     if kept is None:
         return rows @ joined
     low = rows.new_empty(len(rows), joined.shape[1])
-    for part in _parts(rows):
+    for part in _parts(rows, kept):
         torch.mm(torch.where(kept[part], rows[part], 0), joined, out=low[part])
     return low
 
@@ -167,7 +167,7 @@ def _through_dropout(
 ) -> torch.Tensor:
     """Add to `result` what reaches the rows through the updates, and return the gradient of their A."""
     gradient = torch.zeros_like(joined)
-    for part in _parts(rows):
+    for part in _parts(rows, kept):
         slopes = low_gradient[part]
         dropped = rows[part] if kept is None else torch.where(kept[part], rows[part], 0)
         gradient.addmm_(dropped.T, slopes)
@@ -180,10 +180,11 @@ def _through_dropout(
     return gradient
 
 
-def _parts(rows: torch.Tensor) -> Iterator[slice]:
-    """Cut (rows, in) on a CPU so that what is computed of a part stays in its cache."""
+def _parts(rows: torch.Tensor, kept: torch.Tensor | None) -> Iterator[slice]:
+    """Cut (rows, in) so that what dropout leaves of a part stays in a CPU's cache; all rows together elsewhere."""
     size = max(1, PART_NUMBERS // rows.shape[1])
-    if rows.device.type != "cpu" or rows.dtype != torch.float32:  # a sum over parts would round half precision anew
+    # a sum over parts would round half precision anew
+    if kept is None or rows.device.type != "cpu" or rows.dtype != torch.float32:
         size = max(1, len(rows))
     for start in range(0, len(rows), size):
         yield slice(start, start + size)
