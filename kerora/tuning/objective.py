@@ -8,6 +8,7 @@ import optuna
 
 from kerora.config import FitConfig, resolve, to_dict
 from kerora.errors import KeroraError
+from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import is_out_of_memory
 from kerora.tuning.config import TuneConfig
 from kerora.tuning.records import PREDICTIONS, RESULTS, SETTINGS, encode_predictions
@@ -29,6 +30,7 @@ class Objective:
         settings: metric, repeats, and the number of trials.
         defaults: values of the searched settings without a search.
         shown: called after each epoch, for a live table.
+        flag: notes signals; held outside of training, see `run_trials`.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class Objective:
         settings: TuneConfig,
         defaults: Mapping[str, Value],
         shown: Callable[[], None],
+        flag: InterruptFlag,
     ) -> None:
         self.bench = bench
         self.space = space
         self.settings = settings
         self.defaults = defaults
         self.shown = shown
+        self.flag = flag
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Return the mean score of the seeds.
@@ -95,7 +99,8 @@ class Objective:
         for repeat in range(self.settings.repeats):
             seeded = resolve(to_dict(config), {"training.seed": base.training.seed + repeat})
             on_epoch = self._on_epoch(trial) if repeat == 0 else None
-            outcomes.append(self.bench.train(seeded, metric, on_epoch))
+            with self.flag.release():
+                outcomes.append(self.bench.train(seeded, metric, on_epoch))
         trial.set_user_attr(RESULTS, _results(outcomes, metric))
         trial.set_user_attr(
             PREDICTIONS, [encode_predictions(outcome.labels, outcome.probabilities) for outcome in outcomes]
@@ -104,13 +109,14 @@ class Objective:
 
     def _on_epoch(self, trial: optuna.Trial) -> OnEpoch:
         def report(epoch: int, value: float, last: bool) -> None:
-            trial.report(value, epoch)
-            self.shown()
-            # the defaults are what everything is compared with; after the last epoch nothing is saved
-            kept = last or trial.user_attrs.get(DEFAULTS)
-            if not kept and trial.should_prune():
-                trial.set_user_attr(RESULTS, {"epochs": epoch})
-                raise optuna.TrialPruned
+            with self.flag.hold():
+                trial.report(value, epoch)
+                self.shown()
+                # the defaults are what everything is compared with; after the last epoch nothing is saved
+                kept = last or trial.user_attrs.get(DEFAULTS)
+                if not kept and trial.should_prune():
+                    trial.set_user_attr(RESULTS, {"epochs": epoch})
+                    raise optuna.TrialPruned
 
         return report
 

@@ -38,6 +38,9 @@ def run_trials(
 ) -> None:
     """Run trials until the study has `trials` of them and none is running anywhere, or the deadline has passed.
 
+    For use inside `InterruptFlag.hold`: interrupted in its own code, Optuna leaves a heartbeat's thread behind, and a
+    database a transaction that every later call waits for. Only training is interrupted at once.
+
     Args:
         study: the study.
         objective: trains one.
@@ -50,10 +53,11 @@ def run_trials(
         KeyboardInterrupt: a signal came.
     """
     while deadline is None or time.time() < deadline:
+        flag.check()
         release_dead(study)
         found = counted(study.get_trials(deepcopy=False))
         if len(found) < trials or any(trial.state == TrialState.WAITING for trial in found[:trials]):
-            _run_one(study, objective, flag)
+            _run_one(study, objective)
             shown()
         elif any(trial.state == TrialState.RUNNING for trial in found):
             # another worker's: should that one die, its trial is to be taken over
@@ -63,15 +67,9 @@ def run_trials(
             return
 
 
-def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float], flag: InterruptFlag) -> None:
-    def interruptible(trial: optuna.Trial) -> float:
-        with flag.release():
-            return objective(trial)
-
+def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
     try:
-        # interrupted in its own code, Optuna leaves a heartbeat's thread behind, and with it the process
-        with flag.hold():
-            study.optimize(interruptible, n_trials=1, catch=(TrialFailed,))
+        study.optimize(objective, n_trials=1, catch=(TrialFailed,))
     except (ValueError, AssertionError) as error:
         # this process was so slow that others gave the trial up: they try it again, and its result is theirs;
         # Optuna hides its own error behind a failed assertion
@@ -170,13 +168,15 @@ class Workers:
             if process.returncode == 0 or kind is KeyboardInterrupt or not path.stat().st_size:
                 path.unlink(missing_ok=True)
 
-    def wait(self, shown: Callable[[], None]) -> None:
-        """Wait until all have ended.
+    def wait(self, shown: Callable[[], None], flag: InterruptFlag) -> None:
+        """Wait until all have ended; for use inside `InterruptFlag.hold`, because `shown` reads the storage.
 
         Raises:
+            KeyboardInterrupt: a signal came.
             TrainingError: none of them ended well.
         """
         while any(process.poll() is None for process in self.processes):
+            flag.check()
             shown()
             time.sleep(IDLE_SECONDS)
         codes = [process.returncode for process in self.processes]

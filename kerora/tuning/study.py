@@ -144,7 +144,7 @@ def tune(
     with storage_errors(search.settings.storage, search.folder.path):
         study = _open(search)
         try:
-            with interrupt_flag() as flag:
+            with interrupt_flag() as flag, flag.hold():
                 observer.begin(search)
                 _run(search, study, _updates(search, study, observer), flag)
         except KeyboardInterrupt as error:
@@ -221,14 +221,14 @@ def _most_epochs(search: Search) -> int:
 def _run(search: Search, study: optuna.Study, shown: Callable[[], None], flag: InterruptFlag) -> None:
     settings = search.settings
     if settings.workers == 1:
-        objective = Objective(search.bench, search.space, settings, search.defaults, shown)
+        objective = Objective(search.bench, search.space, settings, search.defaults, shown, flag)
         run_trials(study, objective, settings.trials, search.deadline, shown, flag)
         return
     most_epochs = _most_epochs(search)
     search.bench.release()
     job = Job(search.config, settings, search.space, search.folder.path, most_epochs, search.deadline)
     with Workers(job, settings.workers) as workers:
-        workers.wait(shown)
+        workers.wait(shown, flag)
 
 
 def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callable[[], None]:

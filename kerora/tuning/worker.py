@@ -58,8 +58,8 @@ def _work(line: str) -> None:
         changed = list(differences(study.user_attrs[IDENTITY], identity(bench, space, settings)))
         if changed:
             raise KeroraError(f"The data or the settings changed while the search began: {changed[0]}.")
-        objective = Objective(bench, space, settings, defaults, lambda: None)
-        with interrupt_flag() as flag:
+        with interrupt_flag() as flag, flag.hold():
+            objective = Objective(bench, space, settings, defaults, lambda: None, flag)
             run_trials(study, objective, settings.trials, job["deadline"], lambda: None, flag)
 
 

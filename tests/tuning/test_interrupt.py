@@ -6,13 +6,15 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+import sqlalchemy
 from optuna.storages._heartbeat import HeartbeatThread
 
 from kerora.errors import Interrupted
 from kerora.tuning.records import Record
-from kerora.tuning.study import Observer
+from kerora.tuning.study import Observer, Search
 from tests.tuning.test_study import Settings, log_rows, search
 
 
@@ -45,3 +47,39 @@ def test_ctrl_c_within_optuna_leaves_no_thread(settings: Settings, monkeypatch: 
     with pytest.raises(Interrupted, match="Interrupted after"):
         search(settings)
     assert threading.active_count() == threads
+
+
+class Pressing(Observer):
+    """Presses Ctrl-C in the middle of one of the transactions that write trials.
+
+    Args:
+        statement: after which writing statement, from 1.
+    """
+
+    def __init__(self, statement: int) -> None:
+        self.left = statement
+
+    def begin(self, search: Search) -> None:
+        sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", self.press)
+
+    def press(self, connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if not statement.startswith(("INSERT", "UPDATE")):
+            return
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    def end(self) -> None:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "after_cursor_execute", self.press)
+
+
+@pytest.mark.parametrize("statement", [1, 2, 3, 10, 18])
+def test_ctrl_c_within_a_transaction_leaves_no_lock(settings: Settings, statement: int) -> None:
+    """Interrupted in the middle, SQLAlchemy keeps SQLite's lock, and whatever writes next waits a minute for it."""
+    observer, started = Pressing(statement), time.monotonic()
+    with pytest.raises(Interrupted, match="Interrupted after"):
+        search(settings, observer=observer, trials=50)
+    assert observer.left <= 0 and time.monotonic() - started < 40
+    ended = sum(row["state"] == "complete" for row in log_rows())
+    assert ended <= 3 and len(search(settings, trials=ended + 1).records) == ended + 1

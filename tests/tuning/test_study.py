@@ -253,7 +253,7 @@ def test_trials_beyond_the_number_asked_for_do_not_count(settings: Settings) -> 
     from kerora.tuning.workbench import Workbench
 
     bench = Workbench(resolve(settings))
-    objective = Objective(bench, load_space(SPACE), TuneConfig(trials=2), {}, lambda: None)
+    objective = Objective(bench, load_space(SPACE), TuneConfig(trials=2), {}, lambda: None, InterruptFlag())
     study.optimize(objective, n_trials=1, catch=(TrialFailed,))
     assert len(study.trials) == 3 and len(read_records(study)) == 2
     assert len(search(settings, trials=4).records) == 4
