@@ -8,20 +8,14 @@ The layers of one input also share the values that dropout zeroes, which are dra
 What it brings is measured in `kerora.models.blocks`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from kerora.lora.layers import PROMOTIONS, LowRankUpdate, keep_mask, kernel_order, matrix_shape
-
-PART_NUMBERS = 1 << 18
-"""Inputs of an update that go through dropout together: 1 MB in float32.
-
-A step of GPT-2's shapes, 8 x 256 tokens, float32, two cores (AVX2), medians of seven by turns: 11.9 s so, 12.2 s with
-all inputs together, 12.4 s with a product for each update.
-"""
+from kerora.lora.dropout import draw_dropped, zero_
+from kerora.lora.layers import PROMOTIONS, LowRankUpdate, kernel_order, matrix_shape
 
 
 @dataclass(frozen=True)
@@ -81,14 +75,12 @@ def frozen_products(
     """
     updates = [projection.update for projection in projections]
     rates = {update.dropout for update in updates if update is not None}
-    kept, divisor = None, 1.0
-    if training and any(rates):
-        kept, divisor = keep_mask(rows, max(rates))
+    dropped, divisor = draw_dropped(rows, max(rates)) if training and any(rates) else (None, 1.0)
     scales = [0.0 if update is None else update.scale / divisor for update in updates]
     variables = [(None, None) if update is None else (update.a, update.b) for update in updates]
     factors = [None if factor is None else factor.value.to(rows.dtype) for pair in variables for factor in pair]
     frozen = [(projection.kernel, projection.bias) for projection in projections]
-    outputs: tuple[torch.Tensor, ...] = _FrozenProducts.apply(rows, kept, frozen, scales, *factors)
+    outputs: tuple[torch.Tensor, ...] = _FrozenProducts.apply(rows, dropped, frozen, scales, *factors)
     return outputs
 
 
@@ -102,27 +94,28 @@ class _FrozenProducts(torch.autograd.Function):
     def forward(
         context: Any,
         rows: torch.Tensor,
-        kept: torch.Tensor | None,
+        dropped: torch.Tensor | None,
         frozen: list[tuple[torch.Tensor, torch.Tensor | None]],
         scales: list[float],
         *factors: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
         places, ranks, joined = _joined_updates(factors)
-        low = None if joined is None else _low_products(rows, kept, joined)
-        lows = [] if low is None else low.split(ranks, 1)
-        outputs = [rows @ kernel if bias is None else torch.addmm(bias, rows, kernel) for kernel, bias in frozen]
-        for place, values in zip(places, lows, strict=True):
-            b = factors[2 * place + 1]
-            assert b is not None
-            outputs[place].addmm_(values, b, alpha=scales[place])
-        inputs = (None, None) if low is None else (rows, kept)
-        context.save_for_backward(*inputs, low, *factors)
+        inputs = low = None
+        if joined is not None:
+            inputs = left_by_dropout(rows, dropped)
+            low = inputs @ joined
+        lows = dict(zip(places, [] if low is None else low.split(ranks, 1), strict=True))
+        outputs = [
+            add_to_product(rows, kernel, start_of_product(bias, lows.get(place), factors[2 * place + 1], scales[place]))
+            for place, (kernel, bias) in enumerate(frozen)
+        ]
+        context.save_for_backward(inputs, dropped, low, *factors)
         context.kernels, context.scales = [kernel for kernel, _ in frozen], scales
         return tuple(outputs)
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
-        rows, kept, low, *factors = context.saved_tensors
+        inputs, dropped, low, *factors = context.saved_tensors
         wanted = context.needs_input_grad[0]
         result = _sum_of_products(gradients, [kernel.T for kernel in context.kernels]) if wanted else None
         found: list[torch.Tensor | None] = [None] * len(factors)
@@ -133,10 +126,47 @@ class _FrozenProducts(torch.autograd.Function):
             for place, values, part in parts:
                 torch.mm(gradients[place], factors[2 * place + 1].T, out=part).mul_(context.scales[place])
                 found[2 * place + 1] = (values.T @ gradients[place]).mul_(context.scales[place])
-            slopes = _through_dropout(rows, kept, low_gradient, joined, result)
-            for place, part in zip(places, slopes.split(ranks, 1), strict=True):
+            for place, part in zip(places, (inputs.T @ low_gradient).split(ranks, 1), strict=True):
                 found[2 * place] = part
+            if result is not None:
+                add_through_dropout(result, low_gradient, joined, dropped)
         return result, None, None, None, *found
+
+
+def left_by_dropout(rows: torch.Tensor, dropped: torch.Tensor | None) -> torch.Tensor:
+    """Return the rows with zeroes where `dropped` says; None for the rows as they are."""
+    return rows if dropped is None else zero_(rows.clone(memory_format=torch.contiguous_format), dropped)
+
+
+def start_of_product(
+    bias: torch.Tensor | None, low: torch.Tensor | None, b: torch.Tensor | None, scale: float
+) -> torch.Tensor | None:
+    """Return ``bias + scale * low b``, (rows, out) or where there is no update (out,); None where there is neither.
+
+    What begins with a small product is written to memory once; a bias alone would be copied there first.
+    """
+    if low is None or b is None:
+        return bias
+    if bias is None:
+        return low @ (scale * b)
+    return torch.cat([low, low.new_ones(len(low), 1)], 1) @ torch.cat([scale * b, bias[None]])
+
+
+def add_to_product(rows: torch.Tensor, kernel: torch.Tensor, start: torch.Tensor | None) -> torch.Tensor:
+    """Return ``start + rows kernel``; a start of (rows, out) is overwritten."""
+    if start is None:
+        return rows @ kernel
+    return start.addmm_(rows, kernel) if start.ndim == 2 else torch.addmm(start, rows, kernel)
+
+
+def add_through_dropout(
+    result: torch.Tensor, slopes: torch.Tensor, a: torch.Tensor, dropped: torch.Tensor | None
+) -> None:
+    """Add to the gradient of an input, in place, what reaches it through dropout and A, (in, rank)."""
+    if dropped is None:
+        result.addmm_(slopes, a.T)
+    else:
+        result.add_(zero_(slopes @ a.T, dropped))
 
 
 def _joined_updates(
@@ -146,48 +176,6 @@ def _joined_updates(
     updates = {place: a for place, a in enumerate(factors[::2]) if a is not None}
     joined = torch.cat(list(updates.values()), 1) if updates else None
     return list(updates), [a.shape[1] for a in updates.values()], joined
-
-
-def _low_products(rows: torch.Tensor, kept: torch.Tensor | None, joined: torch.Tensor) -> torch.Tensor:
-    """Return ``dropout(rows) joined``, (rows, sum of ranks)."""
-    if kept is None:
-        return rows @ joined
-    low = rows.new_empty(len(rows), joined.shape[1])
-    for part in _parts(rows, kept):
-        torch.mm(torch.where(kept[part], rows[part], 0), joined, out=low[part])
-    return low
-
-
-def _through_dropout(
-    rows: torch.Tensor,
-    kept: torch.Tensor | None,
-    low_gradient: torch.Tensor,
-    joined: torch.Tensor,
-    result: torch.Tensor | None,
-) -> torch.Tensor:
-    """Add to `result` what reaches the rows through the updates, and return the gradient of their A."""
-    gradient = torch.zeros_like(joined)
-    for part in _parts(rows, kept):
-        slopes = low_gradient[part]
-        dropped = rows[part] if kept is None else torch.where(kept[part], rows[part], 0)
-        gradient.addmm_(dropped.T, slopes)
-        if result is None:
-            continue
-        if kept is None:
-            result[part].addmm_(slopes, joined.T)
-        else:
-            result[part].addcmul_(slopes @ joined.T, kept[part])
-    return gradient
-
-
-def _parts(rows: torch.Tensor, kept: torch.Tensor | None) -> Iterator[slice]:
-    """Cut (rows, in) so that what dropout leaves of a part stays in a CPU's cache; all rows together elsewhere."""
-    size = max(1, PART_NUMBERS // rows.shape[1])
-    # a sum over parts would round half precision anew
-    if kept is None or rows.device.type != "cpu" or rows.dtype != torch.float32:
-        size = max(1, len(rows))
-    for start in range(0, len(rows), size):
-        yield slice(start, start + size)
 
 
 def _sum_of_products(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -21,6 +21,7 @@ import keras
 import torch
 
 from kerora.backend import import_keras_hub
+from kerora.lora.feed_forward import frozen_feed_forward, known_activation
 from kerora.lora.products import Projection, frozen_products, projection_of, share_dropout
 from kerora.models.attention import attend
 
@@ -177,12 +178,20 @@ def compute_block(
     if before is None:
         rows = _normalize(block._self_attention_layer_norm, rows)
     normed = rows if after is None else _normalize(after, rows)
-    (inside,) = frozen_products(normed, (parts.inner,), training)
-    (outside,) = frozen_products(block._feedforward_intermediate_dense.activation(inside), (parts.outer,), training)
-    rows = outside.add_(rows)
+    rows = _feed_forward(parts, normed).add_(rows)
     if after is None:
         rows = _normalize(block._feedforward_layer_norm, rows)
     return rows.view(batch, -1, width)
+
+
+def _feed_forward(parts: BlockParts, rows: torch.Tensor) -> torch.Tensor:
+    function = parts.block._feedforward_intermediate_dense.activation
+    known = known_activation(function)
+    if known is not None:
+        return frozen_feed_forward(rows, parts.inner, parts.outer, known, parts.training)
+    (inside,) = frozen_products(rows, (parts.inner,), parts.training)
+    (outside,) = frozen_products(function(inside), (parts.outer,), parts.training)
+    return outside
 
 
 def _norms(block: Any) -> tuple[Any, Any]:

@@ -45,7 +45,7 @@ def expected(rows: torch.Tensor, projection: Projection, kept: torch.Tensor | fl
 def test_outputs_and_gradients(dropout: float, input_gradient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.randn(7, 4, generator=torch.Generator().manual_seed(1)).double().requires_grad_(input_gradient)
     kept = torch.rand(7, 4, generator=torch.Generator().manual_seed(2)) > dropout
-    monkeypatch.setattr(products, "keep_mask", lambda values, rate: (kept, 1 - rate))
+    monkeypatch.setattr(products, "draw_dropped", lambda values, rate: (~kept, 1 - rate))
     found = projections(dropout)
     outputs = frozen_products(rows, found, training=True)
     wanted = [expected(rows, one, kept if dropout else 1.0, 1 - dropout) for one in found]

@@ -53,13 +53,25 @@ def test_equal_to_keras_layers(kind: str, folder: Callable[..., Path], monkeypat
     model = adapted(folder(kind))
     expected = by_keras(monkeypatch, lambda: computed(model))
     whole: list[Any] = []
-    products = blocks.frozen_products
-    monkeypatch.setattr(blocks, "frozen_products", lambda *given: whole.append(given) or products(*given))
+    for name in ("frozen_products", "frozen_feed_forward"):
+        original = getattr(blocks, name)
+        monkeypatch.setattr(blocks, name, lambda *given, call=original: whole.append(given) or call(*given))
     found = computed(model)
-    # four a block, and the query of the last one apart; ALBERT's four blocks run twice, and none is the last
-    assert len(whole) == (32 if kind == "albert" else 9)
+    # three a block, and the query of the last one apart; ALBERT's four blocks run twice, and none is the last
+    assert len(whole) == (24 if kind == "albert" else 7)
     assert len(found) == len(expected)
     for left, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-5, rtol=2e-4)
+
+
+def test_an_activation_that_is_not_known_is_called(
+    folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = adapted(folder("bert"))
+    for block in model.backbone.transformer_layers:
+        block._feedforward_intermediate_dense.activation = keras.activations.tanh
+    expected = by_keras(monkeypatch, lambda: computed(model))
+    for left, right in zip(computed(model), expected, strict=True):
         np.testing.assert_allclose(left, right, atol=2e-5, rtol=2e-4)
 
 
