@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import torch
 
-from kerora.lora.dropout import draw_dropped, zero_
-from kerora.lora.products import Projection, add_through_dropout, add_to_product, left_by_dropout, start_of_product
+from kerora.lora.dropout import draw_dropped, left_by_dropout, zero_
+from kerora.lora.products import Projection, add_through_dropout, add_to_product, factors_of, start_of_product
 
 PART_NUMBERS = 1 << 19
 """Numbers, rows x features, that go through the activation together on a CPU: 2 MB in float32."""
@@ -81,16 +81,11 @@ def frozen_feed_forward(
         activation: between the two.
         training: whether dropout takes part.
     """
-    rate = inner.update.dropout if training and inner.update is not None else 0.0
-    dropped, divisor = draw_dropped(rows, rate) if rate else (None, 1.0)
+    rates = [0.0 if not training or one.update is None else one.update.dropout for one in (inner, outer)]
+    dropped, divisor = draw_dropped(rows, rates[0]) if rates[0] else (None, 1.0)
     scale = 0.0 if inner.update is None else inner.update.scale / divisor
-    variables = [None, None, None, None]
-    for place, update in ((0, inner.update), (2, outer.update)):
-        if update is not None:
-            variables[place : place + 2] = update.a, update.b
-    factors = [None if variable is None else variable.value.to(rows.dtype) for variable in variables]
-    plan = _Plan(inner, outer, activation, scale, training, torch.is_grad_enabled())
-    output: torch.Tensor = _FrozenFeedForward.apply(rows, dropped, plan, *factors)
+    plan = _Plan(inner, outer, activation, scale, rates[1], torch.is_grad_enabled())
+    output: torch.Tensor = _FrozenFeedForward.apply(rows, dropped, plan, *factors_of((inner, outer), rows.dtype))
     return output
 
 
@@ -100,15 +95,14 @@ class _Plan:
     outer: Projection
     activation: Activation
     inner_scale: float
-    training: bool
+    outer_dropout: float
     differentiable: bool
 
     def drop_(self, values: torch.Tensor) -> tuple[torch.Tensor | None, float]:
         """Zero in place what the outer update's dropout drops; return which, and by what the others are divided."""
-        rate = self.outer.update.dropout if self.training and self.outer.update is not None else 0.0
-        if not rate:
+        if not self.outer_dropout:
             return None, 1.0
-        dropped, divisor = draw_dropped(values, rate)
+        dropped, divisor = draw_dropped(values, self.outer_dropout)
         zero_(values, dropped)
         return dropped, divisor
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from kerora.lora.dropout import draw_dropped, zero_
+from kerora.lora.dropout import draw_dropped, left_by_dropout, zero_
 from kerora.lora.layers import PROMOTIONS, LowRankUpdate, kernel_order, matrix_shape
 
 
@@ -77,11 +77,18 @@ def frozen_products(
     rates = {update.dropout for update in updates if update is not None}
     dropped, divisor = draw_dropped(rows, max(rates)) if training and any(rates) else (None, 1.0)
     scales = [0.0 if update is None else update.scale / divisor for update in updates]
-    variables = [(None, None) if update is None else (update.a, update.b) for update in updates]
-    factors = [None if factor is None else factor.value.to(rows.dtype) for pair in variables for factor in pair]
     frozen = [(projection.kernel, projection.bias) for projection in projections]
-    outputs: tuple[torch.Tensor, ...] = _FrozenProducts.apply(rows, dropped, frozen, scales, *factors)
+    outputs: tuple[torch.Tensor, ...] = _FrozenProducts.apply(
+        rows, dropped, frozen, scales, *factors_of(projections, rows.dtype)
+    )
     return outputs
+
+
+def factors_of(projections: Sequence[Projection], dtype: torch.dtype) -> list[torch.Tensor | None]:
+    """Return A and B of each projection in turn, twice None for one without an update."""
+    updates = [projection.update for projection in projections]
+    variables = [(None, None) if update is None else (update.a, update.b) for update in updates]
+    return [None if variable is None else variable.value.to(dtype) for pair in variables for variable in pair]
 
 
 def share_dropout(projections: Sequence[Projection]) -> bool:
@@ -131,11 +138,6 @@ class _FrozenProducts(torch.autograd.Function):
             if result is not None:
                 add_through_dropout(result, low_gradient, joined, dropped)
         return result, None, None, None, *found
-
-
-def left_by_dropout(rows: torch.Tensor, dropped: torch.Tensor | None) -> torch.Tensor:
-    """Return the rows with zeroes where `dropped` says; None for the rows as they are."""
-    return rows if dropped is None else zero_(rows.clone(memory_format=torch.contiguous_format), dropped)
 
 
 def start_of_product(

@@ -88,7 +88,7 @@ def test_outputs_and_gradients(
 
 def test_parts_cover_every_feature_once_and_only_float32_is_cut() -> None:
     inner = projection(WIDTH, 3000, False, True, 0.0)
-    plan = feed_forward._Plan(inner, inner, feed_forward._KNOWN[0], 0.0, False, False)
+    plan = feed_forward._Plan(inner, inner, feed_forward._KNOWN[0], 0.0, 0.0, False)
     for rows in (1, 100, 1024, 10**6):
         parts = list(plan.parts(torch.empty(rows, 0)))
         assert [index for part in parts for index in range(3000)[part]] == list(range(3000))
