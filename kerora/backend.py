@@ -91,6 +91,21 @@ def import_keras_alone() -> None:
 
 
 @contextmanager
+def without_garbage_rounds() -> Iterator[None]:
+    """Make calls of `gc.collect` inside the block do nothing; Python's own rounds go on.
+
+    For Keras, which calls it for each weight that it deletes: one round goes over all objects of Keras, torch and what
+    they import, half a second of it, and frees nothing that the last reference has not.
+    """
+    collect = gc.collect
+    gc.collect = lambda generation=2: 0
+    try:
+        yield
+    finally:
+        gc.collect = collect
+
+
+@contextmanager
 def _without_compiler() -> Iterator[None]:
     """Stand in for torch's compiler, of which Keras uses one decorator and whose import takes as long as torch's."""
     name = "torch._dynamo"

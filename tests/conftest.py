@@ -1,5 +1,6 @@
 """Shared fixtures: torch backend, seeds, one CPU thread, no network, caches of the tests' own."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_finish() -> None:
+    """Keep Keras, torch and the tests themselves out of the garbage collector's rounds, half a second each."""
+    import kerora.models.classifier  # noqa: F401
+
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

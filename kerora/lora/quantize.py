@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import torch
 
+from kerora.allocator import release_freed
+from kerora.backend import without_garbage_rounds
 from kerora.errors import ConfigError
 from kerora.lora.layers import kernel_shape, matrix_shape
 from kerora.lora.select import all_layers, can_adapt
@@ -65,16 +67,25 @@ def quantize(model: keras.Model, mode: str) -> Quantised:
     backbone = model.backbone
     before = _size(backbone)
     layers = [layer for layer in all_layers(backbone) if can_adapt(layer)]
-    for layer in layers:
-        shape = kernel_shape(layer)
-        config = (
-            keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
-            if mode == "int8"
-            else keras.quantizers.Int4QuantizationConfig(activation_quantizer=None)
-        )
-        layer.quantize(mode, config=config)
-        layer.float_kernel_shape = shape
+    configs = {"int8": keras.quantizers.Int8QuantizationConfig, "int4": keras.quantizers.Int4QuantizationConfig}
+    _forget_torch_parameters(model)
+    with without_garbage_rounds():
+        for layer in layers:
+            shape = kernel_shape(layer)
+            layer.quantize(mode, config=configs[mode](activation_quantizer=None))
+            layer.float_kernel_shape = shape
+    release_freed()
     return Quantised(len(layers), before, _size(backbone), mode)
+
+
+def _forget_torch_parameters(model: keras.Model) -> None:
+    """Drop torch's lists of parameters, of which Keras keeps one in each layer and makes it anew when asked for it.
+
+    A layer that deletes its kernel takes it off its own list alone: those of the layers around it would hold it still.
+    """
+    for layer in model._flatten_layers():
+        if hasattr(layer, "_torch_params"):
+            del layer._torch_params
 
 
 def quantised_layers(model: keras.Model) -> list[Any]:

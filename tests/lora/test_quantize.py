@@ -1,5 +1,7 @@
 """Quantised frozen kernels: right gradients, whole runs, merging, and the memory of the base."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from kerora.evaluation.predictor import load
 from kerora.exchange.export import export_run
 from kerora.lora.inject import enable_lora, lora_layers
 from kerora.lora.quantize import dequantize_into, quantised_layers, quantize
+from kerora.lora.select import all_layers, can_adapt
 from kerora.models.classifier import TextClassifier
 from tests.tiny_huggingface import tiny_huggingface
 from tests.training.test_fit import run_fit, settings
@@ -53,6 +56,25 @@ def test_gradients_are_those_of_the_kernels_it_stands_for(kind: str, mode: str, 
         assert (model(inputs) - plain(inputs)).abs().max() < 1e-4
     for mine, theirs in zip(gradients(model, inputs), gradients(plain, inputs), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_float_kernels_are_gone_at_once(mode: str, tiny_preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = classifier(tiny_preset)
+    kernels = [weakref.ref(layer._kernel.value) for layer in all_layers(model.backbone) if can_adapt(layer)]
+    collected: list[int] = []
+    monkeypatch.setattr(gc, "collect", lambda generation=2: collected.append(generation))
+    gc.disable()
+    try:
+        assert len(kernels) == quantize(model, mode).layers
+        assert not [kernel for kernel in kernels if kernel() is not None]
+    finally:
+        gc.enable()
+    assert not collected, "a round of the garbage collector for each kernel takes half a second"
+    gc.collect()
+    assert collected
+    listed = {id(parameter) for parameter in model.parameters()}
+    assert {id(weight.value) for weight in model.weights} <= listed
 
 
 @pytest.mark.slow
