@@ -5,7 +5,7 @@ Fit, evaluate, report and the callbacks all call these functions, so that they c
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,28 @@ def classification_metrics(
         "ece": calibration(labels, probabilities, predicted).error,
         "per_class": _per_class(labels, predicted, classes),
     }
+
+
+def standard_errors(labels: np.ndarray, probabilities: np.ndarray, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return how far the metrics would move if other rows of the same kind were measured.
+
+    That of the loss is the standard error of the rows' mean. The others are taken for shares of the rows, as accuracy
+    is: ``sqrt(p (1 - p) / (n + 4))`` with p = ``(n value + 2) / (n + 4)``, which no value makes 0 (Agresti and Coull
+    1998). For averages over classes that is an approximation.
+
+    Args:
+        labels: class numbers, shape (rows,).
+        probabilities: shape (rows, classes).
+        metrics: what `classification_metrics` returns for them.
+    """
+    rows = len(labels)
+    true = np.clip(probabilities[np.arange(rows), labels], _SMALLEST_PROBABILITY, 1.0)
+    errors = {"loss": float(np.log(true).std() / math.sqrt(rows))}
+    for name in SINGLE_METRICS[1:]:
+        if metrics.get(name) is not None:
+            share = (rows * min(1.0, max(0.0, metrics[name])) + 2) / (rows + 4)
+            errors[name] = math.sqrt(share * (1 - share) / (rows + 4))
+    return errors
 
 
 def language_metrics(total: float, tokens: int, size: int) -> dict[str, Any]:

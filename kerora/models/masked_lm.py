@@ -117,6 +117,11 @@ class MaskedLanguageModel(SteppedModel):
         projection.kernel.assign(start.kernel)
         projection.bias.assign(start.bias)
 
+    def project_identically(self) -> None:
+        """Let the projection to the teacher's states, of the student's width, begin as the identity."""
+        projection = self.get_layer("distillation")
+        projection.kernel.assign(np.eye(*projection.kernel.shape, dtype=np.float32))
+
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:

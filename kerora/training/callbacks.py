@@ -6,7 +6,6 @@ keeps its state through the next `on_train_begin`, any other starts afresh there
 
 import csv
 import io
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,12 @@ import torch
 
 from kerora.data.batches import Batches
 from kerora.errors import ConfigError
-from kerora.evaluation.metrics import classification_metrics, classification_report_text, confusion_matrix
+from kerora.evaluation.metrics import (
+    classification_metrics,
+    classification_report_text,
+    confusion_matrix,
+    standard_errors,
+)
 from kerora.evaluation.probabilities import softmax
 from kerora.runfolder import write_text
 from kerora.training.memory import peak_memory_mb
@@ -39,93 +43,6 @@ HISTORY_COLUMNS = (
 
 
 STEP_COLUMNS = ("step", "epoch", "loss", "learning_rate")
-
-
-class EarlyStopping(keras.callbacks.Callback):
-    """Stop when a monitored value no longer improves, and restore the best trainable weights.
-
-    Unlike `keras.callbacks.EarlyStopping` it copies the trainable weights alone (for LoRA a
-    hundredth of all), and restores the best ones also when training ran to its last epoch.
-
-    Args:
-        monitor: key in the epoch's logs; default ``val_loss``.
-        patience: epochs without improvement before the stop; default 2.
-        min_delta: smallest change that counts as improvement; default 0.
-        mode: ``min``, ``max``, or ``auto``, which is ``min`` for losses and errors; default ``auto``.
-        restore_best: restore the best weights at the end; default True.
-
-    Raises:
-        ConfigError: at the first epoch's end, when the logs do not hold `monitor`.
-    """
-
-    def __init__(
-        self,
-        monitor: str = "val_loss",
-        patience: int = 2,
-        min_delta: float = 0.0,
-        mode: str = "auto",
-        restore_best: bool = True,
-    ) -> None:
-        super().__init__()
-        self.monitor = monitor
-        self.patience = patience
-        self.min_delta = abs(min_delta)
-        self.restore_best = restore_best
-        self.sign = 1.0 if _is_minimised(monitor, mode) else -1.0
-        self._restored = False
-        self._reset()
-
-    def _reset(self) -> None:
-        self.best = math.inf
-        self.best_epoch: int | None = None
-        self.best_weights: list[np.ndarray] | None = None
-        self.wait = 0
-        self.stopped_epoch: int | None = None
-
-    @property
-    def best_value(self) -> float | None:
-        """The best monitored value so far, or None before the first epoch's end."""
-        return None if self.best_epoch is None else self.sign * self.best
-
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Start afresh, unless the state was just restored."""
-        if not self._restored:
-            self._reset()
-        self._restored = False
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Compare the epoch's value with the best one."""
-        value = (logs or {}).get(self.monitor)
-        if value is None:
-            known = ", ".join(sorted(logs or {}))
-            raise ConfigError(
-                f"Early stopping monitors '{self.monitor}', which the logs do not hold. They hold: {known}."
-            )
-        self.wait += 1
-        if self.sign * value < self.best - self.min_delta:
-            self.best, self.best_epoch, self.wait = self.sign * value, epoch, 0
-            self.best_weights = trainable_values(self.model)
-        elif self.wait > 0 and self.wait >= max(1, self.patience):
-            self.stopped_epoch = epoch
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Put the best weights back."""
-        if self.restore_best and self.best_weights is not None:
-            for variable, value in zip(self.model.trainable_variables, self.best_weights, strict=True):
-                variable.assign(value)
-
-    def state(self) -> dict[str, Any]:
-        """Return what a resume needs, without the weights."""
-        best = None if self.best_epoch is None else self.best
-        return {"best": best, "best_epoch": self.best_epoch, "wait": self.wait, "stopped_epoch": self.stopped_epoch}
-
-    def restore(self, state: Mapping[str, Any], best_weights: list[np.ndarray] | None) -> None:
-        """Take up a saved state."""
-        self.best = math.inf if state["best"] is None else float(state["best"])
-        self.best_epoch, self.wait, self.stopped_epoch = state["best_epoch"], state["wait"], state["stopped_epoch"]
-        self.best_weights = best_weights
-        self._restored = True
 
 
 class ClassificationReport(keras.callbacks.Callback):
@@ -165,6 +82,7 @@ class ClassificationReport(keras.callbacks.Callback):
         self.matrix: np.ndarray | None = None
         self.probabilities: np.ndarray | None = None
         self.text = ""
+        self._standard_errors: dict[str, float] = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate, keep the results, and extend the logs."""
@@ -178,10 +96,15 @@ class ClassificationReport(keras.callbacks.Callback):
         self.metrics = classification_metrics(labels, probabilities, classes)
         self.matrix = confusion_matrix(labels, predicted, len(classes))
         self.text = classification_report_text(labels, predicted, classes)
+        self._standard_errors = standard_errors(labels, probabilities, self.metrics)
         if logs is not None:
             single = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
             logs.update({f"{self.prefix}{name}": value for name, value in single.items()})
             logs["validation_seconds"] = time.perf_counter() - started
+
+    def standard_error(self, name: str) -> float:
+        """Return the standard error of the newest value of a metric, by its name in the logs; see `EarlyStopping`."""
+        return self._standard_errors.get(name.removeprefix(self.prefix), 0.0)
 
     def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(self.data, keras.utils.PyDataset):
@@ -314,22 +237,9 @@ class History(keras.callbacks.Callback):
         self._tokens = 0 if self.batches is None else self.batches.tokens_served
 
 
-def trainable_values(model: keras.Model) -> list[np.ndarray]:
-    """Return copies of a model's trainable weights."""
-    return [np.array(keras.ops.convert_to_numpy(variable.value), copy=True) for variable in model.trainable_variables]
-
-
 def _learning_rate(model: keras.Model) -> float | None:
     optimizer = getattr(model, "optimizer", None)
     return None if optimizer is None else float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-
-
-def _is_minimised(monitor: str, mode: str) -> bool:
-    if mode not in ("auto", "min", "max"):
-        raise ConfigError(f"EarlyStopping mode must be auto, min or max. Received: {mode!r}")
-    if mode != "auto":
-        return mode == "min"
-    return monitor.endswith(("loss", "error", "ece", "perplexity"))
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -22,9 +22,10 @@ import safetensors.numpy
 
 from kerora.errors import Interrupted, RunError
 from kerora.runfolder import read_json, write_bytes, write_json
-from kerora.training.callbacks import EarlyStopping, History
+from kerora.training.callbacks import History
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.step import TrainStep
+from kerora.training.stopping import EarlyStopping
 
 WEIGHTS_FILE = "state.safetensors"
 STATE_FILE = "state.json"

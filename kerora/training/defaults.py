@@ -16,7 +16,10 @@ from kerora.evaluation.metrics import LANGUAGE_METRICS, SINGLE_METRICS
 from kerora.models.precision import resolve_precision
 from kerora.models.task import Task
 
-BASE_RATE, BASE_WIDTH = 1e-3, 768
+BASE_WIDTH = 768
+BASE_RATES = {"lora": 1e-3, "head": 1e-3, "full": 1e-4}
+"""By method, for a model that is 768 wide. That of full fine-tuning is ELECTRA's (Clark et al. 2020, arXiv:2003.10555,
+table 6), which at a width of 256 has 3e-4."""
 LEAST_EPOCHS, MOST_EPOCHS, ENOUGH_UPDATES = 3, 12, 400
 NARROW, FEW_ROWS, MASK_SHARE = 384, 2000, 0.3
 
@@ -27,9 +30,9 @@ MONITORS = {
 """By task: what early stopping follows by default, and what it can follow."""
 
 
-def default_learning_rate(width: int) -> float:
-    """Return 0.001 x 768 / width: wider models want smaller steps."""
-    return BASE_RATE * BASE_WIDTH / width
+def default_learning_rate(width: int, method: str = "lora") -> float:
+    """Return the method's rate x 768 / width: wider models want smaller steps."""
+    return BASE_RATES[method] * BASE_WIDTH / width
 
 
 def default_epochs(updates_per_epoch: int) -> int:
@@ -95,7 +98,7 @@ def settle_for_model(config: FitConfig, model: Task, batches: Batches) -> FitCon
     """Settle the learning rate, the epochs, and what the model can take: its length, hidden tokens."""
     updates = math.ceil(batches.batches_per_epoch / config.training.accumulate)
     epochs = config.training.epochs or default_epochs(updates)
-    rate = config.training.learning_rate or default_learning_rate(model.backbone.hidden_dim)
+    rate = config.training.learning_rate or default_learning_rate(model.backbone.hidden_dim, config.lora.method)
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, max_length=model.max_length),

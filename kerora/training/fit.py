@@ -22,7 +22,7 @@ from kerora.models.presets import find_preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.training.adapt import adapt, check_for_task, check_quantize
-from kerora.training.callbacks import EarlyStopping, History
+from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.classification import Classification
 from kerora.training.defaults import (
@@ -38,6 +38,7 @@ from kerora.training.manifest import check_not_running, check_unchanged, describ
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
+from kerora.training.stopping import EarlyStopping, Noise
 from kerora.training.tasks import FitTask, Parts
 
 TASKS: dict[str, FitTask] = {"classification": Classification(), "causal-lm": LanguageModelling()}
@@ -143,7 +144,7 @@ def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int
     """Compile a model with AdamW, schedule, clipping, its task's loss and a step; return the number of epochs."""
     training = config.training
     epochs = training.epochs or default_epochs(step.updates_per_epoch)
-    peak = training.learning_rate or default_learning_rate(model.backbone.hidden_dim)
+    peak = training.learning_rate or default_learning_rate(model.backbone.hidden_dim, config.lora.method)
     total = training.max_steps or epochs * step.updates_per_epoch
     optimizer = make_optimizer(training, peak, total, config.lora.loraplus_lr_ratio)
     if model.backbone.compute_dtype == "float16":
@@ -178,9 +179,10 @@ def make_loop(parts: Parts, checkpoint: Checkpoint | None = None) -> Loop:
     config = parts.config.training
     step = TrainStep(parts.batches.batches_per_epoch, config.accumulate, config.seed)
     epochs = compile_for_training(parts.model, parts.config, step)
-    stopping = EarlyStopping(str(config.monitor), config.patience) if config.early_stopping else None
     callbacks: list[Any] = [Position(parts.batches, step, config.max_steps, checkpoint)]
     validation = TASKS[parts.config.task].validation(parts) if "validation" in parts.dataset.splits else None
+    noise = validation if isinstance(validation, Noise) else None
+    stopping = EarlyStopping(str(config.monitor), config.patience, noise=noise) if config.early_stopping else None
     if validation is not None:
         callbacks.append(validation)
     return Loop(parts.batches, step, epochs, validation, stopping, callbacks)

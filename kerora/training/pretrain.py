@@ -227,6 +227,9 @@ def _model(parts: Parts, teacher: Teacher | None) -> MaskedLanguageModel | Causa
     )
     if teacher is not None and parts.init is None and config.init_embeddings:
         model.start_at(start_from_teacher(parts.tokenizer, teacher, parts.backbone.hidden_dim, seed))
+    elif teacher is not None and parts.backbone.hidden_dim == teacher.width:
+        # one that was cut out of its teacher has the teacher's states already, roughly
+        model.project_identically()
     return model
 
 

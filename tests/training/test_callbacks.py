@@ -1,6 +1,7 @@
 """Callbacks through one contract, alone and together with Keras' own."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from sklearn.metrics import f1_score
 import kerora.callbacks
 from kerora.callbacks import ClassificationReport, EarlyStopping, History, Progress
 from kerora.errors import ConfigError
+from kerora.evaluation.metrics import classification_metrics, standard_errors
+from kerora.evaluation.probabilities import softmax
 from kerora.training.callbacks import HISTORY_COLUMNS
 
 GENERATOR = np.random.default_rng(0)
@@ -109,12 +112,13 @@ def test_report_refuses_a_single_output() -> None:
 class Scripted(keras.callbacks.Callback):
     """Puts a given series into the logs and marks the weights with the epoch."""
 
-    def __init__(self, values: list[float]) -> None:
+    def __init__(self, values: list[float], name: str = "score") -> None:
         super().__init__()
         self.values = values
+        self.name = name
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        logs["score"] = self.values[epoch]
+        logs[self.name] = self.values[epoch]
         for variable in self.model.trainable_variables:
             variable.assign(np.full(variable.shape, float(epoch)))
 
@@ -136,6 +140,74 @@ def test_early_stopping(values: list[float], mode: str, patience: int, epochs_ru
     assert len(history.history["loss"]) == epochs_run
     assert stopping.best_epoch == best and stopping.best_value == values[best]
     assert all((variable.numpy() == best).all() for variable in network.trainable_variables)
+
+
+class Errors:
+    """Standard errors that a test chooses."""
+
+    def __init__(self, **errors: float) -> None:
+        self.errors = errors
+
+    def standard_error(self, name: str) -> float:
+        return self.errors.get(name, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "losses", "patience", "epochs_run", "kept"),
+    [
+        # 0.78 is within an error of 0.80, so the newest of them counts; 0.70 is not
+        ([0.60, 0.80, 0.78, 0.70, 0.76], [1.0] * 5, 4, 5, 4),
+        ([0.60, 0.80, 0.78, 0.70, 0.70], [1.0] * 5, 2, 5, 2),
+        ([0.60, 0.80, 0.70, 0.71, 0.80], [1.0] * 5, 2, 4, 1),
+        # the value goes on rising while the loss says that the model overfits
+        ([0.60, 0.70, 0.72, 0.80, 0.81], [1.0, 0.5, 0.65, 0.8, 0.9], 2, 5, 2),
+        # a first epoch that is best in value, with a loss that falls later: the next within the noise takes its place
+        ([0.80, 0.79, 0.79, 0.79, 0.79], [1.0, 0.9, 0.5, 0.5, 0.9], 4, 5, 3),
+    ],
+)
+def test_early_stopping_within_the_noise(
+    values: list[float], losses: list[float], patience: int, epochs_run: int, kept: int
+) -> None:
+    network = model()
+    noise = Errors(score=0.05, val_loss=0.1)
+    stopping = EarlyStopping("score", patience, mode="max", noise=noise)
+    history = fit(network, [Scripted(losses, "val_loss"), Scripted(values), stopping], epochs=5)
+    assert len(history.history["loss"]) == epochs_run
+    assert stopping.best_epoch == kept and stopping.best_value == values[kept]
+    assert all((variable.numpy() == kept).all() for variable in network.trainable_variables)
+
+
+def test_early_stopping_goes_on_within_the_noise() -> None:
+    """The best value and its error outlive a resume: a later epoch is compared with them, not with the kept one."""
+    noise = Errors(score=0.05)
+    before, after = (EarlyStopping("score", 4, mode="max", noise=noise) for _ in range(2))
+    fit(model(), [Scripted([0.80, 0.76]), before], epochs=2)
+    after.restore(json.loads(json.dumps(before.state())), before.best_weights)
+    fit(model(), [Scripted([0.74]), after], epochs=1)
+    assert after.best_epoch == before.best_epoch == 1
+
+
+def test_report_knows_the_noise_of_its_metrics() -> None:
+    """Against the spread of the metrics over other rows of the same kind."""
+    generator = np.random.default_rng(3)
+    network = model()
+    network.fit(X, Y, epochs=3, verbose=0)
+    rows = generator.normal(size=(200 * 120, 4)).astype("float32")
+    labels = (rows[:, 0] + 0.3 * rows[:, 1] > 0).astype("int64") + (rows[:, 2] > 1)
+    probabilities = softmax(network.predict(rows, verbose=0, batch_size=4096).astype("float64"))
+    names = ("loss", "accuracy", "macro_f1")
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for start in range(0, len(rows), 120):
+        part = slice(start, start + 120)
+        measured = classification_metrics(labels[part], probabilities[part], ("a", "b", "c"))
+        for name in names:
+            found[name].append((measured[name], standard_errors(labels[part], probabilities[part], measured)[name]))
+    for name, width in (("loss", 0.15), ("accuracy", 0.15), ("macro_f1", 0.5)):
+        values, errors = np.array(found[name]).T
+        assert errors.mean() == pytest.approx(values.std(), rel=width), name
+    report = ClassificationReport((X, Y))
+    fit(network, [report], epochs=1)
+    assert 0 < report.standard_error("val_accuracy") < 0.1 and report.standard_error("val_unknown") == 0
 
 
 def test_early_stopping_names_what_the_logs_hold() -> None:

@@ -15,8 +15,8 @@ from kerora.errors import ConfigError, TrainingError
 from kerora.evaluation.predictor import load
 from kerora.evaluation.results import read_results
 from kerora.lora.inject import lora_layers
-from kerora.training.callbacks import trainable_values
 from kerora.training.fit import fit
+from kerora.training.stopping import trainable_values
 from kerora.tuning.workbench import Workbench, checksum
 from tests.conftest import ROOT
 

@@ -1,0 +1,166 @@
+"""Early stopping that knows how noisy a validation score is."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import keras
+import numpy as np
+
+from kerora.errors import ConfigError
+
+VALUE_ERRORS, LOSS_ERRORS = 1.0, 2.0
+"""Standard errors by which an epoch may be worse than the best one in the monitored value, and in the loss."""
+
+
+@runtime_checkable
+class Noise(Protocol):
+    """Tells how far a score would move if other rows of the same kind were measured."""
+
+    def standard_error(self, name: str) -> float:
+        """Return the standard error of the newest value of a score, by its name in the logs; 0 where not known."""
+        ...
+
+
+class Record(NamedTuple):
+    """The best value of a score so far, signed so that less is better, and its standard error."""
+
+    value: float
+    error: float
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Stop when a monitored value no longer improves, and restore the trainable weights of the epoch that counts.
+
+    Unlike `keras.callbacks.EarlyStopping` it copies the trainable weights alone (for LoRA a
+    hundredth of all), and restores them also when training ran to its last epoch.
+
+    Without `noise` the epoch with the best value counts. With it the newest one counts whose value is within one
+    standard error of the best value, and whose loss is within two of the best loss. On few rows the best value is
+    mostly luck, and it falls early, while the learning rate is still high (after the one-standard-error rule of
+    Breiman et al. 1984, section 3.4.3). `benchmarks/early_stopping.py` compares it with other rules.
+
+    Args:
+        monitor: key in the epoch's logs; default ``val_loss``.
+        patience: epochs that do not count, one after another, before the stop; default 2.
+        min_delta: smallest change that counts as improvement, without `noise`; default 0.
+        mode: ``min``, ``max``, or ``auto``, which is ``min`` for losses and errors; default ``auto``.
+        restore_best: restore the weights of the epoch that counts at the end; default True.
+        noise: gives the values' standard errors, such as the `ClassificationReport` in front; default None.
+        loss: key in the logs of the loss that is looked at beside `monitor` where there is `noise`; default
+            ``val_loss``.
+
+    Raises:
+        ConfigError: at the first epoch's end, when the logs do not hold `monitor`.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 2,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = True,
+        *,
+        noise: Noise | None = None,
+        loss: str = "val_loss",
+    ) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = abs(min_delta)
+        self.restore_best = restore_best
+        self.noise = noise
+        self.loss = loss
+        self.sign = 1.0 if _is_minimised(monitor, mode) else -1.0
+        self._restored = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best = math.inf
+        self.best_epoch: int | None = None
+        self.best_weights: list[np.ndarray] | None = None
+        self.records: dict[str, Record] = {}
+        self.wait = 0
+        self.stopped_epoch: int | None = None
+
+    @property
+    def best_value(self) -> float | None:
+        """The monitored value of the epoch that counts so far, or None before the first epoch's end."""
+        return None if self.best_epoch is None else self.sign * self.best
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Start afresh, unless the state was just restored."""
+        if not self._restored:
+            self._reset()
+        self._restored = False
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Compare the epoch's value with the best one."""
+        value = (logs or {}).get(self.monitor)
+        if value is None:
+            known = ", ".join(sorted(logs or {}))
+            raise ConfigError(
+                f"Early stopping monitors '{self.monitor}', which the logs do not hold. They hold: {known}."
+            )
+        self.wait += 1
+        if self._counts(value, logs or {}):
+            self.best, self.best_epoch, self.wait = self.sign * value, epoch, 0
+            self.best_weights = trainable_values(self.model)
+        elif self.wait > 0 and self.wait >= max(1, self.patience):
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def _counts(self, value: float, logs: Mapping[str, Any]) -> bool:
+        """Tell whether the epoch is the best so far, or as good as the best within the noise."""
+        if self.noise is None:
+            return self.sign * value < self.best - self.min_delta
+        good = self._is_within(self.monitor, self.sign * value, VALUE_ERRORS)
+        if self.loss != self.monitor and logs.get(self.loss) is not None:
+            good = self._is_within(self.loss, float(logs[self.loss]), LOSS_ERRORS) and good
+        # a best value may come with a loss that tells of overfitting; the first epoch has no rival
+        return good or self.best_epoch is None
+
+    def _is_within(self, name: str, value: float, width: float) -> bool:
+        assert self.noise is not None
+        record = self.records.get(name)
+        if record is None or value < record.value:
+            record = self.records[name] = Record(value, self.noise.standard_error(name))
+        return value <= record.value + width * record.error
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Put the weights of the epoch that counts back."""
+        if self.restore_best and self.best_weights is not None:
+            for variable, value in zip(self.model.trainable_variables, self.best_weights, strict=True):
+                variable.assign(value)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resume needs, without the weights."""
+        return {
+            "best": None if self.best_epoch is None else self.best,
+            "best_epoch": self.best_epoch,
+            "wait": self.wait,
+            "stopped_epoch": self.stopped_epoch,
+            "records": {name: list(record) for name, record in self.records.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any], best_weights: list[np.ndarray] | None) -> None:
+        """Take up a saved state."""
+        self.best = math.inf if state["best"] is None else float(state["best"])
+        self.best_epoch, self.wait, self.stopped_epoch = state["best_epoch"], state["wait"], state["stopped_epoch"]
+        self.records = {name: Record(*record) for name, record in state.get("records", {}).items()}
+        self.best_weights = best_weights
+        self._restored = True
+
+
+def trainable_values(model: keras.Model) -> list[np.ndarray]:
+    """Return copies of a model's trainable weights."""
+    return [np.array(keras.ops.convert_to_numpy(variable.value), copy=True) for variable in model.trainable_variables]
+
+
+def _is_minimised(monitor: str, mode: str) -> bool:
+    if mode not in ("auto", "min", "max"):
+        raise ConfigError(f"EarlyStopping mode must be auto, min or max. Received: {mode!r}")
+    if mode != "auto":
+        return mode == "min"
+    return monitor.endswith(("loss", "error", "ece", "perplexity"))
