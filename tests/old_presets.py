@@ -45,7 +45,7 @@ def inputs(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: arrays[name] for name in INPUTS if name in arrays}
 
 
-def work_on(run: Callable[[list[str]], int], preset: Path, data: Path, target: Path, *more: str) -> int:
+def work_on(run: Callable[[list[str]], int], preset: Path | str, data: Path, target: Path, *more: str) -> int:
     """Fine-tune for two small steps with `kerora fit` and return the exit status."""
     sizes = ("--max-length", "12", "--batch-size", "4", "--max-steps", "2", "--rank", "8", "--precision", "float32")
     places = ("--preset", preset, "--data", data, "--run", target)

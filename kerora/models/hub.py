@@ -5,6 +5,8 @@ preceded by a short look whether the site answers, and is given up when it stops
 """
 
 import contextlib
+import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -160,6 +162,7 @@ def _download_from_kaggle(handle: str) -> Path:
     def fetch(name: str) -> Path:
         return Path(kagglehub.model_download(handle, name))
 
+    _keep_standard_output_clean()
     directory = fetch(CONFIG).parent
     fetch(TOKENIZER_FILE)
     for name in _vocabulary_files(directory):
@@ -172,6 +175,13 @@ def _download_from_kaggle(handle: str) -> Path:
             for name in names:
                 fetch(name)
     return directory
+
+
+def _keep_standard_output_clean() -> None:
+    """Turn KaggleHub's messages to standard error: standard output is for results, such as those of ``--json``."""
+    for handler in logging.getLogger("kagglehub").handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.stream = sys.stderr
 
 
 def _fetch_weights(fetch: Callable[[str], Path]) -> None:
