@@ -19,6 +19,7 @@ from kerora.models.blank_weights import draw, without_drawing
 from kerora.models.hf_names import LayerPair
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import gelu_tanh, set_activation_and_epsilon
+from kerora.models.rope import rope_options
 from kerora.models.tensor_files import TensorFiles
 
 keras_hub = import_keras_hub()
@@ -99,7 +100,9 @@ class HuggingFaceFolder:
     def _convert(self, dtype: str, dropout: float) -> Any:
         tensors = TensorFiles(self.directory)
         # a folder with a classification head has no output layer; tied, KerasHub does not look for one
-        options = {} if "lm_head.weight" in tensors or "score.weight" not in tensors else {"tie_word_embeddings": True}
+        options = rope_options(self.directory / "config.json", self.config, self.architecture)
+        if "lm_head.weight" not in tensors and "score.weight" in tensors:
+            options["tie_word_embeddings"] = True
         try:
             with without_tensorflow():
                 backbone = keras_hub.models.Backbone.from_preset(
