@@ -335,7 +335,10 @@ def _default_tokens(tokenizer_class: str) -> dict[str, str]:
 
 def _huggingface_settings(directory: Path, architecture: Architecture) -> Settings:
     options = _read_json(directory / "tokenizer_config.json", optional=True)
-    named = {**_read_json(directory / "special_tokens_map.json", optional=True), **options}
+    decoder = options.get("added_tokens_decoder") or {}
+    older = _read_json(directory / "special_tokens_map.json", optional=True)
+    # transformers lets the older file go first where the newer one does not hold the added tokens as well
+    named = {**older, **options} if decoder else {**options, **older}
     settings = Settings(
         _default_tokens(architecture.tokenizer),
         options,
@@ -348,10 +351,34 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
             settings.added.append(_added_token(token, special=True))
             token = token.get("content")
         settings.tokens[role] = token or settings.tokens[role]
-    decoder = options.get("added_tokens_decoder") or {}
     if decoder:
         settings.added = [_added_token(decoder[number]) for number in sorted(decoder, key=int)]
+    else:
+        special = _special_without_role(named)
+        settings.added += _legacy_added(directory, settings, [token.content for token in special])
+        taken = {*settings.tokens.values(), *(token.content for token in settings.added)}
+        settings.added += [token for token in special if token.content not in taken]
     return settings
+
+
+def _legacy_added(directory: Path, settings: Settings, more_special: Sequence[str]) -> list[AddedToken]:
+    """Return the tokens that transformers before 4.34 kept in a file of their own, in the order of their ids."""
+    ids = _read_json(directory / "added_tokens.json", optional=True)
+    taken = {token.content for token in settings.added}
+    special = {*settings.tokens.values(), *more_special}
+    return [
+        AddedToken(token, normalized=token not in special, special=token in special)
+        for token in sorted(ids, key=lambda token: int(ids[token]))
+        if token not in taken
+    ]
+
+
+def _special_without_role(named: Mapping[str, Any]) -> list[AddedToken]:
+    """Return further special tokens, under transformers 5's name for them and the one before; each once."""
+    lists = [named.get(f"{name}_special_tokens") or [] for name in ("extra", "additional")]
+    listed = [token for entry in lists for token in (entry.values() if isinstance(entry, dict) else entry)]
+    tokens = [_added_token(entry if isinstance(entry, dict) else {"content": entry}, special=True) for entry in listed]
+    return list({token.content: token for token in tokens}.values())
 
 
 def _added_token(entry: Mapping[str, Any], special: bool = False) -> AddedToken:
