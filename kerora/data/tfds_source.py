@@ -186,6 +186,11 @@ def _whole_examples(builder: Any, split: str, place: str) -> Iterator[Mapping[st
             yield example
     except DataError:
         raise
+    except NotImplementedError as error:
+        raise DataError(
+            f"{place} is stored as {builder.info.file_format.value}, which cannot be read here without TensorFlow. "
+            "Prepare it with file_format tfrecord or array_record."
+        ) from error
     except Exception as error:  # each file format and decoder raises its own
         reason = f"{type(error).__name__} at example {count + 1}: {' '.join(str(error).split())[:200]}"
         raise DataError(f"{place} is damaged ({reason}). Delete {builder.data_dir} and prepare it again.") from error

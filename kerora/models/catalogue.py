@@ -9,6 +9,7 @@ from kerora.backend import import_keras_hub
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.hub_names import HUGGING_FACE
 from kerora.models.json_files import read_json_object
+from kerora.models.keras_classes import class_name
 
 keras_hub = import_keras_hub()
 
@@ -109,7 +110,7 @@ def _bundled_info(name: str) -> PresetInfo:
     config = read_json_object(BUNDLED / name / "config.json")
     metadata = BUNDLED / name / "metadata.json"
     parameters = read_json_object(metadata).get("parameter_count") if metadata.is_file() else None
-    kind = by_class.get(str(config.get("class_name")), str(config.get("model_type", "?")))
+    kind = by_class.get(class_name(config), str(config.get("model_type", "?")))
     return PresetInfo(name, kind, parameters, "bundled", _first_paragraph(BUNDLED / name / "README.md"))
 
 

@@ -4,6 +4,9 @@ The clients of both hubs wait for a dead network for minutes or for ever, so eac
 preceded by a short look whether the site answers, and is given up when it stops moving.
 """
 
+import contextlib
+import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,22 +24,18 @@ from kagglesdk.kaggle_env import get_endpoint, get_env, is_in_kaggle_notebook
 
 from kerora.errors import PresetError
 from kerora.models.hub_names import HUGGING_FACE, KAGGLE, OfflineError
-from kerora.models.json_files import read_json_object
-from kerora.models.keras_presets import CONFIG, TASK, TASK_WEIGHTS, WEIGHTS
+from kerora.models.keras_presets import CONFIG, EXACT_FILE, HEAD_FILE, LABELS_FILE, TASK, TASK_WEIGHTS
+from kerora.models.keras_weights import SHARDS, WEIGHTS, has_keras_weights, listed_shards
 from kerora.models.tensor_files import weight_files
-from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, TOKENIZER_FILE
+from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, TOKENIZER_FILE, keras_vocabulary
 
 PROBE_SECONDS = 4.0
 """How long a site may take to answer at all."""
 STALL_SECONDS = 60.0
 """How long a download may go without a new byte."""
 
-_VOCABULARIES = {
-    "RobertaTokenizer": ("vocabulary.json", "merges.txt"),
-    "XLMRobertaTokenizer": ("vocabulary.spm",),
-    "AlbertTokenizer": ("vocabulary.spm",),
-    "DebertaV3Tokenizer": ("vocabulary.spm",),
-}
+_KERORA_FILES = (EXACT_FILE, LABELS_FILE, HEAD_FILE)
+"""What a preset has beside KerasHub's files where Kerora exported it."""
 _HUGGING_FACE_PATTERNS = [
     CONFIG,
     *HUGGING_FACE_FILES,
@@ -44,8 +43,11 @@ _HUGGING_FACE_PATTERNS = [
     "model.safetensors.index.json",
     "model-*.safetensors",
     WEIGHTS,
+    SHARDS,
+    "model_*.weights.h5",
     TASK,
     TASK_WEIGHTS,
+    *_KERORA_FILES,
     f"{KERAS_ASSETS.as_posix()}/*",
 ]
 _TORCH_PATTERNS = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]
@@ -146,13 +148,12 @@ def _complete_directory(handle: ModelHandle) -> Path | None:
     whole = cache.load_from_cache(handle) is not None
     if not has(CONFIG) or not has(TOKENIZER_FILE):
         return None
-    return directory if all(has(name) for name in [WEIGHTS, *_vocabulary_files(directory)]) else None
+    weights = [WEIGHTS] if has(WEIGHTS) or not has(SHARDS) else listed_shards(directory)
+    return directory if all(has(name) for name in [*weights, *_vocabulary_files(directory)]) else None
 
 
 def _vocabulary_files(directory: Path) -> list[str]:
-    class_name = read_json_object(directory / TOKENIZER_FILE).get("class_name")
-    names = _VOCABULARIES.get(str(class_name), ("vocabulary.txt",))
-    return [(KERAS_ASSETS / name).as_posix() for name in names]
+    return [(KERAS_ASSETS / name).as_posix() for name in keras_vocabulary(directory)]
 
 
 def _download_from_kaggle(handle: str) -> Path:
@@ -161,22 +162,45 @@ def _download_from_kaggle(handle: str) -> Path:
     def fetch(name: str) -> Path:
         return Path(kagglehub.model_download(handle, name))
 
+    _keep_standard_output_clean()
     directory = fetch(CONFIG).parent
     fetch(TOKENIZER_FILE)
-    for name in [WEIGHTS, *_vocabulary_files(directory)]:
+    for name in _vocabulary_files(directory):
         fetch(name)
-    try:
-        fetch(TASK)
-        fetch(TASK_WEIGHTS)
-    except (KaggleApiHTTPError, ValueError):
-        pass  # most presets hold a backbone only
+    _fetch_weights(fetch)
+    # most presets hold a backbone only, and none of Keras' own was exported by Kerora
+    optional = [[TASK, TASK_WEIGHTS], *([] if handle.startswith("keras/") else [[name] for name in _KERORA_FILES])]
+    for names in optional:
+        with contextlib.suppress(KaggleApiHTTPError, ValueError):
+            for name in names:
+                fetch(name)
     return directory
+
+
+def _keep_standard_output_clean() -> None:
+    """Turn KaggleHub's messages to standard error: standard output is for results, such as those of ``--json``."""
+    for handler in logging.getLogger("kagglehub").handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.stream = sys.stderr
+
+
+def _fetch_weights(fetch: Callable[[str], Path]) -> None:
+    """Fetch the weights, of which large presets have several files and a list of them."""
+    try:
+        fetch(WEIGHTS)
+    except (KaggleApiHTTPError, ValueError) as missing:
+        try:
+            directory = fetch(SHARDS).parent
+        except (KaggleApiHTTPError, ValueError):
+            raise missing from None
+        for name in listed_shards(directory):
+            fetch(name)
 
 
 def _download_from_hugging_face(repository: str) -> Path:
     """Fetch torch files only where there are no others; they may hold code, though none of it is run."""
     directory = Path(snapshot_download(repository, allow_patterns=_HUGGING_FACE_PATTERNS, etag_timeout=PROBE_SECONDS))
-    if not weight_files(directory) and not (directory / WEIGHTS).is_file():
+    if not weight_files(directory) and not has_keras_weights(directory):
         snapshot_download(repository, allow_patterns=_TORCH_PATTERNS, etag_timeout=PROBE_SECONDS)
     return directory
 
@@ -185,7 +209,7 @@ def _is_complete_snapshot(directory: Path) -> bool:
     if not (directory / CONFIG).is_file():
         return False
     try:
-        return bool(weight_files(directory)) or (directory / WEIGHTS).is_file()
+        return bool(weight_files(directory)) or has_keras_weights(directory)
     except PresetError:  # a shard is missing
         return False
 

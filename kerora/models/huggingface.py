@@ -4,6 +4,7 @@ The result equals transformers' model within rounding: exact GELU and the layer 
 the folder's config are kept, which KerasHub's own converters replace by fixed ones.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from kerora.models.blank_weights import draw, without_drawing
 from kerora.models.hf_names import LayerPair
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import gelu_tanh, set_activation_and_epsilon
+from kerora.models.rope import rope_options
 from kerora.models.tensor_files import TensorFiles
 
 keras_hub = import_keras_hub()
@@ -99,7 +101,9 @@ class HuggingFaceFolder:
     def _convert(self, dtype: str, dropout: float) -> Any:
         tensors = TensorFiles(self.directory)
         # a folder with a classification head has no output layer; tied, KerasHub does not look for one
-        options = {} if "lm_head.weight" in tensors or "score.weight" not in tensors else {"tie_word_embeddings": True}
+        options = rope_options(self.directory / "config.json", self.config, self.architecture)
+        if "lm_head.weight" not in tensors and "score.weight" in tensors:
+            options["tie_word_embeddings"] = True
         try:
             with without_tensorflow():
                 backbone = keras_hub.models.Backbone.from_preset(
@@ -252,11 +256,22 @@ def backbone_name(folder: HuggingFaceFolder) -> str:
     return f"{folder.architecture.kind}_backbone"
 
 
+def _type_of_class(config: Mapping[str, Any]) -> str | None:
+    """Return the model type that the model's class tells, for configs from before 2020, which name no type."""
+    classes = config.get("architectures")
+    name = str(classes[0]) if isinstance(classes, list) and classes else ""
+    stem = re.split(r"For|Model|LMHead|DoubleHeads", name)[0].lower()
+    types = {
+        architecture.model_type.replace("-", ""): architecture.model_type for architecture in ARCHITECTURES.values()
+    }
+    return types.get(stem) if stem else None
+
+
 def _find_architecture(directory: Path, config: Mapping[str, Any]) -> Architecture:
     by_type = {architecture.model_type: architecture for architecture in ARCHITECTURES.values()}
     by_type.pop("", None)
     by_type["gemma2"] = ARCHITECTURES["gemma"]
-    model_type = config.get("model_type")
+    model_type = config.get("model_type", _type_of_class(config))
     if model_type not in by_type:
         raise PresetError(
             f"{directory / 'config.json'}: model_type {model_type!r} is not supported."

@@ -1,5 +1,8 @@
-"""Reads KerasHub preset folders: backbone, and the head of a saved text classifier."""
+"""Reads the preset folders of KerasHub, and of KerasNLP as it was called before: backbone, and a classifier's head."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from kerora.errors import PresetError
 from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
 from kerora.models.blank_weights import without_drawing
 from kerora.models.json_files import read_json_object
+from kerora.models.keras_classes import class_name, is_classifier, registered_class
+from kerora.models.keras_weights import WEIGHTS, holds_quantized, merge_keras_lora, quantized_mode
 
 keras_hub = import_keras_hub()
 
@@ -18,7 +23,7 @@ EXACT_FILE = "kerora.json"
 """Beside an exported preset: the activation and epsilon that KerasHub's config has no place for."""
 HEAD_FILE, LABELS_FILE = "head.keras", "labels.json"
 """Beside it: the head as a Keras model, where KerasHub has no classifier of the kind, and the names of the classes."""
-CONFIG, WEIGHTS, TASK, TASK_WEIGHTS = "config.json", "model.weights.h5", "task.json", "task.weights.h5"
+CONFIG, METADATA, TASK, TASK_WEIGHTS = "config.json", "metadata.json", "task.json", "task.weights.h5"
 
 
 def gelu_tanh(values: Any) -> Any:
@@ -49,17 +54,18 @@ def keep_norms_epsilon(backbone: Any) -> None:
 
 
 class KerasFolder:
-    """A preset folder as KerasHub's `save_to_preset` writes it.
+    """A preset folder as `save_to_preset` of KerasHub or KerasNLP writes it.
 
     Args:
         directory: folder with config.json and weights.
+        lora: file that Keras' own `save_lora_weights` wrote, to merge into the backbone; default None.
 
     Raises:
-        PresetError: config.json is damaged or names a class that is not supported.
+        PresetError: config.json is damaged, or names a class that is not supported or quantized weights.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, lora: Path | None = None) -> None:
+        self.directory, self.lora = directory, lora
         self.config = read_json_object(directory / CONFIG)
         self.architecture = _find_architecture(directory, self.config)
 
@@ -77,7 +83,7 @@ class KerasFolder:
             return None
         task = read_json_object(self.directory / TASK)
         count = task.get("config", {}).get("num_classes", 0)
-        if not str(task.get("class_name", "")).endswith("TextClassifier") or not isinstance(count, int) or count < 2:
+        if not is_classifier(task) or not isinstance(count, int) or count < 2:
             return None
         return names if names is not None and len(names) == count else tuple(str(number) for number in range(count))
 
@@ -97,10 +103,12 @@ class KerasFolder:
             PresetError: the weights are missing or do not fit the config.
         """
         try:
-            with without_tensorflow(), without_drawing():
+            with without_tensorflow(), without_drawing(), _nothing_left_out():
                 backbone = keras_hub.models.Backbone.from_preset(str(self.directory), dtype=dtype, dropout=dropout)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
             raise self._unreadable(error) from error
+        if self.lora is not None:
+            merge_keras_lora(backbone, self.lora)
         self._restore_exact(backbone)
         keep_norms_epsilon(backbone)
         return backbone
@@ -112,12 +120,12 @@ class KerasFolder:
             PresetError: the task's files are damaged.
         """
         try:
-            with without_tensorflow():
+            with without_tensorflow(), _nothing_left_out():
                 if (self.directory / HEAD_FILE).is_file():
                     task = keras.saving.load_model(self.directory / HEAD_FILE)
                 else:
                     task = keras_hub.models.TextClassifier.from_preset(str(self.directory), preprocessor=None)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
             raise self._unreadable(error) from error
         layers = {layer.name: layer for layer in task.layers if layer.name in ("pooled_dense", "logits")}
         return {
@@ -139,18 +147,54 @@ class KerasFolder:
         return False
 
     def _unreadable(self, error: Exception) -> PresetError:
+        if holds_quantized(self.directory / WEIGHTS):  # whose config did not say so before KerasNLP 0.15
+            return _quantized(self.directory / WEIGHTS, "integers")
         reason = " ".join(str(error).split())[:200]
-        return PresetError(
-            f"The Keras preset in {self.directory} cannot be loaded: {reason}. Save or download it again."
-        )
+        subject = f"The Keras preset in {self.directory}{self._writer()}"
+        return PresetError(f"{subject} cannot be loaded: {reason}. Save or download it again.")
+
+    def _writer(self) -> str:
+        """Say which version of Keras wrote the folder, where it is known."""
+        path = self.directory / METADATA
+        version = None
+        with suppress(PresetError):  # which is no part of the model
+            version = read_json_object(path).get("keras_version")
+        return f", written by Keras {version}," if isinstance(version, str) else ""
+
+
+@contextmanager
+def _nothing_left_out() -> Iterator[None]:
+    """Make an error of Keras' warning that layers keep their random weights, as with files of some other versions."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Skipping nested container")
+        yield
 
 
 def _find_architecture(directory: Path, config: dict[str, Any]) -> Architecture:
-    by_class = {architecture.backbone: architecture for architecture in ARCHITECTURES.values()}
-    class_name = config.get("class_name")
-    # the registered name decides which class Keras imports, so it must be the one that is checked
-    if class_name not in by_class or config.get("registered_name") != f"keras_hub>{class_name}":
+    found, path = registered_class(config), directory / CONFIG
+    for architecture in ARCHITECTURES.values():
+        if found is not None and found is getattr(keras_hub.models, architecture.backbone):
+            _refuse_quantized(path, config)
+            return architecture
+    if found is not None and issubclass(found, keras_hub.models.Task):
         raise PresetError(
-            f"{directory / CONFIG}: the backbone {class_name!r} is not supported. Supported are {supported_titles()}."
+            f"{path} holds a whole {config.get('class_name')}, as KerasNLP before 0.10 saved one, which no later "
+            "version loads. Load it with that version and save its backbone and tokenizer."
         )
-    return by_class[class_name]
+    raise PresetError(
+        f"{path}: the backbone {class_name(config)!r} (registered as {config.get('registered_name')!r}) is not "
+        f"supported. Supported are {supported_titles()}."
+    )
+
+
+def _refuse_quantized(path: Path, config: dict[str, Any]) -> None:
+    mode = quantized_mode(config)
+    if mode is not None:
+        raise _quantized(path, mode)
+
+
+def _quantized(path: Path, mode: str) -> PresetError:
+    return PresetError(
+        f"{path}: the weights are quantized ({mode}), and LoRA starts from whole ones. "
+        "Give the preset from before quantize(); --quantize quantizes it again."
+    )

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ from kerora.models.causal import tell_layers_apart, use_causal_kernel
 from kerora.models.hub_names import HUGGING_FACE, KAGGLE, OfflineError
 from kerora.models.huggingface import HuggingFaceFolder
 from kerora.models.json_files import read_json_object
-from kerora.models.keras_presets import KerasFolder
+from kerora.models.keras_presets import EXACT_FILE, HEAD_FILE, LABELS_FILE, KerasFolder
+from kerora.models.keras_weights import LORA_ENDING
 from kerora.models.tensor_files import weight_files
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, huggingface_tokenizer, keras_tokenizer
@@ -39,6 +40,7 @@ class Preset:
         kind: architecture, such as ``distil_bert``.
         source: whose format the files have.
         class_names: classes of its own single-label classification head, or None where it has none.
+        keras_lora: file of Keras' own LoRA that is merged into the backbone, or None.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Preset:
     kind: str
     source: Source
     class_names: tuple[str, ...] | None
+    keras_lora: Path | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -111,6 +114,15 @@ class Preset:
             )
         return self._folder.load_head()
 
+    def notes(self) -> list[str]:
+        """Return what a user should know of the folder: the LoRA files of Keras that lie in it and are not read."""
+        if self.source != "keras" or self.keras_lora is not None:
+            return []
+        return [
+            f"Note: {path} is a LoRA file of Keras and is not merged. Give it as --preset where it should be."
+            for path in sorted(self.directory.glob(f"*{LORA_ENDING}"))
+        ]
+
     @cached_property
     def missing_pooler(self) -> bool:
         """Whether the backbone has a pooler whose weights the files lack, as after masked-language-model training."""
@@ -118,7 +130,9 @@ class Preset:
 
     @cached_property
     def _folder(self) -> KerasFolder | HuggingFaceFolder:
-        return KerasFolder(self.directory) if self.source == "keras" else HuggingFaceFolder(self.directory)
+        if self.source == "keras":
+            return KerasFolder(self.directory, self.keras_lora)
+        return HuggingFaceFolder(self.directory)
 
     def _files(self) -> Iterator[Path]:
         yield self.directory / "config.json"
@@ -131,18 +145,22 @@ class Preset:
                 "*.weights.json",
                 "tokenizer.json",
                 "task.json",
-                "kerora.json",
+                EXACT_FILE,
+                HEAD_FILE,
+                LABELS_FILE,
                 f"{KERAS_ASSETS}/*",
             )
             yield from (path for pattern in patterns for path in self.directory.glob(pattern) if path.is_file())
+            yield from (self.keras_lora,) if self.keras_lora is not None else ()
 
 
 def find_preset(spec: str) -> Preset:
     """Find a pre-trained model, downloading it where it is neither bundled, nor cached, nor a local folder.
 
     Args:
-        spec: a bundled or KerasHub name, ``kaggle://...``, ``hf://org/name``, a Keras preset folder or a Hugging Face
-            model folder. A name wins over a folder of the same name; write ``./name`` for the folder.
+        spec: a bundled or KerasHub name, ``kaggle://...``, ``hf://org/name``, a Keras preset folder, a Hugging Face
+            model folder, or in a Keras preset folder a file ``*.lora.h5``, which is merged into the preset. A name wins
+            over a folder of the same name; write ``./name`` for the folder.
 
     Raises:
         PresetError: there is no such model, it is of an unsupported kind, its files are incomplete, or it is not
@@ -172,7 +190,19 @@ def _find(spec: str) -> Preset:
     directory = Path(spec).expanduser()
     if spec and directory.is_dir():
         return open_folder(directory, spec, directory.resolve().name)
+    if directory.is_file() and spec.endswith(LORA_ENDING):
+        return _with_lora(directory, spec)
     raise _unknown(spec, directory)
+
+
+def _with_lora(file: Path, spec: str) -> Preset:
+    """Open the Keras preset that a LoRA file of Keras lies in; its folder alone is the preset without it."""
+    preset = open_folder(file.parent, spec, file.resolve().parent.name)
+    if preset.source != "keras":
+        raise PresetError(
+            f"{spec} is a LoRA file of Keras, but {file.parent} is no Keras preset. Put it into its base."
+        )
+    return replace(preset, name=file.name.removesuffix(LORA_ENDING), keras_lora=file)
 
 
 def open_folder(directory: Path, spec: str, name: str) -> Preset:

@@ -112,8 +112,10 @@ class TextTokenizer:
     @cached_property
     def word_starts(self) -> np.ndarray:
         """Whether a token starts a word, bool (tokens,); the others go on with the word before them."""
-        if self.definition["model"]["type"] == "WordPiece":
-            return np.array([not piece.startswith("##") for piece in self.pieces])
+        model = self.definition["model"]
+        if model["type"] == "WordPiece":
+            inner = model.get("continuing_subword_prefix", "##")
+            return np.array([not piece.startswith(inner) for piece in self.pieces])
         return np.array([piece.startswith(("Ġ", "▁")) for piece in self.pieces])
 
     @property

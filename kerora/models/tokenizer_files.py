@@ -24,6 +24,7 @@ from kerora.models.decoder_tokenizers import (
     split_byte_pairs,
     start_template,
 )
+from kerora.models.keras_classes import class_name
 from kerora.models.tokenizer import TextTokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -46,6 +47,7 @@ HUGGING_FACE_FILES = (
 _CONTROL, _USER_DEFINED = 3, 4
 _ROBERTA_STYLE = ("RobertaTokenizer", "XLMRobertaTokenizer")
 _BYTE_PAIRS = ("RobertaTokenizer", "GPT2Tokenizer")
+_WORD_PIECES = ("DistilBertTokenizer", "BertTokenizer", "ElectraTokenizer")
 
 
 @dataclass
@@ -110,28 +112,68 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
     """
     config = _read_json(directory / TOKENIZER_FILE)
     assets = directory / KERAS_ASSETS
-    class_name = config.get("class_name")
+    name = class_name(config)
+    files = [assets / file for file in keras_vocabulary(directory)]
+    vocabulary, merges = files[0], files[-1]
+    given = config.get("config")
     settings = Settings(
-        _default_tokens(str(class_name)),
-        doubled_separator=class_name in _ROBERTA_STYLE,
-        starts=class_name in DECODER_TOKENIZERS,
+        _default_tokens(name),
+        _keras_options(given if isinstance(given, dict) else {}),
+        doubled_separator=name in _ROBERTA_STYLE,
+        starts=name in DECODER_TOKENIZERS,
     )
     try:
-        split = DECODER_TOKENIZERS[class_name].split if class_name in DECODER_TOKENIZERS else None
+        split = DECODER_TOKENIZERS[name].split if name in DECODER_TOKENIZERS else None
         if split is not None:
-            tokenizer = split_byte_pairs(assets / "vocabulary.json", assets / "merges.txt", split)
-        elif class_name in DECODER_TOKENIZERS:
-            tokenizer = decoder_pieces(assets / "vocabulary.spm", settings)
-        elif class_name in _BYTE_PAIRS:
-            tokenizer = byte_pairs(assets / "vocabulary.json", assets / "merges.txt", settings)
-        elif class_name in _SENTENCEPIECE:
-            tokenizer = _SENTENCEPIECE[class_name](assets / "vocabulary.spm", settings)
+            tokenizer = split_byte_pairs(vocabulary, merges, split)
+        elif name in DECODER_TOKENIZERS:
+            tokenizer = decoder_pieces(vocabulary, settings)
+        elif name in _BYTE_PAIRS:
+            tokenizer = byte_pairs(vocabulary, merges, settings)
+        elif name in _SENTENCEPIECE:
+            tokenizer = _SENTENCEPIECE[name](vocabulary, settings)
         else:
-            settings.options = {"do_lower_case": bool(config.get("config", {}).get("lowercase", False))}
-            tokenizer = wordpiece(assets / "vocabulary.txt", settings)
+            settings.options = {"do_lower_case": False, **settings.options}
+            settings.tokens = {**settings.tokens, "unk": settings.options.get("oov_token", settings.tokens["unk"])}
+            tokenizer = wordpiece(vocabulary, settings)
     except Exception as error:  # the Rust library raises bare Exception
         raise _damaged(assets, error) from error
     return _finish(tokenizer, settings, architecture.segments)
+
+
+def keras_vocabulary(directory: Path) -> tuple[str, ...]:
+    """Return the names of the vocabulary files of a Keras preset folder; they lie in `KERAS_ASSETS`.
+
+    Raises:
+        PresetError: tokenizer.json is missing or damaged, or names a tokenizer that is not supported.
+    """
+    name = class_name(_read_json(directory / TOKENIZER_FILE))
+    decoder = DECODER_TOKENIZERS.get(name)
+    if name in _BYTE_PAIRS or (decoder is not None and decoder.split is not None):
+        return "vocabulary.json", "merges.txt"
+    if name in _SENTENCEPIECE or decoder is not None:
+        return ("vocabulary.spm",)
+    if name in _WORD_PIECES:
+        return ("vocabulary.txt",)
+    raise PresetError(
+        f"{directory / TOKENIZER_FILE}: the tokenizer {name!r} is not supported. Supported are "
+        f"{', '.join([*_WORD_PIECES, *_BYTE_PAIRS, *_SENTENCEPIECE, *DECODER_TOKENIZERS])}."
+    )
+
+
+def _keras_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of KerasHub's tokenizers under the names that transformers gives them.
+
+    Accents are not among them: see `keras_tokenizer`.
+    """
+    names = {
+        "lowercase": "do_lower_case",
+        "split_on_cjk": "tokenize_chinese_chars",
+        "add_prefix_space": "add_prefix_space",
+        "suffix_indicator": "suffix_indicator",
+        "oov_token": "oov_token",
+    }
+    return {names[key]: value for key, value in config.items() if key in names and value is not None}
 
 
 def wordpiece(vocabulary: Path, settings: Settings) -> Tokenizer:
@@ -153,7 +195,11 @@ def fresh_byte_pairs(tokenizer: Tokenizer, architecture: Architecture) -> TextTo
 
 def _wordpiece(pieces: Sequence[str], settings: Settings) -> Tokenizer:
     ids = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(WordPiece(ids, unk_token=settings.tokens["unk"], max_input_chars_per_word=100))
+    inner = settings.options.get("suffix_indicator", "##")
+    model = WordPiece(
+        ids, unk_token=settings.tokens["unk"], max_input_chars_per_word=100, continuing_subword_prefix=inner
+    )
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=settings.options.get("tokenize_chinese_chars", True),
@@ -161,7 +207,7 @@ def _wordpiece(pieces: Sequence[str], settings: Settings) -> Tokenizer:
         lowercase=settings.options.get("do_lower_case", True),
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    tokenizer.decoder = decoders.WordPiece(prefix=inner)
     return tokenizer
 
 
@@ -289,7 +335,10 @@ def _default_tokens(tokenizer_class: str) -> dict[str, str]:
 
 def _huggingface_settings(directory: Path, architecture: Architecture) -> Settings:
     options = _read_json(directory / "tokenizer_config.json", optional=True)
-    named = {**_read_json(directory / "special_tokens_map.json", optional=True), **options}
+    decoder = options.get("added_tokens_decoder") or {}
+    older = _read_json(directory / "special_tokens_map.json", optional=True)
+    # transformers lets the older file go first where the newer one does not hold the added tokens as well
+    named = {**older, **options} if decoder else {**options, **older}
     settings = Settings(
         _default_tokens(architecture.tokenizer),
         options,
@@ -302,10 +351,34 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
             settings.added.append(_added_token(token, special=True))
             token = token.get("content")
         settings.tokens[role] = token or settings.tokens[role]
-    decoder = options.get("added_tokens_decoder") or {}
     if decoder:
         settings.added = [_added_token(decoder[number]) for number in sorted(decoder, key=int)]
+    else:
+        special = _special_without_role(named)
+        settings.added += _legacy_added(directory, settings, [token.content for token in special])
+        taken = {*settings.tokens.values(), *(token.content for token in settings.added)}
+        settings.added += [token for token in special if token.content not in taken]
     return settings
+
+
+def _legacy_added(directory: Path, settings: Settings, more_special: Sequence[str]) -> list[AddedToken]:
+    """Return the tokens that transformers before 4.34 kept in a file of their own, in the order of their ids."""
+    ids = _read_json(directory / "added_tokens.json", optional=True)
+    taken = {token.content for token in settings.added}
+    special = {*settings.tokens.values(), *more_special}
+    return [
+        AddedToken(token, normalized=token not in special, special=token in special)
+        for token in sorted(ids, key=lambda token: int(ids[token]))
+        if token not in taken
+    ]
+
+
+def _special_without_role(named: Mapping[str, Any]) -> list[AddedToken]:
+    """Return further special tokens, under transformers 5's name for them and the one before; each once."""
+    lists = [named.get(f"{name}_special_tokens") or [] for name in ("extra", "additional")]
+    listed = [token for entry in lists for token in (entry.values() if isinstance(entry, dict) else entry)]
+    tokens = [_added_token(entry if isinstance(entry, dict) else {"content": entry}, special=True) for entry in listed]
+    return list({token.content: token for token in tokens}.values())
 
 
 def _added_token(entry: Mapping[str, Any], special: bool = False) -> AddedToken:

@@ -13,7 +13,8 @@ from kerora.errors import ConfigError, TrainingError
 from kerora.models.architectures import ARCHITECTURES, Architecture
 from kerora.models.attention import choose_attention
 from kerora.models.causal import use_causal_kernel
-from kerora.models.keras_presets import CONFIG, WEIGHTS
+from kerora.models.keras_presets import CONFIG
+from kerora.models.keras_weights import WEIGHTS
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE, keras_tokenizer
 from kerora.pretrain_config import EncoderConfig

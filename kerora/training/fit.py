@@ -221,6 +221,7 @@ def _heading(parts: Parts) -> str:
     config = parts.config
     lines = [
         *TASKS[config.task].notes(parts),
+        *parts.model.preset.notes(),
         f"Model: {parts.model.preset.name} ({parts.model.preset.kind}), {config.model.precision}",
         f"{METHOD_TITLES[config.lora.method].format(rank=config.lora.rank)}: {parts.summary}",
         *([] if parts.quantised is None else [str(parts.quantised)]),

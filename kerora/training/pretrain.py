@@ -22,7 +22,8 @@ from kerora.data.tokens import TokenTable, cache_key
 from kerora.errors import ConfigError, RunError
 from kerora.evaluation.wording import duration
 from kerora.models.causal_lm import CausalLM
-from kerora.models.keras_presets import CONFIG, WEIGHTS
+from kerora.models.keras_presets import CONFIG
+from kerora.models.keras_weights import WEIGHTS
 from kerora.models.masked_lm import LossWeights, MaskedLanguageModel
 from kerora.models.task import SteppedModel
 from kerora.models.teacher import Teacher, cached_targets, start_from_teacher

@@ -13,19 +13,24 @@ import pytest
 from huggingface_hub import constants
 from kagglesdk import kaggle_env
 
+from kerora.cli import main
 from kerora.errors import PresetError
 from kerora.models.presets import find_preset
+from kerora.runfolder import RunFolder
+from tests.old_presets import unpack, work_on
 from tests.tiny import tiny_huggingface
+from tests.training.test_fit import write_rows
 
 NAME = "distil_bert_base_en_uncased"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Site(BaseHTTPRequestHandler):
-    """Serves the files of `root`; `requested` lists what was asked for."""
+    """Serves the files of `root`; `requested` lists what was asked for, `model` is the only one that Kaggle knows."""
 
     root: Path
     requested: list[str]
+    model: tuple[str, str, int]
 
     def do_HEAD(self) -> None:
         self.answer()
@@ -35,7 +40,7 @@ class Site(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert (body["ownerSlug"], body["instanceSlug"], body["versionNumber"]) == ("keras", NAME, 3)
+        assert (body["ownerSlug"], body["instanceSlug"], body["versionNumber"]) == self.model
         self.send_file(body["path"])
 
     def answer(self) -> None:
@@ -84,7 +89,7 @@ class Site(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Site]]:
-    handler = type("Handler", (Site,), {"root": tmp_path / "served", "requested": []})
+    handler = type("Handler", (Site,), {"root": tmp_path / "served", "requested": [], "model": ("keras", NAME, 3)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
@@ -116,6 +121,95 @@ def test_a_name_is_downloaded_once(site: type[Site], tiny_preset: Path) -> None:
     }
     site.requested.clear()
     assert find_preset(NAME).directory == preset.directory
+    assert not site.requested
+
+
+def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("writer", "folder"), [("keras_nlp-0.7.0", "distil_bert"), ("keras_nlp-0.12.1", "distil_bert")]
+)
+def test_an_old_preset_from_an_empty_cache_to_a_report(
+    writer: str,
+    folder: str,
+    site: type[Site],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    serve(site, unpack(writer, folder, tmp_path / "served"))
+    rows = write_rows(tmp_path / "rows.jsonl", rows=24)
+    assert not (tmp_path / "kagglehub").exists()
+    assert work_on(main.run, NAME, rows, tmp_path / "first", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["run"] == str(tmp_path / "first")
+    assert "assets/tokenizer/vocabulary.txt" in site.requested
+    go_offline(monkeypatch)
+    site.requested.clear()
+    assert work_on(main.run, NAME, rows, tmp_path / "second") == 0
+    assert not site.requested
+    runs = [RunFolder(tmp_path / name) for name in ("first", "second")]
+    for run in runs:
+        manifest = run.read_manifest()
+        assert manifest["state"] == "finished" and manifest["preset"]["name"] == NAME
+        assert main.run(["report", str(run.path)]) == 0
+        assert (run.report / "report.html").is_file()
+    first, second = (run.metrics.read_text() for run in runs)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("writer", "folder", "vocabulary"),
+    [
+        ("keras_nlp-0.12.1", "gpt2", {"vocabulary.json", "merges.txt"}),
+        ("keras_hub-0.25.1", "gpt2_shards", {"vocabulary.json", "merges.txt"}),
+        ("keras_nlp-0.12.1", "llama3", {"vocabulary.json", "merges.txt"}),
+        ("keras_hub-0.17.0", "gemma", {"vocabulary.spm"}),
+        ("keras_nlp-0.9.3", "electra", {"vocabulary.txt"}),
+    ],
+)
+def test_every_kind_of_vocabulary_and_weights_is_fetched(
+    writer: str, folder: str, vocabulary: set[str], site: type[Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = unpack(writer, folder, tmp_path / "served")
+    serve(site, served)
+    preset = find_preset(NAME)
+    assert preset.fingerprint == find_preset(str(served)).fingerprint
+    assert {name.rpartition("/")[2] for name in site.requested if name.startswith("assets/")} == vocabulary
+    go_offline(monkeypatch)
+    assert find_preset(NAME).directory == preset.directory
+    preset.load_backbone()
+
+
+def test_a_shard_that_is_not_complete(site: type[Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(site, unpack("keras_hub-0.25.1", "gpt2_shards", tmp_path / "served"))
+    directory = find_preset(NAME).directory
+    next(directory.parent.glob(".complete/3/model_00001*")).unlink()
+    go_offline(monkeypatch)
+    with pytest.raises(PresetError, match="is not in the cache"):
+        find_preset(NAME)
+
+
+def test_what_kerora_exported_comes_along(site: type[Site], tmp_path: Path) -> None:
+    served = unpack("keras_nlp-0.12.1", "distil_bert", tmp_path / "served")
+    (served / "labels.json").write_text('{"classes": ["a", "b", "c"]}')
+    (served / "kerora.json").write_text('{"activation": "gelu_tanh", "epsilon": 1e-05}')
+    serve(site, served)
+    site.model = ("someone", "mine", 1)
+    preset = find_preset("kaggle://someone/bert/keras/mine/1")
+    assert preset.class_names == ("a", "b", "c")
+    assert preset.fingerprint == find_preset(str(served)).fingerprint
+    assert find_preset("hf://someone/tiny").fingerprint == preset.fingerprint
+
+
+def test_shards_from_hugging_face(site: type[Site], tmp_path: Path) -> None:
+    served = unpack("keras_hub-0.25.1", "gpt2_shards", tmp_path / "served")
+    serve(site, served)
+    preset = find_preset("hf://someone/tiny")
+    assert preset.fingerprint == find_preset(str(served)).fingerprint
+    site.requested.clear()
+    assert find_preset("hf://someone/tiny").directory == preset.directory
     assert not site.requested
 
 

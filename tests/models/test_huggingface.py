@@ -131,3 +131,15 @@ def test_a_tensor_is_missing(folder: Folder, tmp_path: Path) -> None:
     save_file(tensors, directory / "model.safetensors")
     with pytest.raises(PresetError, match=r"lack the tensor 'bert\.encoder\.layer\.1\.output\.dense\.weight'"):
         find_preset(str(directory)).load_backbone()
+
+
+@pytest.mark.parametrize("kind", ["distil_bert", "bert", "roberta", "gpt2"])
+def test_a_config_from_before_model_types(kind: str, folder: Callable[..., Path], tmp_path: Path) -> None:
+    files = Path(shutil.copytree(folder(kind), tmp_path / "model"))
+    config = json.loads((files / "config.json").read_text())
+    del config["model_type"]
+    (files / "config.json").write_text(json.dumps(config))
+    assert find_preset(str(files)).kind == kind
+    (files / "config.json").write_text(json.dumps({**config, "architectures": None}))
+    with pytest.raises(PresetError, match="model_type None is not supported"):
+        find_preset(str(files))

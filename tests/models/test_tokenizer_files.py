@@ -1,6 +1,7 @@
 """Vocabularies of Keras presets give the tokens that Hugging Face gives for the same vocabulary."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,40 @@ def test_uncased_keras_presets_drop_accents(tiny_preset: Path, tmp_path: Path) -
     plain = accented.row(1).tolist()
     assert accented.row(0).tolist() == plain
     assert find_preset(str(tiny_preset)).load_tokenizer().fingerprint == tokenizer.fingerprint
+
+
+LEGACY: dict[str, dict[str, Any]] = {
+    "added_tokens.json": {"added_tokens.json": {"<user>": 1, "[URL]": 0}},
+    "special_tokens_map.json": {"special_tokens_map.json": {"additional_special_tokens": ["[URL]", "<user>"]}},
+    "both": {
+        "added_tokens.json": {"[URL]": 0, "<user>": 1},
+        "special_tokens_map.json": {"extra_special_tokens": ["[URL]", "<user>"], "unk_token": {"content": "[UNK]"}},
+    },
+}
+
+
+@pytest.mark.parametrize("writer", LEGACY)
+@pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2"])
+def test_tokens_that_older_versions_keep_apart(kind: str, writer: str, folder: Folder, tmp_path: Path) -> None:
+    files = Path(shutil.copytree(folder(kind, "old"), tmp_path / "model"))
+    size = find_preset(str(files)).load_tokenizer().vocabulary_size
+    for name, content in LEGACY[writer].items():
+        if name == "added_tokens.json":
+            content = {token: size + number for token, number in content.items()}
+        elif kind != "bert":
+            content = {key: value for key, value in content.items() if key != "unk_token"}
+        (files / name).write_text(json.dumps(content))
+    texts = ["good [URL] film <user>", "[url] bad <USER>x"]
+    theirs = transformers.AutoTokenizer.from_pretrained(files)(texts, add_special_tokens=False).input_ids
+    ours = find_preset(str(files)).load_tokenizer()
+    assert ours.plain_ids(texts) == theirs
+    assert {size, size + 1} <= set(theirs[0])
+
+
+def test_special_tokens_by_name(folder: Folder, tmp_path: Path) -> None:
+    files = Path(shutil.copytree(folder("bert", "old"), tmp_path / "model"))
+    options = json.loads((files / "tokenizer_config.json").read_text())
+    options["extra_special_tokens"] = {"image_token": "<image>"}  # as transformers 4.47 to 4.57 write it
+    (files / "tokenizer_config.json").write_text(json.dumps(options))
+    tokenizer = find_preset(str(files)).load_tokenizer()
+    assert tokenizer.pieces[-1] == "<image>" and tokenizer.plain_ids(["a <image>"])[0][-1] == len(tokenizer.pieces) - 1

@@ -1,0 +1,120 @@
+"""Finds the weight files of Keras preset folders, and merges the LoRA files of Keras' own `enable_lora`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from kerora.errors import PresetError
+from kerora.models.json_files import read_json_object
+
+WEIGHTS, SHARDS = "model.weights.h5", "model.weights.json"
+"""All weights of a backbone in one file, or the list of the files that they are spread over (above 10 GB)."""
+LORA_ENDING = ".lora.h5"
+"""How the names of the files end that `Backbone.save_lora_weights` writes."""
+
+
+def listed_shards(directory: Path) -> list[str]:
+    """Return the names of the files that the weights are spread over.
+
+    Raises:
+        PresetError: the list is missing or damaged.
+    """
+    path = directory / SHARDS
+    places = read_json_object(path).get("weight_map")
+    names: set[str] = set()
+    for value in places.values() if isinstance(places, dict) else [None]:
+        entries = value if isinstance(value, list) else [value]  # a layer may be spread over several
+        for name in entries:
+            if not isinstance(name, str):
+                raise PresetError(f"{path} is damaged: it lists no weight files. Save or download the preset again.")
+            names.add(Path(name).name)
+    return sorted(names)
+
+
+def has_keras_weights(directory: Path) -> bool:
+    """Tell whether a folder holds a backbone's weights, all files of them."""
+    if (directory / WEIGHTS).is_file() or not (directory / SHARDS).is_file():
+        return (directory / WEIGHTS).is_file()
+    return all((directory / name).is_file() for name in listed_shards(directory))
+
+
+def quantized_mode(config: Mapping[str, Any]) -> str | None:
+    """Return how a serialized backbone's weights are quantized, such as ``int8``, or None where they are not.
+
+    Args:
+        config: what config.json holds. The type of a backbone is a policy's name, one policy, or one for each layer.
+    """
+    return _mode(config.get("config", {}).get("dtype") if isinstance(config.get("config"), dict) else None)
+
+
+def _mode(policy: Any) -> str | None:
+    if isinstance(policy, str):
+        return policy.partition("_from_")[0] if "_from_" in policy else None
+    if not isinstance(policy, dict):
+        return None
+    mode = policy.get("mode")
+    if isinstance(mode, str):
+        return mode
+    return next((found for found in map(_mode, policy.values()) if found is not None), None)
+
+
+def holds_quantized(path: Path) -> bool:
+    """Tell whether a weight file holds kernels or embeddings of integers; False where it cannot be read."""
+    found: list[str] = []
+
+    def look(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim > 1 and item.dtype in (np.int8, np.uint8):
+            found.append(name)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(look)
+    except OSError:
+        return False
+    return bool(found)
+
+
+def merge_keras_lora(backbone: Any, path: Path) -> None:
+    """Add what Keras' own LoRA learnt to a backbone's kernels.
+
+    The file names a layer by its place among the layers that have weights, as `Backbone.load_lora_weights` counts
+    them, and says nothing of alpha: Keras' factor is one then.
+
+    Args:
+        backbone: a backbone without LoRA.
+        path: file that `Backbone.save_lora_weights` wrote.
+
+    Raises:
+        PresetError: the file is damaged or belongs to another model.
+    """
+    layers = [layer for layer in backbone._flatten_layers(include_self=False) if layer.weights]
+    for place, (first, second) in _read_lora(path).items():
+        layer = layers[place] if place < len(layers) else None
+        update = np.matmul(first, second)
+        kernel = getattr(layer, "_kernel", None)
+        if layer is None or kernel is None or tuple(kernel.shape) != update.shape:
+            raise PresetError(
+                f"{path} does not fit the backbone beside it: its layer {place} is of shape {update.shape}. "
+                "Put it beside the preset that it was trained on."
+            )
+        kernel.assign(keras.ops.convert_to_numpy(kernel) + update)
+
+
+def _read_lora(path: Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    try:
+        with h5py.File(path, "r") as file:
+            groups = {int(name): group["vars"] for name, group in file["lora"].items() if name.isdecimal()}
+            found = {
+                place: tuple(np.asarray(group[f"lora_kernel_{part}"], np.float32) for part in "ab")
+                for place, group in groups.items()
+            }
+    except (OSError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PresetError(f"{path} cannot be read as a LoRA file of Keras: {reason}. Save it again.") from error
+    if not found:
+        raise PresetError(f"{path} holds no layer. Save it again with Backbone.save_lora_weights.")
+    return {place: (first, second) for place, (first, second) in found.items()}
