@@ -138,13 +138,13 @@ class TrainingConfig(OptimizerConfig):
     )
     learning_rate: float | None = setting(
         None,
-        "Peak learning rate of AdamW; empty means 0.001 x 768 / the model's width.",
+        "Peak learning rate of AdamW; empty means 0.001 x 768 / the model's width, with --method full a tenth of it.",
         check=more_than(0),
     )
     mask_share: float | None = setting(
         None,
         "Share of the tokens that are hidden from a classifier while it trains, anew each time; empty means 0.3 for "
-        "models narrower than 384 on up to 2,000 rows, otherwise 0.",
+        "models of less than 10 million weights on up to 2,000 rows, otherwise 0.",
         check=between(0, 0.9),
     )
     label_smoothing: float = setting(0.0, "Share of the target spread over all classes.", check=between(0, 1))
@@ -156,7 +156,9 @@ class TrainingConfig(OptimizerConfig):
         "With --layers last:K: compute the frozen blocks below once, keep their states on disk, and train on them.",
     )
     early_stopping: bool = setting(
-        True, "Stop when the monitored value no longer improves, and restore the best weights."
+        True,
+        "Stop when the monitored value gets worse by more than the noise of the validation rows, and restore the "
+        "newest weights that are as good as the best.",
     )
     patience: int = setting(4, "Epochs without improvement before early stopping.", check=at_least(0))
     monitor: str | None = setting(

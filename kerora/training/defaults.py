@@ -21,7 +21,7 @@ BASE_RATES = {"lora": 1e-3, "head": 1e-3, "full": 1e-4}
 """By method, for a model that is 768 wide. That of full fine-tuning is ELECTRA's (Clark et al. 2020, arXiv:2003.10555,
 table 6), which at a width of 256 has 3e-4."""
 LEAST_EPOCHS, MOST_EPOCHS, ENOUGH_UPDATES = 3, 12, 400
-NARROW, FEW_ROWS, MASK_SHARE = 384, 2000, 0.3
+SMALL, FEW_ROWS, MASK_SHARE = 10_000_000, 2000, 0.3
 
 MONITORS = {
     "classification": ("val_macro_f1", {"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)}),
@@ -43,8 +43,8 @@ def default_epochs(updates_per_epoch: int) -> int:
 def settle_mask_share(config: TrainingConfig, rows: int, model: Task) -> float:
     """Return the share of the tokens that training hides.
 
-    Where the settings leave it open, 0.3 for models narrower than 384 on up to 2,000 rows: they know few words well,
-    and soon know the rows by heart.
+    Where the settings leave it open, 0.3 for models of less than 10 million weights on up to 2,000 rows: they know few
+    words well, and soon know the rows by heart.
 
     Args:
         config: the settings.
@@ -60,7 +60,7 @@ def settle_mask_share(config: TrainingConfig, rows: int, model: Task) -> float:
         )
     if config.mask_share is not None:
         return config.mask_share
-    wanted = rows <= FEW_ROWS and model.backbone.hidden_dim < NARROW
+    wanted = rows <= FEW_ROWS and model.backbone.count_params() < SMALL
     return MASK_SHARE if wanted and model.tokenizer.mask_id is not None and not config.cache_frozen else 0.0
 
 

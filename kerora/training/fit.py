@@ -213,6 +213,8 @@ def _train(
     finally:
         progress.close()
         saver.finish()
+    if stopping is not None and stopping.best_epoch is not None:
+        progress.note(stopping.describe())
     progress.note("Evaluating the fine-tuned model")
     return _conclude(parts, run, before, history, stopping)
 
@@ -251,7 +253,8 @@ def _conclude(
     write_json(run.metrics, metrics)
     seconds = sum(row["seconds"] for row in history.rows)
     best = len(history.rows) if stopping is None or stopping.best_epoch is None else stopping.best_epoch + 1
-    run.update_manifest(state="finished", finished=now(), training_seconds=seconds, best_epoch=best)
+    stopped = {} if stopping is None else {"early_stopping": stopping.describe()}
+    run.update_manifest(state="finished", finished=now(), training_seconds=seconds, best_epoch=best, **stopped)
     return FitResult(run, metrics, history.rows, parts.summary, seconds)
 
 

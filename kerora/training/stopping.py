@@ -89,6 +89,19 @@ class EarlyStopping(keras.callbacks.Callback):
         """The monitored value of the epoch that counts so far, or None before the first epoch's end."""
         return None if self.best_epoch is None else self.sign * self.best
 
+    def describe(self) -> str:
+        """Say in a line which epoch is kept, and why training stopped where it did before its end."""
+        if self.best_value is None or self.best_epoch is None:
+            return ""
+        record = self.records.get(self.monitor)
+        best = "" if record is None else f", the best {self.sign * record.value:.4f}"
+        kept = f"Kept epoch {self.best_epoch + 1}: {self.monitor} {self.best_value:.4f}{best}"
+        if self.stopped_epoch is None:
+            return kept
+        after = self.stopped_epoch - self.best_epoch
+        epochs = "The epoch after it was" if after == 1 else f"The {after} epochs after it were"
+        return f"{kept}. {epochs} no improvement, so training stopped"
+
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Start afresh, unless the state was just restored."""
         if not self._restored:

@@ -175,6 +175,10 @@ def test_early_stopping_within_the_noise(
     assert len(history.history["loss"]) == epochs_run
     assert stopping.best_epoch == kept and stopping.best_value == values[kept]
     assert all((variable.numpy() == kept).all() for variable in network.trainable_variables)
+    assert f"Kept epoch {kept + 1}: score {values[kept]:.4f}" in stopping.describe()
+    assert ("training stopped" in stopping.describe()) == (
+        epochs_run < 5 or epochs_run - 1 - kept >= patience
+    )
 
 
 def test_early_stopping_goes_on_within_the_noise() -> None:
