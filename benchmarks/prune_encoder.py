@@ -96,6 +96,7 @@ def _neurons(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[tuple[np.
     """Return of each layer what its neurons add to the output, and their mean values."""
     sums = [torch.zeros(2, layer.intermediate.dense.out_features) for layer in model.encoder.layer]
     tokens, mask = 0, torch.zeros(0)
+    length = min(PROBED_TOKENS, model.config.max_position_embeddings)
 
     def record(number: int, values: torch.Tensor) -> None:
         seen = values[mask.bool()]
@@ -108,7 +109,7 @@ def _neurons(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[tuple[np.
             list(texts[start : start + 32]),
             padding=True,
             truncation=True,
-            max_length=PROBED_TOKENS,
+            max_length=length,
             return_tensors="pt",
         )
         mask = batch["attention_mask"]
@@ -171,7 +172,7 @@ def _write(options: argparse.Namespace, tensors: dict[str, np.ndarray], pieces: 
         "n_layers": len(options.layers),
         "n_heads": heads,
         "dim": width,
-        "hidden_dim": options.intermediate,
+        "hidden_dim": tensors["distilbert.transformer.layer.0.ffn.lin1.weight"].shape[0],
         "max_position_embeddings": options.max_length,
         "activation": "gelu",
         "pad_token_id": pieces.index("[PAD]"),

@@ -9,6 +9,7 @@ from kerora.evaluation.plots import curves, png
 from kerora.evaluation.wording import duration
 from kerora.models.architectures import ARCHITECTURES
 
+WORD_COLUMNS = ("mlm_loss", "val_loss", "val_accuracy")
 HEADS_LEFT_OUT = "- The masked-language-model head and the projection to the teacher are not part of the preset."
 
 
@@ -28,14 +29,16 @@ def model_card(name: str, manifest: Mapping[str, Any], history: Sequence[Mapping
     return "\n\n".join([*parts, _limits(manifest)]) + "\n"
 
 
-def card_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
+def card_curves(history: Sequence[Mapping[str, Any]], words: bool = True) -> bytes:
     """Return the card's picture as PNG: loss and, with a teacher, cosines by epoch.
 
     Args:
         history: the rows of history.csv.
+        words: whether masked words were learnt; without them there is no loss of theirs to show.
     """
     causal = "mlm_loss" not in history[0]
     shown = {"loss": ("loss", "val_loss")} if causal else {"masked-language-model loss": ("mlm_loss", "val_loss")}
+    shown = shown if words else {}
     if history[0].get("cosine") is not None:
         shown["cosine, sentences"] = ("cosine", "val_cosine")
         shown["cosine, tokens"] = ("token_cosine", "val_token_cosine")
@@ -114,16 +117,22 @@ def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
         f"{manifest['settings']['model']['precision']} arithmetic on float32 weights, seed {settings['seed']}.",
     ]
     if teacher is not None:
-        sentences.append(_lesson(teacher, distillation))
+        sentences.append(_lesson(teacher, distillation, fresh=manifest["init"] is None))
     sentences.append(f"Training took {duration(manifest['training_seconds'])} on {device}.")
     picture = "![Loss by epoch, training and held-out text](curves.png)"
-    return f"## Training\n\n{' '.join(sentences)}\n\n{picture}\n\n{_curve(history)}{_final(manifest)}"
+    left_out = () if learns_words(manifest) else WORD_COLUMNS
+    return f"## Training\n\n{' '.join(sentences)}\n\n{picture}\n\n{_curve(history, left_out)}{_final(manifest)}"
 
 
-def _lesson(teacher: Mapping[str, Any], distillation: Mapping[str, Any]) -> str:
+def learns_words(manifest: Mapping[str, Any]) -> bool:
+    """Tell whether the masked-language-model head was trained: without it, its loss and accuracy mean nothing."""
+    return manifest["teacher"] is None or manifest["settings"]["distillation"]["mlm_weight"] > 0
+
+
+def _lesson(teacher: Mapping[str, Any], distillation: Mapping[str, Any], fresh: bool) -> str:
     start = (
         " Token embeddings and projection started from the teacher's states for single pieces."
-        if distillation["init_embeddings"]
+        if fresh and distillation["init_embeddings"]
         else ""
     )
     times = distillation["teacher_words"]
@@ -142,7 +151,7 @@ def _lesson(teacher: Mapping[str, Any], distillation: Mapping[str, Any]) -> str:
     )
 
 
-def _curve(history: Sequence[Mapping[str, Any]]) -> str:
+def _curve(history: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> str:
     columns = {
         "epoch": "epoch",
         "mlm_loss": "training loss (MLM)",
@@ -154,7 +163,7 @@ def _curve(history: Sequence[Mapping[str, Any]]) -> str:
         "val_cosine": "held-out cosine to the teacher (sentences)",
         "val_token_cosine": "held-out cosine to the teacher (tokens)",
     }
-    shown = [name for name in columns if any(row.get(name) is not None for row in history)]
+    shown = [name for name in columns if name not in left_out and any(row.get(name) is not None for row in history)]
     head = ["| " + " | ".join(columns[name] for name in shown) + " |", "|" + "---:|" * len(shown)]
     body = ["| " + " | ".join(_cell(row[name]) for name in shown) + " |" for row in history]
     return "\n".join([*head, *body])
@@ -165,7 +174,8 @@ def _cell(value: Any) -> str:
 
 
 def _final(manifest: Mapping[str, Any]) -> str:
-    held_out = manifest["held_out"]
+    left_out = () if learns_words(manifest) else ("loss", "accuracy")
+    held_out = {name: value for name, value in manifest["held_out"].items() if name not in left_out}
     values = ", ".join(f"{name} {value:.4f}" for name, value in held_out.items())
     return f"\n\nThe stored weights on the held-out part: {values}." if values else ""
 

@@ -35,7 +35,7 @@ from kerora.models.write_preset import (
 )
 from kerora.runfolder import PretrainFolder, write_bytes, write_text
 from kerora.training.callbacks import History
-from kerora.training.card import card_curves, model_card
+from kerora.training.card import card_curves, learns_words, model_card
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.held_out import PRETRAIN_COLUMNS, HeldOut
 from kerora.training.interrupt import InterruptFlag
@@ -273,7 +273,7 @@ def _conclude(
         held_out=metrics,
         weights_bytes=(run.path / WEIGHTS).stat().st_size,
     )
-    write_bytes(run.card_picture, card_curves(history.rows))
+    write_bytes(run.card_picture, card_curves(history.rows, learns_words(run.read_manifest())))
     write_text(run.card, model_card(run.path.resolve().name, run.read_manifest(), history.rows))
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     return PretrainResult(run, metrics, history.rows, seconds)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kerora.errors import ConfigError
 
-VALUE_ERRORS, LOSS_ERRORS = 1.0, 2.0
+VALUE_ERRORS, LOSS_ERRORS = 2.0, 2.0
 """Standard errors by which an epoch may be worse than the best one in the monitored value, and in the loss."""
 
 
@@ -35,8 +35,8 @@ class EarlyStopping(keras.callbacks.Callback):
     Unlike `keras.callbacks.EarlyStopping` it copies the trainable weights alone (for LoRA a
     hundredth of all), and restores them also when training ran to its last epoch.
 
-    Without `noise` the epoch with the best value counts. With it the newest one counts whose value is within one
-    standard error of the best value, and whose loss is within two of the best loss. On few rows the best value is
+    Without `noise` the epoch with the best value counts. With it the newest one counts whose value is within two
+    standard errors of the best value, and whose loss is within two of the best loss. On few rows the best value is
     mostly luck, and it falls early, while the learning rate is still high (after the one-standard-error rule of
     Breiman et al. 1984, section 3.4.3). `benchmarks/early_stopping.py` compares it with other rules.
 

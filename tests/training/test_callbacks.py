@@ -169,21 +169,19 @@ def test_early_stopping_within_the_noise(
     values: list[float], losses: list[float], patience: int, epochs_run: int, kept: int
 ) -> None:
     network = model()
-    noise = Errors(score=0.05, val_loss=0.1)
+    noise = Errors(score=0.025, val_loss=0.1)
     stopping = EarlyStopping("score", patience, mode="max", noise=noise)
     history = fit(network, [Scripted(losses, "val_loss"), Scripted(values), stopping], epochs=5)
     assert len(history.history["loss"]) == epochs_run
     assert stopping.best_epoch == kept and stopping.best_value == values[kept]
     assert all((variable.numpy() == kept).all() for variable in network.trainable_variables)
     assert f"Kept epoch {kept + 1}: score {values[kept]:.4f}" in stopping.describe()
-    assert ("training stopped" in stopping.describe()) == (
-        epochs_run < 5 or epochs_run - 1 - kept >= patience
-    )
+    assert ("training stopped" in stopping.describe()) == (epochs_run < 5 or epochs_run - 1 - kept >= patience)
 
 
 def test_early_stopping_goes_on_within_the_noise() -> None:
     """The best value and its error outlive a resume: a later epoch is compared with them, not with the kept one."""
-    noise = Errors(score=0.05)
+    noise = Errors(score=0.025)
     before, after = (EarlyStopping("score", 4, mode="max", noise=noise) for _ in range(2))
     fit(model(), [Scripted([0.80, 0.76]), before], epochs=2)
     after.restore(json.loads(json.dumps(before.state())), before.best_weights)

@@ -165,6 +165,17 @@ def test_distillation_raises_the_cosine_to_the_teacher_on_held_out_rows(
     assert "Teacher: tiny_distil_bert (DistilBERT)" in card and "held-out cosine" in card
 
 
+def test_an_encoder_cut_out_of_its_teacher_begins_with_its_states(settings: dict[str, Any], tiny_preset: Path) -> None:
+    """The projection begins as the identity, and a head that is not trained has no numbers in the card."""
+    teacher = {"model__init": str(tiny_preset), "distillation__teacher": str(tiny_preset)}
+    changes = {"distillation__mlm_weight": 0.0, "training__learning_rate": 1e-9, "training__max_steps": 1}
+    result = run(settings, **teacher, **changes)
+    assert result.metrics["token_cosine"] > 0.5  # from a random start it is near 0
+    card = result.run.card.read_text()
+    assert "held-out cosine to the teacher (tokens)" in card
+    assert "(MLM)" not in card.split("| epoch")[1] and "held-out part: cosine" in card
+
+
 @pytest.mark.parametrize("kind", ["distil_bert", "bert", "roberta"])
 def test_an_encoder_goes_on_with_its_own_tokenizer(settings: dict[str, Any], tmp_path: Path, kind: str) -> None:
     start = tiny_huggingface(kind, tmp_path / "start")
