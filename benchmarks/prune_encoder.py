@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from transformers import AutoTokenizer, BertModel
 
 from kerora.data.corpus import Corpus
-from kerora.pretrain_config import CorpusConfig
+from kerora.settings.pretrain import CorpusConfig
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PROBED_DOCUMENTS, PROBED_TOKENS = 512, 128

@@ -12,9 +12,9 @@ from kerora.cli.options import config_options, resolve_options, setting_options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from kerora.config import FitConfig
     from kerora.data.audit import Audit
     from kerora.data.rows import Dataset
+    from kerora.settings.fit import FitConfig
 
 
 DATA = ("data.", "language.prompt", "language.completion", "language.turns", "training.seed")

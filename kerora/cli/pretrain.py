@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from kerora.cli.options import collect, config_options, import_models, resolve_pretrain_options, setting_options
-from kerora.config import PretrainConfig
 from kerora.errors import ConfigError
+from kerora.settings.pretrain import PretrainConfig
 
 
 @click.command("pretrain")

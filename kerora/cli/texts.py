@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from kerora.config import FitConfig
     from kerora.data.audit import Audit, TextCounts
     from kerora.data.documents import Documents
     from kerora.data.rows import Dataset
+    from kerora.settings.fit import FitConfig
 
 TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
 MARK = "»"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kerora.cli.options import collect, config_options, import_models, resolve_options, setting_options
-from kerora.tuning.config import TuneConfig
+from kerora.settings.tune import TuneConfig
 
 if TYPE_CHECKING:
     from kerora.tuning.study import TuneResult

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from kerora.config import DataConfig, FitConfig, resolve, to_dict
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents, load_split
 from kerora.data.rows import Rows
@@ -25,6 +24,8 @@ from kerora.evaluation.predictor import (
 )
 from kerora.evaluation.scoring import evaluate_rows
 from kerora.runfolder import RunFolder, read_json, write_json
+from kerora.settings.fit import DataConfig, FitConfig
+from kerora.settings.resolve import resolve, to_dict
 
 NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
 

@@ -10,7 +10,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from kerora.config import DataConfig, resolve, to_dict
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.sources import stream_texts
@@ -19,6 +18,8 @@ from kerora.evaluation.predictor import check_task, load, predict_probabilities
 from kerora.lora.files import read_adapter_config
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder, atomic_file
+from kerora.settings.fit import DataConfig
+from kerora.settings.resolve import resolve, to_dict
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
 POOL_BATCHES = 16

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from kerora.config import FitConfig, load_yaml, resolve
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.evaluation.probabilities import softmax
@@ -22,6 +21,8 @@ from kerora.models.classifier import TextClassifier
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, atomic_file, read_json
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import load_yaml, resolve
 
 SHOWN_CHARACTERS = 500
 

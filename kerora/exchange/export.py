@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from kerora.config import FitConfig
 from kerora.errors import ConfigError, PresetError, RunError, reason_of
 from kerora.evaluation.predictor import load, read_config
 from kerora.exchange.huggingface_folder import check_huggingface, write_huggingface_folder
@@ -33,6 +32,7 @@ from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import EXACT_FILE, LABELS_FILE
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, read_json, write_json, write_text
+from kerora.settings.fit import FitConfig
 
 FORMATS = ("peft", "keras", "transformers", "onnx", "kerora")
 MERGED_FORMATS = ("keras", "transformers", "onnx")

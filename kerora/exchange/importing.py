@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerora.config import FitConfig, dump_yaml
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
@@ -25,6 +24,8 @@ from kerora.models.precision import resolve_precision
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, write_json, write_text
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import dump_yaml
 from kerora.training.manifest import describe, now
 
 EVALUATED = ("validation", "test")

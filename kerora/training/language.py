@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import torch
 
-from kerora.config import FitConfig
 from kerora.data.batches import Batches
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
@@ -22,6 +21,7 @@ from kerora.models.presets import Preset
 from kerora.models.task import Task
 from kerora.models.tokenizer import TextTokenizer
 from kerora.runfolder import RunFolder
+from kerora.settings.fit import FitConfig
 from kerora.training.callbacks import HISTORY_COLUMNS
 from kerora.training.tasks import EVALUATED, Parts
 

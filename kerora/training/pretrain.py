@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from kerora.config import PretrainConfig, dump_yaml, load_yaml, resolve
 from kerora.data.batches import Batches
 from kerora.data.documents import Documents
 from kerora.data.language_batches import LanguageBatches
@@ -34,6 +33,8 @@ from kerora.models.write_preset import (
     write_tokenizer,
 )
 from kerora.runfolder import PretrainFolder, write_bytes, write_text
+from kerora.settings.pretrain import PretrainConfig
+from kerora.settings.resolve import dump_yaml, load_yaml, resolve
 from kerora.training.callbacks import History
 from kerora.training.card import card_curves, model_card
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks

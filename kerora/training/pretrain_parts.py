@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from kerora.backend import set_random_seed
-from kerora.config import PretrainConfig
 from kerora.data.corpus import Corpus, Survey, held_out_documents, part_of
 from kerora.data.documents import plain_text
 from kerora.data.language_tokens import CHUNK_DOCUMENTS, tokenize_parts
@@ -30,6 +29,7 @@ from kerora.models.write_preset import (
     rebuild,
 )
 from kerora.runfolder import PretrainFolder
+from kerora.settings.pretrain import PretrainConfig
 from kerora.training.manifest import describe_pretraining
 from kerora.training.progress import Progress
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerora.config import DataConfig, FitConfig
 from kerora.data.files import require_file
 from kerora.data.rows import Dataset, Rows
 from kerora.data.save import save_dataset
@@ -16,6 +15,7 @@ from kerora.data.sources import has_test_rows, load_dataset
 from kerora.errors import ConfigError
 from kerora.evaluation.results import read_predictions
 from kerora.runfolder import RunFolder, write_text
+from kerora.settings.fit import DataConfig, FitConfig
 from kerora.training.fit import fit, resume
 from kerora.training.progress import Progress
 from kerora.tuning.records import Record

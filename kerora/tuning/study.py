@@ -12,12 +12,13 @@ from typing import Any
 
 import optuna
 
-from kerora.config import FitConfig, dump_yaml
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder, write_text
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import dump_yaml
+from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.progress import Progress
-from kerora.tuning.config import TuneConfig
 from kerora.tuning.html import difference_to_defaults, render_study, verdict
 from kerora.tuning.identity import identity, is_maximized, open_study
 from kerora.tuning.noise import Difference

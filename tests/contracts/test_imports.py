@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
+import kerora.config
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    (
-        *("errors", "settings", "language_config", "lora_settings", "pretrain_config", "config"),
-        *("runfolder", "version", "allocator", "backend"),
-    ),
+    ("errors", "settings", "runfolder", "version", "allocator", "backend"),
     ("data",),
     ("lora",),
     ("models",),
@@ -23,7 +21,8 @@ LEVELS = (
     ("exchange",),
     ("tuning",),
     ("cli",),
-    ("__main__",),
+    # the door for scripts; no module of the package goes through it
+    ("__main__", "config"),
 )
 LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in names}
 # the package's own __init__ imports lazily, as a facade over all levels
@@ -118,6 +117,15 @@ def test_light_modules_load_no_framework(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports_when_loaded(parsed(path))}
     # batches are a keras.utils.PyDataset: the one module of data/ that needs Keras
     assert roots & HEAVY <= ({"keras"} if name_of(path) == "data/batches.py" else set())
+
+
+def test_the_door_to_the_settings_defines_nothing_and_no_module_goes_through_it() -> None:
+    door = parsed(PACKAGE / "config.py")
+    names = [alias.name for node in door.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(kerora.config.__all__) == sorted(names)
+    assert not any(isinstance(node, ast.ClassDef | ast.FunctionDef) for node in door.body)
+    assert all(name.startswith("kerora.settings.") for name in imports(door))
+    assert [name_of(path) for path in MODULES if "kerora.config" in imports(parsed(path))] == []
 
 
 def test_the_facade_imports_nothing_but_the_backend_and_the_version() -> None:

@@ -16,7 +16,7 @@ from kerora.errors import ConfigError, DataError
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import fresh_wordpiece
-from kerora.pretrain_config import CorpusConfig
+from kerora.settings.pretrain import CorpusConfig
 from tests.tiny import wordpiece_vocabulary
 
 

@@ -18,7 +18,7 @@ from kerora.models.presets import find_preset
 from kerora.models.tokenizer_files import fresh_wordpiece
 from kerora.models.vocabulary import SPECIAL_TOKENS, train_wordpiece
 from kerora.models.write_preset import fresh_backbone, rebuild, write_preset
-from kerora.pretrain_config import EncoderConfig
+from kerora.settings.pretrain import EncoderConfig
 from kerora.training.step import TrainStep
 from tests.tiny import WORDS, wordpiece_vocabulary
 

@@ -11,7 +11,7 @@ import yaml
 from optuna.trial import TrialState
 
 from kerora.config import load_yaml, resolve, to_dict
-from kerora.tuning.config import TuneConfig
+from kerora.settings.tune import TuneConfig
 from kerora.tuning.html import render_study
 from kerora.tuning.records import RESULTS, Record, best_record, default_record, encode_predictions, read_records
 from kerora.tuning.study import Search, conclude, prepare

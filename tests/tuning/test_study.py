@@ -19,8 +19,8 @@ import pytest
 
 from kerora.config import resolve
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
+from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import InterruptFlag
-from kerora.tuning.config import TuneConfig
 from kerora.tuning.records import Record, read_records
 from kerora.tuning.runner import run_trials
 from kerora.tuning.storage import (
