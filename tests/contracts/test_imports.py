@@ -19,7 +19,7 @@ LEVELS = (
     ("evaluation",),
     ("training", "callbacks"),
     ("exchange",),
-    ("tuning",),
+    ("tuning", "doctor"),
     ("cli",),
     # the door for scripts; no module of the package goes through it
     ("__main__", "config"),
