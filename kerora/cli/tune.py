@@ -34,7 +34,8 @@ def command(as_json: bool, quiet: bool, **values: Any) -> None:
     import_models()
     from kerora.cli.live import LiveTable
     from kerora.training.progress import Progress, Silent
-    from kerora.tuning.study import Observer, tune
+    from kerora.tuning.search import Observer
+    from kerora.tuning.study import tune
 
     observer = Observer() if quiet else LiveTable()
     progress = Silent() if quiet else Progress()

@@ -1,7 +1,8 @@
 """The direction of imports: each level of the package uses only those before it."""
 
 import ast
-from collections.abc import Iterator
+import graphlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,31 @@ def imports_in_functions(tree: ast.Module) -> set[str]:
     return {name for function in functions for name in imports(function)}
 
 
+def own_imports(tree: ast.AST, modules: Collection[str]) -> set[str]:
+    """Return the modules that a module imports anywhere: on top, in functions, or for type checkers.
+
+    ``from package import name`` names a module where there is one of that name, else the package.
+    """
+    found = imports(tree) & set(modules)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found.update({f"{node.module}.{alias.name}" for alias in node.names} & set(modules))
+    return found
+
+
+def cycle(graph: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the modules of an import cycle, the first one again at the end; none gives an empty list."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -102,6 +128,25 @@ def test_a_module_imports_only_its_own_level_and_those_before_it(path: Path) -> 
     later = {name for name in own if LEVEL_OF.get(name, -1) > level_of(path)}
     assert not later
     assert "kerora" not in imports(parsed(path)) - {"kerora.backend"}, "import the module that defines the name"
+
+
+def test_no_modules_import_one_another_in_a_circle_not_even_in_functions() -> None:
+    names = {module_of(path) for path in MODULES}
+    graph = {module_of(path): own_imports(parsed(path), names) for path in MODULES}
+    assert sum(len(imported) for imported in graph.values()) > 500
+    assert cycle(graph) == []
+
+
+def test_a_cycle_is_noticed() -> None:
+    sources = {
+        "kerora.cli.one": "from kerora.cli import two\n",
+        "kerora.cli.two": "def f():\n    from kerora.cli.three import name\n",
+        "kerora.cli.three": "if TYPE_CHECKING:\n    import kerora.cli.one\n",
+        "kerora.cli.four": "from kerora.cli.one import name\n",
+    }
+    graph = {name: own_imports(ast.parse(source), sources) for name, source in sources.items()}
+    assert set(cycle(graph)) == {"kerora.cli.one", "kerora.cli.two", "kerora.cli.three"}
+    assert cycle({**graph, "kerora.cli.two": set()}) == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
