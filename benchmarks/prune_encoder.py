@@ -21,7 +21,7 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer, BertModel
 
-from kerora.data.corpus import Corpus
+from kerora.pretraining.corpus import Corpus
 from kerora.settings.pretrain import CorpusConfig
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

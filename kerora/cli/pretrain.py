@@ -37,8 +37,8 @@ def command(
 
     import_models()
     from kerora.evaluation.wording import duration
-    from kerora.training.pretrain import pretrain
-    from kerora.training.pretrain import resume as resume_run
+    from kerora.pretraining.pretrain import pretrain
+    from kerora.pretraining.pretrain import resume as resume_run
     from kerora.training.progress import Progress, Silent
 
     progress = Silent() if quiet else Progress()

@@ -19,12 +19,14 @@ LEVELS = (
     ("models",),
     ("evaluation",),
     ("training", "callbacks"),
-    ("exchange",),
-    ("tuning", "doctor"),
+    # the wings side by side, and what looks at a machine
+    ("exchange", "pretraining", "tuning", "doctor"),
     ("cli",),
     # the door for scripts; no module of the package goes through it
     ("__main__", "config"),
 )
+# no wing imports another
+WINGS = {"exchange", "pretraining", "tuning"}
 LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in names}
 # the package's own __init__ imports lazily, as a facade over all levels
 FACADE = PACKAGE / "__init__.py"
@@ -128,6 +130,12 @@ def test_a_module_imports_only_its_own_level_and_those_before_it(path: Path) -> 
     later = {name for name in own if LEVEL_OF.get(name, -1) > level_of(path)}
     assert not later
     assert "kerora" not in imports(parsed(path)) - {"kerora.backend"}, "import the module that defines the name"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in WINGS], ids=name_of)
+def test_no_wing_imports_another(path: Path) -> None:
+    own = {name.split(".")[1] for name in imports(parsed(path)) if name.startswith("kerora.")}
+    assert not own & (WINGS - {path.parent.name})
 
 
 def test_no_modules_import_one_another_in_a_circle_not_even_in_functions() -> None:
