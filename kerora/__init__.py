@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from kerora.backend import set_random_seed
     from kerora.data.batches import Batches
     from kerora.data.sources import load_dataset
-    from kerora.evaluation.predictor import load
     from kerora.lora.files import load_adapter, save_adapter
     from kerora.lora.inject import disable_adapter, enable_lora, merge_lora, remove_lora, unmerge_lora
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
+    from kerora.runs.open import load
     from kerora.settings.fit import FitConfig
     from kerora.settings.tune import TuneConfig
     from kerora.training.fit import fit
@@ -39,7 +39,7 @@ _HOMES = {
     "disable_adapter": "kerora.lora.inject",
     "enable_lora": "kerora.lora.inject",
     "fit": "kerora.training.fit",
-    "load": "kerora.evaluation.predictor",
+    "load": "kerora.runs.open",
     "load_adapter": "kerora.lora.files",
     "load_dataset": "kerora.data.sources",
     "merge_lora": "kerora.lora.inject",

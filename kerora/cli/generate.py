@@ -49,7 +49,7 @@ def command(
     from kerora.data.documents import Part
     from kerora.data.language import read_prompts
     from kerora.errors import RunError
-    from kerora.evaluation.generate import Writer, check_count, generate_file
+    from kerora.runs.generate import Writer, check_count, generate_file
     from kerora.settings.resolve import resolve
 
     sampling = sampling_of(values)

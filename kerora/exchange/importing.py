@@ -12,7 +12,7 @@ from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError, ConfigError
 from kerora.evaluation.language import continue_prompts, evaluate_documents
-from kerora.evaluation.predictor import write_predictions
+from kerora.evaluation.predictions import write_predictions
 from kerora.evaluation.samples import Sample, sample_prompts, write_samples
 from kerora.evaluation.scoring import evaluate_rows
 from kerora.lora.files import CONFIG_FILE, WEIGHTS_FILE, load_adapter, read_adapter_config, read_tensors, save_adapter

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kerora.evaluation.predictor import read_config
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder
+from kerora.runs.open import read_config
 from kerora.settings.fit import FitConfig
 from kerora.settings.lora import LoraConfig
 

@@ -8,7 +8,7 @@ import numpy as np
 from kerora.data.batches import Batches, balanced_class_weights
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
-from kerora.evaluation.predictor import write_predictions
+from kerora.evaluation.predictions import write_predictions
 from kerora.evaluation.scoring import evaluate_rows
 from kerora.models.classifier import TextClassifier
 from kerora.models.frozen_start import FrozenStart

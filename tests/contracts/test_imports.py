@@ -18,6 +18,7 @@ LEVELS = (
     ("lora",),
     ("models",),
     ("evaluation",),
+    ("runs",),
     ("training", "callbacks"),
     # the wings side by side, and what looks at a machine
     ("exchange", "pretraining", "tuning", "doctor"),

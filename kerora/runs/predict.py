@@ -14,10 +14,11 @@ from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.sources import stream_texts
 from kerora.errors import ConfigError, DataError, RunError
-from kerora.evaluation.predictor import check_task, load, predict_probabilities
+from kerora.evaluation.predictions import predict_probabilities
 from kerora.lora.files import read_adapter_config
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder, atomic_file
+from kerora.runs.open import check_task, load
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
 
