@@ -21,8 +21,8 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer, BertModel
 
-from kerora.data.corpus import Corpus
-from kerora.pretrain_config import CorpusConfig
+from kerora.pretraining.corpus import Corpus
+from kerora.settings.pretrain import CorpusConfig
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PROBED_DOCUMENTS, PROBED_TOKENS = 512, 128

@@ -12,18 +12,18 @@ from kerora.version import __version__
 
 if TYPE_CHECKING:
     from kerora.backend import set_random_seed
-    from kerora.config import FitConfig
     from kerora.data.batches import Batches
     from kerora.data.sources import load_dataset
-    from kerora.evaluation.predictor import load
     from kerora.lora.files import load_adapter, save_adapter
     from kerora.lora.inject import disable_adapter, enable_lora, merge_lora, remove_lora, unmerge_lora
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
+    from kerora.runs.open import load
+    from kerora.settings.fit import FitConfig
+    from kerora.settings.tune import TuneConfig
     from kerora.training.fit import fit
     from kerora.training.schedules import WarmupSchedule
     from kerora.training.step import TrainStep
-    from kerora.tuning.config import TuneConfig
     from kerora.tuning.study import tune
 
 select_torch_backend()
@@ -31,15 +31,15 @@ select_torch_backend()
 _HOMES = {
     "Batches": "kerora.data.batches",
     "CausalLM": "kerora.models.causal_lm",
-    "FitConfig": "kerora.config",
+    "FitConfig": "kerora.settings.fit",
     "TextClassifier": "kerora.models.classifier",
     "TrainStep": "kerora.training.step",
-    "TuneConfig": "kerora.tuning.config",
+    "TuneConfig": "kerora.settings.tune",
     "WarmupSchedule": "kerora.training.schedules",
     "disable_adapter": "kerora.lora.inject",
     "enable_lora": "kerora.lora.inject",
     "fit": "kerora.training.fit",
-    "load": "kerora.evaluation.predictor",
+    "load": "kerora.runs.open",
     "load_adapter": "kerora.lora.files",
     "load_dataset": "kerora.data.sources",
     "merge_lora": "kerora.lora.inject",

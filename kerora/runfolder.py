@@ -104,6 +104,17 @@ class PretrainFolder(RunFolder):
         _check_free(self, force)
 
 
+def check_has_adapter(run: RunFolder) -> None:
+    """Check that a run got so far that there is an adapter.
+
+    Raises:
+        RunError: it did not.
+    """
+    if not run.adapter_weights.is_file():
+        state = run.read_manifest().get("state", "unknown")
+        raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
+
+
 def create_run(name: str | None, runs_dir: str, default_name: str, force: bool = False) -> RunFolder:
     """Choose and create a run's folder.
 

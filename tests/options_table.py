@@ -1,4 +1,4 @@
-"""Prints the README's tables of options from the settings in kerora/config.py.
+"""Prints the tables of options of the README from the settings in the folder kerora/settings.
 
     python tests/options_table.py
 
@@ -10,8 +10,8 @@ between `<!-- pretrain options -->` and `<!-- /pretrain options -->`, the third 
 from itertools import groupby
 
 from kerora.config import FitConfig, PretrainConfig, Setting, settings
-from kerora.settings import Settings
-from kerora.tuning.config import TuneConfig
+from kerora.settings.base import Settings
+from kerora.settings.tune import TuneConfig
 
 GROUPS = {"": "Run", "data": "Data", "model": "Model", "lora": "LoRA", "training": "Training"}
 GROUPS["language"] = "Language models"

@@ -88,7 +88,7 @@ def test_a_command_starts_without_what_it_does_not_need() -> None:
 import sys
 from kerora.backend import import_keras_alone
 import_keras_alone()
-from kerora.evaluation import predict, evaluate
+from kerora.runs import predict, evaluate
 from kerora.training import fit
 extra = ("torch._dynamo", "sympy", "PIL", "kagglehub", "huggingface_hub", "tensorflow", "matplotlib")
 print(sorted(set(extra) & set(sys.modules)))

@@ -18,7 +18,7 @@ def command(run: str, preset: str | None, **values: Any) -> None:
     A line is a turn. /reset forgets the conversation, /quit or the end of the input ends it.
     """
     import_models(run)
-    from kerora.evaluation.generate import Conversation, Writer
+    from kerora.runs.generate import Conversation, Writer
 
     conversation = Conversation(Writer(run, preset), sampling_of(values, temperature=0.7))
     if conversation.writer.form != "turns":

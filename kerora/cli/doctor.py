@@ -13,7 +13,7 @@ def command(as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kerora.training.doctor import examine
+    from kerora.doctor import examine
 
     findings = examine()
     if as_json:

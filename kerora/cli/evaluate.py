@@ -27,10 +27,10 @@ def command(run: str, preset: str | None, output: str | None, force: bool, as_js
     import_models(run)
     from rich.console import Console
 
-    from kerora.evaluation.evaluate import evaluate_run
     from kerora.evaluation.results import read_predictions
     from kerora.evaluation.terminal import class_table, headline, language_table, visible
     from kerora.runfolder import RunFolder
+    from kerora.runs.evaluate import evaluate_run
 
     result = evaluate_run(run, collect(values), preset=preset, output=output, force=force)
     if as_json:

@@ -46,11 +46,11 @@ def command(
         raise ConfigError("Give texts with --prompt, or a file of them with --prompts.")
 
     import_models(run)
-    from kerora.config import resolve
     from kerora.data.documents import Part
     from kerora.data.language import read_prompts
     from kerora.errors import RunError
-    from kerora.evaluation.generate import Writer, check_count, generate_file
+    from kerora.runs.generate import Writer, check_count, generate_file
+    from kerora.settings.resolve import resolve
 
     sampling = sampling_of(values)
     check_count(count, sampling)

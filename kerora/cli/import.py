@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kerora.cli.options import collect, import_models, setting_options
-from kerora.config import resolve
+from kerora.settings.resolve import resolve
 
 
 @click.command("import")

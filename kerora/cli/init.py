@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
-from kerora.config import FitConfig, PretrainConfig, dump_yaml
 from kerora.errors import RunError
 from kerora.runfolder import write_text
+from kerora.settings.fit import FitConfig
+from kerora.settings.pretrain import PretrainConfig
+from kerora.settings.resolve import dump_yaml
 
 
 @click.command("init")

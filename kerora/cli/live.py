@@ -11,10 +11,10 @@ from rich.text import Text
 from kerora.evaluation import wording
 from kerora.evaluation.terminal import visible
 from kerora.tuning.records import Record, best_record
-from kerora.tuning.study import Observer
+from kerora.tuning.search import Observer
 
 if TYPE_CHECKING:
-    from kerora.tuning.study import Search
+    from kerora.tuning.search import Search
 
 MOST_ROWS = 15
 STYLES = {"complete": "", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "dim"}

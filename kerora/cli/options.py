@@ -10,10 +10,12 @@ from typing import Any
 import click
 
 from kerora.backend import import_keras_alone
-from kerora.config import FitConfig, PretrainConfig, Setting, load_yaml, parse_assignment, resolve, settings
-from kerora.language_config import Sampling
 from kerora.runfolder import RunFolder
-from kerora.settings import Settings
+from kerora.settings.base import Settings
+from kerora.settings.fit import FitConfig
+from kerora.settings.language import Sampling
+from kerora.settings.pretrain import PretrainConfig
+from kerora.settings.resolve import Setting, load_yaml, parse_assignment, resolve, settings
 
 _PREFIX = "setting__"
 Command = Callable[..., Any]

@@ -49,7 +49,7 @@ def command(
     Writes id, label, score and p_<class> for each class.
     """
     import_models(run)
-    from kerora.evaluation.predict import predict_file
+    from kerora.runs.predict import predict_file
 
     source: Any = sys.stdin.buffer if input == "-" else Path(input)
     count = predict_file(

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from kerora.cli.options import collect, config_options, import_models, resolve_pretrain_options, setting_options
-from kerora.config import PretrainConfig
 from kerora.errors import ConfigError
+from kerora.settings.pretrain import PretrainConfig
 
 
 @click.command("pretrain")
@@ -37,8 +37,8 @@ def command(
 
     import_models()
     from kerora.evaluation.wording import duration
-    from kerora.training.pretrain import pretrain
-    from kerora.training.pretrain import resume as resume_run
+    from kerora.pretraining.pretrain import pretrain
+    from kerora.pretraining.pretrain import resume as resume_run
     from kerora.training.progress import Progress, Silent
 
     progress = Silent() if quiet else Progress()

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kerora.evaluation.report import ReportSummary, RunSummary
+    from kerora.runs.report import ReportSummary, RunSummary
 
 
 @click.command(name="report")
@@ -28,8 +28,8 @@ def command(runs: tuple[Path, ...], output: Path | None, split: str | None, as_j
     errors.csv into the report folder of each RUN, from the files of the run alone; of a language model
     report.html and curves.png.
     """
-    from kerora.evaluation.report import write_report
     from kerora.runfolder import RunFolder
+    from kerora.runs.report import write_report
 
     summary = write_report([RunFolder.open(run) for run in runs], output, split)
     if as_json:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kerora.cli.tables import cut, duplicate_table, escaped, length_table, percent, plain_table
+
 if TYPE_CHECKING:
-    from kerora.config import FitConfig
     from kerora.data.audit import Audit, TextCounts
     from kerora.data.documents import Documents
     from kerora.data.rows import Dataset
+    from kerora.settings.fit import FitConfig
 
 TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
 MARK = "»"
@@ -65,8 +67,6 @@ def _train(dataset: Dataset, count: int) -> Documents:
 
 def _print(dataset: Dataset, result: Audit, counts: dict[str, TextCounts], rows: int) -> None:
     from rich.console import Console
-
-    from kerora.cli.data import cut, duplicate_table, escaped, length_table, percent, plain_table
 
     console = Console(highlight=False)
     form = counts["train"].form

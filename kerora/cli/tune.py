@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kerora.cli.options import collect, config_options, import_models, resolve_options, setting_options
-from kerora.tuning.config import TuneConfig
+from kerora.settings.tune import TuneConfig
 
 if TYPE_CHECKING:
     from kerora.tuning.study import TuneResult
@@ -34,7 +34,8 @@ def command(as_json: bool, quiet: bool, **values: Any) -> None:
     import_models()
     from kerora.cli.live import LiveTable
     from kerora.training.progress import Progress, Silent
-    from kerora.tuning.study import Observer, tune
+    from kerora.tuning.search import Observer
+    from kerora.tuning.study import tune
 
     observer = Observer() if quiet else LiveTable()
     progress = Silent() if quiet else Progress()

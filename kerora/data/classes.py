@@ -4,10 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from kerora.config import DataConfig
 from kerora.data.extract import LabelledRows
 from kerora.data.rows import Rows
 from kerora.errors import DataError, nearest
+from kerora.settings.fit import DataConfig
 
 INTEGER = re.compile(r"[+-]?\d+")
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kerora.config import DataConfig
 from kerora.errors import DataError, nearest
+from kerora.settings.fit import DataConfig
 
 TEXT_NAMES = (
     *("text", "sentence", "review", "content", "message", "document", "body", "comment", "utterance", "tweet"),

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from kerora.config import DataConfig
 from kerora.data.lines import Lines, open_lines
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError
+from kerora.settings.fit import DataConfig
 
 SPELLED_DELIMITERS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";"}
 Quoting = Literal[0, 3]

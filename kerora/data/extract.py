@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerora.config import DataConfig
 from kerora.data.columns import Columns, find_columns
 from kerora.data.rows import Rows
 from kerora.data.table import RawRow, Table
 from kerora.data.text_store import TextStore
 from kerora.errors import DataError
+from kerora.settings.fit import DataConfig
 
 SHOWN_ROWS = 5
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kerora.config import DataConfig
 from kerora.data.delimited import delimiter_of, is_quoted, read_delimited
 from kerora.data.jsonfiles import read_json_lines, read_json_table
 from kerora.data.lines import open_lines
 from kerora.data.parquet import open_parquet
 from kerora.data.table import Table
 from kerora.errors import DataError, nearest
+from kerora.settings.fit import DataConfig
 
 TEXT_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 FORMATS = (*TEXT_FORMATS, ".parquet")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from kerora.config import SPLITS, DataConfig
 from kerora.data.extract import LabelledRows, Record, check_problems, read_labelled, text_problem, unread_part
 from kerora.data.files import FORMATS_IN_WORDS, format_of, is_data_file, open_table, stem_of
 from kerora.data.lines import open_lines
@@ -12,6 +11,7 @@ from kerora.data.rows import Rows
 from kerora.data.save import is_saved, read_saved
 from kerora.data.text_store import TextStore
 from kerora.errors import DataError
+from kerora.settings.fit import SPLITS, DataConfig
 
 SPLIT_NAMES = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test"},

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from kerora.config import SPLITS, DataConfig
 from kerora.data.columns import column_named, find_columns
 from kerora.data.documents import Documents, Form, Part, completion, conversation, plain_text, prompt_parts
 from kerora.data.extract import SHOWN_ROWS, check_problems, is_missing, row_text, text_problem
@@ -21,7 +20,8 @@ from kerora.data.splits import draw_by_class
 from kerora.data.table import RawRow, Table
 from kerora.data.tfds_source import is_tfds_name, read_tfds
 from kerora.errors import DataError
-from kerora.language_config import LanguageConfig
+from kerora.settings.fit import SPLITS, DataConfig
+from kerora.settings.language import LanguageConfig
 
 PROMPTS = (
     ("prompt", ("completion", "response", "output", "answer", "chosen")),

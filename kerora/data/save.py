@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from kerora.config import SPLITS, DataConfig
 from kerora.data.classes import numbered
 from kerora.data.documents import Documents
 from kerora.data.extract import LabelledRows, read_labelled, unread_part
@@ -16,6 +15,7 @@ from kerora.data.rows import Dataset, Rows
 from kerora.data.saved_texts import as_objects, read_texts
 from kerora.errors import DataError, RunError
 from kerora.runfolder import atomic_file, read_json, write_json
+from kerora.settings.fit import SPLITS, DataConfig
 
 DESCRIPTION = "dataset.json"
 FORMAT = "kerora-dataset"

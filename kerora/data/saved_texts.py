@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kerora.config import DataConfig
 from kerora.data.documents import Documents, Form, Part
 from kerora.data.files import open_table
 from kerora.errors import DataError
+from kerora.settings.fit import DataConfig
 
 FORMS: tuple[Form, ...] = ("text", "completion", "turns")
 ROLES = {True: "assistant", False: "user"}

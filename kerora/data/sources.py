@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-from kerora.config import SPLITS, DataConfig
 from kerora.data.classes import choose_classes, numbered, numbers_for_run
 from kerora.data.delimited import delimiter_of, read_delimited
 from kerora.data.extract import LabelledRows, Record, read_labelled, read_records, unread_part
@@ -18,6 +17,7 @@ from kerora.data.splits import cut_parts, take_subset
 from kerora.data.table import Table
 from kerora.data.tfds_source import is_tfds_name, read_tfds
 from kerora.errors import DataError
+from kerora.settings.fit import SPLITS, DataConfig
 
 BUNDLED = "tickets"
 BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kerora.config import DataConfig
 from kerora.data.classes import check_enough
 from kerora.data.rows import Rows
 from kerora.errors import DataError
+from kerora.settings.fit import DataConfig
 
 
 def cut_parts(

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kerora.config import DataConfig
 from kerora.data.columns import find_columns
 from kerora.data.network import first_reachable
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError, nearest
+from kerora.settings.fit import DataConfig
 
 NAME = re.compile(r"[A-Za-z]\w*(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
 SPLIT_NAMES = {

@@ -28,6 +28,21 @@ KEEP_DAYS = 30
 
 
 @dataclass(frozen=True)
+class Line:
+    """A tokenized line.
+
+    Attributes:
+        text: the line.
+        ids: token ids without special tokens.
+        spans: (start, end) of each token in the text, in characters.
+    """
+
+    text: str
+    ids: Sequence[int]
+    spans: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class TokenTable:
     """Rows of token ids, laid end to end.
 

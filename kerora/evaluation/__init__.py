@@ -1,1 +1,1 @@
-"""Metrics, predictions and reports of trained models."""
+"""Metrics, their significance, and the pages and tables that show them."""

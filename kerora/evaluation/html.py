@@ -21,11 +21,11 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from kerora.config import settings as known_settings
 from kerora.evaluation import plots, wording
 from kerora.evaluation.comparison import NOT_SETTINGS, Comparison, LanguageComparison, flatten_settings
 from kerora.evaluation.metrics import row_percent
 from kerora.evaluation.results import RunResults, SplitResults
+from kerora.settings.resolve import settings as known_settings
 
 LARGEST_MATRIX = 60
 MOST_MISTAKES = 300

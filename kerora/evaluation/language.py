@@ -10,9 +10,9 @@ from kerora.data.language_batches import LanguageBatches
 from kerora.data.language_tokens import windows
 from kerora.data.tokens import TokenTable
 from kerora.evaluation.metrics import language_metrics
-from kerora.language_config import Sampling
 from kerora.models.causal_lm import CausalLM
 from kerora.models.generation import TextGenerator
+from kerora.settings.language import Sampling
 
 BATCH_TOKENS = 1 << 14
 """Tokens in a batch of evaluation at most: long rows come in smaller batches."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from kerora.data.rows import Rows
 from kerora.evaluation.metrics import classification_metrics
-from kerora.evaluation.predictor import predict_probabilities
+from kerora.evaluation.predictions import predict_probabilities
 from kerora.models.classifier import TextClassifier
 
 

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerora.config import FitConfig, dump_yaml
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError, ConfigError
 from kerora.evaluation.language import continue_prompts, evaluate_documents
-from kerora.evaluation.predictor import write_predictions
+from kerora.evaluation.predictions import write_predictions
 from kerora.evaluation.samples import Sample, sample_prompts, write_samples
 from kerora.evaluation.scoring import evaluate_rows
 from kerora.lora.files import CONFIG_FILE, WEIGHTS_FILE, load_adapter, read_adapter_config, read_tensors, save_adapter
@@ -25,6 +24,8 @@ from kerora.models.precision import resolve_precision
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, write_json, write_text
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import dump_yaml
 from kerora.training.manifest import describe, now
 
 EVALUATED = ("validation", "test")

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from kerora.errors import ConfigError
-from kerora.evaluation.predictor import load
 from kerora.lora.files import load_adapter
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import demote
@@ -15,6 +14,7 @@ from kerora.lora.quantize import dequantize_into, quantised_layers
 from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
 from kerora.models.task import Task
+from kerora.runs.open import load
 
 
 def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, preset: str | None = None) -> Task:

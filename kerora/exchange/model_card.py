@@ -52,8 +52,8 @@ print(generate("It was"))""",
     "onnx": """import numpy as np, onnxruntime, tokenizers
 row = tokenizers.Tokenizer.from_file("DIR/tokenizer.json").encode("It was")
 logits = onnxruntime.InferenceSession("DIR/model.onnx").run(None, {{{inputs}}})[0]  # of each next token""",
-    "kerora": """from kerora.evaluation.generate import Writer
-from kerora.language_config import Sampling
+    "kerora": """from kerora.config import Sampling
+from kerora.runs.generate import Writer
 writer = Writer("DIR", {base!r})  # or on the command line: kerora generate DIR --prompt "It was"
 print("".join(text for text, _ in writer.stream(writer.parts("It was"), Sampling())))""",
 }

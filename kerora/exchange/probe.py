@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import torch
 
-from kerora.config import FitConfig
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset, Rows
 from kerora.data.sources import load_dataset
 from kerora.errors import DataError, KeroraError
 from kerora.models.causal_lm import CausalLM
 from kerora.models.task import Task
+from kerora.settings.fit import FitConfig
 
 ROWS = 32
 CHARACTERS = 400

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kerora.config import FitConfig
-from kerora.evaluation.predictor import read_config
-from kerora.lora_settings import LoraConfig
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder
+from kerora.runs.open import read_config
+from kerora.settings.fit import FitConfig
+from kerora.settings.lora import LoraConfig
 
 FIRST_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 PLAIN = LoraConfig()

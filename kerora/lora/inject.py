@@ -19,7 +19,7 @@ from kerora.lora.select import (
     replaced_by_head,
     select_layers,
 )
-from kerora.lora_settings import BIASES, INITS
+from kerora.settings.lora import BIASES, INITS
 
 BIAS_NAMES = ("bias", "beta")
 """Names of bias variables: of dense layers, and of norms."""

@@ -14,9 +14,9 @@ import torch
 
 from kerora.backend import import_keras_hub
 from kerora.errors import ConfigError
-from kerora.language_config import Sampling
 from kerora.models.causal import CausalAttention
 from kerora.models.causal_lm import CausalLM
+from kerora.settings.language import Sampling
 
 keras_hub = import_keras_hub()
 

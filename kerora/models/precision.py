@@ -2,7 +2,7 @@
 
 import torch
 
-from kerora.config import FitConfig
+from kerora.settings.fit import FitConfig
 
 
 def resolve_precision(setting: str) -> str:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from kerora.data.packing import Line
-from kerora.data.tokens import TokenTable
+from kerora.data.tokens import Line, TokenTable
 
 MASK_TOKENS = ("[MASK]", "<mask>")
 CHUNK_ROWS, CHUNK_CHARACTERS = 2_048, 2_000_000

@@ -17,7 +17,7 @@ from kerora.models.keras_presets import CONFIG
 from kerora.models.keras_weights import WEIGHTS
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE, keras_tokenizer
-from kerora.pretrain_config import EncoderConfig
+from kerora.settings.pretrain import EncoderConfig
 
 keras_hub = import_keras_hub()
 

@@ -5,12 +5,12 @@ from typing import Any, TypeVar
 
 import keras
 
-from kerora.config import FitConfig
 from kerora.errors import ConfigError
 from kerora.lora.files import load_adapter
 from kerora.lora.inject import LoraSummary, enable_lora, summarize, train_full, train_head
 from kerora.lora.select import find_head
-from kerora.lora_settings import LoraConfig
+from kerora.settings.fit import FitConfig
+from kerora.settings.lora import LoraConfig
 
 Number = TypeVar("Number", int, float)
 

@@ -5,11 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerora.config import FitConfig
 from kerora.data.batches import Batches, balanced_class_weights
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
-from kerora.evaluation.predictor import write_predictions
+from kerora.evaluation.predictions import write_predictions
 from kerora.evaluation.scoring import evaluate_rows
 from kerora.models.classifier import TextClassifier
 from kerora.models.frozen_start import FrozenStart
@@ -17,6 +16,7 @@ from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
 from kerora.models.task import TOKENS_A_ROW, Task, evaluation_tokens
 from kerora.runfolder import RunFolder, write_json
+from kerora.settings.fit import FitConfig
 from kerora.training.callbacks import HISTORY_COLUMNS, ClassificationReport
 from kerora.training.defaults import settle_mask_share
 from kerora.training.losses import CrossEntropy

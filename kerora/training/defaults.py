@@ -8,13 +8,13 @@ few rows want more epochs rather than more learning in each.
 import dataclasses
 import math
 
-from kerora.config import FitConfig, TrainingConfig
 from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import LANGUAGE_METRICS, SINGLE_METRICS
 from kerora.models.precision import resolve_precision
 from kerora.models.task import Task
+from kerora.settings.fit import FitConfig, TrainingConfig
 
 BASE_WIDTH = 768
 BASE_RATES = {"lora": 1e-3, "head": 1e-3, "full": 1e-4}

@@ -11,16 +11,17 @@ from typing import Any
 import keras
 
 from kerora.backend import set_random_seed
-from kerora.config import FitConfig, dump_yaml
 from kerora.data.batches import Batches
 from kerora.errors import RunError, TrainingError
-from kerora.evaluation.predictor import read_config
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import quantize
 from kerora.models.presets import find_preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
+from kerora.runs.open import read_config
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import dump_yaml
 from kerora.training.adapt import adapt, check_for_task, check_quantize
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks

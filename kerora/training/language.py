@@ -4,24 +4,21 @@ import time
 from typing import Any
 
 import keras
-import numpy as np
 import torch
 
-from kerora.config import FitConfig
 from kerora.data.batches import Batches
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.rows import Dataset
-from kerora.data.tokens import TokenTable
-from kerora.evaluation.language import continue_prompts, evaluate_documents, evaluate_table
+from kerora.evaluation.language import continue_prompts, evaluate_documents
 from kerora.evaluation.samples import Sample, read_samples, sample_prompts, write_samples
 from kerora.models.causal_lm import CausalLM
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
 from kerora.models.task import Task
-from kerora.models.tokenizer import TextTokenizer
 from kerora.runfolder import RunFolder
+from kerora.settings.fit import FitConfig
 from kerora.training.callbacks import HISTORY_COLUMNS
 from kerora.training.tasks import EVALUATED, Parts
 
@@ -61,39 +58,6 @@ class LanguageReport(keras.callbacks.Callback):
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in metrics.items() if isinstance(value, float)})
             logs["validation_seconds"] = time.perf_counter() - started
-
-
-class HeldOutTexts(keras.callbacks.Callback):
-    """Put ``val_loss``, ``val_perplexity`` and ``val_bits_per_byte`` of held-out tokens into the logs.
-
-    Put it before the callbacks that record the logs.
-
-    Args:
-        table: the tokens of the held-out texts.
-        tokenizer: theirs, which knows how many bytes each stands for.
-        batch_size: rows in a batch.
-    """
-
-    def __init__(self, table: TokenTable, tokenizer: TextTokenizer, batch_size: int) -> None:
-        super().__init__()
-        self.table = table
-        self.batch_size = batch_size
-        sizes = np.array([tokenizer.byte_length(number) for number in range(tokenizer.vocabulary_size)])
-        first = table.offsets[:-1]
-        self.size = int(sizes[table.ids].sum() - sizes[table.ids[first]].sum())
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, and extend the logs."""
-        started = time.perf_counter()
-        metrics = self.evaluate(self.model)
-        if logs is not None:
-            logs.update({f"val_{name}": value for name, value in metrics.items()})
-            logs["validation_seconds"] = time.perf_counter() - started
-
-    def evaluate(self, model: Any) -> dict[str, float]:
-        """Return ``loss``, ``perplexity`` and ``bits_per_byte``."""
-        metrics = evaluate_table(model, self.table, self.size, self.batch_size)
-        return {name: value for name, value in metrics.items() if isinstance(value, float)}
 
 
 class LanguageModelling:

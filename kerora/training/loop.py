@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import keras
 import torch
 
-from kerora.config import OptimizerConfig
 from kerora.data.batches import Batches
 from kerora.errors import Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder
+from kerora.settings.fit import OptimizerConfig
 from kerora.training.checkpoint import Checkpoint
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.manifest import now

@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 import torch
 
-from kerora.config import FitConfig, PretrainConfig, to_dict
 from kerora.data.rows import Dataset
 from kerora.errors import RunError
 from kerora.lora.inject import LoraSummary
@@ -19,6 +18,9 @@ from kerora.models.presets import Preset
 from kerora.models.task import Task
 from kerora.models.tokenizer import TextTokenizer
 from kerora.runfolder import RunFolder
+from kerora.settings.fit import FitConfig
+from kerora.settings.pretrain import PretrainConfig
+from kerora.settings.resolve import to_dict
 from kerora.version import __version__
 
 PACKAGES = ("keras", "keras-hub", "torch", "numpy", "scikit-learn", "tokenizers", "safetensors")

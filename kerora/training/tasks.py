@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import keras
 
-from kerora.config import FitConfig
 from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
 from kerora.lora.inject import LoraSummary
@@ -14,6 +13,7 @@ from kerora.lora.quantize import Quantised
 from kerora.models.presets import Preset
 from kerora.models.task import Task
 from kerora.runfolder import RunFolder
+from kerora.settings.fit import FitConfig
 
 EVALUATED = ("validation", "test")
 

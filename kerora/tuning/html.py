@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
@@ -13,15 +12,13 @@ from kerora.evaluation import wording
 from kerora.evaluation.html import render_page
 from kerora.evaluation.plots import inline_svg
 from kerora.tuning import plots
-from kerora.tuning.noise import Difference, paired_bootstrap
+from kerora.tuning.noise import Difference, difference_to_defaults, verdict
 from kerora.tuning.records import Record, best_record, default_record
+from kerora.tuning.search import Search
 from kerora.version import __version__
 
-if TYPE_CHECKING:
-    from kerora.tuning.study import Search
 
-
-def render_study(search: "Search", study: optuna.Study, records: Sequence[Record]) -> str:
+def render_study(search: Search, study: optuna.Study, records: Sequence[Record]) -> str:
     """Return the page of a study in which a trial is complete."""
     best, default = best_record(records, search.maximize), default_record(records)
     assert best is not None
@@ -50,39 +47,12 @@ def render_study(search: "Search", study: optuna.Study, records: Sequence[Record
     )
 
 
-def difference_to_defaults(search: "Search", best: Record, default: Record | None) -> Difference | None:
-    """Compare the best trial with the defaults on the validation rows; None where it is the defaults."""
-    if default is None or best.number == default.number:
-        return None
-    return paired_bootstrap(
-        np.asarray(search.bench.data["validation"].labels),
-        best.predictions,
-        default.predictions,
-        search.settings.metric,
-        len(search.bench.data.classes),
-        maximize=search.maximize,
-    )
-
-
-def verdict(best: Record, default: Record | None, difference: Difference | None) -> str:
-    """Say in a sentence whether the search found something better than the defaults."""
-    if default is None:
-        return "The trial of the defaults failed, so there is nothing to compare with."
-    if best.number == default.number:
-        return "No trial was better than the defaults."
-    if difference is None:
-        return "The difference to the defaults was not tested: this metric cannot be resampled from what is stored."
-    if difference.is_noise:
-        return "The best trial is within noise of the defaults."
-    return "The best trial is better than the defaults beyond the noise of the validation rows."
-
-
 def label_of(metric: str) -> str:
     """Return a metric's name for people."""
     return wording.LABELS.get(metric, metric.replace("_", " "))
 
 
-def _subtitle(search: "Search") -> list[str]:
+def _subtitle(search: Search) -> list[str]:
     settings = search.settings
     seeds = f"{settings.repeats} seeds a trial" if settings.repeats > 1 else ""
     parts = (
@@ -114,7 +84,7 @@ def _spread(record: Record | None) -> float | None:
 
 
 def _figures(
-    search: "Search", records: Sequence[Record], best: Record, importance: dict[str, float]
+    search: Search, records: Sequence[Record], best: Record, importance: dict[str, float]
 ) -> dict[str, Markup]:
     metric, parameters = label_of(search.settings.metric), search.space.parameters
     figures = {

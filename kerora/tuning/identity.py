@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import optuna
 
-from kerora.config import to_dict
 from kerora.errors import ConfigError, RunError, nearest
 from kerora.evaluation.comparison import flatten_settings
 from kerora.evaluation.metrics import SINGLE_METRICS
-from kerora.tuning.config import TuneConfig
+from kerora.settings.resolve import to_dict
+from kerora.settings.tune import TuneConfig
 from kerora.tuning.space import Space, Value
 from kerora.tuning.storage import DEFAULTS
 from kerora.tuning.workbench import Workbench

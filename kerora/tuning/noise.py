@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kerora.tuning.records import Predictions
+from kerora.tuning.records import Predictions, Record
+from kerora.tuning.search import Search
 
 SAMPLES, LEVEL = 1000, 0.95
 RESAMPLED = (
@@ -80,6 +81,33 @@ def paired_bootstrap(
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     not_better = float(np.mean(resampled <= 0 if maximize else resampled >= 0))
     return Difference(float(values[0]), float(low), float(high), not_better)
+
+
+def difference_to_defaults(search: Search, best: Record, default: Record | None) -> Difference | None:
+    """Compare the best trial with the defaults on the validation rows; None where it is the defaults."""
+    if default is None or best.number == default.number:
+        return None
+    return paired_bootstrap(
+        np.asarray(search.bench.data["validation"].labels),
+        best.predictions,
+        default.predictions,
+        search.settings.metric,
+        len(search.bench.data.classes),
+        maximize=search.maximize,
+    )
+
+
+def verdict(best: Record, default: Record | None, difference: Difference | None) -> str:
+    """Say in a sentence whether the search found something better than the defaults."""
+    if default is None:
+        return "The trial of the defaults failed, so there is nothing to compare with."
+    if best.number == default.number:
+        return "No trial was better than the defaults."
+    if difference is None:
+        return "The difference to the defaults was not tested: this metric cannot be resampled from what is stored."
+    if difference.is_noise:
+        return "The best trial is within noise of the defaults."
+    return "The best trial is better than the defaults beyond the noise of the validation rows."
 
 
 def _value(labels: np.ndarray, one: Predictions, weights: np.ndarray, metric: str, classes: int) -> float:

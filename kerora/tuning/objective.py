@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import optuna
 
-from kerora.config import FitConfig, resolve, to_dict
 from kerora.errors import KeroraError
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import resolve, to_dict
+from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import is_out_of_memory
-from kerora.tuning.config import TuneConfig
 from kerora.tuning.records import PREDICTIONS, RESULTS, SETTINGS, encode_predictions
 from kerora.tuning.space import Space, Value
 from kerora.tuning.storage import DEFAULTS, ERROR, PROCESS, SURPLUS, counted, requeue, this_worker

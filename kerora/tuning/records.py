@@ -14,8 +14,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerora.config import FitConfig, resolve
 from kerora.evaluation.metrics import SINGLE_METRICS
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import resolve
 from kerora.tuning.storage import DEFAULTS, ERROR, PROCESS, counted
 
 SETTINGS, RESULTS, PREDICTIONS = "settings", "results", "predictions"

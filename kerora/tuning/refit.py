@@ -6,9 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kerora.config import DataConfig, FitConfig
 from kerora.data.files import require_file
 from kerora.data.rows import Dataset, Rows
 from kerora.data.save import save_dataset
@@ -16,12 +14,11 @@ from kerora.data.sources import has_test_rows, load_dataset
 from kerora.errors import ConfigError
 from kerora.evaluation.results import read_predictions
 from kerora.runfolder import RunFolder, write_text
+from kerora.settings.fit import DataConfig, FitConfig
 from kerora.training.fit import fit, resume
 from kerora.training.progress import Progress
 from kerora.tuning.records import Record
-
-if TYPE_CHECKING:
-    from kerora.tuning.study import Search
+from kerora.tuning.search import Search
 
 
 def check_refit(data: DataConfig) -> None:
@@ -37,7 +34,7 @@ def check_refit(data: DataConfig) -> None:
         raise ConfigError("--refit needs test rows. Give --test, or a --test-split greater than 0.")
 
 
-def refit(search: "Search", best: Record, progress: Progress | None = None, argv: Sequence[str] = ()) -> RunFolder:
+def refit(search: Search, best: Record, progress: Progress | None = None, argv: Sequence[str] = ()) -> RunFolder:
     """Train the best settings on training and validation rows together, and write submission.csv.
 
     There are no validation rows left to stop early by, so it trains as many epochs as the search kept.

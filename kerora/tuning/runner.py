@@ -15,10 +15,11 @@ from typing import IO, Any
 import optuna
 from optuna.trial import TrialState
 
-from kerora.config import FitConfig, to_dict
 from kerora.errors import TrainingError
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import to_dict
+from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import InterruptFlag
-from kerora.tuning.config import TuneConfig
 from kerora.tuning.objective import TrialFailed
 from kerora.tuning.space import Space
 from kerora.tuning.storage import counted, release_dead

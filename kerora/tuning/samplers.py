@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from kerora.errors import ConfigError
-from kerora.tuning.config import TuneConfig
+from kerora.settings.tune import TuneConfig
 from kerora.tuning.space import Space, Value
 from kerora.tuning.storage import RETRY_OF, SURPLUS, quiet
 

@@ -20,8 +20,9 @@ from typing import Any
 import optuna
 import yaml
 
-from kerora.config import FitConfig, Setting, resolve, settings, to_dict
 from kerora.errors import ConfigError, nearest
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import Setting, resolve, settings, to_dict
 
 BUNDLED = Path(__file__).with_name("spaces")
 RANGE_KEYS = ("low", "high", "step", "log", "choices", "when")

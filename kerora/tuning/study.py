@@ -12,83 +12,27 @@ from typing import Any
 
 import optuna
 
-from kerora.config import FitConfig, dump_yaml
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder, write_text
+from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import dump_yaml
+from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.progress import Progress
-from kerora.tuning.config import TuneConfig
-from kerora.tuning.html import difference_to_defaults, render_study, verdict
+from kerora.tuning.html import render_study
 from kerora.tuning.identity import identity, is_maximized, open_study
-from kerora.tuning.noise import Difference
+from kerora.tuning.noise import Difference, difference_to_defaults, verdict
 from kerora.tuning.objective import Objective
 from kerora.tuning.records import Record, best_record, default_record, experiment_log, read_records
 from kerora.tuning.refit import check_refit, refit
 from kerora.tuning.runner import Job, Workers, run_trials
 from kerora.tuning.samplers import grid_points, make_pruner, make_sampler
-from kerora.tuning.space import Space, Value, load_space
+from kerora.tuning.search import Observer, Search, StudyFolder
+from kerora.tuning.space import Space, load_space
 from kerora.tuning.storage import open_storage, storage_errors
 from kerora.tuning.workbench import Workbench
 
 SHOW_SECONDS = 0.5
-
-
-class StudyFolder:
-    """Paths of one study.
-
-    Args:
-        path: the study's folder; it need not exist yet.
-    """
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.log = self.path / "experiment_log.csv"
-        self.best = self.path / "best.yaml"
-        self.report = self.path / "report.html"
-        self.submission = self.path / "submission.csv"
-
-
-class Observer:
-    """Sees a search going on; this one looks away."""
-
-    def begin(self, search: "Search") -> None:
-        """Called once, before the first trial."""
-
-    def update(self, records: Sequence[Record]) -> None:
-        """Called now and then with all trials."""
-
-    def end(self) -> None:
-        """Called once, after the last trial, also after an error."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """A search that is about to run.
-
-    Attributes:
-        config: the settings without a search.
-        settings: the search's own settings, settled: name of the study and number of trials.
-        space: what is searched.
-        bench: data and base models.
-        defaults: values of the searched settings without a search, settled.
-        folder: where the results go.
-        maximize: whether more of the metric is better.
-        deadline: time of day in seconds after which no trial begins, or None.
-    """
-
-    config: FitConfig
-    settings: TuneConfig
-    space: Space
-    bench: Workbench
-    defaults: Mapping[str, Value]
-    folder: StudyFolder
-    maximize: bool
-    deadline: float | None
-
-    @property
-    def paths(self) -> list[str]:
-        """The searched settings."""
-        return [parameter.path for parameter in self.space.parameters]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import torch
 
 from kerora.allocator import release_freed
 from kerora.backend import set_random_seed
-from kerora.config import DataConfig, FitConfig
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.errors import ConfigError, TrainingError
@@ -23,6 +22,7 @@ from kerora.models.classifier import TextClassifier
 from kerora.models.heads import reset_head
 from kerora.models.precision import backbone_dtype, resolve_precision
 from kerora.models.presets import Preset, find_preset
+from kerora.settings.fit import DataConfig, FitConfig
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import ClassificationReport
 from kerora.training.classification import Classification

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import optuna
 
-from kerora.config import resolve
 from kerora.errors import KeroraError
+from kerora.settings.resolve import resolve
+from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import interrupt_flag
-from kerora.tuning.config import TuneConfig
 from kerora.tuning.identity import IDENTITY, differences, identity
 from kerora.tuning.objective import Objective
 from kerora.tuning.runner import parse_job, run_trials

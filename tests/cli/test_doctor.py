@@ -22,7 +22,7 @@ def test_findings(kerora: Kerora, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_wrong_is_marked_and_exits_2(kerora: Kerora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kerora.training.doctor.LEAST_FREE_GB", 1e9)
+    monkeypatch.setattr("kerora.doctor.LEAST_FREE_GB", 1e9)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("KERORA_CACHE", str(tmp_path / "[bold]cache"))
     answer = kerora("doctor")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from kerora.cli.main import run as kerora
-from kerora.evaluation.predictor import load
-from kerora.language_config import Sampling
 from kerora.lora.inject import merge_lora
 from kerora.models.generation import TextGenerator
 from kerora.runfolder import RunFolder
+from kerora.runs.open import load
+from kerora.settings.language import Sampling
 from tests.tiny import WORDS
 from tests.tiny_huggingface import tiny_huggingface
 

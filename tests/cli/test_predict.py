@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from kerora.evaluation.predict import predict_file
+from kerora.runs.predict import predict_file
 from tests.cli.conftest import Kerora, contents, start
 from tests.limits import files_up_to
 from tests.training.test_fit import write_rows

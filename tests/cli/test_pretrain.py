@@ -12,7 +12,7 @@ import pytest
 
 from kerora.config import PretrainConfig, load_yaml, resolve
 from tests.cli.conftest import Kerora, contents
-from tests.training.test_pretrain import write_text
+from tests.pretraining.test_pretrain import write_text
 
 SMALL = ["--layers", 1, "--width", 32, "--heads", 2, "--intermediate", 64, "--vocabulary-size", 110]
 SMALL += ["--max-length", 24, "--batch-size", 16, "--precision", "float32", "--holdout", 0.1]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from kerora.cli.live import LiveTable, time_left
 from kerora.config import load_yaml, resolve
-from kerora.tuning.config import TuneConfig
+from kerora.settings.tune import TuneConfig
 from kerora.tuning.study import tune
 from tests.cli.conftest import Kerora, start
 from tests.training.test_fit import write_rows

@@ -1,30 +1,33 @@
 """The direction of imports: each level of the package uses only those before it."""
 
 import ast
-from collections.abc import Iterator
+import graphlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+import kerora.config
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    (
-        *("errors", "settings", "language_config", "lora_settings", "pretrain_config", "config"),
-        *("runfolder", "version", "allocator", "backend"),
-    ),
+    ("errors", "settings", "runfolder", "version", "allocator", "backend"),
     ("data",),
     ("lora",),
     ("models",),
     ("evaluation",),
+    ("runs",),
     ("training", "callbacks"),
-    ("exchange",),
-    ("tuning",),
+    # the wings side by side, and what looks at a machine
+    ("exchange", "pretraining", "tuning", "doctor"),
     ("cli",),
-    ("__main__",),
+    # the door for scripts; no module of the package goes through it
+    ("__main__", "config"),
 )
+# no wing imports another
+WINGS = {"exchange", "pretraining", "tuning"}
 LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in names}
 # the package's own __init__ imports lazily, as a facade over all levels
 FACADE = PACKAGE / "__init__.py"
@@ -88,6 +91,31 @@ def imports_in_functions(tree: ast.Module) -> set[str]:
     return {name for function in functions for name in imports(function)}
 
 
+def own_imports(tree: ast.AST, modules: Collection[str]) -> set[str]:
+    """Return the modules that a module imports anywhere: on top, in functions, or for type checkers.
+
+    ``from package import name`` names a module where there is one of that name, else the package.
+    """
+    found = imports(tree) & set(modules)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found.update({f"{node.module}.{alias.name}" for alias in node.names} & set(modules))
+    return found
+
+
+def cycle(graph: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the modules of an import cycle, the first one again at the end; none gives an empty list."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -105,6 +133,31 @@ def test_a_module_imports_only_its_own_level_and_those_before_it(path: Path) -> 
     assert "kerora" not in imports(parsed(path)) - {"kerora.backend"}, "import the module that defines the name"
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in WINGS], ids=name_of)
+def test_no_wing_imports_another(path: Path) -> None:
+    own = {name.split(".")[1] for name in imports(parsed(path)) if name.startswith("kerora.")}
+    assert not own & (WINGS - {path.parent.name})
+
+
+def test_no_modules_import_one_another_in_a_circle_not_even_in_functions() -> None:
+    names = {module_of(path) for path in MODULES}
+    graph = {module_of(path): own_imports(parsed(path), names) for path in MODULES}
+    assert sum(len(imported) for imported in graph.values()) > 500
+    assert cycle(graph) == []
+
+
+def test_a_cycle_is_noticed() -> None:
+    sources = {
+        "kerora.cli.one": "from kerora.cli import two\n",
+        "kerora.cli.two": "def f():\n    from kerora.cli.three import name\n",
+        "kerora.cli.three": "if TYPE_CHECKING:\n    import kerora.cli.one\n",
+        "kerora.cli.four": "from kerora.cli.one import name\n",
+    }
+    graph = {name: own_imports(ast.parse(source), sources) for name, source in sources.items()}
+    assert set(cycle(graph)) == {"kerora.cli.one", "kerora.cli.two", "kerora.cli.three"}
+    assert cycle({**graph, "kerora.cli.two": set()}) == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_functions_import_only_where_that_is_the_point(path: Path) -> None:
     if not name_of(path).startswith(IN_FUNCTION_ALLOWED):
@@ -118,6 +171,15 @@ def test_light_modules_load_no_framework(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports_when_loaded(parsed(path))}
     # batches are a keras.utils.PyDataset: the one module of data/ that needs Keras
     assert roots & HEAVY <= ({"keras"} if name_of(path) == "data/batches.py" else set())
+
+
+def test_the_door_to_the_settings_defines_nothing_and_no_module_goes_through_it() -> None:
+    door = parsed(PACKAGE / "config.py")
+    names = [alias.name for node in door.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(kerora.config.__all__) == sorted(names)
+    assert not any(isinstance(node, ast.ClassDef | ast.FunctionDef) for node in door.body)
+    assert all(name.startswith("kerora.settings.") for name in imports(door))
+    assert [name_of(path) for path in MODULES if "kerora.config" in imports(parsed(path))] == []
 
 
 def test_the_facade_imports_nothing_but_the_backend_and_the_version() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from kerora.cli.main import COMMANDS, group, run
 from kerora.config import FitConfig, PretrainConfig
-from kerora.tuning.config import TuneConfig
+from kerora.settings.tune import TuneConfig
 from tests.conftest import ROOT
 from tests.options_table import options_table
 

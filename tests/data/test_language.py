@@ -11,7 +11,7 @@ from kerora.data.documents import Documents, Part
 from kerora.data.language import load_documents, load_split
 from kerora.data.rows import Dataset
 from kerora.errors import DataError
-from kerora.language_config import LanguageConfig
+from kerora.settings.language import LanguageConfig
 
 BOOK = "".join(f"Line {number} of the book.\n\n" for number in range(100))
 

@@ -14,7 +14,7 @@ from kerora.data.language import load_documents
 from kerora.data.sources import load_dataset, load_rows
 from kerora.data.tfds_source import is_tfds_name, read_tfrecord
 from kerora.errors import DataError
-from kerora.language_config import LanguageConfig
+from kerora.settings.language import LanguageConfig
 
 
 def text_examples(count, keys, label_key="label"):

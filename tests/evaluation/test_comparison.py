@@ -8,9 +8,9 @@ import pytest
 
 from kerora.errors import RunError
 from kerora.evaluation.comparison import compare, compare_language_models
-from kerora.evaluation.report import write_report
 from kerora.evaluation.results import RunResults, read_results
 from kerora.runfolder import RunFolder
+from kerora.runs.report import write_report
 from tests.evaluation.synthetic_runs import SIX, TWO, make_language_run, make_run
 
 

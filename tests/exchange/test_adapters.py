@@ -10,8 +10,8 @@ import pytest
 
 from kerora.data.rows import Rows
 from kerora.errors import AdapterError, ConfigError
-from kerora.evaluation.predictor import load
 from kerora.models.classifier import TextClassifier
+from kerora.runs.open import load
 from tests.exchange.conftest import Trained
 from tests.exchange.test_export import TEXTS, logits
 from tests.training.test_fit import write_rows

@@ -14,11 +14,11 @@ import yaml
 
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.errors import ConfigError, PresetError, RunError
-from kerora.evaluation.predictor import load
 from kerora.exchange import export, onnx_file
 from kerora.exchange.export import export_run
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder
+from kerora.runs.open import load
 from tests.exchange.conftest import Kerora, Trained
 from tests.tiny_huggingface import KINDS
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerora.evaluation.predictor import load, read_config
 from kerora.exchange.training_facts import grouped
 from kerora.runfolder import RunFolder
+from kerora.runs.open import load, read_config
 from tests.exchange.conftest import Kerora
 from tests.numerics.test_peft_files import batch, our_logits, their_logits, train_with_peft
 from tests.tiny_huggingface import tiny_huggingface

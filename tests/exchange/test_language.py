@@ -13,12 +13,12 @@ import yaml
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.config import resolve
 from kerora.errors import ConfigError, PresetError
-from kerora.evaluation.predictor import load
 from kerora.exchange.export import export_run
 from kerora.exchange.merge import merged_model
 from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder
+from kerora.runs.open import load
 from kerora.training.fit import fit
 from tests.exchange.conftest import Kerora, Trained
 from tests.numerics.test_peft_files import batch, our_logits, their_logits

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from kerora.errors import ConfigError
-from kerora.evaluation.predictor import load
 from kerora.exchange.merge import merged_model
 from kerora.lora.inject import lora_layers
 from kerora.models.classifier import TextClassifier
+from kerora.runs.open import load
 from tests.exchange.conftest import Kerora, Trained
 from tests.exchange.test_export import TEXTS, logits
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from kerora.errors import ConfigError
-from kerora.evaluation.predictor import load
 from kerora.exchange.export import export_run
 from kerora.lora.inject import enable_lora, lora_layers
 from kerora.lora.quantize import dequantize_into, quantised_layers, quantize
 from kerora.lora.select import all_layers, can_adapt
 from kerora.models.classifier import TextClassifier
+from kerora.runs.open import load
 from tests.tiny_huggingface import tiny_huggingface
 from tests.training.test_fit import run_fit, settings
 

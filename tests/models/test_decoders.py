@@ -14,14 +14,14 @@ import transformers
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.config import resolve
 from kerora.errors import PresetError
-from kerora.evaluation.predictor import load
-from kerora.language_config import Sampling
 from kerora.lora.inject import enable_lora, lora_layers, merge_lora, unmerge_lora
 from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
 from kerora.models.decoder_tokenizers import LLAMA_SPLIT
 from kerora.models.generation import TextGenerator
 from kerora.models.presets import find_preset
+from kerora.runs.open import load
+from kerora.settings.language import Sampling
 from kerora.training.fit import fit
 from tests.models.test_tokenizer import NASTY
 from tests.tiny import WORDS

@@ -8,10 +8,10 @@ import torch
 import transformers
 
 from kerora.errors import ConfigError
-from kerora.language_config import Sampling
 from kerora.lora.inject import enable_lora, lora_layers, merge_lora
 from kerora.models.causal_lm import CausalLM
 from kerora.models.generation import Continuation, TextGenerator, choose
+from kerora.settings.language import Sampling
 from tests.tiny_huggingface import tiny_huggingface
 
 PROMPTS = [[5, 6, 7], [40, 41, 42, 43, 44, 45, 46, 47], [9], [100, 101, 102]]

@@ -17,9 +17,9 @@ from kerora.data.language import load_documents
 from kerora.errors import ConfigError, DataError, Interrupted, PresetError
 from kerora.evaluation.language import evaluate_documents
 from kerora.evaluation.metrics import language_metrics
-from kerora.evaluation.predictor import load
 from kerora.evaluation.samples import sample_prompts
 from kerora.models.causal_lm import CausalLM
+from kerora.runs.open import load
 from kerora.training.fit import FitResult, fit, resume
 from kerora.training.language import LANGUAGE_COLUMNS
 from tests.tiny import WORDS

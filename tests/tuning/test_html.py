@@ -11,10 +11,11 @@ import yaml
 from optuna.trial import TrialState
 
 from kerora.config import load_yaml, resolve, to_dict
-from kerora.tuning.config import TuneConfig
+from kerora.settings.tune import TuneConfig
 from kerora.tuning.html import render_study
 from kerora.tuning.records import RESULTS, Record, best_record, default_record, encode_predictions, read_records
-from kerora.tuning.study import Search, conclude, prepare
+from kerora.tuning.search import Search
+from kerora.tuning.study import conclude, prepare
 from tests.evaluation.test_html import EVIL, Page, assert_accessible, assert_self_contained
 
 SPACE = {

@@ -14,7 +14,7 @@ from optuna.storages._heartbeat import HeartbeatThread
 
 from kerora.errors import Interrupted
 from kerora.tuning.records import Record
-from kerora.tuning.study import Observer, Search
+from kerora.tuning.search import Observer, Search
 from tests.tuning.test_study import Settings, log_rows, search
 
 

@@ -9,9 +9,9 @@ import pytest
 from kerora.config import resolve
 from kerora.data.sources import has_test_rows, load_dataset
 from kerora.errors import ConfigError, DataError
-from kerora.evaluation.predictor import read_config
 from kerora.runfolder import read_json
-from kerora.tuning.config import TuneConfig
+from kerora.runs.open import read_config
+from kerora.settings.tune import TuneConfig
 from kerora.tuning.study import tune
 from tests.tuning.conftest import SPACE
 

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from kerora.errors import ConfigError
-from kerora.tuning.config import SAMPLERS, TuneConfig
+from kerora.settings.tune import SAMPLERS, TuneConfig
 from kerora.tuning.samplers import grid_points, make_pruner, make_sampler
 from kerora.tuning.space import load_space
 

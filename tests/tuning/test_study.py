@@ -19,10 +19,11 @@ import pytest
 
 from kerora.config import resolve
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
+from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import InterruptFlag
-from kerora.tuning.config import TuneConfig
 from kerora.tuning.records import Record, read_records
 from kerora.tuning.runner import run_trials
+from kerora.tuning.search import Observer
 from kerora.tuning.storage import (
     BEAT_SECONDS,
     GRACE_SECONDS,
@@ -32,7 +33,7 @@ from kerora.tuning.storage import (
     requeue,
     this_worker,
 )
-from kerora.tuning.study import Observer, TuneResult, tune
+from kerora.tuning.study import TuneResult, tune
 from tests.conftest import ROOT
 from tests.postgresql import postgresql  # noqa: F401  (a fixture)
 from tests.training.test_fit import write_rows

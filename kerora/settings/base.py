@@ -1,6 +1,6 @@
 """What a group of settings is: fields with a help sentence, a type and a check, all looked at on creation.
 
-The settings themselves stand in `kerora.config`.
+The modules beside this one define the settings.
 """
 
 import contextlib

@@ -6,26 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from kerora.data.tokens import TokenTable
+from kerora.data.tokens import Line, TokenTable
 
 CHUNK_ROWS = 2_000
 CHUNK_DOCUMENTS = 500
 SHORTEST_ROW = 16
-
-
-@dataclass(frozen=True)
-class Line:
-    """A tokenized line.
-
-    Attributes:
-        text: the line.
-        ids: token ids without special tokens.
-        spans: (start, end) of each token in the text, in characters.
-    """
-
-    text: str
-    ids: Sequence[int]
-    spans: Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)

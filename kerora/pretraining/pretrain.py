@@ -12,38 +12,39 @@ from typing import Any
 
 import numpy as np
 
-from kerora.config import PretrainConfig, dump_yaml, load_yaml, resolve
 from kerora.data.batches import Batches
 from kerora.data.documents import Documents
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.language_tokens import lay_out
-from kerora.data.masking import MaskedBatches, Vocabulary
 from kerora.data.tokens import TokenTable, cache_key
 from kerora.errors import ConfigError, RunError
 from kerora.evaluation.wording import duration
 from kerora.models.causal_lm import CausalLM
 from kerora.models.keras_presets import CONFIG
 from kerora.models.keras_weights import WEIGHTS
-from kerora.models.masked_lm import LossWeights, MaskedLanguageModel
 from kerora.models.task import SteppedModel
-from kerora.models.teacher import Teacher, cached_targets, start_from_teacher
 from kerora.models.write_preset import (
     round_weights,
     tokenizer_files,
     write_preset,
     write_tokenizer,
 )
+from kerora.pretraining.card import card_curves, learns_words, model_card
+from kerora.pretraining.held_out import PRETRAIN_COLUMNS, HeldOut, HeldOutTexts
+from kerora.pretraining.masked_lm import LossWeights, MaskedLanguageModel
+from kerora.pretraining.masking import MaskedBatches, Vocabulary
+from kerora.pretraining.parts import Parts, assemble, describe_parts
+from kerora.pretraining.teacher import Teacher, cached_targets, start_from_teacher
 from kerora.runfolder import PretrainFolder, write_bytes, write_text
+from kerora.settings.pretrain import PretrainConfig
+from kerora.settings.resolve import dump_yaml, load_yaml, resolve
 from kerora.training.callbacks import History
-from kerora.training.card import card_curves, learns_words, model_card
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
-from kerora.training.held_out import PRETRAIN_COLUMNS, HeldOut
 from kerora.training.interrupt import InterruptFlag
-from kerora.training.language import LANGUAGE_COLUMNS, HeldOutTexts
+from kerora.training.language import LANGUAGE_COLUMNS
 from kerora.training.loop import guarded, make_optimizer, run_fit
 from kerora.training.manifest import check_not_running, now, this_process
 from kerora.training.position import Position
-from kerora.training.pretrain_parts import Parts, assemble, describe_parts
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from kerora.config import DataConfig
 from kerora.data.columns import find_columns
 from kerora.data.extract import read_records
 from kerora.data.files import format_of, is_data_file, open_table, require_file
 from kerora.data.lines import open_lines
 from kerora.errors import ConfigError, DataError
-from kerora.pretrain_config import CorpusConfig
+from kerora.settings.fit import DataConfig
+from kerora.settings.pretrain import CorpusConfig
 
 SECTION_CHARACTERS = 4_000
 _BLOCK = 1 << 22

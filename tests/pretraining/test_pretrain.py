@@ -15,8 +15,8 @@ from kerora.config import PretrainConfig, load_yaml, resolve
 from kerora.errors import ConfigError, DataError, Interrupted, KeroraError, PresetError, RunError
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
-from kerora.training.held_out import PRETRAIN_COLUMNS
-from kerora.training.pretrain import PretrainResult, pretrain, resume
+from kerora.pretraining.held_out import PRETRAIN_COLUMNS
+from kerora.pretraining.pretrain import PretrainResult, pretrain, resume
 from tests.tiny import tiny_huggingface
 from tests.training.test_fit import stopping_after
 

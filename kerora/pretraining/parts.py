@@ -9,27 +9,27 @@ from typing import Any
 import numpy as np
 
 from kerora.backend import set_random_seed
-from kerora.config import PretrainConfig
-from kerora.data.corpus import Corpus, Survey, held_out_documents, part_of
 from kerora.data.documents import plain_text
 from kerora.data.language_tokens import CHUNK_DOCUMENTS, tokenize_parts
-from kerora.data.packing import PackedRow, pack, token_tables
-from kerora.data.substitution import substituted
 from kerora.data.tokens import TokenTable, cache_key, cached_table
 from kerora.errors import ConfigError, DataError, PresetError
 from kerora.models.architectures import ARCHITECTURES, Architecture
 from kerora.models.precision import resolve_precision
 from kerora.models.presets import Preset, find_preset
-from kerora.models.teacher import one_piece_words
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import fresh_byte_pairs, fresh_wordpiece
-from kerora.models.vocabulary import train_byte_pairs, train_wordpiece
 from kerora.models.write_preset import (
     fresh_backbone,
     read_tokenizer,
     rebuild,
 )
+from kerora.pretraining.corpus import Corpus, Survey, held_out_documents, part_of
+from kerora.pretraining.packing import PackedRow, pack, token_tables
+from kerora.pretraining.substitution import substituted
+from kerora.pretraining.teacher import one_piece_words
+from kerora.pretraining.vocabulary import train_byte_pairs, train_wordpiece
 from kerora.runfolder import PretrainFolder
+from kerora.settings.pretrain import PretrainConfig
 from kerora.training.manifest import describe_pretraining
 from kerora.training.progress import Progress
 

@@ -7,13 +7,13 @@ from typing import IO
 
 from kerora.data.documents import Part, prompt_parts
 from kerora.errors import ConfigError, RunError
-from kerora.evaluation.predictor import check_has_adapter, check_task, load
-from kerora.language_config import Sampling
 from kerora.lora.files import read_adapter_config
 from kerora.lora.inject import merge_lora
 from kerora.models.causal_lm import CausalLM
 from kerora.models.generation import Continuation, TextGenerator
-from kerora.runfolder import RunFolder, atomic_file
+from kerora.runfolder import RunFolder, atomic_file, check_has_adapter
+from kerora.runs.open import check_task, load
+from kerora.settings.language import Sampling
 
 POOL_BATCHES = 8
 

@@ -9,22 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from kerora.config import DataConfig, FitConfig, resolve, to_dict
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents, load_split
 from kerora.data.rows import Rows
 from kerora.data.sources import load_dataset, load_rows
 from kerora.errors import DataError, RunError
 from kerora.evaluation.language import evaluate_documents
-from kerora.evaluation.predictor import (
-    check_has_adapter,
-    load,
-    read_classes,
-    read_config,
-    write_predictions,
-)
+from kerora.evaluation.predictions import read_classes, write_predictions
 from kerora.evaluation.scoring import evaluate_rows
-from kerora.runfolder import RunFolder, read_json, write_json
+from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
+from kerora.runs.open import load, read_config
+from kerora.settings.fit import DataConfig, FitConfig
+from kerora.settings.resolve import resolve, to_dict
 
 NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
 

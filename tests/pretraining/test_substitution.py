@@ -1,6 +1,6 @@
 """Excerpts of a text with other words in them."""
 
-from kerora.data.substitution import EXCERPT_WORDS, substituted
+from kerora.pretraining.substitution import EXCERPT_WORDS, substituted
 
 WORDS = [f"word{number}" for number in range(50)]
 TEXT = [["Zwei drei vier."], ["eins " * 30, "neun"], ["x"]]

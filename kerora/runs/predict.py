@@ -10,15 +10,17 @@ from typing import IO, Any
 
 import numpy as np
 
-from kerora.config import DataConfig, resolve, to_dict
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.sources import stream_texts
 from kerora.errors import ConfigError, DataError, RunError
-from kerora.evaluation.predictor import check_task, load, predict_probabilities
+from kerora.evaluation.predictions import predict_probabilities
 from kerora.lora.files import read_adapter_config
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder, atomic_file
+from kerora.runs.open import check_task, load
+from kerora.settings.fit import DataConfig
+from kerora.settings.resolve import resolve, to_dict
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
 POOL_BATCHES = 16

@@ -1,8 +1,9 @@
-"""The settings of `kerora pretrain` beside its optimisation: text, encoder, distillation; see `kerora.config`."""
+"""The settings of `kerora pretrain`: text, encoder, distillation, optimisation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from kerora.settings import Settings, at_least, between, setting
+from kerora.settings.base import Settings, at_least, between, more_than, setting
+from kerora.settings.fit import OptimizerConfig
 
 PRETRAINED_KINDS = ("distil_bert", "bert")
 STORAGES = ("float32", "float16")
@@ -95,3 +96,42 @@ class DistillationConfig(Settings):
         "With a teacher: start a fresh encoder's token embeddings, and the projection to the teacher's states, from "
         "its states for single pieces.",
     )
+
+
+@dataclass(frozen=True)
+class PretrainingConfig(OptimizerConfig):
+    """The optimisation of a pre-training."""
+
+    epochs: int | None = setting(5, "Passes over the text.", check=at_least(1))
+    batch_size: int = setting(64, "Rows in a batch.", check=at_least(1))
+    learning_rate: float | None = setting(
+        None,
+        "Peak learning rate of AdamW; empty means 0.0003 x 256 / the width for a fresh encoder, 0.0003 at most, "
+        "and 0.0001 with --init.",
+        check=more_than(0),
+    )
+    warmup: float = setting(
+        0.05, "Warm-up: a share of all updates when below 1, a number of updates otherwise.", check=at_least(0)
+    )
+    mask_share: float = setting(
+        0.15, "Share of the words that are masked; at least one a batch.", check=between(0.01, 0.9)
+    )
+    seed: int = setting(
+        42, "Seed of the held-out part, the weights, the masks, the row order and dropout.", check=at_least(0)
+    )
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Settings):
+    """Everything `kerora pretrain` needs; `config.yaml` in its output is one of these, resolved."""
+
+    output: str | None = setting(None, "Folder for the preset; required.")
+    objective: str = setting(
+        "mlm",
+        "What is learnt: 'mlm' fills masked words (an encoder), 'clm' predicts the next token (a GPT-2).",
+        choices=OBJECTIVES,
+    )
+    data: CorpusConfig = field(default_factory=CorpusConfig)
+    model: EncoderConfig = field(default_factory=EncoderConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    training: PretrainingConfig = field(default_factory=PretrainingConfig)

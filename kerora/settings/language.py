@@ -1,9 +1,9 @@
-"""The settings that only language models have; see `kerora.config` for all others."""
+"""The settings that only language models have; a group of `FitConfig`."""
 
 from dataclasses import dataclass
 
 from kerora.errors import ConfigError
-from kerora.settings import Settings, at_least, more_than, setting
+from kerora.settings.base import Settings, at_least, more_than, setting
 
 PACKS = ("auto", "blocks", "docs", "none")
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kerora.errors import RunError
-from kerora.evaluation.report import write_report
 from kerora.runfolder import RunFolder
+from kerora.runs.report import write_report
 from tests.evaluation.synthetic_runs import SIX, TWENTY, TWO, make_run
 
 FILES = {

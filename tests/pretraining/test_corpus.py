@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kerora.data.corpus import SECTION_CHARACTERS, Corpus, held_out_documents, part_of
-from kerora.data.masking import MaskedBatches, Vocabulary, mask_words
-from kerora.data.packing import _rooms, pack, token_tables
 from kerora.data.tokens import TokenTable, cache_key, cached_table
 from kerora.errors import ConfigError, DataError
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import fresh_wordpiece
-from kerora.pretrain_config import CorpusConfig
+from kerora.pretraining.corpus import SECTION_CHARACTERS, Corpus, held_out_documents, part_of
+from kerora.pretraining.masking import MaskedBatches, Vocabulary, mask_words
+from kerora.pretraining.packing import _rooms, pack, token_tables
+from kerora.settings.pretrain import CorpusConfig
 from tests.tiny import wordpiece_vocabulary
 
 

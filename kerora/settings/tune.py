@@ -1,8 +1,8 @@
-"""The settings of `kerora tune` itself; those of the fits that it does are in `kerora.config`."""
+"""The settings of `kerora tune` itself; `kerora.settings.fit` has those of the fits that it does."""
 
 from dataclasses import dataclass
 
-from kerora.settings import Settings, at_least, more_than, setting
+from kerora.settings.base import Settings, at_least, more_than, setting
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
 PRUNERS = ("median", "hyperband", "none")

@@ -10,15 +10,15 @@ import torch
 import transformers
 
 from kerora.backend import import_keras_hub, set_random_seed, without_tensorflow
-from kerora.data.masking import Vocabulary, mask_words
 from kerora.errors import ConfigError, TrainingError
 from kerora.models.architectures import ARCHITECTURES
-from kerora.models.masked_lm import LossWeights, MaskedLanguageModel
 from kerora.models.presets import find_preset
 from kerora.models.tokenizer_files import fresh_wordpiece
-from kerora.models.vocabulary import SPECIAL_TOKENS, train_wordpiece
 from kerora.models.write_preset import fresh_backbone, rebuild, write_preset
-from kerora.pretrain_config import EncoderConfig
+from kerora.pretraining.masked_lm import LossWeights, MaskedLanguageModel
+from kerora.pretraining.masking import Vocabulary, mask_words
+from kerora.pretraining.vocabulary import SPECIAL_TOKENS, train_wordpiece
+from kerora.settings.pretrain import EncoderConfig
 from kerora.training.step import TrainStep
 from tests.tiny import WORDS, wordpiece_vocabulary
 

@@ -10,21 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerora.data.packing import PackedRow, pack, token_tables
 from kerora.data.tokens import TokenTable, cache_directory
 from kerora.errors import RunError
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.presets import find_preset
-from kerora.models.teacher import (
-    Teacher,
-    cached_targets,
-    one_piece_words,
-    start_from_teacher,
-    word_means,
-)
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import fresh_wordpiece
-from kerora.models.vocabulary import SPECIAL_TOKENS
+from kerora.pretraining.packing import PackedRow, pack, token_tables
+from kerora.pretraining.teacher import Teacher, cached_targets, one_piece_words, start_from_teacher, word_means
+from kerora.pretraining.vocabulary import SPECIAL_TOKENS
 from tests.tiny import WORDS, tiny_huggingface
 
 TEXTS = ["the movie was great", "the order is late again", "a boring plot and a terrible ending, really"]
@@ -109,7 +103,7 @@ def test_cached_directions_and_an_interrupted_reading_goes_on(
     tmp_path: Path, tiny_preset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERORA_CACHE", str(tmp_path))
-    monkeypatch.setattr("kerora.models.teacher.CHUNK_ROWS", 2)
+    monkeypatch.setattr("kerora.pretraining.teacher.CHUNK_ROWS", 2)
     teacher, rows = Teacher(find_preset(str(tiny_preset)), "float32"), rows_of([*TEXTS, *TEXTS[::-1]])
     whole = np.concatenate(teacher.states(rows, student().word_starts))
     states = teacher.states

@@ -1,13 +1,17 @@
-"""Measures a masked language model on held-out rows at each epoch's end, always with the same masks."""
+"""Measures a model on the held-out part at each epoch's end: a masked one always with the same masks."""
 
 import time
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 
-from kerora.data.masking import MaskedBatches
-from kerora.models.masked_lm import MaskedLanguageModel, cosines_to_teacher, split_targets
+from kerora.data.tokens import TokenTable
+from kerora.evaluation.language import evaluate_table
+from kerora.models.tokenizer import TextTokenizer
+from kerora.pretraining.masked_lm import MaskedLanguageModel, cosines_to_teacher, split_targets
+from kerora.pretraining.masking import MaskedBatches
 from kerora.training.callbacks import HISTORY_COLUMNS
 
 PRETRAIN_COLUMNS = (
@@ -69,3 +73,36 @@ class HeldOut(keras.callbacks.Callback):
                     add("cosine", sentence)
                     add("token_cosine", tokens)
         return {name: total / max(1, count) for name, (total, count) in sums.items()}
+
+
+class HeldOutTexts(keras.callbacks.Callback):
+    """Put ``val_loss``, ``val_perplexity`` and ``val_bits_per_byte`` of held-out tokens into the logs.
+
+    Put it before the callbacks that record the logs.
+
+    Args:
+        table: the tokens of the held-out texts.
+        tokenizer: theirs, which knows how many bytes each stands for.
+        batch_size: rows in a batch.
+    """
+
+    def __init__(self, table: TokenTable, tokenizer: TextTokenizer, batch_size: int) -> None:
+        super().__init__()
+        self.table = table
+        self.batch_size = batch_size
+        sizes = np.array([tokenizer.byte_length(number) for number in range(tokenizer.vocabulary_size)])
+        first = table.offsets[:-1]
+        self.size = int(sizes[table.ids].sum() - sizes[table.ids[first]].sum())
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure, and extend the logs."""
+        started = time.perf_counter()
+        metrics = self.evaluate(self.model)
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in metrics.items()})
+            logs["validation_seconds"] = time.perf_counter() - started
+
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Return ``loss``, ``perplexity`` and ``bits_per_byte``."""
+        metrics = evaluate_table(model, self.table, self.size, self.batch_size)
+        return {name: value for name, value in metrics.items() if isinstance(value, float)}

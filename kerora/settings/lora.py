@@ -1,8 +1,8 @@
-"""The settings of low-rank adaptation and its variants; a group of `kerora.config.FitConfig`."""
+"""The settings of low-rank adaptation and its variants; a group of `FitConfig`."""
 
 from dataclasses import dataclass
 
-from kerora.settings import Settings, at_least, between, more_than, setting
+from kerora.settings.base import Settings, at_least, between, more_than, setting
 
 METHODS = ("lora", "full", "head")
 BIASES = ("none", "lora_only", "all")

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from kerora.data.batches import padded_inputs
-from kerora.data.packing import PackedRow
 from kerora.data.tokens import TokenTable, cache_directory, forget_old
 from kerora.errors import RunError
-from kerora.models.masked_lm import INITIAL_SPREAD, Start
 from kerora.models.presets import Preset
 from kerora.models.tokenizer import TextTokenizer
+from kerora.pretraining.masked_lm import INITIAL_SPREAD, Start
+from kerora.pretraining.packing import PackedRow
 
 LONGEST = 512
 CHUNK_ROWS = 512

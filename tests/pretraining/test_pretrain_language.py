@@ -13,9 +13,9 @@ from kerora.data.documents import Documents, plain_text
 from kerora.errors import ConfigError, Interrupted, PresetError
 from kerora.evaluation.language import evaluate_documents
 from kerora.models.causal_lm import CausalLM
-from kerora.models.vocabulary import train_byte_pairs
+from kerora.pretraining.pretrain import PretrainResult, pretrain, resume
+from kerora.pretraining.vocabulary import train_byte_pairs
 from kerora.training.fit import fit
-from kerora.training.pretrain import PretrainResult, pretrain, resume
 from tests.tiny import WORDS
 from tests.training.test_fit import stopping_after
 

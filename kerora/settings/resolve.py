@@ -1,0 +1,179 @@
+"""From layers of plain values to checked settings, and back to YAML."""
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import yaml
+
+from kerora.errors import ConfigError, nearest
+from kerora.settings.base import Settings, type_of
+from kerora.settings.fit import FitConfig
+from kerora.settings.pretrain import PretrainConfig
+
+Root = TypeVar("Root", FitConfig, PretrainConfig)
+"""The whole settings of a command."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as the command line and the documentation see it."""
+
+    path: str
+    type: Any
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+
+    @property
+    def option(self) -> str:
+        """Long option, such as ``--learning-rate``; ``data.source`` is ``--data``."""
+        name = self.path.removeprefix("data.") if self.path != "data.source" else "data"
+        return "--" + name.rpartition(".")[2].replace("_", "-")
+
+
+def settings(group: type[Settings] = FitConfig, prefix: str = "") -> Iterator[Setting]:
+    """Yield every setting of a group and of the groups inside it, in order of definition."""
+    for spec in dataclasses.fields(typing.cast(Any, group)):
+        kind = type_of(group, spec.name)
+        path = f"{prefix}{spec.name}"
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            yield from settings(kind, f"{path}.")
+        else:
+            default = spec.default if spec.default is not MISSING else None
+            yield Setting(path, kind, default, spec.metadata["help"], spec.metadata["choices"])
+
+
+@overload
+def resolve(*layers: Mapping[str, Any]) -> FitConfig: ...
+@overload
+def resolve(*layers: Mapping[str, Any], root: type[Root]) -> Root: ...
+def resolve(*layers: Mapping[str, Any], root: type[Settings] = FitConfig) -> Any:
+    """Build a config from layers of dotted keys or nested mappings; later layers win.
+
+    Args:
+        *layers: the mappings.
+        root: the config's class: `FitConfig` or `PretrainConfig`.
+
+    Raises:
+        ConfigError: unknown key (with the nearest name), wrong type, or value out of range.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(flatten(layer, root=root))
+    return _build(root, "", merged)
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = FitConfig) -> dict[str, Any]:
+    """Turn nested mappings into dotted keys and refuse keys that are not settings.
+
+    Raises:
+        ConfigError: a key is unknown.
+    """
+    known = {item.path for item in settings(root)}
+    groups = {path.rpartition(".")[0] for path in known} - {""}
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        path = f"{prefix}{key}"
+        if path in known:
+            flat[path] = value
+        elif path in groups and isinstance(value, Mapping):
+            flat.update(flatten(value, f"{path}.", root))
+        elif path in groups and value is not None:
+            raise ConfigError(f"Setting '{path}' is a group and needs keys below it. Received: {value!r}")
+        elif path not in groups:
+            hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
+            remedy = f"`kerora init{'' if root is FitConfig else ' --pretrain'}` writes a file with every setting."
+            raise ConfigError(f"Unknown setting '{path}'.{hint} {remedy}")
+    return flat
+
+
+def load_yaml(path: Path, root: type[Settings] = FitConfig) -> dict[str, Any]:
+    """Read a YAML config as a mapping of dotted keys.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, is not a mapping, or holds an unknown key or a wrong value.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the config file {path}: {error.strerror}. Check --config.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-99-99 is a ValueError
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"The config file {path} is not valid YAML: {reason}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"The config file {path} must hold keys and values. Received: a {type(content).__name__}")
+    try:
+        flat = flatten(content, root=root)
+        _build(root, "", flat)  # what is wrong in a file is told with the file's name
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return flat
+
+
+def parse_assignment(text: str, root: type[Settings] = FitConfig) -> dict[str, Any]:
+    """Read one ``--set a.b=value``; the value is read as YAML.
+
+    Raises:
+        ConfigError: there is no ``=``, the key is unknown, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set needs KEY=VALUE, for example training.seed=7. Received: {text!r}")
+    try:
+        return flatten({key.strip(): yaml.safe_load(value)}, root=root)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError(f"--set {key.strip()}: the value is not valid YAML. Received: {value!r}") from None
+
+
+def to_dict(group: Settings) -> dict[str, Any]:
+    """Return the settings as nested plain values (tuples as lists), ready for YAML."""
+    result: dict[str, Any] = {}
+    for spec in dataclasses.fields(typing.cast(Any, group)):
+        value = getattr(group, spec.name)
+        if isinstance(value, Settings):
+            value = to_dict(value)
+        result[spec.name] = list(value) if isinstance(value, tuple) else value
+    return result
+
+
+def dump_yaml(config: FitConfig | PretrainConfig, comments: bool = False) -> str:
+    """Write a config as YAML; with `comments`, each setting's sentence stands above it."""
+    if not comments:
+        return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    helps = {item.path: item.help for item in settings(type(config))}
+    command = "fit" if isinstance(config, FitConfig) else "pretrain"
+    lines = [f"# Settings of `kerora {command}`; what is left out keeps its default."]
+    _dump_group(to_dict(config), "", lines, helps)
+    return "\n".join(lines) + "\n"
+
+
+def _dump_group(group: Mapping[str, Any], prefix: str, lines: list[str], helps: Mapping[str, str]) -> None:
+    indent = "  " * prefix.count(".")
+    for key, value in group.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"{indent}{key}:"]
+            _dump_group(value, f"{prefix}{key}.", lines, helps)
+        else:
+            lines += [f"{indent}# {helps[prefix + key]}", f"{indent}{key}: {_on_one_line(value)}"]
+
+
+def _on_one_line(value: Any) -> str:
+    # inside a list, where YAML quotes all that needs it and adds no end-of-document mark to a plain value
+    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf")).strip()[1:-1]
+
+
+def _build(group: type[Settings], prefix: str, flat: Mapping[str, Any]) -> Any:
+    values: dict[str, Any] = {}
+    for spec in dataclasses.fields(typing.cast(Any, group)):
+        kind = type_of(group, spec.name)
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            values[spec.name] = _build(kind, f"{prefix}{spec.name}.", flat)
+        elif prefix + spec.name in flat:
+            values[spec.name] = flat[prefix + spec.name]
+    return group(**values)
