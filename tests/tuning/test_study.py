@@ -153,7 +153,7 @@ def running_after(ended: int, storage: str | None) -> bool:
 def start(settings: Settings, **options: Any) -> subprocess.Popen[str]:
     """Search in a process of its own."""
     code = (
-        "import json, sys\nfrom kerora.config import resolve\nfrom kerora.tuning.config import TuneConfig\n"
+        "import json, sys\nfrom kerora.config import resolve\nfrom kerora.config import TuneConfig\n"
         "from kerora.tuning.study import tune\nsettings, options, space = json.loads(sys.argv[1])\n"
         "tune(resolve(settings), TuneConfig(study='one', pruner='none', **options), space=space)\n"
     )
