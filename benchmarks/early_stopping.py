@@ -5,8 +5,8 @@
 
 `record` trains to the end of the schedule with the defaults of `kerora fit`, early stopping off, and keeps the logits
 of each epoch: of the validation rows, by which a rule decides, and of rows held out beside them, by which the rule is
-judged. Both are cut from the training part: no test row is read. `--weights average` also keeps the logits of the
-weights' running average. `compare` applies every rule to every course and prints the mean score of the epochs that it
+judged. Both are cut from the training part: no test row is read. The logits of the weights' running average are kept
+beside them. `compare` applies every rule to every course and prints the mean score of the epochs that it
 keeps. Data sets other than the tickets are read from `--folder`.
 """
 

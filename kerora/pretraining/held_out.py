@@ -10,7 +10,7 @@ import torch
 from kerora.data.tokens import TokenTable
 from kerora.evaluation.language import evaluate_table
 from kerora.models.tokenizer import TextTokenizer
-from kerora.pretraining.masked_lm import MaskedLanguageModel, cosines_to_teacher, split_targets
+from kerora.pretraining.masked_lm import cosines_to_teacher, split_targets
 from kerora.pretraining.masking import MaskedBatches
 from kerora.training.callbacks import HISTORY_COLUMNS
 
@@ -29,7 +29,23 @@ PRETRAIN_COLUMNS = (
 )
 
 
-class HeldOut(keras.callbacks.Callback):
+class _Measuring(keras.callbacks.Callback):
+    """Puts what `evaluate` returns into the logs at each epoch's end."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure, and extend the logs."""
+        started = time.perf_counter()
+        metrics = self.evaluate(self.model)
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in metrics.items()})
+            logs["validation_seconds"] = time.perf_counter() - started
+
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Return the metrics by name."""
+        raise NotImplementedError
+
+
+class HeldOut(_Measuring):
     """Put ``val_loss``, ``val_accuracy`` and with a teacher ``val_cosine`` and ``val_token_cosine`` into the logs.
 
     Loss is the mean cross entropy in nats over all masked tokens, accuracy the share of them that is predicted
@@ -44,15 +60,7 @@ class HeldOut(keras.callbacks.Callback):
         super().__init__()
         self.batches = batches
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, and extend the logs."""
-        started = time.perf_counter()
-        metrics = self.evaluate(self.model)
-        if logs is not None:
-            logs.update({f"val_{name}": value for name, value in metrics.items()})
-            logs["validation_seconds"] = time.perf_counter() - started
-
-    def evaluate(self, model: MaskedLanguageModel) -> dict[str, float]:
+    def evaluate(self, model: Any) -> dict[str, float]:
         """Return ``loss``, ``accuracy`` and with a teacher ``cosine`` and ``token_cosine``."""
         sums: dict[str, list[float]] = {}
 
@@ -75,7 +83,7 @@ class HeldOut(keras.callbacks.Callback):
         return {name: total / max(1, count) for name, (total, count) in sums.items()}
 
 
-class HeldOutTexts(keras.callbacks.Callback):
+class HeldOutTexts(_Measuring):
     """Put ``val_loss``, ``val_perplexity`` and ``val_bits_per_byte`` of held-out tokens into the logs.
 
     Put it before the callbacks that record the logs.
@@ -93,14 +101,6 @@ class HeldOutTexts(keras.callbacks.Callback):
         sizes = np.array([tokenizer.byte_length(number) for number in range(tokenizer.vocabulary_size)])
         first = table.offsets[:-1]
         self.size = int(sizes[table.ids].sum() - sizes[table.ids[first]].sum())
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, and extend the logs."""
-        started = time.perf_counter()
-        metrics = self.evaluate(self.model)
-        if logs is not None:
-            logs.update({f"val_{name}": value for name, value in metrics.items()})
-            logs["validation_seconds"] = time.perf_counter() - started
 
     def evaluate(self, model: Any) -> dict[str, float]:
         """Return ``loss``, ``perplexity`` and ``bits_per_byte``."""

@@ -130,9 +130,9 @@ class EarlyStopping(keras.callbacks.Callback):
             return self.sign * value < self.best - self.min_delta
         good = self._is_within(self.monitor, self.sign * value, VALUE_ERRORS)
         if self.loss != self.monitor and logs.get(self.loss) is not None:
+            # also where the value alone decides: a best loss must be recorded
             good = self._is_within(self.loss, float(logs[self.loss]), LOSS_ERRORS) and good
-        # a best value may come with a loss that tells of overfitting; the first epoch has no rival
-        return good or self.best_epoch is None
+        return good
 
     def _is_within(self, name: str, value: float, width: float) -> bool:
         assert self.noise is not None
