@@ -30,7 +30,8 @@ from kerora.callbacks import ClassificationReport, EarlyStopping
 from kerora.config import FitConfig, resolve
 from kerora.models.presets import find_preset
 from kerora.models.write_preset import write_preset
-from kerora.training.defaults import default_epochs, default_learning_rate, settle_mask_share
+from kerora.tasks.classification.task import settled_mask_share
+from kerora.training.defaults import default_epochs, default_learning_rate
 from kerora.training.loop import make_optimizer
 
 WAYS = ("tfidf", "pairs", "frozen", "random", "lora")
@@ -103,7 +104,7 @@ def _frozen(options: argparse.Namespace, seed: int) -> float:
     config = FitConfig().training
     model = kerora.TextClassifier.from_preset(options.preset, dataset.classes, seed=seed)
     model.backbone.trainable = False
-    model.mask_share = settle_mask_share(config, len(dataset["train"]), model)
+    model.mask_share = settled_mask_share(config, len(dataset["train"]), model)
     train = model.batches(dataset["train"], batch_size=config.batch_size, shuffle=True, seed=seed)
     epochs = default_epochs(len(train))
     peak = default_learning_rate(model.backbone.hidden_dim)

@@ -1,6 +1,7 @@
 """Keras callbacks for `model.fit` in anyone's script."""
 
-from kerora.training.callbacks import ClassificationReport, History
+from kerora.tasks.classification.callback import ClassificationReport
+from kerora.training.callbacks import History
 from kerora.training.progress import Progress
 from kerora.training.stopping import EarlyStopping
 

@@ -27,22 +27,16 @@ def command(run: str, preset: str | None, output: str | None, force: bool, as_js
     import_models(run)
     from rich.console import Console
 
-    from kerora.evaluation.results import read_predictions
-    from kerora.evaluation.terminal import class_table, headline, language_table, visible
-    from kerora.runfolder import RunFolder
     from kerora.runs.evaluate import evaluate_run
 
     result = evaluate_run(run, collect(values), preset=preset, output=output, force=force)
     if as_json:
-        click.echo(json.dumps({"metrics": result.metrics, "folder": str(result.folder)}, ensure_ascii=False))
+        click.echo(json.dumps({"metrics": result.metrics, "folder": str(result.folder.path)}, ensure_ascii=False))
         return
     console = Console(highlight=False, markup=False, emoji=False)
-    if not result.classes:
-        console.print(language_table(result.metrics))
-        click.echo(f"Written: {result.folder}")
-        return
-    for split in read_predictions(RunFolder(result.folder).predictions, result.classes, result.metrics).values():
-        console.rule(visible(f"{split.name}, {len(split):,} rows"), align="left", style="dim")
-        console.print(headline(split))
-        console.print(class_table(split))
-    click.echo(f"Written: {result.folder}")
+    for heading, parts in result.task.screen.evaluation(result.folder, result.metrics, result.head):
+        if heading:
+            console.rule(heading, align="left", style="dim")
+        for part in parts:
+            console.print(part)
+    click.echo(f"Written: {result.folder.path}")

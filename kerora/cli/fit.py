@@ -30,9 +30,9 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     import_models(*([resume] if resume else []))
     from rich.console import Console
 
-    from kerora.evaluation.results import read_results
     from kerora.evaluation.terminal import before_after_table
     from kerora.evaluation.wording import duration
+    from kerora.runs.results import read_results
     from kerora.training.fit import fit
     from kerora.training.fit import resume as resume_run
     from kerora.training.progress import Progress, Silent

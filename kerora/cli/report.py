@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kerora.runs.report import ReportSummary, RunSummary
+    from kerora.runs.report import ReportSummary
 
 
 @click.command(name="report")
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--split", help="Split to report. [default: test where it was evaluated, else validation]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 def command(runs: tuple[Path, ...], output: Path | None, split: str | None, as_json: bool) -> None:
-    """Report how good a run is; several runs, all of classifiers or all of language models, are also compared.
+    """Report how good a run is; several runs of one task are also compared.
 
     Writes report.html, confusion_matrix.png and .csv, curves.png, classification_report.txt and
     errors.csv into the report folder of each RUN, from the files of the run alone; of a language model
@@ -41,67 +41,23 @@ def command(runs: tuple[Path, ...], output: Path | None, split: str | None, as_j
 
 
 def _print(console: "Console", summary: "ReportSummary") -> None:
-    for run in summary.runs:
-        _print_run(console, run)
-    if summary.comparison is not None:
-        from kerora.evaluation.comparison import LanguageComparison
-        from kerora.evaluation.terminal import comparison_tables
+    from kerora.evaluation.terminal import visible
 
+    screen = summary.task.screen
+    for run in summary.runs:
+        console.rule(visible(screen.title(run.results, run.split)), align="left", style="dim")
+        for note in screen.notes(run.results, run.split):
+            console.print(f"Note: {visible(note)}", style="yellow")
+        for part in screen.report(run.results, run.split):
+            if part is not None:
+                console.print(part)
+                console.print()
+    if summary.comparison is not None:
+        notes, tables = screen.comparison(summary.comparison)
         console.rule("Comparison", align="left", style="dim")
-        for note in summary.comparison.notes() if isinstance(summary.comparison, LanguageComparison) else ():
+        for note in notes:
             console.print(f"Note: {note}", style="yellow")
-        for table in comparison_tables(summary.comparison):
+        for table in tables:
             console.print(table)
             console.print()
     click.echo(f"Report: {summary.page}")
-
-
-def _print_run(console: "Console", run: "RunSummary") -> None:
-    from kerora.evaluation import terminal, wording
-
-    results, split = run.results, run.split
-    if split is None:
-        _print_language_run(console, run)
-        return
-    title = terminal.visible(f"{results.name}: {split.name}, {len(split):,} rows")
-    console.rule(title, align="left", style="dim")
-    for note in wording.notes(results, split):
-        console.print(f"Note: {terminal.visible(note)}", style="yellow")
-    parts = (
-        terminal.headline(split),
-        terminal.before_after_table(results),
-        _training_time(results.manifest.get("training_seconds")),
-        terminal.ConfusionMatrix(split),
-        terminal.confusions_table(split),
-        terminal.class_table(split),
-    )
-    for part in parts:
-        if part is not None:
-            console.print(part)
-            console.print()
-
-
-def _print_language_run(console: "Console", run: "RunSummary") -> None:
-    from kerora.evaluation import terminal, wording
-
-    results = run.results
-    console.rule(terminal.visible(results.name), align="left", style="dim")
-    for note in wording.state_notes(results):
-        console.print(f"Note: {terminal.visible(note)}", style="yellow")
-    changes = terminal.before_after_table(results)
-    parts = (
-        terminal.language_table(results.after),
-        changes,
-        _training_time(results.manifest.get("training_seconds")),
-        terminal.samples_text(results.samples) if results.samples else None,
-    )
-    for part in parts:
-        if part is not None:
-            console.print(part)
-            console.print()
-
-
-def _training_time(seconds: object) -> str | None:
-    from kerora.evaluation import wording
-
-    return f"Training took {wording.duration(seconds)}." if wording.number(seconds) is not None else None

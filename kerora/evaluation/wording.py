@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from kerora.evaluation.results import RunResults, SplitResults
+from kerora.evaluation.results import RunResults
 
 LABELS = {
     "accuracy": "Accuracy",
@@ -29,6 +27,8 @@ HINTS = {
     "bits_per_byte": "the same measure for every tokenizer",
     "ece": "ECE, 0 is calibrated",
 }
+CHANGED = ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte")
+"""The metrics whose change the terminal shows."""
 LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "ece")
 NOTHING = "-"
 
@@ -64,47 +64,15 @@ class Change:
         return "better" if gain > 0 else "worse" if gain < 0 else ""
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """One kind of mistake.
-
-    Attributes:
-        true: the true class's number.
-        predicted: the class that was predicted instead.
-        rows: how often.
-        percent: per cent of the true class's rows.
-    """
-
-    true: int
-    predicted: int
-    rows: int
-    percent: float
-
-
 def changes(results: RunResults) -> dict[str, list[Change]]:
     """Return the metrics before and after training by split; empty where no "before" was recorded."""
-    splits = [*results.splits, *(name for name in results.after if name not in results.splits)]
     table = {}
-    for split in splits:
+    for split in results.evaluated:
         before, after = results.before.get(split, {}), results.after.get(split, {})
         if before:
             rows = [Change(key, number(before.get(key)), number(after.get(key))) for key in LABELS]
             table[split] = [row for row in rows if row.before is not None or row.after is not None]
     return table
-
-
-def most_confused(split: SplitResults, count: int = 10) -> list[Confusion]:
-    """Return the most frequent mistakes, the most rows first."""
-    matrix = split.matrix.copy()
-    totals = matrix.sum(axis=1)
-    np.fill_diagonal(matrix, 0)
-    places = np.argsort(-matrix, axis=None, kind="stable")[:count]
-    found = []
-    for true, predicted in zip(*np.unravel_index(places, matrix.shape), strict=True):
-        rows = int(matrix[true, predicted])
-        if rows:
-            found.append(Confusion(int(true), int(predicted), rows, 100 * rows / int(totals[true])))
-    return found
 
 
 def state_notes(results: RunResults) -> list[str]:
@@ -113,26 +81,6 @@ def state_notes(results: RunResults) -> list[str]:
     if state == "finished":
         return []
     return [f"This run is marked '{state}': its numbers are those of the state it was left in."]
-
-
-def notes(results: RunResults, split: SplitResults) -> list[str]:
-    """Return what a reader should know before trusting the numbers."""
-    said = state_notes(results)
-    if "test" not in results.splits and split.name == "validation":
-        said.append(
-            "There are no test rows: these are validation rows, which early stopping may have looked at, "
-            "so the numbers can be a little too good."
-        )
-    if not split.agrees:
-        said.append(
-            f"metrics.json gives accuracy {decimal(split.recorded['accuracy'])} for {split.name}, but predictions.csv "
-            f"gives {decimal(float(split.correct.mean()))}: the numbers shown are those of predictions.csv."
-        )
-    absent = [split.classes[place] for place in np.flatnonzero(split.matrix.sum(axis=1) == 0)]
-    if absent:
-        listed = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        said.append(f"No {split.name} rows of class {listed}: macro averages count such a class as 0.")
-    return said
 
 
 def number(value: Any) -> float | None:

@@ -12,11 +12,10 @@ import numpy as np
 
 from kerora.errors import ConfigError, PresetError, RunError, reason_of
 from kerora.exchange.huggingface_folder import check_huggingface, write_huggingface_folder
-from kerora.exchange.keras_task import keras_agreement, load_plain, write_keras_task
+from kerora.exchange.keras_task import load_plain, write_keras_task
 from kerora.exchange.merge import bake, merged_model, plain_copy, shares_of, without_quantisation
 from kerora.exchange.model_card import model_card
-from kerora.exchange.onnx_file import WITHOUT_CACHE, check_onnx, onnx_agreement, onnx_logits, onnx_session, write_onnx
-from kerora.exchange.probe import Probe, our_logits, probe_of
+from kerora.exchange.onnx_file import check_onnx, onnx_agreement, onnx_logits, onnx_session, write_onnx
 from kerora.exchange.verify import (
     Verification,
     peft_logits,
@@ -26,13 +25,13 @@ from kerora.exchange.verify import (
 )
 from kerora.lora.files import load_adapter, save_adapter
 from kerora.lora.inject import lora_layers
-from kerora.models.causal_lm import CausalLM
-from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import EXACT_FILE, LABELS_FILE
-from kerora.models.task import Task
+from kerora.models.task import Task as TaskModel
 from kerora.runfolder import RunFolder, read_json, write_json, write_text
 from kerora.runs.open import load, read_config
 from kerora.settings.fit import FitConfig
+from kerora.tasks.probe import Probe
+from kerora.tasks.registry import Task, task_of_model
 
 FORMATS = ("peft", "keras", "transformers", "onnx", "kerora")
 MERGED_FORMATS = ("keras", "transformers", "onnx")
@@ -58,7 +57,7 @@ class Job:
     """
 
     runs: Sequence[RunFolder]
-    model: Task
+    model: TaskModel
     reference: np.ndarray
     probe: Probe
     config: FitConfig
@@ -70,9 +69,16 @@ class Job:
         more["note"] = "; ".join(note for note in (self.note, more.get("note", "")) if note)
         difference = float(np.abs(logits - self.reference).max())
         agreement = float((logits.argmax(axis=1) == self.reference.argmax(axis=1)).mean())
-        tokens = len(self.reference) if self.probe.language else None
+        tokens = len(self.reference) if self.probe.per_token else None
         rows, source = len(self.probe.rows), self.probe.source
-        return Verification(tool, rows, source, difference, agreement, tolerance, tokens, **more)
+        names = self.task.exchange.NAMES
+        words: dict[str, Any] = {"compared": names.compared, "text_compared": names.text_compared}
+        return Verification(tool, rows, source, difference, agreement, tolerance, tokens, **words, **more)
+
+    @property
+    def task(self) -> Task:
+        """The task of the runs."""
+        return task_of_model(self.model)
 
     def unverified(self, package: str) -> Verification:
         """Say that the tool is not there to compare with."""
@@ -101,8 +107,9 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
     config = read_config(folder)
     model = load(run, preset, dtype="float32")
     _check_format(form, model, config)
-    probe = probe_of(model, config)
-    reference = our_logits(model, probe)
+    exchange = task_of_model(model).exchange
+    probe = exchange.probe(model, config)
+    reference = exchange.logits(model, probe)
     note = ""
     if form in MERGED_FORMATS:
         model, note = without_quantisation(run, model)
@@ -110,7 +117,7 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
     elif form == "peft" and config.model.quantize:
         # PEFT puts the adapter on the base in float
         model = _unquantised(model, run)
-        reference = our_logits(model, probe)
+        reference = exchange.logits(model, probe)
         note = "Compared on the unquantised base"
     return _write(form, Job([folder], model, reference, probe, config, note), target)
 
@@ -144,8 +151,9 @@ def merge_runs(
     shares = shares_of(runs, weights)
     model = merged_model(runs, shares, preset)
     _check_format(form, model, config)
-    probe = probe_of(model, config)
-    return _write(form, Job(folders, model, our_logits(model, probe), probe, config, shares=shares), target)
+    exchange = task_of_model(model).exchange
+    probe = exchange.probe(model, config)
+    return _write(form, Job(folders, model, exchange.logits(model, probe), probe, config, shares=shares), target)
 
 
 def _write(form: str, job: Job, target: Path) -> Verification:
@@ -178,8 +186,8 @@ def _peft(job: Job, work: Path) -> Verification:
         if preset.source != "huggingface":
             base = stack.enter_context(_staged(work / "base", keep=False))
             write_huggingface_folder(plain_copy(job.model), base)
-        classes = len(job.model.classes) if isinstance(job.model, TextClassifier) else None
-        logits = peft_logits(base, work, classes, job.probe)
+        classes = len(job.task.exchange.classes(job.model))
+        logits = peft_logits(base, work, job.task.exchange.NAMES.auto_class, classes, job.probe)
     note = "" if preset.source == "huggingface" else "PEFT needs the base model in transformers' format"
     return job.verification(str(version_of("peft")), logits, note=note)
 
@@ -192,7 +200,7 @@ def _kerora(job: Job, work: Path) -> Verification:
         elif (run / name).is_file():
             shutil.copyfile(run / name, work / name)
     again = load(work, str(job.model.preset.directory), dtype="float32")
-    return job.verification("kerora", our_logits(again, job.probe))
+    return job.verification("kerora", job.task.exchange.logits(again, job.probe))
 
 
 def _keras(job: Job, work: Path) -> Verification:
@@ -201,42 +209,42 @@ def _keras(job: Job, work: Path) -> Verification:
     logits = job.probe.logits(plain)
     note, tolerance = "", TOLERANCE
     if (work / EXACT_FILE).is_file():
-        exact = float(np.abs(our_logits(_again(job.model, work), job.probe) - job.reference).max())
+        exact = float(np.abs(_logits_again(job, work) - job.reference).max())
         if exact > TOLERANCE:
             raise RunError(f"The export differs from the run by {exact:.2g} when Kerora loads it. Nothing was written.")
         if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
             note = f"KerasHub computes GELU by its tanh approximation; Kerora exactly, {exact:.1e}"
             tolerance = TANH_TOLERANCE
     with_pairs = job.probe.rows.pairs is not None
-    own = None if with_pairs else keras_agreement(plain, work, job.probe, job.reference, job.model)
+    agreement = job.task.exchange.keras_agreement
+    own = None if with_pairs else agreement(plain, work, job.probe, job.reference, job.model)
     return job.verification(str(version_of("keras-hub")), logits, tolerance, text_agreement=own, note=note)
 
 
-def _again(model: Task, directory: Path) -> Task:
-    """Load an exported Keras preset, a classifier with its own head."""
-    if isinstance(model, TextClassifier):
-        return TextClassifier.from_preset(str(directory), max_length=model.max_length)
-    return CausalLM.from_preset(str(directory), max_length=model.max_length)
+def _logits_again(job: Job, directory: Path) -> np.ndarray:
+    """Load an exported Keras preset with Kerora, and return its logits."""
+    again = job.task.models.of_folder(directory, job.model)
+    return job.task.exchange.logits(again, job.probe)
 
 
 def _transformers(job: Job, work: Path) -> Verification:
     write_huggingface_folder(job.model, work)
     if version_of("transformers") is None:
         return job.unverified("transformers")
-    logits = transformers_logits(work, job.probe)
-    own = transformers_agreement(work, job.probe, job.reference, job.model.max_length)
+    logits = transformers_logits(work, job.task.exchange.NAMES.auto_class, job.probe)
+    own = transformers_agreement(work, job.task, job.probe, job.reference, job.model.max_length)
     return job.verification(str(version_of("transformers")), logits, text_agreement=own)
 
 
 def _onnx(job: Job, work: Path) -> Verification:
     write_onnx(job.model, work)
-    if isinstance(job.model, TextClassifier):
-        write_json(work / LABELS_FILE, {"classes": list(job.model.classes)})
+    exchange = job.task.exchange
+    if classes := exchange.classes(job.model):
+        write_json(work / LABELS_FILE, {"classes": list(classes)})
     session = onnx_session(work)
-    own = onnx_agreement(session, work, job.probe, job.reference)
-    note = WITHOUT_CACHE if job.probe.language else ""
+    own = onnx_agreement(session, work, job.task, job.probe, job.reference)
     logits = onnx_logits(session, job.probe)
-    return job.verification(str(version_of("onnxruntime")), logits, text_agreement=own, note=note)
+    return job.verification(str(version_of("onnxruntime")), logits, text_agreement=own, note=exchange.ONNX_NOTE)
 
 
 WRITERS: dict[str, Callable[[Job, Path], Verification]] = {
@@ -248,7 +256,7 @@ WRITERS: dict[str, Callable[[Job, Path], Verification]] = {
 }
 
 
-def _check_format(form: str, model: Task, config: FitConfig) -> None:
+def _check_format(form: str, model: TaskModel, config: FitConfig) -> None:
     """Refuse before any work what the format cannot hold."""
     if form == "onnx":
         check_onnx()
@@ -260,7 +268,7 @@ def _check_format(form: str, model: Task, config: FitConfig) -> None:
         check_huggingface(model, config.lora.method)
 
 
-def _unquantised(model: Task, run: str) -> Task:
+def _unquantised(model: TaskModel, run: str) -> TaskModel:
     plain = plain_copy(model)
     load_adapter(plain, run)
     return plain

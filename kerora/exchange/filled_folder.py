@@ -11,18 +11,18 @@ import safetensors.numpy
 
 from kerora.errors import PresetError
 from kerora.lora.names import Names
-from kerora.models.classifier import TextClassifier
 from kerora.models.json_files import read_json_object
-from kerora.models.task import Task
+from kerora.models.task import Task as TaskModel
 from kerora.models.tensor_files import TensorFiles
 from kerora.runfolder import write_bytes, write_json
+from kerora.tasks.registry import task_of_model
 
 GENERATION = "generation_config.json"
 _TASK_SUFFIX = r"(ForCausalLM|ForSequenceClassification|LMHeadModel|Model)$"
 _HEADS = ("lm_head.", "score.")
 
 
-def check_fillable(model: Task, method: str) -> None:
+def check_fillable(model: TaskModel, method: str) -> None:
     """Check that all that was trained has a place in the base's own folder.
 
     Raises:
@@ -41,7 +41,7 @@ def check_fillable(model: Task, method: str) -> None:
         )
 
 
-def write_filled_folder(model: Task, directory: Path) -> None:
+def write_filled_folder(model: TaskModel, directory: Path) -> None:
     """Write config.json and model.safetensors, float32: the base's own, with the dense layers and head of the model.
 
     Args:
@@ -55,16 +55,16 @@ def write_filled_folder(model: Task, directory: Path) -> None:
     write_bytes(directory / "model.safetensors", safetensors.numpy.save(tensors, metadata={"format": "pt"}))
     write_json(directory / "config.json", filled_config(model))
     generation = model.preset.directory / GENERATION
-    if generation.is_file() and not isinstance(model, TextClassifier):
+    if generation.is_file() and task_of_model(model).exchange.KEEPS_OUTPUT:
         shutil.copyfile(generation, directory / GENERATION)
 
 
-def filled_tensors(model: Task) -> dict[str, np.ndarray]:
+def filled_tensors(model: TaskModel) -> dict[str, np.ndarray]:
     """Return the base's tensors by transformers' names, those of dense layers and head from the model, float32."""
     source, prefix = TensorFiles(model.preset.directory), f"{model.preset.architecture.prefix}."
     kept = [name for name in source.names if not name.startswith(_HEADS)]
     tensors = {name if name.startswith(prefix) else prefix + name: source.read(name) for name in kept}
-    if not isinstance(model, TextClassifier):
+    if task_of_model(model).exchange.KEEPS_OUTPUT:
         tensors |= {name: source.read(name) for name in source.names if name.startswith("lm_head.")}
     heads = {id(layer) for layer in model.head_layers}
     names = Names(model)
@@ -81,15 +81,17 @@ def filled_tensors(model: Task) -> dict[str, np.ndarray]:
     return tensors
 
 
-def filled_config(model: Task) -> dict[str, Any]:
+def filled_config(model: TaskModel) -> dict[str, Any]:
     """Return the base's config.json with the task, its classes and the token that pads."""
     config = read_json_object(model.preset.directory / "config.json")
     for key in ("_name_or_path", "torch_dtype", "transformers_version", "num_labels", "quantization_config"):
         config.pop(key, None)
-    suffix = "ForSequenceClassification" if isinstance(model, TextClassifier) else "ForCausalLM"
+    exchange = task_of_model(model).exchange
     named = config.get("architectures") or []
-    config["architectures"] = [re.sub(_TASK_SUFFIX, "", str(name)) + suffix for name in named[:1]] or None
+    config["architectures"] = [
+        re.sub(_TASK_SUFFIX, "", str(name)) + exchange.NAMES.decoder_suffix for name in named[:1]
+    ] or None
     config["dtype"] = "float32"
-    if isinstance(model, TextClassifier):
+    if not exchange.KEEPS_OUTPUT:
         config["pad_token_id"] = model.tokenizer.pad_id
     return config

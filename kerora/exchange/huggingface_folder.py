@@ -14,10 +14,11 @@ from kerora.lora.entries import variable_entry
 from kerora.lora.names import Names
 from kerora.models.json_files import read_json_object
 from kerora.models.presets import Preset
-from kerora.models.task import Task
+from kerora.models.task import Task as TaskModel
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES
 from kerora.models.write_preset import settings_of
 from kerora.runfolder import write_bytes, write_json
+from kerora.tasks.registry import task_of_model
 
 CLASS_STEMS = {
     "distil_bert": "DistilBert",
@@ -29,7 +30,6 @@ CLASS_STEMS = {
     "electra": "Electra",
     "gpt2": "GPT2",
 }
-TASK_CLASSES = {"SEQ_CLS": "ForSequenceClassification", "CAUSAL_LM": "LMHeadModel"}
 ROLES = {
     "pad_token": ("[PAD]", "<pad>"),
     "unk_token": ("[UNK]", "<unk>"),
@@ -41,7 +41,7 @@ ROLES = {
 }
 
 
-def write_huggingface_folder(model: Task, directory: Path) -> None:
+def write_huggingface_folder(model: TaskModel, directory: Path) -> None:
     """Write a model without LoRA, float32, so that transformers' `from_pretrained` gives the same outputs.
 
     Args:
@@ -54,13 +54,13 @@ def write_huggingface_folder(model: Task, directory: Path) -> None:
         tensors = huggingface_tensors(model)
         write_bytes(directory / "model.safetensors", safetensors.numpy.save(tensors, metadata={"format": "pt"}))
         write_json(directory / "config.json", huggingface_config(model))
-    if getattr(model, "classes", None) is not None:
+    if more := task_of_model(model).exchange.hub_config(model):
         path = directory / "config.json"
-        write_json(path, read_json_object(path) | _classes(model))
+        write_json(path, read_json_object(path) | more)
     write_huggingface_tokenizer(model, directory)
 
 
-def check_huggingface(model: Task, method: str) -> None:
+def check_huggingface(model: TaskModel, method: str) -> None:
     """Check that a model can be written for transformers.
 
     Args:
@@ -74,7 +74,7 @@ def check_huggingface(model: Task, method: str) -> None:
         check_fillable(model, method)
 
 
-def huggingface_tensors(model: Task) -> dict[str, np.ndarray]:
+def huggingface_tensors(model: TaskModel) -> dict[str, np.ndarray]:
     """Return all weights by transformers' names, float32."""
     names = Names(model)
     tensors: dict[str, np.ndarray] = {}
@@ -88,7 +88,7 @@ def huggingface_tensors(model: Task) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _counted_positions(model: Task, path: str) -> dict[str, np.ndarray]:
+def _counted_positions(model: TaskModel, path: str) -> dict[str, np.ndarray]:
     """RoBERTa counts from the row behind the padding token's, and adds a row for the only segment."""
     prefix = f"{model.preset.architecture.prefix}.embeddings"
     table = next(variable for variable in model.variables if variable.path == f"{path}/embeddings")
@@ -100,7 +100,7 @@ def _counted_positions(model: Task, path: str) -> dict[str, np.ndarray]:
     }
 
 
-def huggingface_config(model: Task) -> dict[str, Any]:
+def huggingface_config(model: TaskModel) -> dict[str, Any]:
     """Return config.json; what the base's own says beside the model's shape is kept."""
     architecture, backbone = model.preset.architecture, model.backbone
     config = _base_config(model.preset)
@@ -118,21 +118,13 @@ def huggingface_config(model: Task) -> dict[str, Any]:
     if architecture.norm_epsilon[0]:
         config[architecture.norm_epsilon[0]] = _epsilon(backbone)
     config["model_type"] = architecture.model_type
-    config["architectures"] = [CLASS_STEMS[architecture.kind] + TASK_CLASSES[str(model.task_type)]]
+    config["architectures"] = [CLASS_STEMS[architecture.kind] + task_of_model(model).exchange.NAMES.suffix]
     config["pad_token_id"] = model.tokenizer.pad_id
     config["dtype"] = "float32"
     if architecture.is_decoder:
         config["eos_token_id"] = model.tokenizer.end_id
         config["bos_token_id"] = next(iter(model.tokenizer.start_ids), model.tokenizer.end_id)
     return config
-
-
-def _classes(model: Any) -> dict[str, Any]:
-    return {
-        "id2label": {str(number): name for number, name in enumerate(model.classes)},
-        "label2id": {name: number for number, name in enumerate(model.classes)},
-        "problem_type": "single_label_classification",
-    }
 
 
 def uses_tanh_gelu(backbone: Any) -> bool:
@@ -159,7 +151,7 @@ def _base_config(preset: Preset) -> dict[str, Any]:
     return config
 
 
-def write_huggingface_tokenizer(model: Task, directory: Path) -> None:
+def write_huggingface_tokenizer(model: TaskModel, directory: Path) -> None:
     """Write the tokenizer: the base's own files, or for a Keras preset tokenizer.json."""
     preset = model.preset
     if preset.source == "huggingface":
@@ -184,7 +176,7 @@ def write_huggingface_tokenizer(model: Task, directory: Path) -> None:
     write_json(directory / "tokenizer_config.json", config)
 
 
-def _name_padding(model: Task, path: Path) -> None:
+def _name_padding(model: TaskModel, path: Path) -> None:
     """Name the token that pads, without which transformers takes one text at a time only."""
     config = read_json_object(path) if path.is_file() else {}
     if config.get("pad_token") is None:

@@ -1,10 +1,9 @@
 """Writes a model as a KerasHub preset that plain `TextClassifier` or `CausalLM.from_preset` of KerasHub loads.
 
 Where KerasHub has no classifier for the kind (ELECTRA, the decoders), the head stands beside the preset as a Keras
-model; see `kerora.exchange.keras_head`.
+model; see `ExchangeFace.write_plain_head`.
 """
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +15,13 @@ import numpy as np
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.errors import PresetError
 from kerora.exchange.huggingface_folder import uses_tanh_gelu
-from kerora.exchange.keras_head import plain_classifier, plain_inputs, write_head
-from kerora.exchange.probe import Probe
-from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import EXACT_FILE, HEAD_FILE, LABELS_FILE
 from kerora.models.presets import Preset
-from kerora.models.task import Task
+from kerora.models.task import Task as TaskModel
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE
 from kerora.models.write_preset import rebuild, write_tokenizer
 from kerora.runfolder import write_json
+from kerora.tasks.registry import task_of_model
 
 keras_hub = import_keras_hub()
 Logits = Callable[[dict[str, np.ndarray]], Any]
@@ -32,7 +29,7 @@ NEEDS_TENSORFLOW = ("gemma3",)
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
 
 
-def write_keras_task(model: Task, directory: Path) -> None:
+def write_keras_task(model: TaskModel, directory: Path) -> None:
     """Write backbone, head, preprocessor and tokenizer.
 
     KerasHub fixes the activation and the layer norms' epsilon of each kind. Where the model's differ (BERT's exact
@@ -49,22 +46,23 @@ def write_keras_task(model: Task, directory: Path) -> None:
     with without_tensorflow():
         backbone.save_to_preset(str(directory))  # a tokenizer loads only from a folder that holds a model too
     _write_tokenizer(model, directory)
-    if isinstance(model, TextClassifier):
-        write_json(directory / LABELS_FILE, {"classes": list(model.classes)})
-    if isinstance(model, TextClassifier) and not has_task(model):
-        write_head(model, directory)
-    else:
+    exchange = task_of_model(model).exchange
+    if classes := exchange.classes(model):
+        write_json(directory / LABELS_FILE, {"classes": list(classes)})
+    if has_task(model):
         _write_task(model, backbone, directory)
+    else:
+        exchange.write_plain_head(model, directory)
     if not model.preset.architecture.hub:
         write_json(directory / EXACT_FILE, exact_settings(model.backbone))
 
 
-def has_task(model: Task) -> bool:
+def has_task(model: TaskModel) -> bool:
     """Tell whether KerasHub has a text classifier, or a language model, of the model's kind."""
     return hasattr(keras_hub.models, _task_class(model))
 
 
-def _write_task(model: Task, backbone: Any, directory: Path) -> None:
+def _write_task(model: TaskModel, backbone: Any, directory: Path) -> None:
     """Write the task; KerasHub makes it of backbone and tokenizer where it is not there.
 
     That is left to it for Gemma 3, whose preprocessor cannot be made without TensorFlow.
@@ -78,18 +76,19 @@ def _write_task(model: Task, backbone: Any, directory: Path) -> None:
         preprocessor = getattr(keras_hub.models, f"{stem}{_task_name(model)}Preprocessor")(
             tokenizer, sequence_length=model.max_length
         )
-        options = {"num_classes": len(model.classes)} if isinstance(model, TextClassifier) else {}
+        classes = task_of_model(model).exchange.classes(model)
+        options = {"num_classes": len(classes)} if classes else {}
         task = getattr(keras_hub.models, _task_class(model))(backbone=backbone, preprocessor=preprocessor, **options)
         _copy_head(model, task, backbone)
         task.save_to_preset(str(directory))
 
 
-def _task_class(model: Task) -> str:
+def _task_class(model: TaskModel) -> str:
     return model.preset.architecture.backbone.replace("Backbone", _task_name(model))
 
 
-def _task_name(model: Task) -> str:
-    return "TextClassifier" if isinstance(model, TextClassifier) else "CausalLM"
+def _task_name(model: TaskModel) -> str:
+    return task_of_model(model).exchange.NAMES.keras_class
 
 
 def exact_settings(backbone: Any) -> dict[str, Any]:
@@ -98,49 +97,21 @@ def exact_settings(backbone: Any) -> dict[str, Any]:
     return {"activation": "gelu_tanh" if uses_tanh_gelu(backbone) else "gelu", "epsilon": float(norms[-1].epsilon)}
 
 
-def load_plain(directory: Path, model: Task) -> Logits:
+def load_plain(directory: Path, model: TaskModel) -> Logits:
     """Load the preset with plain KerasHub; return what makes logits of inputs."""
     if (directory / HEAD_FILE).is_file():
-        return plain_classifier(directory)
+        return task_of_model(model).exchange.load_plain_head(directory)
     task = _plain_task(directory, model)
     return lambda inputs: task({name: inputs[name] for name in inputs if name in task.backbone.input}, training=False)
 
 
-def keras_agreement(plain: Logits, directory: Path, probe: Probe, reference: np.ndarray, model: Task) -> float:
-    """Return how far the exported preset's own preprocessor leads to the same: see `Verification.text_agreement`.
-
-    Args:
-        plain: see `load_plain`.
-        directory: the exported preset.
-        probe: the rows.
-        reference: the model's logits of them.
-        model: the exported model.
-    """
-    if probe.language:
-        with without_tensorflow():
-            tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
-            theirs = [np.asarray(tokenizer(text)).tolist() for text in probe.rows.texts]
-        own = [ids[1:] if ids[:1] == [tokenizer.start_token_id] else ids for ids in probe.tokens()]
-        return float(np.mean([other[: len(ids)] == ids for ids, other in zip(own, theirs, strict=True)]))
-    if (directory / HEAD_FILE).is_file():
-        assert isinstance(model, TextClassifier)
-        inputs = plain_inputs(directory, probe.rows.texts, model)
-    else:
-        with without_tensorflow():
-            preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
-            found = preprocessor(probe.rows.texts)
-        inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
-    logits = dataclasses.replace(probe, inputs=inputs).logits(plain)
-    return float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
-
-
-def _plain_task(directory: Path, model: Task) -> Any:
+def _plain_task(directory: Path, model: TaskModel) -> Any:
     options = {"preprocessor": None} if model.preset.kind in NEEDS_TENSORFLOW else {}
     with without_tensorflow():
         return getattr(keras_hub.models, _task_name(model)).from_preset(str(directory), **options)
 
 
-def _copy_head(model: Task, task: Any, backbone: Any) -> None:
+def _copy_head(model: TaskModel, task: Any, backbone: Any) -> None:
     for layer in model.head_layers:
         if any(own.name == layer.name for own in task.layers):
             task.get_layer(layer.name).set_weights(layer.get_weights())
@@ -148,7 +119,7 @@ def _copy_head(model: Task, task: Any, backbone: Any) -> None:
             backbone.get_layer(layer.name).set_weights(layer.get_weights())
 
 
-def _write_tokenizer(model: Task, directory: Path) -> None:
+def _write_tokenizer(model: TaskModel, directory: Path) -> None:
     preset, architecture = model.preset, model.preset.architecture
     if preset.source == "keras":
         shutil.copytree(preset.directory / KERAS_ASSETS, directory / KERAS_ASSETS)

@@ -11,13 +11,12 @@ from kerora.lora.files import load_adapter
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import demote
 from kerora.lora.quantize import dequantize_into, quantised_layers
-from kerora.models.causal_lm import CausalLM
-from kerora.models.classifier import TextClassifier
-from kerora.models.task import Task
+from kerora.models.task import Task as TaskModel
 from kerora.runs.open import load
+from kerora.tasks.registry import task_of_model
 
 
-def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, preset: str | None = None) -> Task:
+def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, preset: str | None = None) -> TaskModel:
     """Return a plain float32 model that computes what the run computes, or the weighted sum of several runs.
 
     With several runs the change of each weight of the backbone is the weighted sum of the runs' changes, and the head
@@ -56,7 +55,7 @@ def shares_of(runs: Sequence[str], weights: Sequence[float] | None) -> list[floa
     return shares
 
 
-def bake(model: Task) -> None:
+def bake(model: TaskModel) -> None:
     """Fold the updates into the kernels for good and take them off the layers."""
     for layer in lora_layers(model):
         layer.merge()
@@ -64,7 +63,7 @@ def bake(model: Task) -> None:
         demote(layer)
 
 
-def without_quantisation(run: str, model: Task) -> tuple[Task, str]:
+def without_quantisation(run: str, model: TaskModel) -> tuple[TaskModel, str]:
     """Return a float model that computes what a run's quantised one computes, and what quantising lost.
 
     A model that is not quantised is returned as it is.
@@ -77,14 +76,13 @@ def without_quantisation(run: str, model: Task) -> tuple[Task, str]:
     return plain, f"The base was quantised: its weights differ from the original's by up to {lost:.2g}, which stays so"
 
 
-def plain_copy(model: Task) -> Task:
+def plain_copy(model: TaskModel) -> TaskModel:
     """Return the base of a model, float32: as it is without its adapter, with a fresh head where it has one."""
-    if isinstance(model, TextClassifier):
-        return TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length)
-    return CausalLM.from_preset(model.preset, max_length=model.max_length)
+    copy: TaskModel = task_of_model(model).models.plain_copy(model)
+    return copy
 
 
-def _check_alike(runs: Sequence[str], models: Sequence[Task]) -> None:
+def _check_alike(runs: Sequence[str], models: Sequence[TaskModel]) -> None:
     first = models[0]
     for run, model in zip(runs, models, strict=True):
         if model.preset.fingerprint != first.preset.fingerprint:
@@ -92,18 +90,12 @@ def _check_alike(runs: Sequence[str], models: Sequence[Task]) -> None:
                 f"{run} has a base model with fingerprint {model.preset.fingerprint[:12]}, {runs[0]} one with "
                 f"{first.preset.fingerprint[:12]}. Merge runs of one base."
             )
-        mine, others = _classes(model), _classes(first)
+        mine, others = (task_of_model(one).models.shape(one) for one in (model, first))
         if mine != others:
             raise ConfigError(f"{run} has {mine}, {runs[0]} {others}. Merge runs with the same classes.")
 
 
-def _classes(model: Task) -> str:
-    if isinstance(model, TextClassifier):
-        return f"the classes {', '.join(model.classes)}"
-    return "no classes, for it is a language model,"
-
-
-def _add_up(models: Sequence[Task], shares: Sequence[float], preset: str | None) -> None:
+def _add_up(models: Sequence[TaskModel], shares: Sequence[float], preset: str | None) -> None:
     target = models[0]
     base = plain_copy(target)
     head = {id(variable) for layer in target.head_layers for variable in layer.variables}

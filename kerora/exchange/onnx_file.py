@@ -16,27 +16,26 @@ import torch
 
 from kerora.errors import ConfigError
 from kerora.exchange.onnx_layers import traceable
-from kerora.exchange.probe import COLUMNS, Probe
-from kerora.models.causal_lm import CausalLM
-from kerora.models.task import Task
+from kerora.models.task import Task as TaskModel
 from kerora.runfolder import write_bytes
+from kerora.tasks.probe import COLUMNS, Probe
+from kerora.tasks.registry import Task
 
 FILE = "model.onnx"
 TOKENIZER = "tokenizer.json"
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights that one ONNX file holds at most (a protobuf ends at 2 GiB); more go into a file beside it."""
-WITHOUT_CACHE = "The file gives the logits of all places and has no cache of keys and values"
 
 
 class _Traced(torch.nn.Module):
-    def __init__(self, model: Task) -> None:
+    def __init__(self, model: TaskModel) -> None:
         super().__init__()
         self.model = model
         self.names = list(model.input)
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.model(dict(zip(self.names, tensors, strict=True)), training=False)
-        return self.model.to_logits(outputs) if isinstance(self.model, CausalLM) else outputs
+        return self.model.to_logits(outputs)
 
 
 def check_onnx() -> None:
@@ -52,7 +51,7 @@ def check_onnx() -> None:
         )
 
 
-def write_onnx(model: Task, directory: Path) -> None:
+def write_onnx(model: TaskModel, directory: Path) -> None:
     """Write model.onnx and tokenizer.json.
 
     Inputs of the file are int32 (batch, length) by the names of the model's own; its output ``logits`` is float32,
@@ -101,28 +100,30 @@ def onnx_logits(session: Any, probe: Probe) -> np.ndarray:
         for start, end in ((0, 1), (1, rows)):
             longest = max(2, int(inputs["padding_mask"][start:end].sum(axis=1).max(initial=0)))
             values = session.run(None, {name: inputs[name][start:end, :longest] for name in names})[0]
-            parts.append(np.pad(values, ((0, 0), (0, width - longest), (0, 0))) if probe.language else values)
+            parts.append(np.pad(values, ((0, 0), (0, width - longest), (0, 0))) if probe.per_token else values)
         return np.concatenate(parts)
 
     return probe.logits(compute)
 
 
-def onnx_agreement(session: Any, directory: Path, probe: Probe, reference: np.ndarray) -> float:
+def onnx_agreement(session: Any, directory: Path, task: Task, probe: Probe, reference: np.ndarray) -> float:
     """Return how far the folder's own tokenizer leads to the same: see `Verification.text_agreement`."""
     tokenizer = tokenizers.Tokenizer.from_file(str(directory / TOKENIZER))
     texts, pairs = probe.rows.texts, probe.rows.pairs
     encodings = tokenizer.encode_batch(texts if pairs is None else list(zip(texts, pairs, strict=True)))
-    if probe.language:
-        return probe.share_of_same_tokens([row.ids for row in encodings])
-    inputs = {
-        item.name: np.array([getattr(row, COLUMNS[item.name]) for row in encodings], np.int32)
-        for item in session.get_inputs()
-    }
-    labels = session.run(None, inputs)[0].argmax(axis=1)
-    return float((labels == reference.argmax(axis=1)).mean())
+
+    def logits() -> np.ndarray:
+        inputs = {
+            item.name: np.array([getattr(row, COLUMNS[item.name]) for row in encodings], np.int32)
+            for item in session.get_inputs()
+        }
+        values: np.ndarray = session.run(None, inputs)[0]
+        return values
+
+    return task.exchange.text_agreement(probe, reference, lambda: [row.ids for row in encodings], logits)
 
 
-def _whole_tokenizer(model: Task) -> tokenizers.Tokenizer:
+def _whole_tokenizer(model: TaskModel) -> tokenizers.Tokenizer:
     """Return the model's tokenizer, which also cuts to its length and pads."""
     own = model.tokenizer
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(own.definition))
@@ -131,7 +132,7 @@ def _whole_tokenizer(model: Task) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _size(model: Task) -> int:
+def _size(model: TaskModel) -> int:
     return sum(variable.value.numel() * variable.value.element_size() for variable in model.variables)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from kerora.errors import RunError
-from kerora.exchange.probe import Probe
+from kerora.tasks.probe import Probe
+from kerora.tasks.registry import Task
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Verification:
         rows: number of rows, and where they are from.
         source: name of the data set.
         largest_difference: of any logit.
-        agreement: share of the rows with the same label, of a language model's tokens with the same next token.
+        agreement: share of the rows, or of the tokens, for which the largest logit is the same.
         tolerance: largest difference that is let pass.
-        tokens: number of tokens that a language model was compared at; None for a classifier.
-        text_agreement: share of the rows with the same label, of a language model with the same tokens, when the
-            export's own tokenizer reads the text, where it has one.
+        tokens: number of tokens that were compared; None where rows were.
+        text_agreement: share of the rows that lead to the same when the export's own tokenizer reads the text, where
+            it has one.
         note: what to know.
+        compared: what `agreement` counts, in words.
+        text_compared: what `text_agreement` counts, in words.
     """
 
     tool: str | None
@@ -40,15 +43,12 @@ class Verification:
     tokens: int | None = None
     text_agreement: float | None = None
     note: str = ""
+    compared: str = ""
+    text_compared: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return asdict(self)
-
-    @property
-    def compared(self) -> str:
-        """What was compared: the label, or the next token."""
-        return "same label" if self.tokens is None else "same next token"
+        """Return it as plain values, without the words."""
+        return {name: value for name, value in asdict(self).items() if name not in ("compared", "text_compared")}
 
     def __str__(self) -> str:
         if self.tool is None:
@@ -56,8 +56,7 @@ class Verification:
         tokens = "" if self.tokens is None else f" ({self.tokens:,} tokens)"
         own = ""
         if self.text_agreement is not None:
-            what = "from text" if self.tokens is None else "rows with the same tokens"
-            own = f", {what} {self.text_agreement:.0%}"
+            own = f", {self.text_compared} {self.text_agreement:.0%}"
         note = f". {self.note}" if self.note else ""
         return (
             f"Verified with {self.tool} on {self.rows} rows of {self.source}{tokens}: largest logit difference "
@@ -71,23 +70,23 @@ def version_of(name: str) -> str | None:
     return f"{name} {importlib.metadata.version(name)}" if importlib.util.find_spec(module) is not None else None
 
 
-def transformers_logits(directory: Path, probe: Probe) -> np.ndarray:
-    """Load a model folder with transformers and return its logits; see `Probe.logits`."""
-    return _their_logits(_their_model(directory, probe.language), probe)
+def transformers_logits(directory: Path, auto_class: str, probe: Probe) -> np.ndarray:
+    """Load a model folder with one of transformers' automatic classes and return its logits; see `Probe.logits`."""
+    return _their_logits(_their_model(directory, auto_class), probe)
 
 
-def peft_logits(base: Path, adapter: Path, classes: int | None, probe: Probe) -> np.ndarray:
+def peft_logits(base: Path, adapter: Path, auto_class: str, classes: int, probe: Probe) -> np.ndarray:
     """Put an adapter on a base model with transformers and PEFT and return its logits; see `Probe.logits`."""
     import peft
 
-    settings = {} if classes is None else {"num_labels": classes}
+    settings = {"num_labels": classes} if classes else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it names the keys of adapter_config.json that only Kerora reads
-        model = _their_model(base, probe.language, **settings)
+        model = _their_model(base, auto_class, **settings)
         return _their_logits(peft.PeftModel.from_pretrained(model, str(adapter)), probe)
 
 
-def transformers_agreement(directory: Path, probe: Probe, reference: np.ndarray, max_length: int) -> float:
+def transformers_agreement(directory: Path, task: Task, probe: Probe, reference: np.ndarray, max_length: int) -> float:
     """Return how far a folder's own tokenizer leads to the same: see `Verification.text_agreement`."""
     import transformers
 
@@ -100,18 +99,20 @@ def transformers_agreement(directory: Path, probe: Probe, reference: np.ndarray,
             "format."
         ) from error
     texts, pairs = probe.rows.texts, probe.rows.pairs
-    if probe.language:
-        return probe.share_of_same_tokens(tokenizer(texts)["input_ids"])
-    found = tokenizer(texts, pairs, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
-    with torch.no_grad():
-        labels = _their_model(directory, False)(**found).logits.float().numpy().argmax(axis=1)
-    return float((labels == reference.argmax(axis=1)).mean())
+
+    def logits() -> np.ndarray:
+        found = tokenizer(texts, pairs, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+        with torch.no_grad():
+            values: np.ndarray = _their_model(directory, task.exchange.NAMES.auto_class)(**found).logits.float().numpy()
+        return values
+
+    return task.exchange.text_agreement(probe, reference, lambda: tokenizer(texts)["input_ids"], logits)
 
 
-def _their_model(directory: Path, language: bool, **settings: Any) -> Any:
+def _their_model(directory: Path, auto_class: str, **settings: Any) -> Any:
     import transformers
 
-    kind = transformers.AutoModelForCausalLM if language else transformers.AutoModelForSequenceClassification
+    kind = getattr(transformers, auto_class)
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # a head that is about to be replaced is no fault
     transformers.logging.disable_progress_bar()

@@ -41,6 +41,7 @@ class CausalLM(Task):
         max_length: longest row in tokens, never more than the backbone takes.
     """
 
+    task_name = "causal-lm"
     task_type = "CAUSAL_LM"
 
     @classmethod

@@ -45,6 +45,7 @@ class TextClassifier(Task):
 
     classes: tuple[str, ...]
     head: ClassifierHead
+    task_name = "classification"
     task_type = "SEQ_CLS"
     _masking: TokenMasking | None = None
 

@@ -92,6 +92,8 @@ class Task(SteppedModel):
         """The layers that are trained from scratch, in the order of the forward pass."""
         return [self.get_layer(name) for name in self._head_names]
 
+    task_name: str = ""
+    """What Kerora calls the task, as in the setting `task`."""
     task_type: str | None = None
     """What PEFT calls the task."""
 
@@ -99,6 +101,10 @@ class Task(SteppedModel):
     def mask_share(self) -> float:
         """Share of the tokens that are hidden from the model while it trains."""
         return 0.0
+
+    def to_logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Turn the model's outputs into logits; here they are logits."""
+        return outputs
 
     @property
     def module_names(self) -> dict[str, str]:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from kerora.data.tokens import TokenTable
-from kerora.evaluation.language import evaluate_table
 from kerora.models.tokenizer import TextTokenizer
 from kerora.pretraining.masked_lm import cosines_to_teacher, split_targets
 from kerora.pretraining.masking import MaskedBatches
-from kerora.training.callbacks import HISTORY_COLUMNS
+from kerora.tasks.contract import HISTORY_COLUMNS
+from kerora.tasks.language.measure import evaluate_table
 
 PRETRAIN_COLUMNS = (
     "epoch",

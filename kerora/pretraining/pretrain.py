@@ -38,10 +38,10 @@ from kerora.pretraining.teacher import Teacher, cached_targets, start_from_teach
 from kerora.runfolder import PretrainFolder, write_bytes, write_text
 from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import dump_yaml, load_yaml, resolve
+from kerora.tasks.language.task import COLUMNS
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
 from kerora.training.interrupt import InterruptFlag
-from kerora.training.language import LANGUAGE_COLUMNS
 from kerora.training.loop import guarded, make_optimizer, run_fit
 from kerora.training.manifest import check_not_running, now, this_process
 from kerora.training.position import Position
@@ -141,7 +141,7 @@ def _train(
     step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
     epochs = _compile(model, parts, step)
     progress.note(_heading(parts, rows, batches, epochs))
-    history = History(run.history, batches, LANGUAGE_COLUMNS if parts.is_causal else PRETRAIN_COLUMNS)
+    history = History(run.history, batches, COLUMNS if parts.is_causal else PRETRAIN_COLUMNS)
     saver = Checkpointer(run.checkpoints, step, history, None, config.save_steps, flag, run.command)
     measure = None if kept is None else _measure(parts, kept)
     progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))

@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kerora.data.documents import Documents
-from kerora.data.language import load_documents, load_split
-from kerora.data.rows import Rows
-from kerora.data.sources import load_dataset, load_rows
 from kerora.errors import DataError, RunError
-from kerora.evaluation.language import evaluate_documents
-from kerora.evaluation.predictions import read_classes, write_predictions
-from kerora.evaluation.scoring import evaluate_rows
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
 from kerora.runs.open import load, read_config
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import resolve, to_dict
+from kerora.tasks.registry import Task, task_named
 
 NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics by split, the class names, and the folder that holds the files."""
+    """What `evaluate_run` found.
+
+    Attributes:
+        metrics: metrics by split.
+        folder: holds the files.
+        task: the run's task.
+        head: what the task read of the run, such as class names.
+    """
 
     metrics: dict[str, dict[str, Any]]
-    classes: tuple[str, ...]
-    folder: Path
+    folder: RunFolder
+    task: Task
+    head: Any
 
 
 def evaluate_run(
@@ -62,44 +62,36 @@ def evaluate_run(
     """
     run = RunFolder.open(path)
     config = read_config(run)
-    classifies = config.task == "classification"
-    classes = read_classes(run) if classifies else ()
+    task = task_named(config.task)
+    head = task.models.read_head(run)
     check_has_adapter(run)
     settings = dict(settings or {})
-    name, parts = _rows_to_evaluate(run, config, classes, settings)
+    name, rows = _rows_to_evaluate(run, config, task, head, settings)
     default = run.evaluations / name if name else run.path
     folder = default if output is None else Path(output)
     renews = not name and folder == run.path
     if (folder / run.metrics.name).exists() and not force and not renews:
         raise RunError(f"{folder} holds an evaluation already. Choose another --output or add --force.")
     model = load(run.path, preset)
-    size = config.training.evaluation_batch_size
-    if classifies:
-        results = {split: (rows, *evaluate_rows(model, rows, size)) for split, rows in parts.items()}
-        metrics = {split: values for split, (_, values, _) in results.items()}
-        predictions = [(split, rows, np.asarray(p)) for split, (rows, _, p) in results.items()]
-        write_predictions(folder / run.predictions.name, classes, predictions)
-    else:
-        stride = config.language.stride
-        texts = {split: rows for split, rows in parts.items() if isinstance(rows, Documents)}
-        metrics = {split: evaluate_documents(model, rows, size, stride) for split, rows in texts.items()}
+    found = task.training.evaluate(model, rows, config)
+    results = RunFolder(folder)
+    task.training.write_details(results, model, found)
     earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
-    write_json(folder / run.metrics.name, {**earlier, "after": metrics})
-    return Evaluation(metrics, classes, folder)
+    write_json(results.metrics, {**earlier, "after": found.metrics})
+    return Evaluation(found.metrics, results, task, head)
 
 
 def _rows_to_evaluate(
-    run: RunFolder, config: FitConfig, classes: tuple[str, ...], settings: dict[str, Any]
-) -> tuple[str, dict[str, Rows]]:
+    run: RunFolder, config: FitConfig, task: Task, head: Any, settings: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
     if not any(key in settings for key in NEW_ROWS):
-        return _own_rows(run, config, settings)
+        return _own_rows(run, config, task, head, settings)
     data = _new_data_config(config.data, settings)
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
     name = "-".join(_short_name(spec) for spec in specs.values())
-    if config.task != "classification":
-        return name, {split: load_split(spec, data, config.language, split) for split, spec in specs.items()}
-    return name, {split: load_rows(spec, data, classes, split) for split, spec in specs.items()}
+    config = dataclasses.replace(config, data=data)
+    return name, {split: task.rows.load_part(spec, config, head, split) for split, spec in specs.items()}
 
 
 def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfig:
@@ -115,12 +107,12 @@ def _short_name(spec: str) -> str:
     return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else spec)
 
 
-def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> tuple[str, dict[str, Rows]]:
+def _own_rows(
+    run: RunFolder, config: FitConfig, task: Task, head: Any, settings: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
     """Return the run's own rows; with settings that change them (a subset) they get a name of their own."""
     data = dataclasses.replace(config.data, **{key.removeprefix("data."): value for key, value in settings.items()})
-    classifies = config.task == "classification"
-    seed = config.training.seed
-    dataset = load_dataset(data, seed) if classifies else load_documents(data, config.language, seed)
+    dataset = task.rows.load(dataclasses.replace(config, data=data))
     recorded = run.read_manifest().get("data", {}).get("splits", {})
     now = dataset.fingerprints()
     changed = [split for split, facts in recorded.items() if now.get(split, {}).get("sha256") != facts.get("sha256")]
@@ -129,8 +121,7 @@ def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> tu
             f"The {changed[0]} rows of {config.data.train or config.data.source} changed since {run.path} was trained. "
             "Restore them, or name the rows to evaluate with --data or --test."
         )
-    if classifies and list(dataset.classes) != list(read_classes(run)):
-        raise DataError(f"The rows of {config.data.source} have other classes than {run.path}. Change the settings.")
+    task.rows.check_fits(dataset, head, run.path)
     parts = {split: rows for split, rows in dataset if split != "train"}
     if not parts:
         raise DataError(f"{run.path} was trained without validation and test rows. Name rows with --data or --test.")

@@ -12,7 +12,7 @@ from kerora.lora.inject import merge_lora
 from kerora.models.causal_lm import CausalLM
 from kerora.models.generation import Continuation, TextGenerator
 from kerora.runfolder import RunFolder, atomic_file, check_has_adapter
-from kerora.runs.open import check_task, load
+from kerora.runs.open import load, read_config_for
 from kerora.settings.language import Sampling
 
 POOL_BATCHES = 8
@@ -35,7 +35,7 @@ class Writer:
 
     def __init__(self, path: Path | str, preset: str | None = None) -> None:
         run = RunFolder.open(path)
-        check_task(run, "causal-lm")
+        read_config_for(run, "generate")
         check_has_adapter(run)
         self.form = str(read_adapter_config(run.adapter).get("kerora", {}).get("text_form", "text"))
         self.model: CausalLM = load(run.path, preset)

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from kerora.errors import ConfigError, PresetError, RunError
-from kerora.evaluation.predictions import read_classes
 from kerora.lora.files import load_adapter, read_adapter_config
 from kerora.lora.quantize import quantize
-from kerora.models.causal_lm import CausalLM
-from kerora.models.classifier import TextClassifier
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, check_has_adapter
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import load_yaml, resolve
+from kerora.tasks.registry import Task, check_command, task_named
 
 
 def load(path: Path | str, preset: str | None = None, *, dtype: str | None = None) -> Any:
@@ -29,7 +27,7 @@ def load(path: Path | str, preset: str | None = None, *, dtype: str | None = Non
         dtype: dtype of the backbone; None takes the run's.
 
     Returns:
-        A `TextClassifier`, or for a run of the task causal-lm a `CausalLM`, that can also be trained further.
+        The model of the run's task, such as a `TextClassifier` or a `CausalLM`; it can also be trained further.
 
     Raises:
         RunError: not a run folder, or it holds no adapter yet.
@@ -38,39 +36,30 @@ def load(path: Path | str, preset: str | None = None, *, dtype: str | None = Non
     """
     run = RunFolder.open(path)
     config = read_config(run)
-    classes = read_classes(run) if config.task == "classification" else ()
+    task = task_named(config.task)
+    head = task.models.read_head(run)
     check_has_adapter(run)
     base = open_preset(run, config, preset)
     trained_on = read_adapter_config(run.adapter).get("kerora", {}).get("fingerprint", base.fingerprint)
     if trained_on != base.fingerprint:
         raise _other_base(run, str(trained_on), base)
-    options: dict[str, Any] = {"max_length": config.model.max_length, "dtype": dtype or backbone_dtype(config)}
-    model: TextClassifier | CausalLM
-    if config.task == "classification":
-        options |= {"head_dropout": config.model.head_dropout, "seed": config.training.seed}
-        model = TextClassifier.from_preset(base, classes, **options)
-    else:
-        model = CausalLM.from_preset(base, **options)
+    model = task.models.of_run(config, base, head, dtype or backbone_dtype(config))
     if config.model.quantize:
         quantize(model, config.model.quantize)
     load_adapter(model, run.adapter)
     return model
 
 
-def check_task(run: RunFolder, task: str) -> FitConfig:
-    """Read the settings of a run that must be of a task.
+def read_config_for(run: RunFolder, command: str) -> tuple[FitConfig, Task]:
+    """Read the settings of a run that a command is for, and its task.
 
     Raises:
-        RunError: it is of another one; says which commands it is for.
+        RunError: the command is not for such runs; says which commands are.
     """
     config = read_config(run)
-    if config.task != task:
-        remedy = {
-            "classification": "`kerora predict` labels texts with it",
-            "causal-lm": "`kerora generate` continues texts with it, `kerora evaluate` measures it",
-        }
-        raise RunError(f"{run.path} was trained for {config.task}, not {task}: {remedy[config.task]}.")
-    return config
+    task = task_named(config.task)
+    check_command(run, task, command)
+    return config, task
 
 
 def read_config(run: RunFolder) -> FitConfig:

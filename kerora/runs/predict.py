@@ -4,23 +4,20 @@ import contextlib
 import csv
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
-
-import numpy as np
 
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.sources import stream_texts
 from kerora.errors import ConfigError, DataError, RunError
-from kerora.evaluation.predictions import predict_probabilities
 from kerora.lora.files import read_adapter_config
-from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder, atomic_file
-from kerora.runs.open import check_task, load
+from kerora.runs.open import load, read_config_for
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
+from kerora.tasks.registry import Task
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
 POOL_BATCHES = 16
@@ -64,11 +61,11 @@ def predict_file(
         raise RunError(f"{output} exists. Choose another --output or add --force.")
     form = form or _form(output)
     run = RunFolder.open(path)
-    trained = check_task(run, "classification")
+    trained, task = read_config_for(run, "predict")
     config = _column_config(trained.data, settings or {}, isinstance(source, str | Path))
     records = stream_texts(source, config)
     first = next(records, None)  # input errors come before the model is loaded
-    model: TextClassifier = load(run.path, preset)
+    model = load(run.path, preset)
     if first is not None and first.pair is None and read_adapter_config(run.adapter).get("kerora", {}).get("pairs"):
         raise DataError(f"{path} was trained on pairs, but the input has one text a row. Name two columns with --text.")
     rows = itertools.chain([first] if first is not None else [], records)
@@ -76,7 +73,8 @@ def predict_file(
         target = stream if output is None else stack.enter_context(atomic_file(output))
         if target is None:
             raise ConfigError("predict_file needs an output file or a stream.")
-        return _write(target, form, submission, model, _predictions(model, rows, batch_size))
+        columns = ["id", *task.predictions.columns(model, submission)]
+        return _write(target, form, columns, _predictions(task, model, rows, batch_size, submission))
 
 
 def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool) -> DataConfig:
@@ -94,34 +92,28 @@ def _form(output: Path | None) -> str:
     return FORMS[output.suffix.lower()]
 
 
-def _predictions(model: TextClassifier, records: Iterator[Record], batch_size: int) -> Iterator[tuple[str, np.ndarray]]:
+def _predictions(
+    task: Task, model: Any, records: Iterator[Record], batch_size: int, submission: bool
+) -> Iterator[list[Any]]:
     # a pool of batches at a time: rows of like length share a batch, and memory stays bounded
     while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
         pairs = None if pool[0].pair is None else [record.pair or "" for record in pool]
         rows = Rows([record.text for record in pool], [record.id for record in pool], pairs=pairs)
-        yield from zip(rows.ids, predict_probabilities(model, rows, batch_size), strict=True)
+        found = task.predictions.predict(model, rows, batch_size, submission)
+        yield from ([identifier, *values] for identifier, values in zip(rows.ids, found, strict=True))
 
 
-def _write(
-    target: IO[str],
-    form: str,
-    submission: bool,
-    model: TextClassifier,
-    predictions: Iterator[tuple[str, np.ndarray]],
-) -> int:
-    columns = ["id", "label"] if submission else ["id", "label", "score", *(f"p_{name}" for name in model.classes)]
+def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]]) -> int:
     writer = csv.writer(_PlainLineEnds(target))
     if form == "csv":
         writer.writerow(columns)
     count = 0
-    for identifier, values in predictions:
-        best = int(values.argmax())
-        numbers = [] if submission else [float(value) for value in (values[best], *values)]
+    for values in rows:
         if form == "csv":
-            writer.writerow([identifier, model.classes[best], *(f"{number:.6f}" for number in numbers)])
+            writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
         else:
-            row = (identifier, model.classes[best], *(round(number, 6) for number in numbers))
-            target.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")
+            plain = [round(value, 6) if isinstance(value, float) else value for value in values]
+            target.write(json.dumps(dict(zip(columns, plain, strict=True)), ensure_ascii=False) + "\n")
         count += 1
     return count
 

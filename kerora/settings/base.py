@@ -23,7 +23,7 @@ def setting(default: Any, help: str, *, check: Check | None = None, choices: Seq
 
     A sequence default is copied into a tuple-valued factory, so that settings stay immutable.
     """
-    metadata = {"help": help, "check": check, "choices": tuple(choices)}
+    metadata = {"help": help, "check": check, "choices": choices}
     return field(default=default, metadata=metadata)
 
 

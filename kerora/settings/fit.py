@@ -10,7 +10,8 @@ SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SPLITS = ("train", "validation", "test")
-TASKS = ("classification", "causal-lm")
+TASKS = ["classification", "causal-lm"]
+"""The names of the tasks; `kerora.tasks.registry` adds to them."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def settings(group: type[Settings] = FitConfig, prefix: str = "") -> Iterator[Se
             yield from settings(kind, f"{path}.")
         else:
             default = spec.default if spec.default is not MISSING else None
-            yield Setting(path, kind, default, spec.metadata["help"], spec.metadata["choices"])
+            yield Setting(path, kind, default, spec.metadata["help"], tuple(spec.metadata["choices"]))
 
 
 @overload

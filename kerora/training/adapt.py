@@ -44,27 +44,6 @@ def adapt(model: keras.Model, config: LoraConfig, seed: int) -> LoraSummary:
     )
 
 
-def check_for_task(config: FitConfig) -> None:
-    """Check that nothing is set that the task would pass over.
-
-    Raises:
-        ConfigError: something is.
-    """
-    training = config.training
-    given = {
-        "--cache-frozen": training.cache_frozen,
-        "--mask-share": training.mask_share,
-        "--label-smoothing": training.label_smoothing,
-        "--class-weights": training.class_weights != "none",
-    }
-    wrong = [option for option, value in given.items() if value]
-    if wrong and config.task != "classification":
-        verb, them = ("is", "it") if len(wrong) == 1 else ("are", "them")
-        raise ConfigError(
-            f"{', '.join(wrong)} {verb} for classification, not for --task {config.task}. Leave {them} out."
-        )
-
-
 def check_quantize(config: FitConfig) -> None:
     """Check that what is trained is not what is quantised.
 

@@ -12,20 +12,22 @@ import keras
 
 from kerora.backend import set_random_seed
 from kerora.data.batches import Batches
+from kerora.data.rows import Dataset
 from kerora.errors import RunError, TrainingError
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
-from kerora.lora.quantize import quantize
+from kerora.lora.quantize import Quantised, quantize
 from kerora.models.presets import find_preset
-from kerora.models.task import Task
+from kerora.models.task import Task as TaskModel
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.runs.open import read_config
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import dump_yaml
-from kerora.training.adapt import adapt, check_for_task, check_quantize
+from kerora.tasks.contract import EVALUATED, Evaluation
+from kerora.tasks.registry import Task, task_named
+from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
-from kerora.training.classification import Classification
 from kerora.training.defaults import (
     default_epochs,
     default_learning_rate,
@@ -33,18 +35,37 @@ from kerora.training.defaults import (
     settle_for_model,
 )
 from kerora.training.interrupt import InterruptFlag
-from kerora.training.language import LanguageModelling
 from kerora.training.loop import guarded, make_optimizer, run_fit
 from kerora.training.manifest import check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
 from kerora.training.stopping import EarlyStopping, Noise
-from kerora.training.tasks import FitTask, Parts
 
-TASKS: dict[str, FitTask] = {"classification": Classification(), "causal-lm": LanguageModelling()}
-"""What can be trained, by the setting `task`."""
 METHOD_TITLES = {"lora": "LoRA rank {rank}", "full": "Full fine-tuning", "head": "Head alone"}
+
+
+@dataclass
+class Setup:
+    """What a run is made of, before anything is written.
+
+    Attributes:
+        task: the task.
+        config: the settings, those that depend on data and model settled.
+        dataset: the rows.
+        model: the model with its adapter.
+        summary: counts of its weights.
+        batches: the training batches.
+        quantised: what quantising the base came to; None where it is float.
+    """
+
+    task: Task
+    config: FitConfig
+    dataset: Dataset
+    model: TaskModel
+    summary: LoraSummary
+    batches: Batches
+    quantised: Quantised | None = None
 
 
 @dataclass(frozen=True)
@@ -85,22 +106,22 @@ def fit(
         KeroraError: an input cannot be used, in which case nothing was written, or training
             failed or was interrupted, in which case the last good state was saved.
     """
-    parts = assemble(config or FitConfig())
-    method = parts.config.lora.method
+    setup = assemble(config or FitConfig())
+    method = setup.config.lora.method
     name = (
-        f"{parts.model.preset.name}-{parts.dataset.name}-{f'r{parts.config.lora.rank}' if method == 'lora' else method}"
+        f"{setup.model.preset.name}-{setup.dataset.name}-{f'r{setup.config.lora.rank}' if method == 'lora' else method}"
     )
-    run = create_run(parts.config.run, parts.config.runs_dir, name, force)
+    run = create_run(setup.config.run, setup.config.runs_dir, name, force)
     if force:
         _clear(run)
     # first the file that makes the folder a run, so that --force can replace whatever a full disk leaves
-    manifest = describe(parts.config, parts.dataset, parts.model, parts.summary, argv)
-    weights = {} if parts.quantised is None else {"base_weights": parts.quantised.to_dict()}
+    manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
+    weights = {} if setup.quantised is None else {"base_weights": setup.quantised.to_dict()}
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> FitResult:
-        write_text(run.config, dump_yaml(dataclasses.replace(parts.config, run=None)))
-        return _train(parts, run, None, progress or Silent(), flag)
+        write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None)))
+        return _train(setup, run, None, progress or Silent(), flag)
 
     return guarded(run, work)
 
@@ -116,32 +137,33 @@ def resume(path: str, *, progress: Progress | None = None) -> FitResult:
     if run.read_manifest().get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
     check_not_running(run)
-    parts = assemble(read_config(run))
-    check_unchanged(run, parts.dataset, parts.model)
+    setup = assemble(read_config(run))
+    check_unchanged(run, setup.dataset, setup.model)
     run.update_manifest(state="running", process=this_process())
-    return guarded(run, lambda flag: _train(parts, run, latest_checkpoint(run.checkpoints), progress or Silent(), flag))
+    return guarded(run, lambda flag: _train(setup, run, latest_checkpoint(run.checkpoints), progress or Silent(), flag))
 
 
-def assemble(config: FitConfig) -> Parts:
+def assemble(config: FitConfig) -> Setup:
     """Load data and model and enable LoRA; writes nothing.
 
     Seeds are set before anything random, so that the same settings give the same weights.
     """
     set_random_seed(config.training.seed)
-    task = TASKS[config.task]
+    task = task_named(config.task)
     preset = find_preset(config.model.preset)
-    dataset = task.load(config)
-    config = settle_for_data(config, dataset)
+    dataset = task.rows.load(config)
+    config = settle_for_data(config, task, dataset)
     check_quantize(config)
-    check_for_task(config)
-    model = task.build(config, preset, dataset)
+    task.training.check(config)
+    model = task.models.build(config, preset, dataset)
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
     summary = adapt(model, config.lora, config.training.seed)
-    batches = task.training_batches(config, dataset, model)
-    return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches, quantised)
+    task.training.prepare(config, dataset, model)
+    batches = task.training.training_batches(config, dataset, model)
+    return Setup(task, settle_for_model(config, model, batches), dataset, model, summary, batches, quantised)
 
 
-def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int:
+def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -> int:
     """Compile a model with AdamW, schedule, clipping, its task's loss and a step; return the number of epochs."""
     training = config.training
     epochs = training.epochs or default_epochs(step.updates_per_epoch)
@@ -150,7 +172,7 @@ def compile_for_training(model: Task, config: FitConfig, step: TrainStep) -> int
     optimizer = make_optimizer(training, peak, total, config.lora.loraplus_lr_ratio)
     if model.backbone.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    TASKS[config.task].compile(model, config, optimizer, step)
+    task_named(config.task).training.compile(model, config, optimizer, step)
     return math.ceil(total / step.updates_per_epoch)
 
 
@@ -175,29 +197,32 @@ class Loop:
     callbacks: list[Any]
 
 
-def make_loop(parts: Parts, checkpoint: Checkpoint | None = None) -> Loop:
+def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     """Compile the model and make the callbacks that every training has."""
-    config = parts.config.training
-    step = TrainStep(parts.batches.batches_per_epoch, config.accumulate, config.seed)
-    epochs = compile_for_training(parts.model, parts.config, step)
-    callbacks: list[Any] = [Position(parts.batches, step, config.max_steps, checkpoint)]
-    validation = TASKS[parts.config.task].validation(parts) if "validation" in parts.dataset.splits else None
+    config = setup.config.training
+    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed)
+    epochs = compile_for_training(setup.model, setup.config, step)
+    callbacks: list[Any] = [Position(setup.batches, step, config.max_steps, checkpoint)]
+    validation = None
+    if "validation" in setup.dataset.splits:
+        validation = setup.task.training.validation(setup.config, setup.dataset, setup.model)
     noise = validation if isinstance(validation, Noise) else None
     stopping = EarlyStopping(str(config.monitor), config.patience, noise=noise) if config.early_stopping else None
     if validation is not None:
         callbacks.append(validation)
-    return Loop(parts.batches, step, epochs, validation, stopping, callbacks)
+    return Loop(setup.batches, step, epochs, validation, stopping, callbacks)
 
 
 def _train(
-    parts: Parts, run: RunFolder, checkpoint: Checkpoint | None, progress: Progress, flag: InterruptFlag
+    setup: Setup, run: RunFolder, checkpoint: Checkpoint | None, progress: Progress, flag: InterruptFlag
 ) -> FitResult:
-    config, model, task = parts.config.training, parts.model, TASKS[parts.config.task]
-    progress.note(_heading(parts))
-    before = _metrics_before(parts, run, progress)
-    loop = make_loop(parts, checkpoint)
+    config, model = setup.config.training, setup.model
+    progress.note(_heading(setup))
+    before = _metrics_before(setup, run, progress)
+    loop = make_loop(setup, checkpoint)
     batches, epochs, stopping = loop.batches, loop.epochs, loop.stopping
-    history = History(run.history, batches, task.columns, steps=run.steps, logging_steps=config.logging_steps)
+    columns = setup.task.training.COLUMNS
+    history = History(run.history, batches, columns, steps=run.steps, logging_steps=config.logging_steps)
     saver = Checkpointer(run.checkpoints, loop.step, history, stopping, config.save_steps, flag)
     progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
     callbacks = loop.callbacks + [item for item in (stopping, history, saver, progress) if item is not None]
@@ -209,7 +234,7 @@ def _train(
             run_fit(model, batches, epochs, checkpoint, callbacks)
     except TrainingError:
         # the weights are still those of the last sound update
-        write_adapter(parts, run)
+        write_adapter(setup, run)
         raise
     finally:
         progress.close()
@@ -217,54 +242,69 @@ def _train(
     if stopping is not None and stopping.best_epoch is not None:
         progress.note(stopping.describe())
     progress.note("Evaluating the fine-tuned model")
-    return _conclude(parts, run, before, history, stopping)
+    return _conclude(setup, run, before, history, stopping)
 
 
-def _heading(parts: Parts) -> str:
-    config = parts.config
+def _heading(setup: Setup) -> str:
+    config = setup.config
     lines = [
-        *TASKS[config.task].notes(parts),
-        *parts.model.preset.notes(),
-        f"Model: {parts.model.preset.name} ({parts.model.preset.kind}), {config.model.precision}",
-        f"{METHOD_TITLES[config.lora.method].format(rank=config.lora.rank)}: {parts.summary}",
-        *([] if parts.quantised is None else [str(parts.quantised)]),
+        *setup.task.training.notes(setup.dataset, setup.model, setup.batches),
+        *setup.model.preset.notes(),
+        f"Model: {setup.model.preset.name} ({setup.model.preset.kind}), {config.model.precision}",
+        f"{METHOD_TITLES[config.lora.method].format(rank=config.lora.rank)}: {setup.summary}",
+        *([] if setup.quantised is None else [str(setup.quantised)]),
     ]
     return "\n".join(lines)
 
 
-def _metrics_before(parts: Parts, run: RunFolder, progress: Progress) -> dict[str, Any]:
+def _metrics_before(setup: Setup, run: RunFolder, progress: Progress) -> dict[str, Any]:
     if run.metrics.is_file():  # a resumed run: the model is no longer untouched
         before: dict[str, Any] = read_json(run.metrics)["before"]
         return before
     progress.note("Evaluating the untouched model")
-    before = dict(TASKS[parts.config.task].measure(parts, run, trained=False))
+    before = _evaluate(setup).metrics
+    _demonstrate(setup, run, trained=False)
     write_json(run.metrics, {"before": before})
     return before
 
 
 def _conclude(
-    parts: Parts,
+    setup: Setup,
     run: RunFolder,
     before: dict[str, Any],
     history: History,
     stopping: EarlyStopping | None,
 ) -> FitResult:
-    write_adapter(parts, run)
-    metrics = {"before": before, "after": dict(TASKS[parts.config.task].measure(parts, run, trained=True))}
+    write_adapter(setup, run)
+    evaluation = _evaluate(setup)
+    setup.task.training.write_details(run, setup.model, evaluation)
+    _demonstrate(setup, run, trained=True)
+    metrics = {"before": before, "after": evaluation.metrics}
     write_json(run.metrics, metrics)
     seconds = sum(row["seconds"] for row in history.rows)
     best = len(history.rows) if stopping is None or stopping.best_epoch is None else stopping.best_epoch + 1
     stopped = {} if stopping is None else {"early_stopping": stopping.describe()}
     run.update_manifest(state="finished", finished=now(), training_seconds=seconds, best_epoch=best, **stopped)
-    return FitResult(run, metrics, history.rows, parts.summary, seconds)
+    return FitResult(run, metrics, history.rows, setup.summary, seconds)
 
 
-def write_adapter(parts: Parts, run: RunFolder) -> None:
+def _evaluate(setup: Setup) -> Evaluation:
+    rows = {split: rows for split, rows in setup.dataset if split in EVALUATED}
+    return setup.task.training.evaluate(setup.model, rows, setup.config, cache=True)
+
+
+def _demonstrate(setup: Setup, run: RunFolder, *, trained: bool) -> None:
+    source = next(split for split in ("test", "validation", "train") if split in setup.dataset.splits)
+    found = setup.task.training.demonstrate(setup.model, setup.dataset[source], setup.config)
+    setup.task.training.write_demonstration(run, found, trained)
+
+
+def write_adapter(setup: Setup, run: RunFolder) -> None:
     """Write the adapter folder: weights, description, and what the task puts beside them."""
-    task, dtype = TASKS[parts.config.task], parts.config.lora.adapter_dtype
-    round_adapter(parts.model, dtype)
-    task.write_labels(parts, run)
-    save_adapter(parts.model, run.adapter, task.adapter_facts(parts), dtype=dtype)
+    task, dtype = setup.task, setup.config.lora.adapter_dtype
+    round_adapter(setup.model, dtype)
+    task.models.write_head(run, setup.model)
+    save_adapter(setup.model, run.adapter, task.training.adapter_facts(setup.config, setup.dataset), dtype=dtype)
 
 
 def _clear(run: RunFolder) -> None:

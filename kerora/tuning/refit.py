@@ -12,9 +12,9 @@ from kerora.data.rows import Dataset, Rows
 from kerora.data.save import save_dataset
 from kerora.data.sources import has_test_rows, load_dataset
 from kerora.errors import ConfigError
-from kerora.evaluation.results import read_predictions
 from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import DataConfig, FitConfig
+from kerora.tasks.classification.results import read_predictions
 from kerora.training.fit import fit, resume
 from kerora.training.progress import Progress
 from kerora.tuning.records import Record

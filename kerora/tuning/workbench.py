@@ -14,25 +14,22 @@ import torch
 from kerora.allocator import release_freed
 from kerora.backend import set_random_seed
 from kerora.data.rows import Dataset
-from kerora.data.sources import load_dataset
 from kerora.errors import ConfigError, TrainingError
 from kerora.lora.inject import lora_layers, remove_lora
 from kerora.lora.quantize import quantize
-from kerora.models.classifier import TextClassifier
 from kerora.models.heads import reset_head
 from kerora.models.precision import backbone_dtype, resolve_precision
 from kerora.models.presets import Preset, find_preset
+from kerora.models.task import Task as TaskModel
 from kerora.settings.fit import DataConfig, FitConfig
+from kerora.tasks.classification.callback import ClassificationReport
+from kerora.tasks.registry import task_named
 from kerora.training.adapt import adapt, check_quantize
-from kerora.training.callbacks import ClassificationReport
-from kerora.training.classification import Classification
 from kerora.training.defaults import settle_for_data, settle_for_model
-from kerora.training.fit import Loop, make_loop
+from kerora.training.fit import Loop, Setup, make_loop
 from kerora.training.loop import run_fit
-from kerora.training.tasks import Parts
 
 SEARCHED_PARTS_WITHOUT = ("test",)
-TASK = Classification()
 OnEpoch = Callable[[int, float, bool], None]
 """Called with the number of an epoch, from 1, the metric after it, and whether it is the last; may end the training
 by raising."""
@@ -111,7 +108,7 @@ class Watch(keras.callbacks.Callback):
 class _Base:
     """A base model, and what its untouched weights add up to."""
 
-    model: TextClassifier
+    model: TaskModel
     checksum: tuple[int, ...]
     touched: list[tuple[Any, torch.Tensor]]
 
@@ -129,7 +126,8 @@ class Workbench:
     """
 
     def __init__(self, config: FitConfig) -> None:
-        if config.task != "classification":
+        self.task = task_named(config.task)
+        if not self.task.searchable:
             raise ConfigError(f"kerora tune searches settings of classifiers; --task is {config.task}. Leave it out.")
         precision = resolve_precision(config.model.precision)
         self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
@@ -142,7 +140,7 @@ class Workbench:
     def dataset(self, data: DataConfig) -> Dataset:
         """Return the training and validation rows of a data setting."""
         if data not in self._datasets:
-            found = load_dataset(data, self.config.training.seed, without=SEARCHED_PARTS_WITHOUT)
+            found = self.task.rows.load(dataclasses.replace(self.config, data=data), without=SEARCHED_PARTS_WITHOUT)
             if "validation" not in found.splits:
                 raise ConfigError(
                     "A search needs validation rows. Give --validation, or a --validation-split greater than 0."
@@ -157,9 +155,11 @@ class Workbench:
 
     def settled(self, config: FitConfig) -> FitConfig:
         """Return a config with the values that a fit would settle on; needs the base model."""
-        config = settle_for_data(config, self.dataset(config.data))
+        dataset = self.dataset(config.data)
+        config = settle_for_data(config, self.task, dataset)
         model = self._base(config).model
-        return settle_for_model(config, model, TASK.training_batches(config, self.dataset(config.data), model))
+        self.task.training.prepare(config, dataset, model)
+        return settle_for_model(config, model, self.task.training.training_batches(config, dataset, model))
 
     def release(self) -> None:
         """Forget the base models, where other processes train."""
@@ -175,15 +175,15 @@ class Workbench:
         started = time.perf_counter()
         base: _Base | None = None
         try:
-            parts, base = self._assemble(config)
-            loop = make_loop(parts)
+            setup, base = self._assemble(config)
+            loop = make_loop(setup)
             watch = Watch(loop, metric, on_epoch)
             callbacks = [*loop.callbacks, *([loop.stopping] if loop.stopping else []), watch]
-            run_fit(parts.model, loop.batches, loop.epochs, None, callbacks)
+            run_fit(setup.model, loop.batches, loop.epochs, None, callbacks)
             assert watch.probabilities is not None and isinstance(loop.validation, ClassificationReport)
             probabilities = np.empty_like(watch.probabilities)
             probabilities[loop.validation.data.order] = watch.probabilities
-            labels = np.asarray(parts.dataset["validation"].labels)
+            labels = np.asarray(setup.dataset["validation"].labels)
         finally:
             if base is not None:
                 _restore(base)
@@ -191,14 +191,15 @@ class Workbench:
             release_freed()
         seconds = time.perf_counter() - started
         return Outcome(
-            parts.config, watch.metrics, labels, probabilities, watch.epochs, watch.kept_epoch, watch.seconds, seconds
+            setup.config, watch.metrics, labels, probabilities, watch.epochs, watch.kept_epoch, watch.seconds, seconds
         )
 
-    def _assemble(self, config: FitConfig) -> tuple[Parts, _Base]:
+    def _assemble(self, config: FitConfig) -> tuple[Setup, _Base]:
         seed = config.training.seed
         set_random_seed(seed)
         dataset = self.dataset(config.data)
-        config = settle_for_data(config, dataset)
+        config = settle_for_data(config, self.task, dataset)
+        self.task.training.check(config)
         base = self._base(config)
         model = base.model
         reset_head(model.head_layers, seed)
@@ -208,8 +209,9 @@ class Workbench:
         model.max_length = min(config.model.max_length, model.backbone.max_sequence_length)
         summary = adapt(model, config.lora, seed)
         base.touched = [(weight, weight.value.detach().clone()) for weight in _trained_of_base(model)]
-        batches = TASK.training_batches(config, dataset, model)
-        return Parts(settle_for_model(config, model, batches), dataset, model, summary, batches), base
+        self.task.training.prepare(config, dataset, model)
+        batches = self.task.training.training_batches(config, dataset, model)
+        return Setup(self.task, settle_for_model(config, model, batches), dataset, model, summary, batches), base
 
     def _base(self, config: FitConfig) -> _Base:
         if config.lora.method != "lora":
@@ -218,8 +220,7 @@ class Workbench:
         if key not in self._bases:
             # a rate of zero would build dropout layers that can never drop
             live = dataclasses.replace(config, model=dataclasses.replace(config.model, head_dropout=0.5))
-            model = TASK.build(live, self._preset(config.model.preset), self.data)
-            assert isinstance(model, TextClassifier)
+            model = self.task.models.build(live, self._preset(config.model.preset), self.data)
             check_quantize(config)
             if config.model.quantize:
                 quantize(model, config.model.quantize)
@@ -241,7 +242,7 @@ def checksum(model: keras.Model) -> tuple[int, ...]:
     )
 
 
-def _trained_of_base(model: TextClassifier) -> list[Any]:
+def _trained_of_base(model: TaskModel) -> list[Any]:
     """Return the base model's own weights that are trained, such as biases."""
     updates = {id(weight) for layer in lora_layers(model) for weight in layer.update.variables}
     inside = {id(weight) for weight in model.backbone.weights}

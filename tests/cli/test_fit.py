@@ -189,11 +189,11 @@ def test_full_disk(kerora: Kerora, own: Path, size: int) -> None:
 
 # where a person may press Ctrl-C, by the function that is at work then
 STAGES = {
-    "reading": "kerora.training.classification.load_dataset",
+    "reading": "kerora.tasks.classification.rows.load_dataset",
     "tokenizing": "kerora.models.task.cached_tokens",
-    "the first evaluation": "kerora.training.classification.evaluate_rows",
+    "the first evaluation": "kerora.tasks.classification.task.evaluate_rows",
     "the final adapter": "kerora.training.fit.write_adapter",
-    "the final predictions": "kerora.training.classification.write_predictions",
+    "the final predictions": "kerora.tasks.classification.task.write_predictions",
 }
 
 
@@ -243,7 +243,7 @@ def stop_at_the_end(kerora: Kerora, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("kerora.training.classification.write_predictions", interrupt)
+        patch.setattr("kerora.tasks.classification.task.write_predictions", interrupt)
         assert kerora(*fit_arguments("preset", "rows.jsonl", "./new", "--quiet")).code == 130
 
 

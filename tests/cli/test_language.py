@@ -180,12 +180,18 @@ def test_prompt_files_with_bad_rows(run: Path, tmp_path: Path, call: Call) -> No
 
 def test_other_commands_and_other_runs_are_refused(run: Path, folder: Path, tiny_preset: Path, call: Call) -> None:
     _, told = call("predict", run, "-", code=2)
-    assert "was trained for causal-lm, not classification: `kerora generate` continues texts with it" in told
+    assert (
+        "was trained for causal-lm, which `kerora predict` is not for: `kerora generate` continues texts with it"
+        in told
+    )
     _, told = call("report", run, run, code=2)
     assert "is given more than once" in told
     call("fit", "--preset", tiny_preset, "--run", folder / "tickets", "--max-steps", 1, "--max-length", 16, "--quiet")
     _, told = call("generate", folder / "tickets", "--prompt", "a", code=2)
-    assert "was trained for classification, not causal-lm: `kerora predict` labels texts with it" in told
+    assert (
+        "was trained for classification, which `kerora generate` is not for: `kerora predict` labels texts with it"
+        in told
+    )
 
 
 def test_chat_keeps_turns(chat_run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

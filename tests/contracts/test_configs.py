@@ -1,5 +1,6 @@
 """The shipped configs load, and say what the notebooks that they replace say."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from click.testing import CliRunner
 from kerora.cli.init import command as init_command
 from kerora.config import FitConfig, PretrainConfig, load_yaml, resolve, settings
 from kerora.data.sources import load_dataset
-from kerora.training.defaults import MASK_SHARE, default_learning_rate, settle_for_data
+from kerora.tasks.classification.task import MASK_SHARE
+from kerora.tasks.registry import task_named
+from kerora.training.defaults import default_epochs, default_learning_rate, settle_for_data
 from kerora.tuning.space import load_space
 from tests.conftest import ROOT
 
@@ -133,9 +136,14 @@ def test_config_says_what_it_is_for_and_how_to_run_it(name: str) -> None:
 
 def test_the_tickets_config_is_the_default_job() -> None:
     config = resolve(load_yaml(CONFIGS / "tickets.yaml"), {"run": None})
-    training = settle_for_data(FitConfig(), load_dataset(config.data, seed=42)).training
-    rate = default_learning_rate(MINI_WIDTH)
-    assert config == replace(FitConfig(), training=replace(training, learning_rate=rate, mask_share=MASK_SHARE))
+    dataset = load_dataset(config.data, seed=42)
+    training = settle_for_data(FitConfig(), task_named("classification"), dataset).training
+    settled = {
+        "learning_rate": default_learning_rate(MINI_WIDTH),
+        "epochs": default_epochs(math.ceil(len(dataset["train"]) / training.batch_size)),
+        "mask_share": MASK_SHARE,
+    }
+    assert config == replace(FitConfig(), training=replace(training, **settled))
 
 
 def test_init_writes_every_setting_and_loads_to_the_defaults(tmp_path: Path) -> None:

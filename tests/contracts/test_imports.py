@@ -18,6 +18,7 @@ LEVELS = (
     ("lora",),
     ("models",),
     ("evaluation",),
+    ("tasks",),
     ("runs",),
     ("training", "callbacks"),
     # the wings side by side, and what looks at a machine
@@ -40,6 +41,9 @@ OPTIONAL_IMPORTS = {
     "data/parquet.py": {"pyarrow", "pyarrow.parquet"},
     # the hubs' clients, a third of a second that only a download needs
     "models/catalogue.py": {"kerora.models"},
+    # Keras, which the length of texts in words does not need
+    "tasks/classification/audit_screen.py": {"kerora.models.presets"},
+    "tasks/language/audit_screen.py": {"kerora.models.presets"},
     # what the extras bring
     "exchange/verify.py": {"peft", "transformers"},
     "exchange/onnx_file.py": {"onnxruntime"},

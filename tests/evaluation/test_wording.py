@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kerora.evaluation import wording
-from kerora.evaluation.results import read_results
+from kerora.runs.results import read_results
+from kerora.tasks.classification.results import most_confused, notes
 from tests.evaluation.synthetic_runs import SIX, make_run
 
 
@@ -67,7 +68,7 @@ def test_changes_say_what_got_better(tmp_path: Path) -> None:
 
 def test_most_confused_are_the_largest_off_diagonal_cells(tmp_path: Path) -> None:
     split = read_results(make_run(tmp_path / "run", SIX)).split()
-    found = wording.most_confused(split, 4)
+    found = most_confused(split, 4)
     counts = sorted((split.matrix[i, j] for i in range(6) for j in range(6) if i != j), reverse=True)
     assert [item.rows for item in found] == counts[:4]
     for item in found:
@@ -77,12 +78,12 @@ def test_most_confused_are_the_largest_off_diagonal_cells(tmp_path: Path) -> Non
 
 def test_notes_warn_only_where_there_is_reason(tmp_path: Path) -> None:
     results = read_results(make_run(tmp_path / "run", SIX))
-    assert wording.notes(results, results.split()) == []
+    assert notes(results, results.split()) == []
     stopped = replace(results, manifest={**results.manifest, "state": "stopped"})
-    assert "marked 'stopped'" in wording.notes(stopped, stopped.split())[0]
+    assert "marked 'stopped'" in notes(stopped, stopped.split())[0]
     alone = read_results(make_run(tmp_path / "alone", SIX, splits=("validation",)))
-    assert "no test rows" in wording.notes(alone, alone.split())[0]
+    assert "no test rows" in notes(alone, alone.split())[0]
     other = replace(results.split(), recorded={"accuracy": 0.9999})
-    assert "metrics.json gives accuracy 0.9999" in wording.notes(results, other)[0]
+    assert "metrics.json gives accuracy 0.9999" in notes(results, other)[0]
     few = read_results(make_run(tmp_path / "few", SIX, rows=2))
-    assert "macro averages count such a class as 0" in wording.notes(few, few.split())[0]
+    assert "macro averages count such a class as 0" in notes(few, few.split())[0]

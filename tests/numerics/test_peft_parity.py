@@ -10,7 +10,7 @@ import torch
 
 from kerora.lora.inject import enable_lora, lora_layers
 from kerora.models.classifier import TextClassifier
-from kerora.training.losses import CrossEntropy
+from kerora.tasks.classification.losses import CrossEntropy
 from kerora.training.step import TrainStep
 from tests.tiny_huggingface import tiny_huggingface
 

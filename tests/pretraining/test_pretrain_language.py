@@ -11,10 +11,10 @@ import torch
 from kerora.config import PretrainConfig, resolve
 from kerora.data.documents import Documents, plain_text
 from kerora.errors import ConfigError, Interrupted, PresetError
-from kerora.evaluation.language import evaluate_documents
 from kerora.models.causal_lm import CausalLM
 from kerora.pretraining.pretrain import PretrainResult, pretrain, resume
 from kerora.pretraining.vocabulary import train_byte_pairs
+from kerora.tasks.language.measure import evaluate_documents
 from kerora.training.fit import fit
 from tests.tiny import WORDS
 from tests.training.test_fit import stopping_after

@@ -15,8 +15,8 @@ import kerora.callbacks
 from kerora.callbacks import ClassificationReport, EarlyStopping, History, Progress
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import classification_metrics, standard_errors
-from kerora.evaluation.probabilities import softmax
-from kerora.training.callbacks import HISTORY_COLUMNS
+from kerora.tasks.classification.probabilities import softmax
+from kerora.tasks.contract import HISTORY_COLUMNS
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(60, 4)).astype("float32")

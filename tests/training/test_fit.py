@@ -23,7 +23,7 @@ from kerora.lora.inject import lora_layers
 from kerora.runfolder import RunFolder
 from kerora.runs.open import load
 from kerora.runs.predict import predict_file
-from kerora.training.callbacks import HISTORY_COLUMNS
+from kerora.tasks.contract import HISTORY_COLUMNS
 from kerora.training.checkpoint import Checkpointer
 from kerora.training.fit import FitResult, fit, resume
 
@@ -122,7 +122,7 @@ def test_loaded_run_gives_the_same_probabilities(settings: dict[str, Any]) -> No
     with result.run.predictions.open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
     from kerora.data.rows import Rows
-    from kerora.evaluation.predictions import predict_probabilities
+    from kerora.tasks.classification.predict import predict_probabilities
 
     probabilities = predict_probabilities(model, Rows([row["text"] for row in rows], [row["id"] for row in rows]))
     assert [f"{value:.6f}" for value in probabilities[:, 1]] == [row["p_good"] for row in rows]

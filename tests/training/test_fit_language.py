@@ -15,13 +15,13 @@ from kerora.config import resolve
 from kerora.data.documents import Documents, plain_text
 from kerora.data.language import load_documents
 from kerora.errors import ConfigError, DataError, Interrupted, PresetError
-from kerora.evaluation.language import evaluate_documents
 from kerora.evaluation.metrics import language_metrics
-from kerora.evaluation.samples import sample_prompts
 from kerora.models.causal_lm import CausalLM
 from kerora.runs.open import load
+from kerora.tasks.language.measure import evaluate_documents
+from kerora.tasks.language.samples import sample_prompts
+from kerora.tasks.language.task import COLUMNS
 from kerora.training.fit import FitResult, fit, resume
-from kerora.training.language import LANGUAGE_COLUMNS
 from tests.tiny import WORDS
 from tests.tiny_huggingface import tiny_huggingface
 from tests.training.test_fit import stopping_after
@@ -96,7 +96,7 @@ def test_a_run_learns_and_leaves_its_files(finished: FitResult) -> None:
 
 def test_the_history_holds_perplexities(finished: FitResult) -> None:
     rows = columns(finished.run.history)
-    assert tuple(rows[0]) == LANGUAGE_COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     assert len(rows) == 3
     for row in rows:
         assert math.isclose(float(row["perplexity"]), math.exp(float(row["loss"])), rel_tol=1e-3)

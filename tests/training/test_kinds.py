@@ -8,8 +8,8 @@ import pytest
 from kerora.config import resolve
 from kerora.data.rows import Rows
 from kerora.data.sources import load_dataset
-from kerora.evaluation.predictions import predict_probabilities
 from kerora.runs.open import load
+from kerora.tasks.classification.predict import predict_probabilities
 from kerora.training.fit import fit
 from tests.training.test_fit import write_rows
 

@@ -9,8 +9,8 @@ import safetensors.numpy
 
 from kerora.data.sources import load_dataset
 from kerora.errors import ConfigError, Interrupted
-from kerora.evaluation.scoring import evaluate_rows
 from kerora.runs.open import load, read_config
+from kerora.tasks.classification.task import evaluate_rows
 from kerora.training.checkpoint import Checkpointer
 from kerora.training.fit import resume
 from tests.training.test_fit import run_fit, settings

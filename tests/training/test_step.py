@@ -11,8 +11,8 @@ from kerora.data.batches import Batches
 from kerora.data.tokens import TokenTable
 from kerora.errors import TrainingError
 from kerora.models.classifier import TextClassifier
+from kerora.tasks.classification.losses import CrossEntropy
 from kerora.training import step
-from kerora.training.losses import CrossEntropy
 from kerora.training.step import TrainStep, row_parts
 
 SIZES = [4, 9, 17, 3, 8, 12, 5]

@@ -12,9 +12,9 @@ import pytest
 
 from kerora.config import resolve
 from kerora.errors import ConfigError, TrainingError
-from kerora.evaluation.results import read_results
 from kerora.lora.inject import lora_layers
 from kerora.runs.open import load
+from kerora.runs.results import read_results
 from kerora.training.fit import fit
 from kerora.training.stopping import trainable_values
 from kerora.tuning.workbench import Workbench, checksum

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from kerora.errors import RunError
-from kerora.evaluation.comparison import compare, compare_language_models
-from kerora.evaluation.results import RunResults, read_results
+from kerora.evaluation.results import RunResults
 from kerora.runfolder import RunFolder
 from kerora.runs.report import write_report
+from kerora.runs.results import read_results
+from kerora.tasks.classification.results import compare
+from kerora.tasks.language.results import compare as compare_language_models
 from tests.evaluation.synthetic_runs import SIX, TWO, make_language_run, make_run
 
 
@@ -136,7 +138,7 @@ def test_language_models_side_by_side(tmp_path: Path) -> None:
 
 def test_runs_of_two_tasks_are_not_compared(tmp_path: Path) -> None:
     language, classifier = make_language_run(tmp_path / "a"), make_run(tmp_path / "b", rows=20)
-    with pytest.raises(RunError, match="b is a classifier, others are language models. Compare runs of one task."):
+    with pytest.raises(RunError, match="b is a text classifier, .*a a language model. Compare runs of one task."):
         write_report([language, classifier])
     with pytest.raises(RunError, match="given more than once"):
         write_report([language, language])

@@ -9,8 +9,10 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from kerora.evaluation import terminal
-from kerora.evaluation.comparison import compare
-from kerora.evaluation.results import SplitResults, read_results
+from kerora.runs.results import read_results
+from kerora.tasks.classification import screen
+from kerora.tasks.classification.confusion_matrix import ConfusionMatrix
+from kerora.tasks.classification.results import SplitResults, compare
 from tests.evaluation.synthetic_runs import SIX, TWENTY, TWO, make_run
 
 
@@ -38,20 +40,20 @@ def rows_of(text: str) -> dict[str, list[int]]:
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 @pytest.mark.parametrize("classes", [TWO, SIX, TWENTY])
 def test_matrix_fits_every_width(tmp_path: Path, classes: tuple[str, ...], width: int) -> None:
-    text = shown(terminal.ConfusionMatrix(split_of(tmp_path / "run", classes)), width)
+    text = shown(ConfusionMatrix(split_of(tmp_path / "run", classes)), width)
     assert max(cell_len(line) for line in text.splitlines()) <= width
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_every_count_of_twenty_classes_is_shown(tmp_path: Path, width: int) -> None:
     split = split_of(tmp_path / "run", TWENTY, rows=5000)
-    rows = rows_of(shown(terminal.ConfusionMatrix(split), width))
+    rows = rows_of(shown(ConfusionMatrix(split), width))
     assert [rows[str(place + 1)] for place in range(20)] == split.matrix.tolist()
 
 
 def test_few_classes_show_counts_and_per_cent_with_their_names(tmp_path: Path) -> None:
     split = split_of(tmp_path / "run", TWO)
-    lines = shown(terminal.ConfusionMatrix(split)).splitlines()
+    lines = shown(ConfusionMatrix(split)).splitlines()
     assert lines[1].split() == list(TWO)
     for name, row in zip(TWO, split.matrix, strict=True):
         expected = [part for value in row for part in (str(value), f"{100 * value / row.sum():.0f}%")]
@@ -59,25 +61,25 @@ def test_few_classes_show_counts_and_per_cent_with_their_names(tmp_path: Path) -
 
 
 def test_six_classes_show_per_cent_at_80_columns(tmp_path: Path) -> None:
-    text = shown(terminal.ConfusionMatrix(split_of(tmp_path / "run", SIX, rows=900)))
+    text = shown(ConfusionMatrix(split_of(tmp_path / "run", SIX, rows=900)))
     assert text.count("%") == 1 + 36
 
 
 def test_cells_are_shaded_only_with_colours(tmp_path: Path) -> None:
-    matrix = terminal.ConfusionMatrix(split_of(tmp_path / "run", TWO))
+    matrix = ConfusionMatrix(split_of(tmp_path / "run", TWO))
     assert "\x1b[" not in shown(matrix)
     assert "48;2;" in shown(matrix, colour=True)
 
 
 def test_very_many_classes_point_to_the_csv(tmp_path: Path) -> None:
     split = split_of(tmp_path / "run", tuple(f"class {number}" for number in range(50)))
-    assert "50 classes: too many" in shown(terminal.ConfusionMatrix(split))
+    assert "50 classes: too many" in shown(ConfusionMatrix(split))
 
 
 def test_names_with_markup_control_and_wide_characters_are_safe(tmp_path: Path) -> None:
     names = ("[red]x[/red]", "\x1b[31mred\u202e", "日本語のとても長いクラスの名前です", "new\nline")
     split = split_of(tmp_path / "run", names, rows=60)
-    text = shown(terminal.ConfusionMatrix(split)) + shown(terminal.class_table(split))
+    text = shown(ConfusionMatrix(split)) + shown(screen.class_table(split))
     assert "[red]x[/red]" in text
     assert "\x1b" not in text and "\u202e" not in text
     assert "new line" in text
@@ -87,7 +89,7 @@ def test_names_with_markup_control_and_wide_characters_are_safe(tmp_path: Path) 
 
 def test_class_table_holds_the_metrics(tmp_path: Path) -> None:
     split = split_of(tmp_path / "run", SIX)
-    lines = [line.split() for line in shown(terminal.class_table(split)).splitlines()]
+    lines = [line.split() for line in shown(screen.class_table(split)).splitlines()]
     for name, values in split.metrics["per_class"].items():
         numbers = [f"{values[key]:.4f}" for key in ("precision", "recall", "f1")]
         assert [name, *numbers, str(values["support"])] in lines
@@ -111,16 +113,16 @@ def test_tables_without_content_are_none(tmp_path: Path) -> None:
     run.metrics.write_text("{}")
     results = read_results(run)
     assert terminal.before_after_table(results) is None
-    assert terminal.confusions_table(results.split()) is None
+    assert screen.confusions_table(results.split()) is None
     perfect = split_of(tmp_path / "perfect", SIX, strength=90.0)
-    assert terminal.confusions_table(perfect) is None
-    assert shown(terminal.headline(perfect)).startswith("Accuracy 1.0000")
+    assert screen.confusions_table(perfect) is None
+    assert shown(screen.headline(perfect)).startswith("Accuracy 1.0000")
 
 
 def test_comparison_numbers_the_runs(tmp_path: Path) -> None:
     paths = (("weak", 0.1), ("strong", 4.0))
     runs = [read_results(make_run(tmp_path / name, SIX, strength=strength)) for name, strength in paths]
-    text = "".join(shown(table) for table in terminal.comparison_tables(compare(runs)))
+    text = "".join(shown(table) for table in screen.comparison_tables(compare(runs)))
     assert re.search(r"1 +weak +test +200", text)
     assert re.search(r"1, 2 +200 .*< 0.001 +run 2 is better", text)
     assert max(map(len, text.splitlines())) <= 80

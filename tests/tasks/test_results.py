@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from kerora.errors import RunError
-from kerora.evaluation.results import read_history, read_predictions, read_results
+from kerora.evaluation.results import read_history
 from kerora.runfolder import RunFolder
+from kerora.runs.results import read_results
+from kerora.tasks.classification.results import read_predictions
 from tests.evaluation.synthetic_runs import SIX, TWO, make_run
 
 

@@ -15,9 +15,14 @@ from kerora.models.heads import ClassifierHead
 from kerora.models.keras_presets import HEAD_FILE
 
 keras_hub = import_keras_hub()
+HEAD_LOADING = """import keras, keras_hub
+backbone, head = keras_hub.models.Backbone.from_preset("DIR"), keras.saving.load_model("DIR/head.keras")
+ids = keras.ops.array([{ids}], "int32")
+print(head([backbone({{{inputs}}}){states}, ids * 0 + 1]))"""
+"""Of a Keras preset of a kind that KerasHub has no classifier for."""
 
 
-def write_head(model: TextClassifier, directory: Path) -> None:
+def write_plain_head(model: TextClassifier, directory: Path) -> None:
     """Write the head as a Keras model of final hidden states (batch, length, width) and padding mask to logits."""
     width = model.backbone.hidden_dim
     shape = model.preset.architecture.head
@@ -30,7 +35,7 @@ def write_head(model: TextClassifier, directory: Path) -> None:
     written.save(directory / HEAD_FILE)
 
 
-def plain_classifier(directory: Path) -> Any:
+def load_plain_head(directory: Path) -> Any:
     """Load preset and head with plain KerasHub and return a function from inputs to logits (batch, classes)."""
     with without_tensorflow():
         backbone = keras_hub.models.Backbone.from_preset(str(directory))
@@ -63,3 +68,14 @@ def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -
     segments = np.zeros(len(ids), np.uint8) if "segment_ids" in model.input else None
     table = TokenTable(ids, offsets, segments, model.max_length)
     return padded_inputs(table, np.arange(len(rows)), model.tokenizer.pad_id)
+
+
+def plain_head_loading(model: TextClassifier) -> str:
+    """Return the lines of Python that load preset and head and classify a text."""
+    front, back = special_ids(model)
+    longest = model.max_length - len(front) - len(back)
+    parts = [*map(str, front), f'*keras_hub.models.Tokenizer.from_preset("DIR")("a text")[:{longest}]', *map(str, back)]
+    values = {"token_ids": "ids", "padding_mask": "ids * 0 + 1", "segment_ids": "ids * 0"}
+    inputs = ", ".join(f'"{name}": {values[name]}' for name in model.input)
+    states = '["sequence_output"]' if isinstance(model.backbone.output, Mapping) else ""
+    return HEAD_LOADING.format(ids=f"[{', '.join(parts)}]", inputs=inputs, states=states)

@@ -1,13 +1,12 @@
 """Tables and texts that `kerora data show` prints, whatever the task."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from kerora.data.audit import Audit
+from kerora.data.audit import Audit
 
 
 def length_table(result: Audit) -> Table:
@@ -33,9 +32,6 @@ def duplicate_table(result: Audit, labelled: bool = True) -> Table:
 
 def plain_table(title: str, first: str, *others: str, justify: Any = "right") -> Table:
     """Return an empty table; the columns behind the first are justified alike."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
     table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column(first)
     for name in others:
@@ -45,8 +41,6 @@ def plain_table(title: str, first: str, *others: str, justify: Any = "right") ->
 
 def escaped(text: str) -> str:
     """Return text without markup."""
-    from rich.markup import escape
-
     return escape(text)
 
 

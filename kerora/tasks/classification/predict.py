@@ -1,38 +1,34 @@
-"""Turns rows into probabilities and prediction files.
+"""Turns rows into probabilities and prediction files: the `PredictFace` of classification.
 
 It does not load scikit-learn, which would add a sixth to the start of `kerora predict` and 60 MB.
 """
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kerora.data.rows import Rows
-from kerora.errors import RunError
-from kerora.evaluation.probabilities import softmax
-from kerora.lora.files import read_adapter_config
 from kerora.models.classifier import TextClassifier
-from kerora.runfolder import RunFolder, atomic_file, check_has_adapter, read_json
+from kerora.runfolder import atomic_file
+from kerora.tasks.classification.probabilities import softmax
 
 SHOWN_CHARACTERS = 500
 
 
-def read_classes(run: RunFolder) -> tuple[str, ...]:
-    """Read the class names of a run's adapter.
+def columns(model: TextClassifier, submission: bool) -> list[str]:
+    """Return ``label``, and unless it is a submission ``score`` and ``p_<class>`` of each class."""
+    return ["label"] if submission else ["label", "score", *(f"p_{name}" for name in model.classes)]
 
-    Raises:
-        RunError: there is no adapter yet, or labels.json is missing, damaged, or of another adapter.
-        AdapterError: adapter_config.json is missing or damaged.
-    """
-    check_has_adapter(run)
-    classes = read_json(run.labels).get("classes")
-    if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
-        raise RunError(f"{run.labels} is damaged: 'classes' must be a list of two or more names. Received: {classes!r}")
-    if read_adapter_config(run.adapter).get("kerora", {}).get("classes", classes) != classes:
-        raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
-    return tuple(classes)
+
+def predict(model: TextClassifier, rows: Rows, batch_size: int, submission: bool) -> Iterator[list[Any]]:
+    """Yield the values of these columns for each row; numbers are floats."""
+    for values in predict_probabilities(model, rows, batch_size):
+        best = int(values.argmax())
+        numbers = [] if submission else [float(value) for value in (values[best], *values)]
+        yield [model.classes[best], *numbers]
 
 
 def predict_probabilities(

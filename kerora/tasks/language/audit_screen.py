@@ -1,26 +1,25 @@
-"""What `kerora data show --task causal-lm` prints."""
-
-from __future__ import annotations
+"""What `kerora data show --task causal-lm` prints of texts."""
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.console import Console
 
-from kerora.cli.tables import cut, duplicate_table, escaped, length_table, percent, plain_table
-
-if TYPE_CHECKING:
-    from kerora.data.audit import Audit, TextCounts
-    from kerora.data.documents import Documents
-    from kerora.data.rows import Dataset
-    from kerora.settings.fit import FitConfig
+from kerora.data.audit import Audit, TextCounts, audit_texts
+from kerora.data.documents import Documents
+from kerora.data.language import load_documents
+from kerora.data.rows import Dataset
+from kerora.data.saved_texts import as_objects
+from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
+from kerora.settings.fit import FitConfig
 
 TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
 MARK = "»"
 
 
-def show_texts(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> None:
+def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> None:
     """Print the audit of a language model's data.
 
     Args:
@@ -29,9 +28,6 @@ def show_texts(config: FitConfig, preset: str | None, rows: int, as_json: bool) 
         rows: first texts to show.
         as_json: print JSON.
     """
-    from kerora.data.audit import audit_texts
-    from kerora.data.language import load_documents
-
     dataset = load_documents(config.data, config.language, config.training.seed)
     result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
     if as_json:
@@ -52,22 +48,16 @@ def _token_counts(preset: str | None) -> Any:
 
 
 def _first(dataset: Dataset, count: int) -> list[dict[str, Any]]:
-    from kerora.data.saved_texts import as_objects
-
     return list(as_objects(_train(dataset, count)))
 
 
 def _train(dataset: Dataset, count: int) -> Documents:
-    from kerora.data.documents import Documents
-
-    train = dataset["train"]
-    assert isinstance(train, Documents)
-    return train.take(range(min(count, len(train))))
+    train: Any = dataset["train"]
+    first: Documents = train.take(range(min(count, len(train))))
+    return first
 
 
 def _print(dataset: Dataset, result: Audit, counts: dict[str, TextCounts], rows: int) -> None:
-    from rich.console import Console
-
     console = Console(highlight=False)
     form = counts["train"].form
     console.print(f"[bold]{escaped(dataset.name)}[/bold]: {TITLES[form]}")

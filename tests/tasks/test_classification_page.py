@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kerora.evaluation.comparison import compare
-from kerora.evaluation.html import MOST_MISTAKES, render_comparison, render_report
-from kerora.evaluation.results import read_results
+from kerora.runs.results import read_results
+from kerora.tasks.classification.page import MOST_MISTAKES, render, render_comparison
+from kerora.tasks.classification.results import compare
 from tests.evaluation.synthetic_runs import SIX, TWENTY, TWO, make_run
 
 EVIL = "<script>alert(1)</script>"
@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 def report(path: Path, split: str | None = None, **options) -> tuple[str, Page]:
     results = read_results(make_run(path, **options))
-    content = render_report(results, results.split(split), "1.2.3")
+    content = render(results, results.split(split), "1.2.3")
     return content, Page(content)
 
 
@@ -97,7 +97,7 @@ def test_a_report_is_complete_self_contained_and_accessible(tmp_path: Path, clas
 def test_numbers_are_those_of_the_run(tmp_path: Path) -> None:
     results = read_results(make_run(tmp_path / "run", SIX, rows=150))
     split = results.split()
-    page = Page(render_report(results, split, "1"))
+    page = Page(render(results, split, "1"))
     assert f"Accuracy {split.metrics['accuracy']:.3f} 95 % interval" in page.text
     assert f"{split.metrics['roc_auc']:.3f}" in page.text
     for name, values in split.metrics["per_class"].items():
@@ -124,7 +124,7 @@ def test_names_of_runs_and_manifest_values_stay_text(tmp_path: Path) -> None:
     run.update_manifest(argv=["kerora", EVIL], versions={EVIL: EVIL}, preset={"name": EVIL}, state=EVIL)
     run.config.write_text(f"lora:\n  rank: '{EVIL}'\n'{EVIL}': 1\n", encoding="utf-8")
     results = read_results(run)
-    content = render_report(results, results.split(), "1")
+    content = render(results, results.split(), "1")
     assert EVIL not in content
     assert "<b>run" not in content
     assert_accessible(Page(content))
@@ -166,7 +166,7 @@ def test_a_run_with_only_the_needed_files_makes_a_page(tmp_path: Path) -> None:
     run.manifest.write_text('{"data": 3, "preset": [], "parameters": {"total": "many"}, "argv": 1}')
     run.metrics.write_text("{}")
     results = read_results(run)
-    page = Page(render_report(results, results.split(), "1"))
+    page = Page(render(results, results.split(), "1"))
     assert_accessible(page)
     assert "Before and after" not in page.text
     assert "Settings" not in page.text

@@ -1,0 +1,62 @@
+"""The files of a report: written atomically, as CSV that spreadsheets read, as JSON without infinities."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kerora.errors import RunError
+from kerora.runfolder import write_bytes, write_text
+
+PAGE_ENDINGS = (".html", ".htm")
+_OWN_PAGE = b'<meta name="generator" content="Kerora'
+
+
+def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> dict[str, Path]:
+    """Write files into a folder; return their paths by name."""
+    for name, content in contents.items():
+        if isinstance(content, bytes):
+            write_bytes(folder / name, content)
+        else:
+            write_text(folder / name, content)
+    return {name: folder / name for name in contents}
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as CSV; every text is quoted, so that no spreadsheet splits or trims it."""
+    stream = io.StringIO()
+    csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def check_output(output: Path) -> None:
+    """Check that a page can be written to a path.
+
+    Raises:
+        RunError: it is no HTML file, or would replace a file that is no report.
+    """
+    if output.suffix.lower() not in PAGE_ENDINGS:
+        raise RunError(f"--output must name an .html file. Received: {output}")
+    if output.is_dir():
+        raise RunError(f"--output {output} is a folder. Give the path of an .html file.")
+    if output.exists():
+        try:
+            with output.open("rb") as stream:
+                own = _OWN_PAGE in stream.read(1000)
+        except OSError as error:
+            raise RunError(f"Cannot read {output}: {error.strerror}. Choose another --output.") from error
+        if not own:
+            raise RunError(
+                f"{output} exists and is not a Kerora report, so it is not replaced. Choose another --output."
+            )
+
+
+def finite(value: Any) -> Any:
+    """Return nested values with None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,93 @@
+"""What `kerora data show` prints of labelled rows."""
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kerora.data.audit import Audit, audit
+from kerora.data.rows import Dataset
+from kerora.data.sources import load_dataset
+from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
+from kerora.settings.fit import FitConfig
+
+
+def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> None:
+    """Print the audit of labelled rows.
+
+    Args:
+        config: the data's settings, and the longest row.
+        preset: model whose tokenizer measures the lengths; None counts words.
+        rows: first rows to show.
+        as_json: print JSON.
+    """
+    dataset = load_dataset(config.data, config.training.seed)
+    result = audit(dataset, _tokenizer_lengths(preset), config.model.max_length)
+    if as_json:
+        _print_json(dataset, result, rows)
+    else:
+        _print_tables(dataset, result, rows)
+
+
+def _tokenizer_lengths(preset: str | None) -> Any:
+    if preset is None:
+        return None
+    from kerora.models.presets import find_preset
+
+    tokenizer = find_preset(preset).load_tokenizer()
+    return lambda rows: tokenizer.lengths(rows.texts, rows.pairs)
+
+
+def _print_json(dataset: Dataset, result: Audit, rows: int) -> None:
+    content = {**dataclasses.asdict(result), "classes": dataset.classes, "skipped": dataset.skipped}
+    content["first_rows"] = _first_rows(dataset, rows)
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _first_rows(dataset: Dataset, count: int) -> list[dict[str, str]]:
+    train = dataset.splits["train"]
+    first = train.take(range(min(count, len(train))))
+    labels = [dataset.classes[number] for number in first.labels or ()]
+    rows = [
+        dict(zip(("id", "label", "text"), row, strict=True)) for row in zip(first.ids, labels, first.texts, strict=True)
+    ]
+    return [{**row, "pair": pair} for row, pair in zip(rows, first.pairs, strict=True)] if first.pairs else rows
+
+
+def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(dataset.name)}[/bold]: {len(dataset.classes)} classes")
+    for split, count in dataset.skipped.items():
+        console.print(f"{split}: {count} bad rows were dropped")
+    for table in (_label_table(dataset, result), length_table(result), duplicate_table(result)):
+        console.print(table)
+    if result.unit == "words":
+        console.print("Lengths are in words; --preset NAME counts that model's tokens, of which there are more.")
+    for split, leak in result.leakage.items():
+        for here, there, text in leak.examples:
+            console.print(
+                f"{split} row {escape(here)} = train row {escape(there)}: {escape(cut(text))}", soft_wrap=True
+            )
+    if rows:
+        console.print(_row_table(dataset, rows))
+
+
+def _label_table(dataset: Dataset, result: Audit) -> Table:
+    table = plain_table("Labels", "class", *result.splits)
+    for name in dataset.classes:
+        counts = [(split.labels[name], split.rows) for split in result.splits.values()]
+        table.add_row(escaped(name), *(f"{count} ({percent(count / max(1, total))})" for count, total in counts))
+    table.add_row("all", *(str(split.rows) for split in result.splits.values()), style="bold")
+    return table
+
+
+def _row_table(dataset: Dataset, count: int) -> Table:
+    table = plain_table("First training rows", "id", "label", "text", justify="left")
+    for row in _first_rows(dataset, count):
+        text = " / ".join(cut(row[key]) for key in ("text", "pair") if key in row)
+        table.add_row(escaped(row["id"]), escaped(row["label"]), escaped(text))
+    return table

@@ -1,0 +1,97 @@
+"""The metrics of a classifier at each epoch's end, as a Keras callback for anyone's `model.fit`."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from kerora.errors import ConfigError
+from kerora.evaluation.metrics import (
+    classification_metrics,
+    classification_report_text,
+    confusion_matrix,
+    standard_errors,
+)
+from kerora.tasks.classification.probabilities import softmax
+
+
+class ClassificationReport(keras.callbacks.Callback):
+    """Evaluate a classifier at each epoch's end with scikit-learn, and put the results into the logs.
+
+    The logs gain ``<prefix>loss``, ``accuracy``, ``macro_f1`` and the other single-number metrics of
+    `kerora.evaluation.metrics.classification_metrics`, and ``validation_seconds``. Callbacks later in
+    the list (Kerora's or Keras' own) can monitor them. It must therefore stand before them.
+
+    After each epoch `metrics`, `matrix` (classes, classes; rows are true classes) and `text` hold the
+    newest results, and `probabilities` (rows, classes) those of the rows in the order of `data`.
+
+    Args:
+        data: `Batches`, another `PyDataset`, or ``(x, y)`` arrays; y holds class numbers.
+        classes: class names; None numbers them.
+        prefix: put before each name in the logs; default ``val_``.
+        from_logits: whether the model puts out logits (else probabilities); default True.
+        batch_size: rows in a batch when `data` is arrays; default 64.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        classes: Sequence[str] | None = None,
+        *,
+        prefix: str = "val_",
+        from_logits: bool = True,
+        batch_size: int = 64,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.classes = None if classes is None else tuple(classes)
+        self.prefix = prefix
+        self.from_logits = from_logits
+        self.batch_size = batch_size
+        self.metrics: dict[str, Any] = {}
+        self.matrix: np.ndarray | None = None
+        self.probabilities: np.ndarray | None = None
+        self.text = ""
+        self._standard_errors: dict[str, float] = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Evaluate, keep the results, and extend the logs."""
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):
+            # Keras' loaders draw from torch's generator: evaluating must not change the training
+            labels, probabilities = self._evaluate()
+        classes = self.classes or tuple(str(number) for number in range(probabilities.shape[1]))
+        predicted = probabilities.argmax(axis=1)
+        self.probabilities = probabilities
+        self.metrics = classification_metrics(labels, probabilities, classes)
+        self.matrix = confusion_matrix(labels, predicted, len(classes))
+        self.text = classification_report_text(labels, predicted, classes)
+        self._standard_errors = standard_errors(labels, probabilities, self.metrics)
+        if logs is not None:
+            single = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
+            logs.update({f"{self.prefix}{name}": value for name, value in single.items()})
+            logs["validation_seconds"] = time.perf_counter() - started
+
+    def standard_error(self, name: str) -> float:
+        """Return the standard error of the newest value of a metric, by its name in the logs; see `EarlyStopping`."""
+        return self._standard_errors.get(name.removeprefix(self.prefix), 0.0)
+
+    def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(self.data, keras.utils.PyDataset):
+            # a batch at a time: all of them at once would be the rows' tokens several times over
+            batches = (self.data[index] for index in range(self.data.num_batches))
+            parts = [(np.asarray(y).reshape(-1), self.model.predict_on_batch(x)) for x, y, *_ in batches]
+            labels, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
+        else:
+            inputs, labels = self.data[0], np.asarray(self.data[1]).reshape(-1)
+            outputs = self.model.predict(inputs, batch_size=self.batch_size, verbose=0)
+        outputs = np.asarray(outputs, dtype=np.float64)
+        if outputs.ndim != 2 or outputs.shape[1] < 2:
+            raise ConfigError(
+                "ClassificationReport needs a model with one output a class, shape (rows, classes). "
+                f"Received: shape {outputs.shape}"
+            )
+        return labels.astype(np.int64), softmax(outputs) if self.from_logits else outputs

@@ -1,0 +1,145 @@
+"""Classifiers in other tools: names, snippets, and how an export is compared."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.data.rows import Dataset, Rows
+from kerora.data.sources import load_dataset
+from kerora.errors import AdapterError, ConfigError, KeroraError
+from kerora.lora.files import WEIGHTS_FILE, read_tensors
+from kerora.models.classifier import TextClassifier
+from kerora.models.keras_presets import HEAD_FILE
+from kerora.models.presets import Preset
+from kerora.settings.fit import FitConfig
+from kerora.tasks.classification.keras_head import (
+    load_plain_head,
+    plain_head_loading,
+    plain_inputs,
+    write_plain_head,
+)
+from kerora.tasks.contract import HubNames
+from kerora.tasks.probe import ROWS, Probe, probed_rows
+
+__all__ = ["load_plain_head", "plain_head_loading", "write_plain_head"]
+
+keras_hub = import_keras_hub()
+NAMES = HubNames(
+    pipeline="text-classification",
+    keras_class="TextClassifier",
+    auto_class="AutoModelForSequenceClassification",
+    suffix="ForSequenceClassification",
+    decoder_suffix="ForSequenceClassification",
+    compared="same label",
+    text_compared="from text",
+    scores=("accuracy", "macro_f1", "loss"),
+)
+KEEPS_OUTPUT = False
+ONNX_NOTE = ""
+LOADING = {
+    "peft": """from transformers import AutoModelForSequenceClassification
+from peft import PeftModel
+base = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={count})
+model = PeftModel.from_pretrained(base, "DIR")""",
+    "keras": """import keras_hub
+model = keras_hub.models.TextClassifier.from_preset("DIR")
+print(model.predict(["a text"]))""",
+    "transformers": """from transformers import pipeline
+classify = pipeline("text-classification", model="DIR")
+print(classify("a text"))""",
+    "onnx": """import numpy as np, onnxruntime, tokenizers
+row = tokenizers.Tokenizer.from_file("DIR/tokenizer.json").encode("a text")
+print(onnxruntime.InferenceSession("DIR/model.onnx").run(None, {{{inputs}}}))""",
+    "kerora": """import kerora
+model = kerora.load("DIR")
+print(model.predict_labels(["a text"]))""",
+}
+
+
+def loading(form: str, model: TextClassifier, base: str, inputs: str) -> str:
+    """Return the lines that load an export."""
+    return LOADING[form].format(base=base, count=len(model.classes), inputs=inputs)
+
+
+def classes(model: TextClassifier) -> tuple[str, ...]:
+    """Return the class names."""
+    return model.classes
+
+
+def hub_config(model: TextClassifier) -> dict[str, Any]:
+    """Return the classes as transformers' config.json has them."""
+    return {
+        "id2label": {str(number): name for number, name in enumerate(model.classes)},
+        "label2id": {name: number for number, name in enumerate(model.classes)},
+        "problem_type": "single_label_classification",
+    }
+
+
+def logits(model: TextClassifier, probe: Probe) -> np.ndarray:
+    """Return the model's logits of the rows, (rows, classes)."""
+    return probe.logits(lambda inputs: model(inputs, training=False))
+
+
+def probe(model: TextClassifier, config: FitConfig) -> Probe:
+    """Return 32 rows of a run's own data, or where they are not here any more of the bundled tickets."""
+    try:
+        dataset = load_dataset(config.data, config.training.seed)
+    except (KeroraError, OSError):
+        dataset = load_dataset("tickets", 0)
+    found = probed_rows(dataset)
+    pairs = None if found.pairs is None else found.pairs[:ROWS]
+    rows = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
+    return Probe(rows, dataset.name, model.encode(rows.texts, rows.pairs))
+
+
+def text_agreement(
+    probe: Probe,
+    reference: np.ndarray,
+    tokens: Callable[[], Sequence[Sequence[int]]],
+    logits: Callable[[], np.ndarray],
+) -> float:
+    """Return the share of the rows with the same label."""
+    return float((logits().argmax(axis=1) == reference.argmax(axis=1)).mean())
+
+
+def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: TextClassifier) -> float:
+    """Return the share of the rows with the same label when the preset's own preprocessor reads the text."""
+    if (directory / HEAD_FILE).is_file():
+        inputs = plain_inputs(directory, probe.rows.texts, model)
+    else:
+        with without_tensorflow():
+            preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
+            found = preprocessor(probe.rows.texts)
+        inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
+    own = Probe(probe.rows, probe.source, inputs).logits(plain)
+    return float((own.argmax(axis=1) == reference.argmax(axis=1)).mean())
+
+
+def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset | None) -> TextClassifier:
+    """Build a classifier with as many classes as the adapter's head has outputs."""
+    names = _classes(folder, preset, dataset, config.data.class_names)
+    options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
+    return TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+
+
+def _classes(folder: Path, preset: Preset, dataset: Dataset | None, given: Sequence[str]) -> tuple[str, ...]:
+    key = f"base_model.model.{preset.architecture.head.logits}.weight"
+    tensors = read_tensors(folder / WEIGHTS_FILE, None)
+    if key not in tensors or tensors[key].ndim != 2:
+        raise AdapterError(
+            f"{folder / WEIGHTS_FILE} holds no classification head: it lacks {key}. Save it with PEFT again."
+        )
+    count = tensors[key].shape[0]
+    own = preset.class_names or ()
+    for source, names in (("The data", dataset.classes if dataset else ()), ("--class-names", tuple(given))):
+        if names and len(names) != count:
+            raise ConfigError(
+                f"{source} has {len(names)} classes ({', '.join(names)}), but the adapter's head {count}."
+            )
+    if dataset is not None:
+        return dataset.classes
+    return tuple(given) or (own if len(own) == count else tuple(f"LABEL_{number}" for number in range(count)))

@@ -1,0 +1,194 @@
+"""The report of classifiers as HTML, and the files beside it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from kerora.evaluation import plots, wording
+from kerora.evaluation.html import curve_figures, link, mapping, render_page, render_run
+from kerora.evaluation.metrics import classification_report_text, row_percent
+from kerora.evaluation.report_files import csv_text
+from kerora.tasks.classification.results import (
+    PREDICTION_COLUMNS,
+    ClassificationResults,
+    Comparison,
+    Confusion,
+    SplitResults,
+    most_confused,
+    notes,
+)
+
+PACKAGE = "kerora.tasks.classification"
+LARGEST_MATRIX = 60
+MOST_MISTAKES = 300
+LONGEST_TEXT = 600
+SECTIONS = (
+    ("confusion", "Confusion matrix"),
+    ("classes", "Each class"),
+    ("calibration", "Calibration"),
+    ("mistakes", "Mistakes"),
+)
+
+
+@dataclass(frozen=True)
+class SplitView:
+    """A split, prepared for the page."""
+
+    split: SplitResults
+    first: bool
+    before: Mapping[str, Any]
+    percent: np.ndarray
+    confusions: list[Confusion]
+    mistakes: list[dict[str, Any]]
+    reliability: Markup
+
+
+def render(results: ClassificationResults, split: SplitResults, version: str) -> str:
+    """Return the page of one run; the run's other splits follow the chosen one, folded."""
+    others = [other for other in results.splits.values() if other is not split]
+    return render_run(
+        results,
+        version,
+        PACKAGE,
+        sections=SECTIONS,
+        notes=notes(results, split),
+        curves=curve_figures(results, ("loss", "accuracy")),
+        curves_title="Loss and accuracy by epoch",
+        fresh_head=True,
+        views=[_view(results, view, view is split) for view in (split, *others)],
+        largest_matrix=LARGEST_MATRIX,
+        split_key=_split_key,
+    )
+
+
+def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Path, version: str) -> str:
+    """Return the page that shows several runs side by side.
+
+    Args:
+        comparison: the runs.
+        reports: each run's own report.html, for links.
+        page: where the page will be, so that links are relative to it.
+        version: Kerora's version, for the footer.
+    """
+    ends = [end for split in comparison.splits for pair in split.intervals.values() for end in pair]
+    scale = (np.floor(min(ends) * 20) / 20, max(np.ceil(max(ends) * 20) / 20, np.floor(min(ends) * 20) / 20 + 0.05))
+    pairs = zip(comparison.names, comparison.runs, comparison.splits, reports, strict=True)
+    said = [f"{name}: {note}" for name, run, split, _ in pairs for note in notes(run, split)]
+    if len({split.name for split in comparison.splits}) > 1:
+        said.insert(0, "The runs have no evaluated split in common: each row shows another split.")
+    return render_page(
+        "comparison.html",
+        version,
+        PACKAGE,
+        comparison=comparison,
+        scale=scale,
+        notes=said,
+        rows=[
+            _run_row(name, run, split, link(report, page), scale)
+            for name, run, split, report in zip(
+                comparison.names, comparison.runs, comparison.splits, reports, strict=True
+            )
+        ],
+        per_class=_class_f1(comparison),
+        settings=comparison.different_settings(),
+    )
+
+
+def files(results: ClassificationResults, split: SplitResults) -> dict[str, str | bytes]:
+    """Return the confusion matrix as picture and tables, the mistakes, scikit-learn's report, and the curves."""
+    title = f"Confusion matrix, {split.name} ({len(split):,} rows)"
+    text = classification_report_text(split.labels, split.predicted, split.classes)
+    contents: dict[str, str | bytes] = {
+        "confusion_matrix.png": plots.png(plots.confusion(split.matrix, split.classes, title)),
+        "confusion_matrix.csv": _matrix_csv(split, split.matrix.tolist()),
+        "confusion_matrix_percent.csv": _matrix_csv(split, row_percent(split.matrix).round(2).tolist()),
+        "classification_report.txt": f"{results.name}: {split.name}, {len(split):,} rows\n\n{text}",
+        "errors.csv": _errors_csv(split),
+    }
+    if results.history:
+        contents["curves.png"] = plots.png(plots.curves(results.history, results.best_epoch))
+    return contents
+
+
+def _split_key(split: SplitResults) -> str:
+    return re.sub(r"\W+", "-", split.name, flags=re.ASCII)
+
+
+def _view(results: ClassificationResults, split: SplitResults, first: bool) -> SplitView:
+    before = results.before.get(split.name, {}).get("per_class")
+    description = f"Reliability diagram of {_split_key(split)}: accuracy by confidence"
+    return SplitView(
+        split,
+        first,
+        {name: values for name, values in mapping(before).items() if isinstance(values, Mapping)},
+        row_percent(split.matrix),
+        most_confused(split) if len(split.classes) > 2 else [],
+        [_mistake(split, place) for place in split.mistakes()[:MOST_MISTAKES]],
+        Markup(plots.inline_svg(plots.reliability(split.calibration), description)),
+    )
+
+
+def _mistake(split: SplitResults, place: int) -> dict[str, Any]:
+    text = split.texts[place]
+    true = int(split.labels[place])
+    return {
+        "id": split.ids[place],
+        "text": text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…",
+        "true": true,
+        "predicted": int(split.predicted[place]),
+        "score": float(split.scores[place]),
+        "true_score": float(split.probabilities[place, true]),
+    }
+
+
+def _run_row(
+    name: str, run: ClassificationResults, split: SplitResults, link: str, scale: tuple[float, float]
+) -> dict[str, Any]:
+    def place(value: float) -> float:
+        return round(float(np.clip(100 * (value - scale[0]) / (scale[1] - scale[0]), 0, 100)), 2)
+
+    places = {
+        key: {"low": place(low), "width": round(place(high) - place(low), 2), "value": place(split.metrics[key])}
+        for key, (low, high) in split.intervals.items()
+    }
+    return {
+        "name": name,
+        "split": split,
+        "link": link,
+        "places": places,
+        "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
+        "training_time": wording.duration(run.manifest.get("training_seconds")),
+    }
+
+
+def _class_f1(comparison: Comparison) -> list[tuple[str, list[float]]]:
+    """Return F1 by class and run; nothing where the runs have other classes."""
+    classes = comparison.splits[0].classes
+    if any(set(split.classes) != set(classes) for split in comparison.splits):
+        return []
+    return [(name, [split.metrics["per_class"][name]["f1"] for split in comparison.splits]) for name in classes]
+
+
+def _matrix_csv(split: SplitResults, rows: Sequence[Sequence[float]]) -> str:
+    lines = ([name, *row] for name, row in zip(split.classes, rows, strict=True))
+    return csv_text([["true \\ predicted", *split.classes], *lines])
+
+
+def _errors_csv(split: SplitResults) -> str:
+    rows = (
+        [
+            split.ids[place],
+            split.name,
+            split.texts[place],
+            split.classes[split.labels[place]],
+            split.classes[split.predicted[place]],
+            f"{split.scores[place]:.6f}",
+        ]
+        for place in split.mistakes()
+    )
+    return csv_text([PREDICTION_COLUMNS, *rows])

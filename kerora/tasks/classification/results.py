@@ -1,0 +1,373 @@
+"""What a classifier's run left: its predictions, read back, described and compared."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerora.errors import RunError
+from kerora.evaluation.comparison import different_settings, distinct_names
+from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
+from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
+from kerora.evaluation.significance import McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
+from kerora.evaluation.wording import decimal, state_notes
+from kerora.runfolder import RunFolder, read_json
+
+PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
+SIGNIFICANCE = 0.05
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class SplitResults:
+    """The evaluated rows of one split.
+
+    Attributes:
+        name: the split, such as ``test``.
+        classes: class names in the order of their numbers.
+        ids: identifiers of the rows.
+        texts: texts of the rows, as cut in predictions.csv.
+        labels: true class numbers, shape (rows,).
+        predicted: predicted class numbers, shape (rows,).
+        scores: probability of the predicted class, shape (rows,).
+        probabilities: shape (rows, classes).
+        recorded: what metrics.json says of this split after training; empty where it says nothing.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    labels: np.ndarray
+    predicted: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.ids)
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Whether each row was predicted right, shape (rows,)."""
+        return np.asarray(self.labels == self.predicted)
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """The confusion matrix, shape (classes, classes)."""
+        return confusion_matrix(self.labels, self.predicted, len(self.classes))
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Confidence against accuracy."""
+        return calibration(self.labels, self.probabilities, self.predicted)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics; metrics.json's unrounded numbers where it describes these rows."""
+        computed = classification_metrics(self.labels, self.probabilities, self.classes, predicted=self.predicted)
+        if not self.agrees:
+            return computed
+        recorded = {key: value for key, value in self.recorded.items() if isinstance(value, int | float)}
+        return {key: recorded.get(key, value) for key, value in computed.items()}
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Bootstrap 95 % intervals of accuracy and macro F1."""
+        count = len(self.classes)
+        return {
+            name: bootstrap_interval(self.labels, self.predicted, metric, count=count)
+            for name, metric in (("accuracy", accuracy), ("macro_f1", macro_f1))
+        }
+
+    @property
+    def agrees(self) -> bool:
+        """Whether metrics.json's accuracy, where it gives one, is that of these rows."""
+        value = self.recorded.get("accuracy")
+        return not isinstance(value, int | float) or abs(value - float(self.correct.mean())) < 0.5 / len(self)
+
+    def mistakes(self) -> list[int]:
+        """Positions of the wrong rows, the most confident first."""
+        wrong = np.flatnonzero(~self.correct)
+        return [int(place) for place in wrong[np.argsort(-self.scores[wrong], kind="stable")]]
+
+
+@dataclass(frozen=True)
+class ClassificationResults(RunResults):
+    """The run of a classifier.
+
+    Attributes:
+        splits: evaluated rows by split, the one to report first.
+    """
+
+    splits: Mapping[str, SplitResults] = field(default_factory=dict)
+
+    @property
+    def evaluated(self) -> list[str]:
+        """The splits, the one to report first in front."""
+        return [*self.splits, *(name for name in self.after if name not in self.splits)]
+
+    def split(self, name: str | None = None) -> SplitResults:
+        """Return the rows of a split; by default test, else validation, else the first.
+
+        Raises:
+            RunError: the run has no predictions for that split.
+        """
+        if name is None:
+            return next(iter(self.splits.values()))
+        if name not in self.splits:
+            known = ", ".join(self.splits)
+            raise RunError(f"{self.folder.predictions} holds no rows of split '{name}'. It holds: {known}.")
+        return self.splits[name]
+
+
+def needed(run: RunFolder) -> Sequence[Path]:
+    """Return predictions.csv and metrics.json."""
+    return run.predictions, run.metrics
+
+
+def read(common: Mapping[str, Any]) -> ClassificationResults:
+    """Add the predictions to what every run has."""
+    run: RunFolder = common["folder"]
+    splits = read_predictions(run.predictions, _read_classes(run.labels), common["after"])
+    return ClassificationResults(**common, splits=splits)
+
+
+def split(results: ClassificationResults, name: str | None) -> SplitResults:
+    """Return the rows of a split."""
+    return results.split(name)
+
+
+def summary(results: ClassificationResults, split: SplitResults) -> dict[str, Any]:
+    """Return rows, mistakes, metrics and intervals of the split."""
+    return {
+        "split": split.name,
+        "rows": len(split),
+        "mistakes": int((~split.correct).sum()),
+        "metrics": split.metrics,
+        "intervals": {key: list(ends) for key, ends in split.intervals.items()},
+        "before": results.before.get(split.name),
+    }
+
+
+def read_predictions(
+    path: Path, classes: Sequence[str] | None = None, recorded: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, SplitResults]:
+    """Read predictions.csv, split by split.
+
+    Args:
+        path: the file.
+        classes: class names in order; None takes the order of the ``p_`` columns.
+        recorded: metrics.json's metrics by split, kept with the rows.
+
+    Returns:
+        Splits in the order test, validation, others.
+
+    Raises:
+        RunError: a column is missing, a value cannot be used, or there are no rows.
+    """
+    header, lines = read_csv(path)
+    names = tuple(classes or (column.removeprefix("p_") for column in header if column.startswith("p_")))
+    wanted = [*PREDICTION_COLUMNS, *(f"p_{name}" for name in names)]
+    missing = [column for column in wanted if column not in header]
+    if missing or not names:
+        lacking = ", ".join(missing) or "p_<class>"
+        raise RunError(f"{path} lacks the column(s) {lacking}. Write it again with `kerora evaluate`.")
+    places = [header.index(column) for column in wanted]
+    groups: dict[str, list[list[Any]]] = {}
+    for number, line in lines:
+        row = _prediction(path, number, wanted, [line[place] for place in places], names)
+        groups.setdefault(row[1], []).append(row)
+    if not groups:
+        raise RunError(f"{path} holds no rows. Evaluate the run on labelled rows with `kerora evaluate`.")
+    order = sorted(groups, key=lambda split: SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER))
+    return {split: _gather(split, names, groups[split], (recorded or {}).get(split, {})) for split in order}
+
+
+def _prediction(path: Path, line: int, columns: Sequence[str], values: list[str], classes: Sequence[str]) -> list[Any]:
+    row: list[Any] = values[:3]
+    for column, value in zip(columns[3:5], values[3:5], strict=True):
+        if value not in classes:
+            known = ", ".join(classes)
+            raise RunError(f"{path}, line {line}: {column} {value!r} is not a class of this run. Classes: {known}.")
+        row.append(classes.index(value))
+    row += [cell_number(path, line, column, value) for column, value in zip(columns[5:], values[5:], strict=True)]
+    return row
+
+
+def _gather(split: str, classes: tuple[str, ...], rows: list[list[Any]], recorded: Mapping[str, Any]) -> SplitResults:
+    numbers = np.array([row[5:] for row in rows], dtype=np.float64)
+    labels, predicted = np.array([row[3:5] for row in rows], dtype=np.int64).T
+    ids, texts = tuple(row[0] for row in rows), tuple(row[2] for row in rows)
+    return SplitResults(split, classes, ids, texts, labels, predicted, numbers[:, 0], numbers[:, 1:], recorded)
+
+
+def _read_classes(path: Path) -> tuple[str, ...] | None:
+    if not path.is_file():
+        return None
+    classes = read_json(path).get("classes")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise RunError(f"{path} is damaged: 'classes' must be a list of names. Received: {json.dumps(classes)}")
+    return tuple(classes)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One kind of mistake.
+
+    Attributes:
+        true: the true class's number.
+        predicted: the class that was predicted instead.
+        rows: how often.
+        percent: per cent of the true class's rows.
+    """
+
+    true: int
+    predicted: int
+    rows: int
+    percent: float
+
+
+def most_confused(split: SplitResults, count: int = 10) -> list[Confusion]:
+    """Return the most frequent mistakes, the most rows first."""
+    matrix = split.matrix.copy()
+    totals = matrix.sum(axis=1)
+    np.fill_diagonal(matrix, 0)
+    places = np.argsort(-matrix, axis=None, kind="stable")[:count]
+    found = []
+    for true, predicted in zip(*np.unravel_index(places, matrix.shape), strict=True):
+        rows = int(matrix[true, predicted])
+        if rows:
+            found.append(Confusion(int(true), int(predicted), rows, 100 * rows / int(totals[true])))
+    return found
+
+
+def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
+    """Return what a reader should know before trusting the numbers."""
+    said = state_notes(results)
+    if "test" not in results.splits and split.name == "validation":
+        said.append(
+            "There are no test rows: these are validation rows, which early stopping may have looked at, "
+            "so the numbers can be a little too good."
+        )
+    if not split.agrees:
+        said.append(
+            f"metrics.json gives accuracy {decimal(split.recorded['accuracy'])} for {split.name}, but predictions.csv "
+            f"gives {decimal(float(split.correct.mean()))}: the numbers shown are those of predictions.csv."
+        )
+    absent = [split.classes[place] for place in np.flatnonzero(split.matrix.sum(axis=1) == 0)]
+    if absent:
+        listed = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        said.append(f"No {split.name} rows of class {listed}: macro averages count such a class as 0.")
+    return said
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs compared row by row.
+
+    Attributes:
+        first: name of one run.
+        second: name of the other.
+        shared: rows that both evaluated.
+        different: rows with the same split and id whose text or label differs; they are left out.
+        test: McNemar's test over the shared rows; None where there are none.
+    """
+
+    first: str
+    second: str
+    shared: int
+    different: int
+    test: McNemar | None
+
+    @property
+    def verdict(self) -> str:
+        """What the test says, in words."""
+        if self.test is None:
+            return "No shared rows: nothing to test."
+        if self.winner is None:
+            return "No significant difference."
+        return f"{self.winner} is significantly better."
+
+    @property
+    def winner(self) -> str | None:
+        """Name of the run that is significantly better, at the 5 % level; None where neither is."""
+        if self.test is None or self.test.p_value >= SIGNIFICANCE:
+            return None
+        return self.first if self.test.b > self.test.c else self.second
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs side by side.
+
+    Attributes:
+        names: a distinct name a run.
+        runs: the runs, in the order given.
+        splits: the rows compared, one a run.
+        pairs: every pair of runs.
+    """
+
+    names: tuple[str, ...]
+    runs: tuple[ClassificationResults, ...]
+    splits: tuple[SplitResults, ...]
+    pairs: tuple[Pair, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return names, splits and pairs as plain values."""
+        pairs = [{**asdict(pair), "verdict": pair.verdict} for pair in self.pairs]
+        return {"names": list(self.names), "splits": [split.name for split in self.splits], "pairs": pairs}
+
+    def different_settings(self) -> dict[str, list[Any]]:
+        """Return the settings in which the runs differ, with a value a run (None where it has none)."""
+        return different_settings(self.runs)
+
+
+def compare(runs: Sequence[ClassificationResults], split: str | None = None) -> Comparison:
+    """Compare runs on a split.
+
+    Args:
+        runs: two runs or more.
+        split: the split; None takes the first of test, validation, ... that all of them hold, and
+            where there is none, each run's own.
+
+    Raises:
+        RunError: a run was given twice, or does not hold the split.
+    """
+    names = distinct_names(runs)
+    if split is None:
+        split = next((name for name in runs[0].splits if all(name in run.splits for run in runs)), None)
+    splits = tuple(run.split(split) for run in runs)
+    pairs = tuple(
+        _pair(names[first], names[second], splits[first], splits[second])
+        for first, second in combinations(range(len(runs)), 2)
+    )
+    return Comparison(names, tuple(runs), splits, pairs)
+
+
+def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
+    places = _places(b)
+    found = [(place, places[key]) for key, place in _places(a).items() if key in places]
+    same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and a.classes[a.labels[i]] == b.classes[b.labels[j]]]
+    test = None
+    if same:
+        rows_a, rows_b = np.array(same).T
+        test = mcnemar(a.correct[rows_a], b.correct[rows_b])
+    return Pair(first, second, len(same), len(found) - len(same), test)
+
+
+def _places(split: SplitResults) -> dict[Key, int]:
+    """Return where each row is; an id that occurs again counts as another row."""
+    seen: Counter[str] = Counter()
+    places = {}
+    for place, identifier in enumerate(split.ids):
+        places[split.name, identifier, seen[identifier]] = place
+        seen[identifier] += 1
+    return places

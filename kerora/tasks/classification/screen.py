@@ -1,0 +1,123 @@
+"""What is printed of classifiers."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from kerora.evaluation import wording
+from kerora.evaluation.terminal import before_after_table, name_text, plain_table, training_time, visible
+from kerora.runfolder import RunFolder
+from kerora.tasks.classification import results as classification_results
+from kerora.tasks.classification.confusion_matrix import ConfusionMatrix
+from kerora.tasks.classification.results import (
+    ClassificationResults,
+    Comparison,
+    SplitResults,
+    most_confused,
+    read_predictions,
+)
+
+
+def title(results: ClassificationResults, split: SplitResults) -> str:
+    """Name the run, the split and its rows."""
+    return f"{results.name}: {split.name}, {len(split):,} rows"
+
+
+def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
+    """Return what a reader should know first."""
+    return classification_results.notes(results, split)
+
+
+def report(results: ClassificationResults, split: SplitResults) -> Iterator[RenderableType | None]:
+    """Yield the metrics, the confusion matrix and the classes."""
+    yield headline(split)
+    yield before_after_table(results)
+    yield training_time(results)
+    yield ConfusionMatrix(split)
+    yield confusions_table(split)
+    yield class_table(split)
+
+
+def comparison(comparison: Comparison) -> tuple[list[str], list[Table]]:
+    """Return the tables of a comparison."""
+    return [], comparison_tables(comparison)
+
+
+def evaluation(
+    folder: RunFolder, metrics: Mapping[str, Any], classes: tuple[str, ...]
+) -> Iterator[tuple[str, list[RenderableType]]]:
+    """Yield the metrics of each split."""
+    for split in read_predictions(folder.predictions, classes, metrics).values():
+        yield visible(f"{split.name}, {len(split):,} rows"), [headline(split), class_table(split)]
+
+
+def class_table(split: SplitResults) -> Table:
+    """Return precision, recall, F1 and support of each class with their averages."""
+    table = plain_table("class", "precision", "recall", "F1", "support")
+    for name, values in split.metrics["per_class"].items():
+        numbers = [wording.decimal(values[key]) for key in ("precision", "recall", "f1")]
+        table.add_row(name_text(name), *numbers, wording.whole(values["support"]))
+    table.add_section()
+    for average in ("macro", "weighted"):
+        numbers = [wording.decimal(split.metrics[f"{average}_{key}"]) for key in ("precision", "recall", "f1")]
+        table.add_row(f"{average} average", *numbers, wording.whole(len(split)), style="dim")
+    return table
+
+
+def headline(split: SplitResults) -> Text:
+    """Return the metrics that matter most: two with their intervals, and a line of others."""
+    text = Text()
+    for key in ("accuracy", "macro_f1"):
+        low, high = split.intervals[key]
+        text.append(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
+        text.append(f"  95 % interval {low:.3f} to {high:.3f}\n", style="dim")
+    rest = (f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss"))
+    return text.append("   ".join(rest))
+
+
+def confusions_table(split: SplitResults, count: int = 5) -> Table | None:
+    """Return the most frequent mistakes; None where there are none or only two classes."""
+    found = most_confused(split, count) if len(split.classes) > 2 else []
+    if not found:
+        return None
+    table = plain_table("true", "predicted instead", "rows", "of the true class")
+    table.columns[1].justify = "left"
+    for item in found:
+        names = name_text(split.classes[item.true]), name_text(split.classes[item.predicted])
+        table.add_row(*names, wording.whole(item.rows), f"{item.percent:.1f} %")
+    return table
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Return the runs side by side, numbered, and McNemar's test for each pair of numbers."""
+    runs = plain_table("", "run", "split", "rows", "accuracy", "macro F1", "training")
+    for column in (1, 2):
+        runs.columns[column].justify = "left"
+    for number, (name, run, split) in enumerate(
+        zip(comparison.names, comparison.runs, comparison.splits, strict=True), start=1
+    ):
+        cells = [
+            f"{split.metrics[key]:.3f}\n{split.intervals[key][0]:.3f}-{split.intervals[key][1]:.3f}"
+            for key in ("accuracy", "macro_f1")
+        ]
+        time = wording.duration(run.manifest.get("training_seconds"))
+        runs.add_row(str(number), Text(visible(name)), visible(split.name), wording.whole(len(split)), *cells, time)
+    return [runs, _pairs_table(comparison)]
+
+
+def _pairs_table(comparison: Comparison) -> Table:
+    table = plain_table("runs", "shared rows", "only 1st right", "only 2nd right", "p", "verdict")
+    table.columns[-1].justify = "left"
+    numbers = {name: number for number, name in enumerate(comparison.names, start=1)}
+    for pair in comparison.pairs:
+        test = pair.test
+        cells = [wording.NOTHING] * 3
+        if test is not None:
+            cells = [wording.whole(test.b), wording.whole(test.c), wording.p_value(test.p_value)]
+        verdict = f"run {numbers[pair.winner]} is better" if pair.winner else pair.verdict
+        names = f"{numbers[pair.first]}, {numbers[pair.second]}"
+        table.add_row(names, wording.whole(pair.shared), *cells, verdict)
+    return table

@@ -1,0 +1,133 @@
+"""Training and evaluating classifiers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerora.data.batches import Batches, balanced_class_weights
+from kerora.data.rows import Dataset, Rows
+from kerora.errors import ConfigError
+from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics
+from kerora.models.classifier import TextClassifier
+from kerora.models.frozen_start import FrozenStart
+from kerora.models.task import TOKENS_A_ROW, evaluation_tokens
+from kerora.runfolder import RunFolder
+from kerora.settings.fit import FitConfig, TrainingConfig
+from kerora.tasks.classification.callback import ClassificationReport
+from kerora.tasks.classification.losses import CrossEntropy
+from kerora.tasks.classification.predict import predict_probabilities, write_predictions
+from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
+
+COLUMNS = HISTORY_COLUMNS
+MONITOR = "val_macro_f1"
+MONITORS = frozenset({"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)})
+SMALL, FEW_ROWS, MASK_SHARE = 10_000_000, 2000, 0.3
+
+
+def check(config: FitConfig) -> None:
+    """Accept every setting but a cache of states that hidden tokens would change."""
+    training = config.training
+    if training.cache_frozen and training.mask_share:
+        raise ConfigError(
+            "--cache-frozen computes a row once, --mask-share hides other tokens each time. Leave one out."
+        )
+
+
+def prepare(config: FitConfig, dataset: Dataset, model: TextClassifier) -> None:
+    """Set the share of hidden tokens, and whether the frozen blocks are computed once."""
+    model.mask_share = settled_mask_share(config.training, len(dataset["train"]), model)
+    model.use_frozen_start(FrozenStart(model) if config.training.cache_frozen else None)
+
+
+def settled_mask_share(config: TrainingConfig, rows: int, model: TextClassifier) -> float:
+    """Return the share of the tokens that training hides.
+
+    Where the settings leave it open, 0.3 for models of less than 10 million weights on up to 2,000 rows: they know few
+    words well, and soon know the rows by heart.
+
+    Args:
+        config: the settings.
+        rows: training rows.
+        model: what is trained.
+    """
+    if config.mask_share is not None:
+        return config.mask_share
+    wanted = rows <= FEW_ROWS and model.backbone.count_params() < SMALL
+    return MASK_SHARE if wanted and model.tokenizer.mask_id is not None and not config.cache_frozen else 0.0
+
+
+def training_batches(config: FitConfig, dataset: Dataset, model: TextClassifier) -> Batches:
+    """Return the training rows in buckets of like length."""
+    training, rows = config.training, dataset["train"]
+    balanced = training.class_weights == "balanced"
+    batches = model.batches(
+        rows,
+        batch_size=training.batch_size,
+        shuffle=True,
+        seed=training.seed,
+        class_weights=balanced_class_weights(rows.labels, len(dataset.classes)) if balanced else None,
+    )
+    return _with_states(model, batches, training.evaluation_batch_size)
+
+
+def compile(model: TextClassifier, config: FitConfig, optimizer: Any, step: Any) -> None:
+    """Compile with cross entropy and accuracy."""
+    loss = CrossEntropy(config.training.label_smoothing)
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], step=step)
+
+
+def validation(config: FitConfig, dataset: Dataset, model: TextClassifier) -> keras.callbacks.Callback:
+    """Measure with scikit-learn."""
+    size = config.training.evaluation_batch_size
+    batches = model.batches(dataset["validation"], batch_size=size, max_tokens=evaluation_tokens(size))
+    return ClassificationReport(_with_states(model, batches, size), dataset.classes)
+
+
+def notes(dataset: Dataset, model: TextClassifier, batches: Batches) -> list[str]:
+    """Name the data, its rows and classes."""
+    rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
+    skipped = sum(dataset.skipped.values())
+    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
+    return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}"]
+
+
+def evaluate(model: TextClassifier, rows: Mapping[str, Rows], config: FitConfig, *, cache: bool = False) -> Evaluation:
+    """Return metrics; the details are the rows and their probabilities by split."""
+    size = config.training.evaluation_batch_size
+    found = {split: evaluate_rows(model, part, size, cache=cache) for split, part in rows.items()}
+    details = [(split, rows[split], probabilities) for split, (_, probabilities) in found.items()]
+    return Evaluation({split: metrics for split, (metrics, _) in found.items()}, details)
+
+
+def evaluate_rows(
+    model: TextClassifier, rows: Rows, batch_size: int = 64, *, cache: bool = False
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the metrics of labelled rows, and their probabilities (rows, classes)."""
+    probabilities = predict_probabilities(model, rows, batch_size, cache=cache)
+    return classification_metrics(np.asarray(rows.labels), probabilities, model.classes), probabilities
+
+
+def write_details(folder: RunFolder, model: TextClassifier, evaluation: Evaluation) -> None:
+    """Write predictions.csv."""
+    write_predictions(folder.predictions, model.classes, evaluation.details)
+
+
+def demonstrate(model: TextClassifier, rows: Rows, config: FitConfig) -> None:
+    """Show nothing: the predictions do."""
+
+
+def write_demonstration(run: RunFolder, found: None, trained: bool) -> None:
+    """Write nothing."""
+
+
+def adapter_facts(config: FitConfig, dataset: Dataset | None) -> dict[str, Any]:
+    """Say whether rows are pairs."""
+    return {"pairs": dataset is not None and dataset["train"].pairs is not None}
+
+
+def _with_states(model: TextClassifier, batches: Batches, batch_size: int) -> Batches:
+    if model.frozen_start is not None:
+        batches.states = model.frozen_start.states(batches, batch_size * TOKENS_A_ROW)
+    return batches

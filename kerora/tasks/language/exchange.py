@@ -1,0 +1,159 @@
+"""Language models in other tools: names, snippets, and how an export is compared."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.data.language import load_documents
+from kerora.data.rows import Dataset, Rows
+from kerora.data.sources import load_dataset
+from kerora.errors import AdapterError, KeroraError
+from kerora.models.causal_lm import CausalLM
+from kerora.models.presets import Preset
+from kerora.settings.fit import FitConfig
+from kerora.tasks.contract import HubNames
+from kerora.tasks.probe import ROWS, Probe, probed_rows
+
+keras_hub = import_keras_hub()
+NAMES = HubNames(
+    pipeline="text-generation",
+    keras_class="CausalLM",
+    auto_class="AutoModelForCausalLM",
+    suffix="LMHeadModel",
+    decoder_suffix="ForCausalLM",
+    compared="same next token",
+    text_compared="rows with the same tokens",
+    scores=("perplexity", "loss", "bits_per_byte"),
+)
+KEEPS_OUTPUT = True
+ONNX_NOTE = "The file gives the logits of all places and has no cache of keys and values"
+CHARACTERS = 400
+"""Of a piece of a text that a model is compared on, at most."""
+FEWEST_CHARACTERS = 24
+LONGEST = 64
+VALUES = 1 << 26
+"""Logits that are held at once at most: with a large vocabulary the pieces are shorter."""
+LOADING = {
+    "peft": """from transformers import AutoModelForCausalLM
+from peft import PeftModel
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), "DIR")""",
+    "keras": """import keras_hub
+model = keras_hub.models.CausalLM.from_preset("DIR")
+print(model.generate("It was", max_length=32))""",
+    "transformers": """from transformers import pipeline
+generate = pipeline("text-generation", model="DIR")
+print(generate("It was"))""",
+    "onnx": """import numpy as np, onnxruntime, tokenizers
+row = tokenizers.Tokenizer.from_file("DIR/tokenizer.json").encode("It was")
+logits = onnxruntime.InferenceSession("DIR/model.onnx").run(None, {{{inputs}}})[0]  # of each next token""",
+    "kerora": """from kerora.config import Sampling
+from kerora.runs.generate import Writer
+writer = Writer("DIR", {base!r})  # or on the command line: kerora generate DIR --prompt "It was"
+print("".join(text for text, _ in writer.stream(writer.parts("It was"), Sampling())))""",
+}
+
+
+def loading(form: str, model: CausalLM, base: str, inputs: str) -> str:
+    """Return the lines that load an export."""
+    return LOADING[form].format(base=base, inputs=inputs)
+
+
+def classes(model: CausalLM) -> tuple[str, ...]:
+    """Return nothing: there are no classes."""
+    return ()
+
+
+def hub_config(model: CausalLM) -> dict[str, Any]:
+    """Return nothing: the base's config.json says all."""
+    return {}
+
+
+def logits(model: CausalLM, probe: Probe) -> np.ndarray:
+    """Return the model's logits of each next token, (real tokens, vocabulary)."""
+    return probe.logits(model.logits)
+
+
+def probe(model: CausalLM, config: FitConfig) -> Probe:
+    """Return the beginnings of a run's texts, and where these are few the pieces that follow; else bundled tickets."""
+    try:
+        dataset = load_documents(config.data, config.language, config.training.seed)
+    except (KeroraError, OSError):
+        dataset = load_dataset("tickets", 0)
+    rows = _pieces(probed_rows(dataset))
+    length = min(model.max_length, LONGEST, max(8, VALUES // (ROWS * model.backbone.token_embedding.input_dim)))
+    inputs = {name: value[:, :length] for name, value in model.encode(rows.texts).items()}
+    return Probe(rows, dataset.name, inputs, per_token=True)
+
+
+def text_agreement(
+    probe: Probe,
+    reference: np.ndarray,
+    tokens: Callable[[], Sequence[Sequence[int]]],
+    logits: Callable[[], np.ndarray],
+) -> float:
+    """Return the share of the rows with the same tokens."""
+    return probe.share_of_same_tokens(tokens())
+
+
+def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: CausalLM) -> float:
+    """Return the share of the rows with the same tokens when the preset's own tokenizer reads the text."""
+    with without_tensorflow():
+        tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
+        theirs = [np.asarray(tokenizer(text)).tolist() for text in probe.rows.texts]
+    own = [ids[1:] if ids[:1] == [tokenizer.start_token_id] else ids for ids in probe.tokens()]
+    return float(np.mean([other[: len(ids)] == ids for ids, other in zip(own, theirs, strict=True)]))
+
+
+def write_plain_head(model: CausalLM, directory: Path) -> None:
+    """Refuse: KerasHub has a language model of every decoder.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError(f"KerasHub has no language model of {model.preset.architecture.title}.")
+
+
+def load_plain_head(directory: Path) -> Any:
+    """Refuse: a language model has no head of its own.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError(f"{directory} holds no language model's head.")
+
+
+def plain_head_loading(model: CausalLM) -> str:
+    """Refuse as `write_plain_head` does.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError(f"KerasHub has no language model of {model.preset.architecture.title}.")
+
+
+def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset | None) -> CausalLM:
+    """Build the language model of a decoder."""
+    if not preset.architecture.is_decoder:
+        raise AdapterError(
+            f"{folder} holds a language model's adapter, but {preset.spec} is {preset.architecture.title}, an encoder. "
+            "Give the adapter's base with --preset."
+        )
+    return CausalLM.from_preset(preset, max_length=config.model.max_length)
+
+
+def _pieces(found: Rows) -> Rows:
+    rows = Rows([], [])
+    share = CHARACTERS if len(found) >= ROWS else sum(map(len, found.texts)) // (ROWS + len(found))
+    size = max(FEWEST_CHARACTERS, min(CHARACTERS, share))
+    for start in range(0, max(map(len, found.texts)), size):
+        for text, identifier in zip(found.texts, found.ids, strict=True):
+            piece = text[start : start + size].strip()
+            if piece:
+                rows.texts.append(piece)
+                rows.ids.append(identifier)
+            if len(rows.texts) == ROWS:
+                return rows
+    return rows

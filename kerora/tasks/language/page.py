@@ -1,0 +1,88 @@
+"""The report of language models as HTML, and the files beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from kerora.evaluation import plots, wording
+from kerora.evaluation.html import curve_figures, link, render_page, render_run
+from kerora.tasks.language.results import LanguageComparison, LanguageResults
+
+PACKAGE = "kerora.tasks.language"
+CURVES = ("loss", "perplexity")
+
+
+def render(results: LanguageResults, split: None, version: str) -> str:
+    """Return the page of one run: metrics, curves and samples."""
+    curves = curve_figures(results, CURVES)
+    if results.steps:
+        curves.append(Markup(plots.inline_svg(plots.step_curve(results.steps), "Training loss by update")))
+    return render_run(
+        results,
+        version,
+        PACKAGE,
+        sections=[("samples", "Samples")] if results.samples else [],
+        notes=wording.state_notes(results),
+        curves=curves,
+        curves_title="Loss and perplexity",
+        fresh_head=False,
+    )
+
+
+def render_comparison(comparison: LanguageComparison, reports: Sequence[Path], page: Path, version: str) -> str:
+    """Return the page that shows several runs of language models side by side.
+
+    Args:
+        comparison: the runs.
+        reports: each run's own report.html, for links.
+        page: where the page will be, so that links are relative to it.
+        version: Kerora's version, for the footer.
+    """
+    histories = [run.history for run in comparison.runs]
+    figures = (
+        {name: plots.run_curves(histories, f"val_{name}") for name in ("loss", "perplexity", "bits_per_byte")}
+        if any(histories)
+        else {}
+    )
+    notes = [f"{name}: {note}" for name, run in zip(comparison.names, comparison.runs, strict=True)
+             for note in wording.state_notes(run)]  # fmt: skip
+    return render_page(
+        "comparison.html",
+        version,
+        PACKAGE,
+        comparison=comparison,
+        notes=[*comparison.notes(), *notes],
+        links=[link(report, page) for report in reports],
+        rows=[
+            {
+                "number": number,
+                "name": name,
+                "split": split,
+                "before": run.before.get(split, {}),
+                "after": run.after[split],
+                "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
+                "training_time": wording.duration(run.manifest.get("training_seconds")),
+            }
+            for number, name, run, split in comparison.rows()
+        ],
+        curves=[
+            Markup(plots.inline_svg(figure, f"Validation {wording.LABELS[name].lower()} of the runs by epoch"))
+            for name, figure in figures.items()
+        ],
+        samples=_shared_samples(comparison),
+        settings=comparison.different_settings(),
+    )
+
+
+def files(results: LanguageResults, split: None) -> dict[str, str | bytes]:
+    """Return the curves as a picture, where there is a history."""
+    if not results.history:
+        return {}
+    return {"curves.png": plots.png(plots.curves(results.history, results.best_epoch, CURVES))}
+
+
+def _shared_samples(comparison: LanguageComparison) -> list[tuple[str, list[str]]]:
+    """Return the prompts that all runs continued, with each run's continuation after training."""
+    texts = [{sample.prompt: sample.after or "" for sample in run.samples} for run in comparison.runs]
+    return [(prompt, [own[prompt] for own in texts]) for prompt in texts[0] if all(prompt in own for own in texts)]

@@ -1,0 +1,107 @@
+"""What a language model's run left: its metrics and samples, read back and compared."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kerora.errors import RunError
+from kerora.evaluation.comparison import differ, different_settings, distinct_names
+from kerora.evaluation.results import RunResults, not_evaluated
+from kerora.evaluation.wording import lookup
+from kerora.runfolder import RunFolder, read_json
+from kerora.tasks.language.samples import Sample, read_samples
+
+
+@dataclass(frozen=True)
+class LanguageResults(RunResults):
+    """The run of a language model.
+
+    Attributes:
+        samples: prompts and their continuations.
+    """
+
+    samples: Sequence[Sample] = ()
+
+
+@dataclass(frozen=True)
+class LanguageComparison:
+    """Several runs of language models side by side.
+
+    Attributes:
+        names: a distinct name a run.
+        runs: the runs, in the order given.
+        splits: the splits to show: those that all of them measured, else each that one did.
+    """
+
+    names: tuple[str, ...]
+    runs: tuple[LanguageResults, ...]
+    splits: tuple[str, ...]
+
+    def notes(self) -> list[str]:
+        """Return what keeps the numbers from being compared."""
+        said = []
+        if differ(lookup(run.manifest, "preset", "fingerprint") for run in self.runs):
+            said.append(
+                "The runs have other base models: where these have other tokenizers, loss and perplexity are those of "
+                "other tokens, and bits per byte alone can be compared."
+            )
+        for split in self.splits:
+            held = [run for run in self.runs if split in run.after]
+            if differ(lookup(run.manifest, "data", "splits", split, "sha256") for run in held):
+                said.append(f"{split}: the runs were measured on other texts.")
+        if any(split not in run.after for run in self.runs for split in self.splits):
+            said.append("The runs have no measured split in common.")
+        return said
+
+    def rows(self) -> Iterator[tuple[int, str, LanguageResults, str]]:
+        """Yield (number from 1, name, run, split) for all that was measured, split by split."""
+        for split in self.splits:
+            for number, (name, run) in enumerate(zip(self.names, self.runs, strict=True), start=1):
+                if split in run.after:
+                    yield number, name, run, split
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return names, metrics after training by split, and notes as plain values."""
+        metrics = {split: [run.after.get(split) for run in self.runs] for split in self.splits}
+        return {"names": list(self.names), "metrics": metrics, "notes": self.notes()}
+
+    def different_settings(self) -> dict[str, list[Any]]:
+        """Return the settings in which the runs differ, with a value a run (None where it has none)."""
+        return different_settings(self.runs)
+
+
+def needed(run: RunFolder) -> Sequence[Path]:
+    """Return metrics.json."""
+    return (run.metrics,)
+
+
+def read(common: Mapping[str, Any]) -> LanguageResults:
+    """Add the samples to what every run has."""
+    run: RunFolder = common["folder"]
+    if "after" not in read_json(run.metrics):
+        raise not_evaluated(run, f"{run.metrics} holds no metrics of the trained model", common["manifest"])
+    return LanguageResults(**common, samples=read_samples(run.samples))
+
+
+def split(results: LanguageResults, name: str | None) -> None:
+    """Check that a split was measured; the report shows all of them.
+
+    Raises:
+        RunError: it was not.
+    """
+    if name is not None and name not in results.after:
+        raise RunError(f"{results.folder.metrics} holds no split '{name}'. It holds: {', '.join(results.after)}.")
+
+
+def summary(results: LanguageResults, split: None) -> dict[str, Any]:
+    """Return the metrics before and after training."""
+    return {"metrics": {"before": results.before, "after": results.after}}
+
+
+def compare(runs: Sequence[LanguageResults], split: str | None = None) -> LanguageComparison:
+    """Compare runs; without `split` on all splits that all of them measured."""
+    names = distinct_names(runs)
+    held = list(dict.fromkeys(name for run in runs for name in run.after))
+    shared = [name for name in held if all(name in run.after for run in runs)]
+    return LanguageComparison(names, tuple(runs), (split,) if split else tuple(shared or held))

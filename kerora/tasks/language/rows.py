@@ -1,0 +1,30 @@
+"""Texts, prompts with completions, and conversations."""
+
+from collections.abc import Sequence
+
+from kerora.data.documents import Documents
+from kerora.data.language import load_documents, load_split
+from kerora.data.rows import Dataset
+from kerora.settings.fit import FitConfig
+from kerora.tasks.language.audit_screen import show
+
+__all__ = ["check_fits", "counts", "load", "load_part", "show"]
+
+
+def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset:
+    """Load texts."""
+    return load_documents(config.data, config.language, config.training.seed)
+
+
+def load_part(spec: str, config: FitConfig, head: None, split: str) -> Documents:
+    """Load the texts of one part of a source."""
+    return load_split(spec, config.data, config.language, split)
+
+
+def check_fits(dataset: Dataset, head: None, run: object) -> None:
+    """Check nothing: any text fits any language model."""
+
+
+def counts(dataset: Dataset) -> str:
+    """Return texts by split."""
+    return f"{', '.join(f'{split} {len(rows)}' for split, rows in dataset)} texts"

@@ -1,0 +1,148 @@
+"""Training and evaluating language models."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import torch
+
+from kerora.data.documents import Documents
+from kerora.data.language_batches import LanguageBatches
+from kerora.errors import ConfigError
+from kerora.evaluation.metrics import LANGUAGE_METRICS
+from kerora.models.causal_lm import CausalLM
+from kerora.runfolder import RunFolder
+from kerora.settings.fit import FitConfig
+from kerora.tasks.contract import COURSE_COLUMNS, Evaluation
+from kerora.tasks.language.measure import continue_prompts, evaluate_documents
+from kerora.tasks.language.samples import Sample, read_samples, sample_prompts, write_samples
+
+COLUMNS = ("epoch", "loss", "perplexity", "val_loss", "val_perplexity", "val_bits_per_byte", *COURSE_COLUMNS)
+MONITOR = "val_loss"
+MONITORS = frozenset({"loss", "perplexity", *(f"val_{name}" for name in LANGUAGE_METRICS)})
+
+
+class LanguageReport(keras.callbacks.Callback):
+    """Put ``val_loss``, ``val_perplexity``, ``val_bits_per_byte`` and ``validation_seconds`` into the logs.
+
+    Put it before the callbacks that record or monitor them.
+
+    Args:
+        documents: the texts to measure on.
+        batch_size: rows in a batch; default 64.
+        stride: see `kerora.tasks.language.measure.evaluate_documents`.
+    """
+
+    def __init__(self, documents: Documents, batch_size: int = 64, stride: int | None = None) -> None:
+        super().__init__()
+        self.documents = documents
+        self.batch_size = batch_size
+        self.stride = stride
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure, and extend the logs."""
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):
+            metrics = evaluate_documents(self.model, self.documents, self.batch_size, self.stride)
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in metrics.items() if isinstance(value, float)})
+            logs["validation_seconds"] = time.perf_counter() - started
+
+
+def check(config: FitConfig) -> None:
+    """Refuse what only classifiers have."""
+    training = config.training
+    given = {
+        "--cache-frozen": training.cache_frozen,
+        "--mask-share": training.mask_share,
+        "--label-smoothing": training.label_smoothing,
+        "--class-weights": training.class_weights != "none",
+    }
+    wrong = [option for option, value in given.items() if value]
+    if wrong:
+        verb, them = ("is", "it") if len(wrong) == 1 else ("are", "them")
+        raise ConfigError(
+            f"{', '.join(wrong)} {verb} for classification, not for --task {config.task}. Leave {them} out."
+        )
+
+
+def prepare(config: FitConfig, dataset: Any, model: CausalLM) -> None:
+    """Set nothing: the model trains as it is."""
+
+
+def training_batches(config: FitConfig, dataset: Any, model: CausalLM) -> LanguageBatches:
+    """Return the training texts, packed as the settings say."""
+    return model.text_batches(
+        dataset["train"],
+        pack=config.language.pack,
+        batch_size=config.training.batch_size,
+        shuffle=True,
+        seed=config.training.seed,
+    )
+
+
+def compile(model: CausalLM, config: FitConfig, optimizer: Any, step: Any) -> None:
+    """Compile; the loss is the model's own."""
+    model.compile(optimizer=optimizer, step=step)
+
+
+def validation(config: FitConfig, dataset: Any, model: CausalLM) -> keras.callbacks.Callback:
+    """Measure loss, perplexity and bits per byte."""
+    return LanguageReport(dataset["validation"], config.training.evaluation_batch_size, config.language.stride)
+
+
+def notes(dataset: Any, model: CausalLM, batches: LanguageBatches) -> list[str]:
+    """Name the data, its texts and tokens, and what was cut."""
+    texts = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
+    skipped = sum(dataset.skipped.values())
+    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
+    rows = batches.rows
+    lines = [
+        f"Data: {dataset.name}, {texts} texts{dropped}; training on {len(batches.table.ids):,} tokens in "
+        f"{len(rows):,} rows of {int(rows.lengths.max())} at most"
+    ]
+    if rows.cut:
+        lines.append(
+            f"Cut: {rows.cut:,} texts are longer than {model.max_length} tokens; the start of the prompt was cut, and "
+            "where the completion alone is too long, its end. --max-length keeps more."
+        )
+    return lines
+
+
+def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:
+    """Return loss, perplexity and bits per byte."""
+    size, stride = config.training.evaluation_batch_size, config.language.stride
+    return Evaluation({split: evaluate_documents(model, part, size, stride) for split, part in rows.items()})
+
+
+def write_details(folder: RunFolder, model: CausalLM, evaluation: Evaluation) -> None:
+    """Write nothing: there are metrics alone."""
+
+
+def demonstrate(model: CausalLM, rows: Documents, config: FitConfig) -> list[tuple[Sample, str]]:
+    """Continue the beginnings of some texts."""
+    chosen = sample_prompts(rows, config.language.samples)
+    texts = continue_prompts(model, [prompt for _, prompt in chosen], config.language.sample_tokens)
+    return [(sample, text) for (sample, _), text in zip(chosen, texts, strict=True)]
+
+
+def write_demonstration(run: RunFolder, found: Sequence[tuple[Sample, str]], trained: bool) -> None:
+    """Write samples.json; after training the continuations stand beside those from before."""
+    earlier = {sample.prompt: sample.before for sample in read_samples(run.samples)} if trained else {}
+    samples = [
+        Sample(sample.id, sample.prompt, earlier.get(sample.prompt), text)
+        if trained
+        else Sample(sample.id, sample.prompt, text)
+        for sample, text in found
+    ]
+    if samples:
+        write_samples(run.samples, samples)
+
+
+def adapter_facts(config: FitConfig, dataset: Any) -> dict[str, Any]:
+    """Say what the texts were, for prompts are written like them."""
+    language = config.language
+    if dataset is None:
+        return {"text_form": "turns" if language.turns else "completion" if language.prompt else "text"}
+    return {"text_form": dataset["train"].form}
