@@ -19,16 +19,6 @@ from kerora.models.tokenizer_files import HUGGING_FACE_FILES
 from kerora.models.write_preset import settings_of
 from kerora.runfolder import write_bytes, write_json
 
-CLASS_STEMS = {
-    "distil_bert": "DistilBert",
-    "bert": "Bert",
-    "roberta": "Roberta",
-    "xlm_roberta": "XLMRoberta",
-    "deberta_v3": "DebertaV2",
-    "albert": "Albert",
-    "electra": "Electra",
-    "gpt2": "GPT2",
-}
 TASK_CLASSES = {"SEQ_CLS": "ForSequenceClassification", "CAUSAL_LM": "LMHeadModel"}
 ROLES = {
     "pad_token": ("[PAD]", "<pad>"),
@@ -118,7 +108,7 @@ def huggingface_config(model: Task) -> dict[str, Any]:
     if architecture.norm_epsilon[0]:
         config[architecture.norm_epsilon[0]] = _epsilon(backbone)
     config["model_type"] = architecture.model_type
-    config["architectures"] = [CLASS_STEMS[architecture.kind] + TASK_CLASSES[str(model.task_type)]]
+    config["architectures"] = [architecture.class_stem + TASK_CLASSES[str(model.task_type)]]
     config["pad_token_id"] = model.tokenizer.pad_id
     config["dtype"] = "float32"
     if architecture.is_decoder:

@@ -28,7 +28,6 @@ from kerora.runfolder import write_json
 
 keras_hub = import_keras_hub()
 Logits = Callable[[dict[str, np.ndarray]], Any]
-NEEDS_TENSORFLOW = ("gemma3",)
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
 
 
@@ -67,11 +66,11 @@ def has_task(model: Task) -> bool:
 def _write_task(model: Task, backbone: Any, directory: Path) -> None:
     """Write the task; KerasHub makes it of backbone and tokenizer where it is not there.
 
-    That is left to it for Gemma 3, whose preprocessor cannot be made without TensorFlow.
+    That is left to it for the kinds whose preprocessor cannot be made without TensorFlow.
     """
     architecture = model.preset.architecture
     stem = architecture.tokenizer.removesuffix("Tokenizer")
-    if architecture.kind in NEEDS_TENSORFLOW:
+    if architecture.needs_tensorflow:
         return
     with without_tensorflow():
         tokenizer = getattr(keras_hub.models, architecture.tokenizer).from_preset(str(directory))
@@ -135,7 +134,7 @@ def keras_agreement(plain: Logits, directory: Path, probe: Probe, reference: np.
 
 
 def _plain_task(directory: Path, model: Task) -> Any:
-    options = {"preprocessor": None} if model.preset.kind in NEEDS_TENSORFLOW else {}
+    options = {"preprocessor": None} if model.preset.architecture.needs_tensorflow else {}
     with without_tensorflow():
         return getattr(keras_hub.models, _task_name(model)).from_preset(str(directory), **options)
 
