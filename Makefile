@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 # the peers that `make bench` compares with stay out of the package's own environment
 BENCH_VENV ?= .venv-bench
 BENCH ?=
+# further requirements of the environment, such as versions to try
+WITH ?=
 
 .PHONY: help install demo test bench lint format clean
 help:
 	@echo "make demo    install, fine-tune the bundled preset on the bundled messages, write a report"
-	@echo "make test    install, then ruff, mypy and pytest"
+	@echo "make test    install, then ruff, mypy and pytest; VENV=.venv-x WITH='torch==2.13.0 keras==3.15.0'"
+	@echo "             does so in another environment, with the versions that you name"
 	@echo "make bench   measure speed and memory beside transformers with PEFT and plain KerasHub;"
 	@echo "             BENCH='--preset FOLDER --data FILE.csv --only train' says of what"
 	@echo "make lint    ruff and mypy"
@@ -21,7 +24,7 @@ $(VENV)/installed: pyproject.toml kerora/version.py
 		|| { echo "Kerora needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' $(WITH)
 	@touch $@
 
 install: $(VENV)/installed

@@ -20,16 +20,6 @@ from kerora.models.write_preset import settings_of
 from kerora.runfolder import write_bytes, write_json
 from kerora.tasks.registry import task_of_model
 
-CLASS_STEMS = {
-    "distil_bert": "DistilBert",
-    "bert": "Bert",
-    "roberta": "Roberta",
-    "xlm_roberta": "XLMRoberta",
-    "deberta_v3": "DebertaV2",
-    "albert": "Albert",
-    "electra": "Electra",
-    "gpt2": "GPT2",
-}
 ROLES = {
     "pad_token": ("[PAD]", "<pad>"),
     "unk_token": ("[UNK]", "<unk>"),
@@ -118,7 +108,7 @@ def huggingface_config(model: TaskModel) -> dict[str, Any]:
     if architecture.norm_epsilon[0]:
         config[architecture.norm_epsilon[0]] = _epsilon(backbone)
     config["model_type"] = architecture.model_type
-    config["architectures"] = [CLASS_STEMS[architecture.kind] + task_of_model(model).exchange.NAMES.suffix]
+    config["architectures"] = [architecture.class_stem + task_of_model(model).exchange.NAMES.suffix]
     config["pad_token_id"] = model.tokenizer.pad_id
     config["dtype"] = "float32"
     if architecture.is_decoder:

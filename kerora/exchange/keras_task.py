@@ -25,7 +25,6 @@ from kerora.tasks.registry import task_of_model
 
 keras_hub = import_keras_hub()
 Logits = Callable[[dict[str, np.ndarray]], Any]
-NEEDS_TENSORFLOW = ("gemma3",)
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
 
 
@@ -65,11 +64,11 @@ def has_task(model: TaskModel) -> bool:
 def _write_task(model: TaskModel, backbone: Any, directory: Path) -> None:
     """Write the task; KerasHub makes it of backbone and tokenizer where it is not there.
 
-    That is left to it for Gemma 3, whose preprocessor cannot be made without TensorFlow.
+    That is left to it for the kinds whose preprocessor cannot be made without TensorFlow.
     """
     architecture = model.preset.architecture
     stem = architecture.tokenizer.removesuffix("Tokenizer")
-    if architecture.kind in NEEDS_TENSORFLOW:
+    if architecture.needs_tensorflow:
         return
     with without_tensorflow():
         tokenizer = getattr(keras_hub.models, architecture.tokenizer).from_preset(str(directory))
@@ -106,7 +105,7 @@ def load_plain(directory: Path, model: TaskModel) -> Logits:
 
 
 def _plain_task(directory: Path, model: TaskModel) -> Any:
-    options = {"preprocessor": None} if model.preset.kind in NEEDS_TENSORFLOW else {}
+    options = {"preprocessor": None} if model.preset.architecture.needs_tensorflow else {}
     with without_tensorflow():
         return getattr(keras_hub.models, _task_name(model)).from_preset(str(directory), **options)
 

@@ -30,6 +30,23 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Rope:
+    """What KerasHub's model can express of rotary position embeddings (Su et al. 2021, arXiv:2104.09864).
+
+    Attributes:
+        scaling: ``rope_type`` -> the arguments of the backbone that say it: argument -> config key. The first is the
+            one that a config without ``rope_type`` means.
+        wavelengths: kind of layer -> the ``rope_theta`` that is built in, ``""`` for all layers; a kind that is
+            missing takes the config's.
+        by_layer: layers with the whole context and those with a window have wavelengths of their own.
+    """
+
+    scaling: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: {"default": {}})
+    wavelengths: Mapping[str, float] = field(default_factory=dict)
+    by_layer: bool = False
+
+
+@dataclass(frozen=True)
 class Architecture:
     """How one kind of model is built from either library's files.
 
@@ -48,6 +65,15 @@ class Architecture:
         activation: (config key, transformers' default) of the feed-forward activation.
         norm_epsilon: (config key, transformers' default) of the layer norms; no key means always the default.
         hub: Hugging Face folders are converted by KerasHub, and `layers` holds the adaptable layers alone.
+        more_types: further values of ``model_type`` that KerasHub builds with the same backbone.
+        class_stem: what transformers' class names begin with, such as ``Bert``; only where not `hub`.
+        rope: rotary position embeddings of a decoder that has them.
+        rounds_weights: KerasHub's converter rounds the folder's weights to float16 on the way.
+        needs_tensorflow: KerasHub's preprocessor of the kind cannot be made without TensorFlow.
+        caches_in_place: generation writes its cache in place; the backbone's layers are called one by one.
+        objective: what `kerora pretrain` trains it by, ``mlm`` or ``clm``; empty where it cannot. With ``mlm`` the
+            embeddings must be as wide as the layers, and words be known by their tokens.
+        fresh: `kerora pretrain` also makes one with random weights and a vocabulary of its own.
     """
 
     kind: str
@@ -64,6 +90,14 @@ class Architecture:
     activation: tuple[str, str] = ("hidden_act", "gelu")
     norm_epsilon: tuple[str, float] = ("layer_norm_eps", 1e-12)
     hub: bool = False
+    more_types: tuple[str, ...] = ()
+    class_stem: str = ""
+    rope: Rope = field(default_factory=Rope)
+    rounds_weights: bool = False
+    needs_tensorflow: bool = False
+    caches_in_place: bool = False
+    objective: str = ""
+    fresh: bool = False
 
     @property
     def is_decoder(self) -> bool:
@@ -91,6 +125,12 @@ _ENCODER_ONLY = {
     "is_decoder": (False, (False,)),
     "add_cross_attention": (False, (False,)),
 }
+_LLAMA3_SCALING = {
+    "rope_frequency_adjustment_factor": "factor",
+    "rope_low_freq_factor": "low_freq_factor",
+    "rope_high_freq_factor": "high_freq_factor",
+    "rope_pretraining_sequence_length": "original_max_position_embeddings",
+}
 _SEGMENTS = {"num_segments": ("type_vocab_size", 2)}
 _ROBERTA: dict[str, Any] = {
     "prefix": "roberta",
@@ -102,7 +142,12 @@ _ROBERTA: dict[str, Any] = {
 
 
 def _decoder(
-    kind: str, title: str, name: str, model_type: str, layers: tuple[LayerPair, ...] = hf_names.LLAMA
+    kind: str,
+    title: str,
+    name: str,
+    model_type: str,
+    layers: tuple[LayerPair, ...] = hf_names.LLAMA,
+    **quirks: Any,
 ) -> Architecture:
     """Describe a decoder that KerasHub converts; no `model_type` where it reads its own presets only."""
     return Architecture(
@@ -118,6 +163,7 @@ def _decoder(
         head=DECODER_HEAD,
         norm_epsilon=("rms_norm_eps", 1e-6),
         hub=True,
+        **quirks,
     )
 
 
@@ -142,6 +188,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             head=Head("relu", "pre_classifier"),
             activation=("activation", "gelu"),
             norm_epsilon=("", 1e-12),
+            class_stem="DistilBert",
+            objective="mlm",
+            fresh=True,
         ),
         Architecture(
             kind="bert",
@@ -155,6 +204,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             layers=hf_names.BERT,
             head=Head("tanh", "bert.pooler.dense", from_pooler=True),
             required=_ENCODER_ONLY,
+            class_stem="Bert",
+            objective="mlm",
+            fresh=True,
         ),
         Architecture(
             kind="roberta",
@@ -163,6 +215,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             tokenizer="RobertaTokenizer",
             model_type="roberta",
             arguments=_arguments(vocabulary_size=("vocab_size", 50265)),
+            class_stem="Roberta",
+            objective="mlm",
             **_ROBERTA,
         ),
         Architecture(
@@ -172,6 +226,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             tokenizer="XLMRobertaTokenizer",
             model_type="xlm-roberta",
             arguments=_arguments(),
+            class_stem="XLMRoberta",
             **_ROBERTA,
         ),
         Architecture(
@@ -203,6 +258,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                 "pooler_hidden_act": ("gelu", ("gelu",)),
             },
             norm_epsilon=("layer_norm_eps", 1e-7),
+            class_stem="DebertaV2",
         ),
         Architecture(
             kind="albert",
@@ -226,6 +282,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             head=Head("tanh", "albert.pooler", from_pooler=True),
             required={"position_embedding_type": ("absolute", ("absolute", None))},
             activation=("hidden_act", "gelu_new"),
+            class_stem="Albert",
         ),
         Architecture(
             kind="electra",
@@ -247,6 +304,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             layers=hf_names.ELECTRA,
             head=Head("gelu", "classifier.dense", "classifier.out_proj", dropout_first=True),
             required=_ENCODER_ONLY,
+            class_stem="Electra",
         ),
         Architecture(
             kind="gpt2",
@@ -274,14 +332,38 @@ ARCHITECTURES: dict[str, Architecture] = {
             },
             activation=("activation_function", "gelu_new"),
             norm_epsilon=("layer_norm_epsilon", 1e-5),
+            class_stem="GPT2",
+            caches_in_place=True,
+            objective="clm",
+            fresh=True,
         ),
         _decoder("llama", "Llama 2", "Llama", ""),
-        _decoder("llama3", "Llama", "Llama3", "llama"),
+        _decoder("llama3", "Llama", "Llama3", "llama", rope=Rope(scaling={"default": {}, "llama3": _LLAMA3_SCALING})),
         _decoder("qwen", "Qwen 2", "Qwen", "qwen2"),
         _decoder("qwen3", "Qwen 3", "Qwen3", "qwen3"),
-        _decoder("gemma", "Gemma", "Gemma", "gemma", hf_names.GEMMA),
-        _decoder("gemma3", "Gemma 3", "Gemma3", "gemma3_text", hf_names.GEMMA),
-        _decoder("mistral", "Mistral", "Mistral", "mistral", hf_names.MISTRAL),
+        _decoder(
+            "gemma",
+            "Gemma",
+            "Gemma",
+            "gemma",
+            hf_names.GEMMA,
+            more_types=("gemma2",),
+            rope=Rope(wavelengths={"": 10_000.0}),
+        ),
+        _decoder(
+            "gemma3",
+            "Gemma 3",
+            "Gemma3",
+            "gemma3_text",
+            hf_names.GEMMA,
+            rope=Rope(
+                scaling={"default": {}, "linear": {}},
+                wavelengths={"full_attention": 1_000_000.0, "sliding_attention": 10_000.0},
+                by_layer=True,
+            ),
+            needs_tensorflow=True,
+        ),
+        _decoder("mistral", "Mistral", "Mistral", "mistral", hf_names.MISTRAL, rounds_weights=True),
         _decoder("phi3", "Phi-3", "Phi3", ""),
         _decoder("smollm3", "SmolLM 3", "SmolLM3", "smollm3", hf_names.SMOLLM3),
     )
@@ -292,3 +374,19 @@ ARCHITECTURES: dict[str, Architecture] = {
 def supported_titles() -> str:
     """Return the supported architectures as a phrase for messages."""
     return ", ".join(architecture.title for architecture in ARCHITECTURES.values())
+
+
+def trained_by(objective: str) -> list[Architecture]:
+    """Return the architectures that `kerora pretrain` goes on with by an objective, ``mlm`` or ``clm``."""
+    return [architecture for architecture in ARCHITECTURES.values() if architecture.objective == objective]
+
+
+def fresh_architecture(objective: str, kind: str) -> Architecture:
+    """Return the architecture of a fresh model of `kerora pretrain`.
+
+    Args:
+        objective: ``mlm``, or ``clm``, for which there is a single one.
+        kind: the one that was asked for; counts where there is a choice.
+    """
+    fresh = [architecture for architecture in trained_by(objective) if architecture.fresh]
+    return fresh[0] if len(fresh) == 1 else ARCHITECTURES[kind]

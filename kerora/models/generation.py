@@ -218,7 +218,7 @@ class _InPlace:
 
 def _decoder(model: CausalLM, rows: int, length: int) -> _Cached | _InPlace:
     layers = getattr(model.backbone, "transformer_layers", [])
-    in_place = model.preset.kind == "gpt2" and all(
+    in_place = model.preset.architecture.caches_in_place and all(
         isinstance(layer._self_attention_layer, CausalAttention) for layer in layers
     )
     return (_InPlace if in_place else _Cached)(model, rows, length)

@@ -122,7 +122,7 @@ class HuggingFaceFolder:
                 if isinstance(getattr(layer, name, None), float):
                     setattr(layer, name, epsilon)
         backbone.layer_norm_epsilon = epsilon  # which its config says, and so a preset that is saved of it
-        if self.architecture.kind == "mistral":
+        if self.architecture.rounds_weights:
             self._widen(backbone)
         return backbone
 
@@ -268,9 +268,12 @@ def _type_of_class(config: Mapping[str, Any]) -> str | None:
 
 
 def _find_architecture(directory: Path, config: Mapping[str, Any]) -> Architecture:
-    by_type = {architecture.model_type: architecture for architecture in ARCHITECTURES.values()}
-    by_type.pop("", None)
-    by_type["gemma2"] = ARCHITECTURES["gemma"]
+    by_type = {
+        name: architecture
+        for architecture in ARCHITECTURES.values()
+        for name in (architecture.model_type, *architecture.more_types)
+        if name
+    }
     model_type = config.get("model_type", _type_of_class(config))
     if model_type not in by_type:
         raise PresetError(

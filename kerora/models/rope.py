@@ -12,17 +12,6 @@ from typing import Any
 from kerora.errors import PresetError
 from kerora.models.architectures import Architecture
 
-_SCALING = {"llama3": ("default", "llama3"), "gemma3": ("default", "linear")}
-"""Kinds of scaling that KerasHub's model has; others have the default one."""
-_FIXED = {"gemma": {"": 10_000.0}, "gemma3": {"full_attention": 1_000_000.0, "sliding_attention": 10_000.0}}
-"""Wavelengths that KerasHub's model has built in, by kind of layer."""
-_LLAMA3 = {
-    "rope_frequency_adjustment_factor": "factor",
-    "rope_low_freq_factor": "low_freq_factor",
-    "rope_high_freq_factor": "high_freq_factor",
-    "rope_pretraining_sequence_length": "original_max_position_embeddings",
-}
-
 
 def rope_options(path: Path, config: Mapping[str, Any], architecture: Architecture) -> dict[str, Any]:
     """Return arguments of the backbone that KerasHub's converter does not find in a config of today.
@@ -36,23 +25,24 @@ def rope_options(path: Path, config: Mapping[str, Any], architecture: Architectu
         PresetError: KerasHub's model has other wavelengths or another scaling than the config.
     """
     options: dict[str, Any] = {}
-    for layers, rope in _by_layers(config, architecture.kind).items():
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        accepted = _SCALING.get(architecture.kind, ("default",))
-        if kind not in accepted:
-            raise _inexpressible(path, architecture, "rope_type", kind, accepted[0])
-        fixed = _FIXED.get(architecture.kind, {}).get(layers)
+    known = architecture.rope
+    for layers, rope in _by_layers(config, known.by_layer).items():
+        usual = next(iter(known.scaling))
+        kind = rope.get("rope_type", rope.get("type", usual))
+        if str(kind) not in known.scaling:
+            raise _inexpressible(path, architecture, "rope_type", kind, usual)
+        fixed = known.wavelengths.get(layers)
         if fixed is not None and rope.get("rope_theta", fixed) != fixed:
             raise _inexpressible(path, architecture, "rope_theta", rope["rope_theta"], fixed)
-        if kind == "llama3":
-            missing = [key for key in _LLAMA3.values() if not isinstance(rope.get(key), int | float)]
-            if missing:
-                raise PresetError(f"{path} lacks {missing[0]} of the rotary embeddings. Download the model again.")
-            options = {name: rope[key] for name, key in _LLAMA3.items()}
+        sources = known.scaling[kind]
+        missing = [key for key in sources.values() if not isinstance(rope.get(key), int | float)]
+        if missing:
+            raise PresetError(f"{path} lacks {missing[0]} of the rotary embeddings. Download the model again.")
+        options |= {name: rope[key] for name, key in sources.items()}
     return options
 
 
-def _by_layers(config: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+def _by_layers(config: Mapping[str, Any], by_layer: bool) -> dict[str, dict[str, Any]]:
     """Return the parameters by kind of layer, ``""`` where all layers are alike."""
     new = config.get("rope_parameters") or {}
     if any(isinstance(value, dict) for value in new.values()):
@@ -60,7 +50,7 @@ def _by_layers(config: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]
     whole = {**new, **(config.get("rope_scaling") or {})}
     if "rope_theta" in config:
         whole.setdefault("rope_theta", config["rope_theta"])
-    if kind != "gemma3":
+    if not by_layer:
         return {"": whole}
     local = {"rope_theta": config["rope_local_base_freq"]} if "rope_local_base_freq" in config else {}
     return {"full_attention": whole, "sliding_attention": local}

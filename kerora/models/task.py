@@ -32,7 +32,12 @@ class TrainingStep(Protocol):
 
 
 class SteppedModel(keras.Model):
-    """A Keras model whose training step can be replaced when it is compiled."""
+    """A Keras model whose training step can be replaced when it is compiled.
+
+    It trains, measures and predicts by itself also where a process group exists. Keras 3.16 and later would wrap it in
+    `DistributedDataParallel` then, whose hooks average gradients that the step has yet to weight by examples, and add
+    the metrics up over the ranks at each step, which waits for ever where one rank has fewer steps.
+    """
 
     _step: TrainingStep | None = None
 
@@ -50,6 +55,17 @@ class SteppedModel(keras.Model):
     def train_step(self, data: Any) -> Any:
         """Do one training step; called by `fit`."""
         return super().train_step(data) if self._step is None else self._step.train_step(self, data)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the values of this process's metrics by name; called by `fit` and `evaluate`."""
+        results: dict[str, Any] = {}
+        for metric in self.metrics:
+            result = metric.result()
+            results.update(result if isinstance(result, dict) else {metric.name: result})
+        return results
+
+    def _initialize_ddp(self) -> None:
+        """Wrap nothing; Keras 3.16 and later calls this before the first step of any kind."""
 
 
 class Task(SteppedModel):

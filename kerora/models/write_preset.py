@@ -25,7 +25,7 @@ keras_hub = import_keras_hub()
 def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str, kind: str | None = None) -> Any:
     """Build an encoder with random weights, float32, from Keras' global seed.
 
-    A BERT's pooler, which masked-language modelling does not train, starts as the identity: so it passes the first
+    A pooler (BERT's), which masked-language modelling does not train, starts as the identity: so it passes the first
     token's state through its tanh, in place of a random mixture.
 
     Args:
@@ -37,10 +37,10 @@ def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str, kind: str | N
     Raises:
         ConfigError: the width is no multiple of the heads.
     """
-    kind = kind or config.architecture
+    architecture = ARCHITECTURES[kind or config.architecture]
     if config.width % config.heads:
         raise ConfigError(f"--width must be a multiple of --heads. Received: {config.width} and {config.heads}")
-    backbone = getattr(keras_hub.models, ARCHITECTURES[kind].backbone)(
+    backbone = getattr(keras_hub.models, architecture.backbone)(
         vocabulary_size=tokens,
         num_layers=config.layers,
         num_heads=config.heads,
@@ -50,7 +50,7 @@ def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str, kind: str | N
         dropout=config.dropout,
         dtype=dtype,
     )
-    if kind == "bert":
+    if architecture.head.from_pooler:
         backbone.get_layer("pooled_dense").kernel.assign(np.eye(config.width, dtype=np.float32))
     choose_attention(backbone)
     use_causal_kernel(backbone)

@@ -7,7 +7,7 @@ import numpy as np
 
 from kerora.evaluation.plots import curves, png
 from kerora.evaluation.wording import duration
-from kerora.models.architectures import ARCHITECTURES
+from kerora.models.architectures import ARCHITECTURES, Architecture, fresh_architecture
 
 WORD_COLUMNS = ("mlm_loss", "val_loss", "val_accuracy")
 HEADS_LEFT_OUT = "- The masked-language-model head and the projection to the teacher are not part of the preset."
@@ -67,7 +67,7 @@ def _title(name: str, manifest: Mapping[str, Any]) -> str:
 def _model(manifest: Mapping[str, Any]) -> str:
     settings, init = manifest["settings"]["model"], manifest["init"]
     if init is None:
-        title = ARCHITECTURES["gpt2" if _is_causal(manifest) else settings["architecture"]].title
+        title = _fresh(manifest).title
         pieces = "byte-pair" if _is_causal(manifest) else "uncased WordPiece"
         start = (
             f"{title}, {settings['layers']} layers, {settings['width']} wide, {settings['heads']} heads, "
@@ -84,10 +84,15 @@ def _model(manifest: Mapping[str, Any]) -> str:
     }[settings["storage"]]
     pooler = (
         "\n\nThe pooler is not trained: it is the identity followed by tanh."
-        if init is None and settings["architecture"] == "bert" and not _is_causal(manifest)
+        if init is None and _fresh(manifest).head.from_pooler
         else ""
     )
     return f"## Model\n\n{start}.\n\n{size}, {stored}.{pooler}"
+
+
+def _fresh(manifest: Mapping[str, Any]) -> Architecture:
+    objective = "clm" if _is_causal(manifest) else "mlm"
+    return fresh_architecture(objective, manifest["settings"]["model"]["architecture"])
 
 
 def _data(manifest: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from kerora.data.documents import plain_text
 from kerora.data.language_tokens import CHUNK_DOCUMENTS, tokenize_parts
 from kerora.data.tokens import TokenTable, cache_key, cached_table
 from kerora.errors import ConfigError, DataError, PresetError
-from kerora.models.architectures import ARCHITECTURES, Architecture
+from kerora.models.architectures import Architecture, fresh_architecture, trained_by
 from kerora.models.precision import resolve_precision
 from kerora.models.presets import Preset, find_preset
 from kerora.models.tokenizer import TextTokenizer
@@ -33,8 +33,6 @@ from kerora.settings.pretrain import PretrainConfig
 from kerora.training.manifest import describe_pretraining
 from kerora.training.progress import Progress
 
-CONTINUED = ("distil_bert", "bert", "roberta")
-"""Kinds that `--init` takes: their embeddings are as wide as their layers, their words known by their tokens."""
 FRESH_RATE, FRESH_WIDTH, CONTINUED_RATE = 3e-4, 256, 1e-4
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -129,11 +127,12 @@ def assemble(config: PretrainConfig, started: PretrainFolder | None, progress: P
     causal = config.objective == "clm"
     if causal and config.distillation.teacher is not None:
         raise ConfigError("--objective clm learns from no teacher. Leave --teacher out.")
-    init = None if config.model.init is None else _continued(config.model.init, ("gpt2",) if causal else CONTINUED)
+    init = None if config.model.init is None else _continued(config.model.init, config.objective)
     teacher = None if config.distillation.teacher is None else _encoder(config.distillation.teacher)
     survey = corpus.survey()
     held_out = held_out_documents(survey.documents, config.data.holdout, config.training.seed)
-    architecture = ARCHITECTURES["gpt2" if causal else config.model.architecture] if init is None else init.architecture
+    fresh = fresh_architecture(config.objective, config.model.architecture)
+    architecture = fresh if init is None else init.architecture
     if init is not None:
         tokenizer = init.load_tokenizer()
     elif started is not None:
@@ -195,10 +194,10 @@ def _encoder(spec: str) -> Preset:
     return preset
 
 
-def _continued(spec: str, kinds: Sequence[str]) -> Preset:
+def _continued(spec: str, objective: str) -> Preset:
     preset = find_preset(spec)
-    if preset.kind not in kinds:
-        titles = ", ".join(ARCHITECTURES[kind].title for kind in kinds)
+    if preset.architecture.objective != objective:
+        titles = ", ".join(architecture.title for architecture in trained_by(objective))
         raise PresetError(f"--init cannot go on with {preset.architecture.title} ({spec}). It takes {titles}.")
     return preset
 

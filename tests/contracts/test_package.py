@@ -5,6 +5,8 @@ import inspect
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,37 +18,45 @@ from tests.conftest import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # distributions whose modules have another name
-DISTRIBUTIONS = {"keras_hub": "keras-nlp", "sklearn": "scikit-learn", "yaml": "pyyaml", "google": "protobuf"}
-# brought by a declared dependency, which cannot do without it
-INDIRECT = {
-    "h5py": "keras",
-    "kagglehub": "keras-nlp",
-    "kagglesdk": "keras-nlp",
-    "markupsafe": "jinja2",
-    "psutil": "tensorflow-datasets",
-    "requests": "tensorflow-datasets",
-    "scipy": "scikit-learn",
-    "sqlalchemy": "optuna",
-}
+DISTRIBUTIONS = {"keras_hub": "keras-nlp", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+# declared without an import of Kerora's own: pyproject.toml says beside each who imports it
+IMPORTED_BY_OTHERS = {"importlib_resources", "protobuf"}
 
 
-def imported_roots() -> set[str]:
+def imported_by(tree: ast.AST) -> set[str]:
+    """Return the top-level modules that code imports, by statement or by name through importlib."""
     roots = set()
-    for path in (ROOT / "kerora").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                roots |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                roots.add(str(node.module).partition(".")[0])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            roots.add(str(node.module).partition(".")[0])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            roots |= {str(value.value).partition(".")[0] for value in node.args if isinstance(value, ast.Constant)}
+    return roots
+
+
+@cache
+def imported_roots() -> set[str]:
+    paths = (ROOT / "kerora").rglob("*.py")
+    roots = {root for path in paths for root in imported_by(ast.parse(path.read_text(encoding="utf-8")))}
     return roots - set(sys.stdlib_module_names) - {"kerora"}
+
+
+def normal(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def requirements(texts: Iterable[str]) -> dict[str, str]:
+    """Return version ranges by normal name."""
+    parts = (re.fullmatch(r"([\w.-]+)(.*)", text) for text in texts)
+    return {normal(part[1]): part[2] for part in parts if part}
 
 
 def declared() -> dict[str, str]:
     """Return the dependencies' version ranges by normal name."""
     extras = PROJECT["project"]["optional-dependencies"]
-    texts = [*PROJECT["project"]["dependencies"], *extras["interop"], *extras["onnx"]]
-    parts = (re.fullmatch(r"([\w.-]+)(.*)", text) for text in texts)
-    return {part[1].lower().replace("_", "-"): part[2] for part in parts if part}
+    return requirements([*PROJECT["project"]["dependencies"], *extras["interop"], *extras["onnx"]])
 
 
 def test_the_version_is_in_one_place_and_the_changelog_knows_it() -> None:
@@ -69,11 +79,23 @@ def test_the_project_file_names_things_that_exist() -> None:
 
 
 def test_every_import_is_a_declared_dependency() -> None:
-    names = imported_roots() - set(INDIRECT)
-    assert {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in names} <= set(declared())
-    assert set(INDIRECT) <= imported_roots()
-    assert set(INDIRECT.values()) <= set(declared())
-    assert declared()["torch"] == ">=2.9,<2.14"
+    assert {DISTRIBUTIONS.get(name, normal(name)) for name in imported_roots()} <= set(declared())
+
+
+def test_every_dependency_is_imported() -> None:
+    names = {DISTRIBUTIONS.get(name, normal(name)) for name in imported_roots()}
+    wanted = set(requirements(PROJECT["project"]["dependencies"]))
+    assert wanted - names == {normal(name) for name in IMPORTED_BY_OTHERS}
+
+
+def test_every_dependency_has_a_lowest_version_and_torch_a_highest_one_that_was_tried() -> None:
+    assert all(found.startswith(">=") for found in declared().values())
+    assert declared()["torch"] == ">=2.9,<2.15"
+
+
+def test_an_import_in_any_form_is_noticed() -> None:
+    code = "import h5py.h5\ndef f():\n    from scipy import stats\n    importlib.import_module('requests.api')\n"
+    assert imported_by(ast.parse(code)) == {"h5py", "scipy", "requests"}
 
 
 @pytest.mark.parametrize("name", sorted(set(kerora.__all__) - {"__version__"}))
