@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.compat import flatten_layers
 from kerora.errors import PresetError
 from kerora.exchange.huggingface_folder import uses_tanh_gelu
 from kerora.exchange.keras_head import plain_classifier, plain_inputs, write_head
@@ -94,7 +95,7 @@ def _task_name(model: Task) -> str:
 
 def exact_settings(backbone: Any) -> dict[str, Any]:
     """Return what KerasHub's config cannot say: the activation and the epsilon of the layer norms."""
-    norms = [layer for layer in backbone._flatten_layers() if isinstance(layer, keras.layers.LayerNormalization)]
+    norms = [layer for layer in flatten_layers(backbone) if isinstance(layer, keras.layers.LayerNormalization)]
     return {"activation": "gelu_tanh" if uses_tanh_gelu(backbone) else "gelu", "epsilon": float(norms[-1].epsilon)}
 
 

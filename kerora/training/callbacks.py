@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import torch
 
+from kerora.compat import loss_tracker
 from kerora.data.batches import Batches
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import (
@@ -204,7 +205,7 @@ class History(keras.callbacks.Callback):
 
     def _record_step(self, updates: int) -> None:
         # the loss tracker holds the sum of the epoch so far: the difference is what came since the last row
-        total, count = (float(keras.ops.convert_to_numpy(value)) for value in self.model._loss_tracker.variables)
+        total, count = (float(keras.ops.convert_to_numpy(value)) for value in loss_tracker(self.model).variables)
         before = self._logged if count >= self._logged[1] else (0.0, 0.0)
         loss = (total - before[0]) / max(count - before[1], 1e-12)
         self._logged = (total, count)

@@ -10,8 +10,9 @@ from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.evaluation.predictions import write_predictions
 from kerora.evaluation.scoring import evaluate_rows
+from kerora.fast.frozen_start import FrozenStart
+from kerora.fast.switch import is_plain
 from kerora.models.classifier import TextClassifier
-from kerora.models.frozen_start import FrozenStart
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
 from kerora.models.task import TOKENS_A_ROW, Task, evaluation_tokens
@@ -56,7 +57,7 @@ class Classification:
         )
         assert isinstance(model, TextClassifier)
         model.mask_share = settle_mask_share(training, len(rows), model)
-        model.use_frozen_start(FrozenStart(model) if training.cache_frozen else None)
+        model.use_frozen_start(FrozenStart(model) if training.cache_frozen and not is_plain() else None)
         return _with_states(model, batches, config)
 
     def compile(self, model: Task, config: FitConfig, optimizer: Any, step: Any) -> None:
@@ -107,5 +108,5 @@ def _with_states(model: Task, batches: Batches, config: FitConfig) -> Batches:
     assert isinstance(model, TextClassifier)
     if model.frozen_start is not None:
         size = config.training.evaluation_batch_size
-        batches.states = model.frozen_start.states(batches, size * TOKENS_A_ROW)
+        batches.states = model.frozen_states(batches, size * TOKENS_A_ROW)
     return batches

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
-from tests.models.conftest import CLASSES
+from tests.conftest import CLASSES
 from tests.tiny import tiny_huggingface
 from tests.tiny_huggingface import KINDS
 
