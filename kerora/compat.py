@@ -76,6 +76,12 @@ def loss_tracker(model: Any) -> Any:
     return model._loss_tracker
 
 
+def is_decayed(optimizer: Any, variable: Any) -> bool:
+    """Return whether an optimizer's weight decay takes in a weight; `exclude_from_weight_decay` leaves some out."""
+    decayed: bool = optimizer._use_weight_decay(variable)
+    return decayed
+
+
 def set_norms_epsilon(layer: Any, epsilon: float) -> None:
     """Set the epsilon of a layer norm, of KerasHub's models too; other layers are left as they are."""
     for name in ("epsilon", "_epsilon"):
