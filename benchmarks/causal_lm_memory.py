@@ -15,7 +15,7 @@ import time
 import psutil
 import torch
 
-from kerora.models.next_token import next_token_loss
+from kerora.fast.next_token import next_token_loss
 from kerora.training.memory import peak_memory_mb
 
 WAYS = ("chunks", "all logits")

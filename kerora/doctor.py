@@ -15,6 +15,7 @@ import torch
 from packaging.requirements import Requirement
 
 from kerora.data.tokens import cache_directory
+from kerora.fast.switch import side
 from kerora.models.precision import resolve_precision
 
 LEAST_FREE_GB = 2.0
@@ -66,6 +67,7 @@ def _device() -> Iterator[Finding]:
     else:
         yield Finding("device", f"cpu, {torch.get_num_threads()} threads", True)
     yield Finding("precision 'auto'", resolve_precision("auto"), True)
+    yield Finding("computed by", side(), True)
 
 
 def _caches() -> Iterator[Finding]:

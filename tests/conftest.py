@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+CLASSES = ["negative", "neutral", "positive"]
 
 
 def pytest_collection_finish() -> None:
@@ -49,6 +50,30 @@ def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import tiny_keras_preset
 
     return tiny_keras_preset("distil_bert", tmp_path_factory.mktemp("presets") / "tiny_distil_bert")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function (kind, layout) -> tiny Hugging Face folder of a random classifier with three classes."""
+    from tests.tiny import tiny_huggingface
+
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(kind: str, layout: str = "new") -> Path:
+        if (kind, layout) not in made:
+            directory = tmp_path_factory.mktemp(f"{kind}_{layout}") / f"tiny_{kind}"
+            made[kind, layout] = tiny_huggingface(kind, directory, CLASSES, layout=layout)
+        return made[kind, layout]
+
+    return make
+
+
+@pytest.fixture(params=["fast", "plain"])
+def side(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test on both sides of the switch: with `kerora.fast`, and computed plainly."""
+    chosen: str = request.param
+    monkeypatch.setenv("KERORA_PLAIN", str(int(chosen == "plain")))
+    return chosen
 
 
 @pytest.fixture(scope="session")

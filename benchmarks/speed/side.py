@@ -5,7 +5,7 @@ import json
 import sys
 
 from benchmarks.speed.work import Job
-from kerora.backend import import_keras_alone
+from kerora.fast.lean_import import import_keras_alone
 
 SIDES = {
     "train-kerora": "kerora_side:train",

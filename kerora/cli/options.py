@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kerora.backend import import_keras_alone
+from kerora.fast.lean_import import import_keras_alone
 from kerora.runfolder import RunFolder
 from kerora.settings.base import Settings
 from kerora.settings.fit import FitConfig

@@ -31,7 +31,7 @@ class Batches(keras.utils.PyDataset):
     The order of an epoch depends on `seed` and `epoch` alone. The epoch advances by itself when
     all batches were served; `move_to` sets it, and a position inside it, for a resume.
     `tokens_served` counts the real tokens handed out so far. With `states` (tokens, width) set, x also holds
-    ``x["states"]`` (rows, length, width), zero at padding; see `kerora.models.frozen_start`.
+    ``x["states"]`` (rows, length, width), zero at padding; see `kerora.fast.frozen_start`.
 
     Args:
         table: the tokens.

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import safetensors.numpy
 
+from kerora.compat import flatten_layers
 from kerora.exchange.filled_folder import check_fillable, write_filled_folder
 from kerora.lora.entries import variable_entry
 from kerora.lora.names import Names
@@ -120,7 +121,7 @@ def huggingface_config(model: TaskModel) -> dict[str, Any]:
 def uses_tanh_gelu(backbone: Any) -> bool:
     """Return whether the feed-forward layers compute GELU's tanh approximation."""
     probe = np.array([1.0], np.float32)
-    for layer in backbone._flatten_layers():
+    for layer in flatten_layers(backbone):
         if layer.name == "feedforward_intermediate_dense":
             value = float(keras.ops.convert_to_numpy(layer.activation(keras.ops.convert_to_tensor(probe)))[0])
             return abs(value - 0.8411920) < 1e-6  # exactly: 0.8413447
@@ -128,7 +129,7 @@ def uses_tanh_gelu(backbone: Any) -> bool:
 
 
 def _epsilon(backbone: Any) -> float:
-    norms = [layer for layer in backbone._flatten_layers() if isinstance(layer, keras.layers.LayerNormalization)]
+    norms = [layer for layer in flatten_layers(backbone) if isinstance(layer, keras.layers.LayerNormalization)]
     return float(norms[-1].epsilon)
 
 

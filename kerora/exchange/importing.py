@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kerora.compat import kernel_of
 from kerora.errors import AdapterError
 from kerora.lora.files import CONFIG_FILE, load_adapter, read_adapter_config, save_adapter
 from kerora.lora.inject import lora_layers, summarize
@@ -96,7 +97,7 @@ def _settled(config: FitConfig, description: dict[str, Any], model: TaskModel) -
     layers = lora_layers(model)
     update: LowRankUpdate = layers[0].update
     # GPT-2's query, key and value are one module there, of one rank
-    updates = {model.module_names[str(layer._kernel.path).rpartition("/")[0]]: layer.update for layer in layers}
+    updates = {model.module_names[str(kernel_of(layer).path).rpartition("/")[0]]: layer.update for layer in layers}
     rank, alpha = int(description["r"]), float(description.get("lora_alpha", 8))
     lora = dataclasses.replace(
         config.lora,

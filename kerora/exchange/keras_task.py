@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.compat import flatten_layers
 from kerora.errors import PresetError
 from kerora.exchange.huggingface_folder import uses_tanh_gelu
 from kerora.models.keras_presets import EXACT_FILE, HEAD_FILE, LABELS_FILE
@@ -92,7 +93,7 @@ def _task_name(model: TaskModel) -> str:
 
 def exact_settings(backbone: Any) -> dict[str, Any]:
     """Return what KerasHub's config cannot say: the activation and the epsilon of the layer norms."""
-    norms = [layer for layer in backbone._flatten_layers() if isinstance(layer, keras.layers.LayerNormalization)]
+    norms = [layer for layer in flatten_layers(backbone) if isinstance(layer, keras.layers.LayerNormalization)]
     return {"activation": "gelu_tanh" if uses_tanh_gelu(backbone) else "gelu", "epsilon": float(norms[-1].epsilon)}
 
 

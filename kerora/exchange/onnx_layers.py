@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import torch
 
+from kerora.compat import flatten_layers
+
 
 @contextlib.contextmanager
 def traceable(model: keras.Model, longest: int) -> Iterator[None]:
@@ -20,7 +22,7 @@ def traceable(model: keras.Model, longest: int) -> Iterator[None]:
         longest: longest row in tokens.
     """
     kinds = {"DisentangledSelfAttention": _OpenAttention, "RelativeEmbedding": _OpenEmbedding}
-    found = {id(layer): layer for layer in model._flatten_layers() if type(layer).__name__ in kinds}
+    found = {id(layer): layer for layer in flatten_layers(model) if type(layer).__name__ in kinds}
     before = [(layer, type(layer)) for layer in found.values()]
     for layer, kind in before:
         layer.__class__ = type(kind.__name__, (kinds[kind.__name__], kind), {})

@@ -15,13 +15,14 @@ import keras
 import numpy as np
 import torch
 
+from kerora.compat import own_variables, point_at
 from kerora.errors import AdapterError, ConfigError
 from kerora.lora.entries import PREFIX
 from kerora.lora.files import WEIGHTS_FILE, adapter_folder, load_adapter, read_adapter_config, read_tensors
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import LowRankUpdate
 from kerora.lora.names import Names
-from kerora.lora.select import all_layers, own_variables
+from kerora.lora.select import all_layers
 
 BASE = None
 """Name of the state without any adapter."""
@@ -85,7 +86,7 @@ class Adapters:
             self._note_base({key: value for key, (_, value) in saved.items()})
         except AdapterError:
             for variable, value in saved.values():
-                _point(variable, value)
+                point_at(variable, value)
             if original is not None:
                 self.model.__dict__["_kerora_trainable"] = original
             raise
@@ -132,7 +133,7 @@ class Adapters:
         found |= {id(variable): variable for variable in heads}
         saved = {key: (variable, variable.value) for key, variable in found.items()}
         for variable in found.values():
-            _point(variable, torch.nn.Parameter(variable.value.detach().clone(), requires_grad=False))
+            point_at(variable, torch.nn.Parameter(variable.value.detach().clone(), requires_grad=False))
         if hasattr(self.model, "classes"):
             self._resize_head(self._classes_of(description, tensors))
         return saved
@@ -150,7 +151,7 @@ class Adapters:
         for variable in old.trainable:
             variable.trainable = False
         for variable, value in (*self.states[BASE].values, *new.values):
-            _point(variable, value)
+            point_at(variable, value)
         for layer, update in new.updates:
             layer.__dict__["update"] = update
         for variable in new.trainable:
@@ -206,12 +207,12 @@ class Adapters:
             for name, numbers in order:
                 update, values = states[name]
                 for variable, value in values:
-                    _point(variable, value)
+                    point_at(variable, value)
                 layer.__dict__["update"] = update
                 parts.append(call(inputs[numbers.to(inputs.device)], *arguments, **named))
             layer.__dict__["update"] = None
             for variable, value in base:
-                _point(variable, value)
+                point_at(variable, value)
             width = max(part.shape[-1] for part in parts)
             outputs = parts[0].new_full((count, *parts[0].shape[1:-1], width), -torch.inf)
             for (_, numbers), part in zip(order, parts, strict=True):
@@ -233,10 +234,4 @@ class Adapters:
             shape = (*variable.shape[:-1], len(classes))
             if tuple(variable.shape) != shape:
                 empty = torch.zeros(shape, device=variable.value.device)
-                _point(variable, torch.nn.Parameter(empty, requires_grad=False))
-
-
-def _point(variable: Any, value: torch.Tensor) -> None:
-    """Let a Keras variable hold another tensor, whatever its shape."""
-    variable._value = value
-    variable._shape = tuple(value.shape)
+                point_at(variable, torch.nn.Parameter(empty, requires_grad=False))

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import torch
 
+from kerora.compat import kernel_of
 from kerora.lora.layers import LowRankUpdate, lora_scale
 from kerora.lora.names import Names, Owned, outputs_of
 
@@ -188,7 +189,7 @@ def _alpha(scale: float, rank: int, use_rslora: bool) -> float:
 
 
 def _column_norms(layer: Any, outputs: int) -> Array:
-    return _numpy(torch.linalg.vector_norm(layer._kernel.value.detach().float().reshape(-1, outputs), dim=0))
+    return _numpy(torch.linalg.vector_norm(kernel_of(layer).value.detach().float().reshape(-1, outputs), dim=0))
 
 
 def _numpy(value: Any) -> Array:

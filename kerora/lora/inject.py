@@ -8,8 +8,10 @@ from typing import Any, TypedDict, Unpack
 
 import keras
 
+from kerora.compat import kernel_of
 from kerora.errors import ConfigError
-from kerora.lora.layers import LoraLayer, UpdateSettings, demote, matrix_shape, promote
+from kerora.kernels import matrix_shape
+from kerora.lora.layers import LoraLayer, UpdateSettings, demote, promote
 from kerora.lora.select import (
     all_layers,
     find_head,
@@ -135,7 +137,7 @@ def install(
     for layer, settings in plan:
         _check_settings(settings)
         _check_rank(layer, settings.rank)
-        if not layer._kernel.value.is_floating_point() and (settings.use_dora or settings.pissa):
+        if not kernel_of(layer).value.is_floating_point() and (settings.use_dora or settings.pissa):
             raise ConfigError(
                 f"Layer '{layer_path(layer)}' is quantised: DoRA and PiSSA need the kernel itself. "
                 "Leave out --quantize, or --use-dora and --init pissa."

@@ -15,8 +15,12 @@ import keras
 import numpy as np
 import torch
 
+from kerora.compat import changing_weights, kernel_of, untrack
 from kerora.errors import ConfigError
-from kerora.lora.dropout import dropout
+from kerora.fast.dropout import dropout
+from kerora.fast.products import add_in_one_pass, computed_as_products
+from kerora.fast.switch import is_plain
+from kerora.kernels import kernel_matrix, kernel_order, matrix_shape
 
 
 @dataclass
@@ -106,7 +110,6 @@ class LoraLayer:
     """
 
     update: LowRankUpdate | None = None
-    _kernel: Any
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the layer's output for `inputs` (..., contracted axes of the kernel)."""
@@ -138,12 +141,11 @@ class LoraLayer:
         rows = keras.ops.convert_to_tensor(inputs).reshape(-1, update.inputs).to(dtype)
         scale, dropped = update.scale, rows
         if training and update.dropout:
-            dropped, kept = dropout(rows, update.dropout)
+            dropped, kept = _dropout(rows, update.dropout)
             scale /= kept
         low, b = dropped @ update.a.value.to(dtype), update.b.value.to(dtype)
-        if update.start is None and update.magnitude is None:
-            # product, scale and sum in one pass over the outputs
-            return torch.addmm(outputs.reshape(-1, b.shape[1]), low, b, alpha=scale).reshape(outputs.shape)
+        if update.start is None and update.magnitude is None and not is_plain():
+            return add_in_one_pass(outputs, low, b, scale)
         delta = scale * (low @ b)
         if update.start is not None:
             delta = delta - update.scale * ((rows @ update.start[0].to(dtype)) @ update.start[1].to(dtype))
@@ -151,7 +153,7 @@ class LoraLayer:
             linear = outputs.reshape(delta.shape)
             if self.bias is not None:  # type: ignore[attr-defined]
                 linear = linear - self.bias.value.reshape(-1).to(dtype)  # type: ignore[attr-defined]
-            factor = update.column_factor(kernel_matrix(self, self._kernel.value))
+            factor = update.column_factor(kernel_matrix(self, kernel_of(self).value))
             delta = (factor - 1).to(dtype) * linear + factor.to(dtype) * delta
         return outputs + delta.reshape(outputs.shape)
 
@@ -161,18 +163,18 @@ class LoraLayer:
         if update is None or update.base_kernel is not None:
             return
         merged = self._merged_kernel()
-        update.base_kernel = self._kernel.value.detach().clone()
-        self._kernel.assign(merged)
+        update.base_kernel = kernel_of(self).value.detach().clone()
+        kernel_of(self).assign(merged)
 
     def unmerge(self) -> None:
         """Put the kernel back that `merge` replaced, bit for bit."""
         update = self.update
         if update is not None and update.base_kernel is not None:
-            self._kernel.assign(update.base_kernel)
+            kernel_of(self).assign(update.base_kernel)
             update.base_kernel = None
 
     def _merged_kernel(self) -> torch.Tensor:
-        kernel: torch.Tensor = self._kernel.value.detach()
+        kernel: torch.Tensor = kernel_of(self).value.detach()
         update = self.update
         assert update is not None
         if not kernel.is_floating_point():
@@ -215,11 +217,18 @@ class LoraLayer:
         super().load_own_variables(store)  # type: ignore[misc]
 
 
+def _dropout(rows: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
+    """Drop a share of the values; return them, and by what they are still to be divided."""
+    return (torch.nn.functional.dropout(rows, rate), 1.0) if is_plain() else dropout(rows, rate)
+
+
+@computed_as_products
 @keras.saving.register_keras_serializable("kerora")
 class LoraDense(LoraLayer, keras.layers.Dense):
     """A Dense layer that can carry a low-rank update."""
 
 
+@computed_as_products
 @keras.saving.register_keras_serializable("kerora")
 class LoraEinsumDense(LoraLayer, keras.layers.EinsumDense):
     """An EinsumDense layer that can carry a low-rank update over its flattened kernel."""
@@ -257,19 +266,18 @@ def promote(layer: Any, settings: UpdateSettings, seed: Sequence[int]) -> None:
     first = np.random.default_rng(seed).uniform(-bound, bound, (inputs, rank)).astype("float32")
     sizes: dict[str, tuple[int, ...]] = {"lora_a": (inputs, rank), "lora_b": (rank, outputs)}
     sizes |= {"lora_magnitude": (outputs,)} if settings.use_dora else {}
-    layer._tracker.unlock()
-    variables = [
-        layer.add_weight(name=name, shape=shape, initializer="zeros", dtype="float32", autocast=False)
-        for name, shape in sizes.items()
-    ]
-    layer._tracker.lock()
+    with changing_weights(layer):
+        variables = [
+            layer.add_weight(name=name, shape=shape, initializer="zeros", dtype="float32", autocast=False)
+            for name, shape in sizes.items()
+        ]
     a, b = variables[:2]
     update = LowRankUpdate(a, b, float(settings.alpha), settings.dropout, inputs, settings.use_rslora)
     a.assign(first)
     if settings.pissa:
         _start_from_kernel(layer, update)
     if settings.use_dora:
-        update.squares = kernel_matrix(layer, layer._kernel.value.detach()).float().square().sum(dim=0)
+        update.squares = kernel_matrix(layer, kernel_of(layer).value.detach()).float().square().sum(dim=0)
         update.magnitude = variables[2]
         update.magnitude.assign(update.squares.sqrt())
     layer.__class__ = PROMOTIONS.get(type(layer), type(layer))
@@ -277,7 +285,7 @@ def promote(layer: Any, settings: UpdateSettings, seed: Sequence[int]) -> None:
 
 
 def _start_from_kernel(layer: Any, update: LowRankUpdate) -> None:
-    kernel = kernel_matrix(layer, layer._kernel.value.detach()).float()
+    kernel = kernel_matrix(layer, kernel_of(layer).value.detach()).float()
     left, values, right = torch.linalg.svd(kernel, full_matrices=False)
     root = (values[: update.rank] / update.scale).sqrt()
     update.a.assign(left[:, : update.rank] * root)
@@ -287,10 +295,8 @@ def _start_from_kernel(layer: Any, update: LowRankUpdate) -> None:
 
 def discard(layer: Any, update: LowRankUpdate) -> None:
     """Take an update's variables off a layer."""
-    layer._tracker.unlock()
-    for variable in update.variables:
-        layer._untrack_variable(variable)
-    layer._tracker.lock()
+    with changing_weights(layer):
+        untrack(layer, update.variables)
 
 
 def demote(layer: Any) -> None:
@@ -302,52 +308,3 @@ def demote(layer: Any) -> None:
         discard(layer, update)
     if not getattr(layer, "stored_updates", None):  # of further adapters
         layer.__class__ = DEMOTIONS[type(layer)]
-
-
-def matrix_shape(layer: Any) -> tuple[int, int]:
-    """Return the sides (in, out) of a kernel seen as a matrix.
-
-    Raises:
-        ConfigError: the einsum does not contract the input's last axes.
-    """
-    shape = kernel_shape(layer)
-    contracted = _contracted_axes(layer)
-    inputs = math.prod(shape[axis] for axis in contracted)
-    return inputs, math.prod(shape) // inputs
-
-
-def kernel_shape(layer: Any) -> tuple[int, ...]:
-    """Return the shape of a kernel, where it is quantised and packed that of the kernel before."""
-    shape = getattr(layer, "float_kernel_shape", None) or layer._kernel.shape
-    return tuple(int(side) for side in shape)
-
-
-def kernel_order(layer: Any) -> list[int]:
-    """Return the kernel's axes in the order of the matrix: the contracted ones, then those of the output.
-
-    Only Gemma's kernels, (heads, width, head size), are not in that order as they are.
-    """
-    contracted = _contracted_axes(layer)
-    return [*contracted, *(axis for axis in range(len(kernel_shape(layer))) if axis not in contracted)]
-
-
-def kernel_matrix(layer: Any, kernel: torch.Tensor) -> torch.Tensor:
-    """Return a layer's kernel as a matrix (in, out)."""
-    return kernel.permute(kernel_order(layer)).reshape(matrix_shape(layer))
-
-
-def _contracted_axes(layer: Any) -> list[int]:
-    if not isinstance(layer, keras.layers.EinsumDense):
-        return [0]
-    inputs, _, rest = layer.equation.replace("...", "").partition(",")
-    kernel, _, output = rest.partition("->")
-    contracted = [place for place, axis in enumerate(kernel) if axis not in output]
-    count = len(contracted)
-    summed = "".join(kernel[place] for place in contracted)
-    kept = "".join(axis for axis in kernel if axis not in summed)
-    if not count or summed != inputs[-count:] or output != inputs[:-count] + kept:
-        raise ConfigError(
-            f"Layer '{layer.path}' cannot be adapted: its einsum {layer.equation!r} does not contract "
-            "the last axes of the input and put the kernel's others behind the rest. Leave it out of the targets."
-        )
-    return contracted

@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerora.compat import kernel_of, own_variables
 from kerora.errors import AdapterError
-from kerora.lora.layers import kernel_order, matrix_shape
-from kerora.lora.select import all_layers, can_adapt, own_variables
+from kerora.kernels import kernel_order, matrix_shape
+from kerora.lora.select import all_layers, can_adapt
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Names:
 
     def of_layer(self, layer: Any) -> TensorName:
         """Return the name of an adaptable layer's kernel."""
-        return self.of(layer._kernel).name
+        return self.of(kernel_of(layer)).name
 
     def with_key(self, key: str) -> list[Owned]:
         """Return the variables that a file's tensor holds, by their part; empty where there is none."""
@@ -130,7 +131,7 @@ class Names:
         """Return the layers that can carry an update, by module; several where a module computes several."""
         modules: dict[str, list[Any]] = {}
         for owned in self._by_path.values():
-            if can_adapt(owned.layer) and owned.variable is owned.layer._kernel and owned.name.form != "none":
+            if can_adapt(owned.layer) and owned.variable is kernel_of(owned.layer) and owned.name.form != "none":
                 modules.setdefault(owned.name.module, []).append(owned)
         return {
             module: [owned.layer for owned in sorted(members, key=lambda owned: owned.name.part or (0, 1))]

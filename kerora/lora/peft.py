@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerora.compat import own_variables
 from kerora.lora.entries import (
     PREFIX,
     Entry,
@@ -29,7 +30,7 @@ from kerora.lora.entries import (
 from kerora.lora.inject import BIAS_NAMES, lora_layers
 from kerora.lora.layers import UpdateSettings
 from kerora.lora.names import Names, Owned, TensorName, outputs_of
-from kerora.lora.select import find_head, layer_path, leaf_path, own_variables, replaced_by_head
+from kerora.lora.select import find_head, layer_path, leaf_path, replaced_by_head
 
 FORMAT_VERSION = 1
 FLOAT_MAX = sys.float_info.max

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 import torch
 
-from kerora.allocator import release_freed
-from kerora.backend import without_garbage_rounds
+from kerora.compat import forget_torch_parameters, kernel_of
 from kerora.errors import ConfigError
-from kerora.lora.layers import kernel_shape, matrix_shape
+from kerora.fast.allocator import release_freed
+from kerora.fast.lean_import import without_garbage_rounds
+from kerora.kernels import kernel_shape, matrix_shape
 from kerora.lora.select import all_layers, can_adapt
 
 MODES = ("int8", "int4")
@@ -68,7 +69,7 @@ def quantize(model: keras.Model, mode: str) -> Quantised:
     before = _size(backbone)
     layers = [layer for layer in all_layers(backbone) if can_adapt(layer)]
     configs = {"int8": keras.quantizers.Int8QuantizationConfig, "int4": keras.quantizers.Int4QuantizationConfig}
-    _forget_torch_parameters(model)
+    forget_torch_parameters(model)
     with without_garbage_rounds():
         for layer in layers:
             shape = kernel_shape(layer)
@@ -76,16 +77,6 @@ def quantize(model: keras.Model, mode: str) -> Quantised:
             layer.float_kernel_shape = shape
     release_freed()
     return Quantised(len(layers), before, _size(backbone), mode)
-
-
-def _forget_torch_parameters(model: keras.Model) -> None:
-    """Drop torch's lists of parameters, of which Keras keeps one in each layer and makes it anew when asked for it.
-
-    A layer that deletes its kernel takes it off its own list alone: those of the layers around it would hold it still.
-    """
-    for layer in model._flatten_layers():
-        if hasattr(layer, "_torch_params"):
-            del layer._torch_params
 
 
 def quantised_layers(model: keras.Model) -> list[Any]:
@@ -120,13 +111,13 @@ def dequantize_into(quantised: keras.Model, plain: keras.Model) -> float:
     Returns:
         What quantising lost: the largest difference of any kernel value from the original.
     """
-    targets = {layer._kernel.path: layer for layer in all_layers(plain) if can_adapt(layer)}
+    targets = {kernel_of(layer).path: layer for layer in all_layers(plain) if can_adapt(layer)}
     lost = 0.0
     for layer in quantised_layers(quantised):
-        target = targets[layer._kernel.path]
+        target = targets[kernel_of(layer).path]
         kernel = float_kernel(layer)
-        lost = max(lost, float(np.abs(kernel - target._kernel.numpy()).max()))
-        target._kernel.assign(kernel)
+        lost = max(lost, float(np.abs(kernel - kernel_of(target).numpy()).max()))
+        kernel_of(target).assign(kernel)
     return lost
 
 

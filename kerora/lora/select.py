@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import keras
 
+from kerora.compat import flatten_layers, kernel_of, own_variables
 from kerora.errors import ConfigError, nearest
 from kerora.lora.layers import DEMOTIONS, PROMOTIONS
 
@@ -56,12 +57,12 @@ def select_layers(
         ConfigError: a target matches nothing; the message lists what could match.
     """
     patterns = (targets,) if isinstance(targets, str) else tuple(targets)
-    taken = {id(inner) for layer in leave_out for inner in layer._flatten_layers()}
+    taken = {id(inner) for layer in leave_out for inner in flatten_layers(layer)}
     unused = replaced_by_head(model)
     candidates = [
         layer
         for layer in all_layers(model)
-        if can_adapt(layer) and id(layer) not in taken and id(layer._kernel) not in unused
+        if can_adapt(layer) and id(layer) not in taken and id(kernel_of(layer)) not in unused
     ]
     modules = getattr(model, "module_names", {})
     chosen: dict[int, Any] = {}
@@ -109,7 +110,7 @@ def first_match(model: keras.Model, layer: Any, patterns: Mapping[str, Value], d
 def all_layers(model: keras.Model) -> list[Any]:
     """Return the layers with weights by the order of their first: Keras' own runs backwards through nested layers."""
     position = {id(variable): index for index, variable in enumerate(model.variables)}
-    layers = [layer for layer in model._flatten_layers(include_self=False) if layer.variables]
+    layers = [layer for layer in flatten_layers(model, include_self=False) if layer.variables]
     return sorted(layers, key=lambda layer: position.get(id(layer.variables[0]), -1))
 
 
@@ -124,14 +125,9 @@ def can_adapt(layer: Any) -> bool:
     return (type(layer) in PROMOTIONS or type(layer) in DEMOTIONS) and layer.built
 
 
-def own_variables(layer: Any) -> list[Any]:
-    """Return the weights of a layer itself, not of layers inside it."""
-    return [*layer._trainable_variables, *layer._non_trainable_variables]
-
-
 def layer_path(layer: Any) -> str:
     """Return the path of a dense layer inside its model, such as ``transformer_layer_0/self_attention/query``."""
-    return str(layer._kernel.path).rpartition("/")[0]
+    return str(kernel_of(layer).path).rpartition("/")[0]
 
 
 def leaf_path(layer: Any) -> str:

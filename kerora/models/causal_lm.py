@@ -13,9 +13,9 @@ from kerora.data.language_batches import LanguageBatches
 from kerora.data.language_tokens import document_tokens, lay_out
 from kerora.data.tokens import TokenTable
 from kerora.errors import ConfigError, DataError, PresetError
-from kerora.models.causal import documents_in_rows
 from kerora.models.classifier import DTYPES, SHORTEST, check_vocabulary
-from kerora.models.next_token import next_token_loss, token_losses
+from kerora.models.decoders import documents_in_rows
+from kerora.models.next_token import logits_of, next_token_loss, token_losses
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task
 from kerora.models.tokenizer import TextTokenizer
@@ -184,11 +184,7 @@ class CausalLM(Task):
 
     def to_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits of final hidden states (..., width), float32 (..., tokens)."""
-        layer = self._output_layer()
-        kernel = layer["kernel"].to(hidden.dtype)
-        logits = (hidden @ (kernel if layer["transposed"] else kernel.T)).float()
-        cap = layer["soft_cap"]
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        return logits_of(hidden, **self._output_layer())
 
     def losses(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, counted: np.ndarray) -> np.ndarray:
         """Return the cross entropies in nats of the counted places, row by row, float32 (counted places,).

@@ -1,17 +1,18 @@
 """Text classification on a pretrained encoder or decoder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import torch
 
-from kerora.data.batches import STATES
+from kerora.data.batches import STATES, Batches, rectangle
 from kerora.data.rows import Rows
+from kerora.data.tokens import cache_directory
 from kerora.errors import ConfigError, PresetError
-from kerora.models.blocks import pooled_only
-from kerora.models.frozen_start import FrozenStart
+from kerora.fast.blocks import pooled_only
+from kerora.fast.frozen_start import FrozenStart
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import Task, computed_in_row_order, evaluation_tokens
@@ -137,12 +138,30 @@ class TextClassifier(Task):
         """Let batches that hold states go past the frozen blocks that made them; None undoes it."""
         self.__dict__["_frozen_start"] = start  # past Keras, which would track its parts as layers
 
+    def frozen_states(self, batches: Batches, max_tokens: int) -> np.ndarray:
+        """Compute the states that the frozen start gives the rows of batches, for their `states`.
+
+        Args:
+            batches: their table is computed, in an order of its own.
+            max_tokens: tokens in a batch.
+
+        Returns:
+            The states' bits as integers, (tokens, width), memory-mapped from a file that goes with the array.
+
+        Raises:
+            RunError: the disk has no room for them.
+        """
+        assert self.frozen_start is not None
+        table = batches.table
+        by_length = Batches(table, pad_id=batches.pad_id, shuffle=False, max_tokens=max_tokens)
+        return self.frozen_start.states(len(table.ids), _with_places(by_length), cache_directory())
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """Compute the outputs; called by Keras."""
         start = self.frozen_start
         if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
             with pooled_only(self.backbone):
-                return start.logits(inputs, training)
+                return start.logits(inputs[STATES], inputs["padding_mask"], training)
         if self._masking is not None and training:
             inputs = self._masking(inputs)
         with pooled_only(self.backbone):
@@ -207,6 +226,17 @@ class TextClassifier(Task):
 
 def _unlabelled(texts: Sequence[str], pairs: Sequence[str] | None = None) -> Rows:
     return Rows(list(texts), [""] * len(texts), pairs=None if pairs is None else list(pairs))
+
+
+def _with_places(batches: Batches) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Yield the inputs of batches, where they hold tokens, and the tokens' places in the table."""
+    table, order, done = batches.table, batches.order, 0
+    for index in range(len(batches)):
+        inputs = batches[index][0]
+        rows = order[done : done + len(inputs["token_ids"])]
+        starts = table.offsets[rows]
+        yield inputs, *rectangle(starts, table.offsets[rows + 1] - starts, table.max_length)
+        done += len(rows)
 
 
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:

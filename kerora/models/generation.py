@@ -4,7 +4,6 @@ Rows of a batch stand at the same places from the start: a prompt that is longer
 while they are continued, so that nothing is padded in front and each row gets what it would get alone.
 """
 
-import inspect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from typing import Any
 import torch
 
 from kerora.backend import import_keras_hub
+from kerora.compat import build_cache
 from kerora.errors import ConfigError
-from kerora.models.causal import CausalAttention
+from kerora.fast.decoding import InPlaceDecoder, can_decode_in_place
 from kerora.models.causal_lm import CausalLM
 from kerora.settings.language import Sampling
 
@@ -184,9 +184,7 @@ class _Cached:
             # builds a cache of the whole length by reading the prompt with padding behind it
             padded = torch.zeros(self.shape, dtype=torch.int64)
             padded[:, : ids.shape[1]] = ids
-            # models of more than text want more, which may all be None
-            extra = [name for name in inspect.signature(self.task._build_cache).parameters if name != "token_ids"]
-            _, self.cache = self.task._build_cache(padded, **dict.fromkeys(extra))
+            self.cache = build_cache(self.task, padded)
             ids, place = ids[:, -1:], ids.shape[1] - 1
         # KerasHub's layers take the place as a tensor or not at all
         logits, _, self.cache = self.task.call_with_cache(ids, self.cache, torch.tensor(place))
@@ -194,34 +192,9 @@ class _Cached:
         return last
 
 
-class _InPlace:
-    """Decoding of GPT-2 with a cache that is written in place, and logits for the last token only."""
-
-    def __init__(self, model: CausalLM, rows: int, length: int) -> None:
-        self.model = model
-        backbone = model.backbone
-        self.cache: list[torch.Tensor | None] = [None] * backbone.num_layers
-        size = backbone.hidden_dim // backbone.num_heads
-        self.shape = (rows, 2, length, backbone.num_heads, size)
-
-    def advance(self, ids: torch.Tensor, place: int) -> torch.Tensor:
-        """Read tokens (rows, count) at `place`; return the logits behind the last one, (rows, tokens)."""
-        backbone = self.model.backbone
-        tokens = backbone.token_embedding(ids)
-        x = backbone.embeddings_add((tokens, backbone.position_embedding(tokens, start_index=place)))
-        for number, layer in enumerate(backbone.transformer_layers):
-            cache = self.cache[number]
-            cache = x.new_zeros(self.shape) if cache is None else cache
-            x, self.cache[number] = layer(x, self_attention_cache=cache, self_attention_cache_update_index=place)
-        return self.model.to_logits(backbone.layer_norm(x[:, -1]))
-
-
-def _decoder(model: CausalLM, rows: int, length: int) -> _Cached | _InPlace:
-    layers = getattr(model.backbone, "transformer_layers", [])
-    in_place = model.preset.architecture.caches_in_place and all(
-        isinstance(layer._self_attention_layer, CausalAttention) for layer in layers
-    )
-    return (_InPlace if in_place else _Cached)(model, rows, length)
+def _decoder(model: CausalLM, rows: int, length: int) -> _Cached | InPlaceDecoder:
+    in_place = model.preset.architecture.caches_in_place and can_decode_in_place(model.backbone)
+    return (InPlaceDecoder if in_place else _Cached)(model, rows, length)
 
 
 def _task_class(backbone: Any) -> Any:

@@ -14,9 +14,10 @@ import numpy as np
 from safetensors import SafetensorError
 
 from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.compat import flatten_layers, set_norms_epsilon
 from kerora.errors import PresetError, nearest
+from kerora.fast.blank_weights import draw, without_drawing
 from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
-from kerora.models.blank_weights import draw, without_drawing
 from kerora.models.hf_names import LayerPair
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import gelu_tanh, set_activation_and_epsilon
@@ -117,10 +118,8 @@ class HuggingFaceFolder:
             ) from error
         # not every converter keeps it
         epsilon = float(self.setting(*self.architecture.norm_epsilon))
-        for layer in backbone._flatten_layers():
-            for name in ("epsilon", "_epsilon"):
-                if isinstance(getattr(layer, name, None), float):
-                    setattr(layer, name, epsilon)
+        for layer in flatten_layers(backbone):
+            set_norms_epsilon(layer, epsilon)
         backbone.layer_norm_epsilon = epsilon  # which its config says, and so a preset that is saved of it
         if self.architecture.rounds_weights:
             self._widen(backbone)

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.compat import flatten_layers
 from kerora.errors import PresetError
+from kerora.fast.blank_weights import without_drawing
 from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
-from kerora.models.blank_weights import without_drawing
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_classes import class_name, is_classifier, registered_class
 from kerora.models.keras_weights import WEIGHTS, holds_quantized, merge_keras_lora, quantized_mode
@@ -36,7 +37,7 @@ ACTIVATIONS = {"gelu": keras.activations.gelu, "gelu_tanh": gelu_tanh}
 
 def set_activation_and_epsilon(backbone: Any, activation: Any, epsilon: float) -> None:
     """Give a backbone's feed-forward layers an activation and its layer norms an epsilon."""
-    for layer in backbone._flatten_layers():
+    for layer in flatten_layers(backbone):
         if isinstance(layer, keras.layers.LayerNormalization):
             layer.epsilon = epsilon
         elif layer.name == "feedforward_intermediate_dense":
@@ -48,7 +49,7 @@ def keep_norms_epsilon(backbone: Any) -> None:
 
     Other models are left as they are.
     """
-    for layer in backbone._flatten_layers():
+    for layer in flatten_layers(backbone):
         if type(layer).__name__ == "Qwen3LayerNorm":
             layer.epsilon = backbone.layer_norm_epsilon
 

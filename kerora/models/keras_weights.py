@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 
+from kerora.compat import flatten_layers, has_kernel, kernel_of
 from kerora.errors import PresetError
 from kerora.models.json_files import read_json_object
 
@@ -91,11 +92,11 @@ def merge_keras_lora(backbone: Any, path: Path) -> None:
     Raises:
         PresetError: the file is damaged or belongs to another model.
     """
-    layers = [layer for layer in backbone._flatten_layers(include_self=False) if layer.weights]
+    layers = [layer for layer in flatten_layers(backbone, include_self=False) if layer.weights]
     for place, (first, second) in _read_lora(path).items():
         layer = layers[place] if place < len(layers) else None
         update = np.matmul(first, second)
-        kernel = getattr(layer, "_kernel", None)
+        kernel = kernel_of(layer) if has_kernel(layer) else None
         if layer is None or kernel is None or tuple(kernel.shape) != update.shape:
             raise PresetError(
                 f"{path} does not fit the backbone beside it: its layer {place} is of shape {update.shape}. "

@@ -1,25 +1,9 @@
-"""The loss of a language model, computed in chunks: logits for the whole vocabulary exist for a few tokens at a time.
-
-The logits of 8 rows of 256 tokens over GPT-2's 50,257 tokens take 412 MB in float32, and their softmax and gradient
-as much again. Here a chunk of tokens is taken through logits, loss and gradient before the next one is begun, so
-that the memory does not depend on the number of tokens, and tokens that the loss does not count cost nothing.
-
-Peak above hidden states and kernel, forward and backward of 8 x 256 tokens, width 768, 50,257 tokens, float32, on a
-CPU: 97 MB in chunks, 1,251 MB from all logits; of 16 x 256 tokens 119 MB in chunks (benchmarks/causal_lm_memory.py).
-
-Logits lie with a token's in a row, not with a place's: a vocabulary's size is seldom a multiple of anything, and
-products write into rows that begin anywhere in a line of the cache at half the speed (1,020 places: 2.3 s, 1.3 so).
-"""
-
-from collections.abc import Iterator
-from typing import Any
+"""The loss of a language model: cross entropy of the next tokens, from final hidden states and output embeddings."""
 
 import torch
 
-CHUNK_NUMBERS = 20_000_000
-"""Logits in a chunk: 80 MB in float32, 397 tokens of GPT-2's vocabulary."""
-ALIGNED = 16
-"""Places of a chunk are a multiple of this: with rows of 64 bytes in memory the products take a fifth less time."""
+from kerora.fast import next_token
+from kerora.fast.switch import is_plain
 
 
 def next_token_loss(
@@ -41,12 +25,12 @@ def next_token_loss(
         transposed: whether the kernel lies the other way round.
         soft_cap: logits are ``cap * tanh(logits / cap)``, as in Gemma 2; None for none.
     """
-    counted = weights.reshape(-1) > 0
-    rows = _pad(hidden.reshape(-1, hidden.shape[-1])[counted])
-    right = _pad(targets.reshape(-1)[counted].long())
-    shares = _pad(weights.reshape(-1)[counted].float())
-    result: torch.Tensor = _ChunkedCrossEntropy.apply(rows, kernel, right, shares, transposed, soft_cap)
-    return result
+    if not is_plain():
+        return next_token.next_token_loss(hidden, kernel, targets, weights, transposed=transposed, soft_cap=soft_cap)
+    counted = weights > 0
+    logits = logits_of(hidden[counted], kernel, transposed=transposed, soft_cap=soft_cap)
+    losses = torch.nn.functional.cross_entropy(logits, targets[counted].long(), reduction="none")
+    return (losses * weights[counted].float()).sum()
 
 
 def token_losses(
@@ -66,112 +50,17 @@ def token_losses(
         transposed: see `next_token_loss`.
         soft_cap: see `next_token_loss`.
     """
-    rows, right = _pad(hidden), _pad(targets.long())
-    losses = torch.zeros(len(rows), device=hidden.device)
+    if not is_plain():
+        return next_token.token_losses(hidden, kernel, targets, transposed=transposed, soft_cap=soft_cap)
     with torch.no_grad():
-        for part, logits in _logits_in_chunks(rows, _matrix(kernel, hidden.dtype, transposed), soft_cap):
-            chosen = logits[_places(right[part])]
-            _, log_sums = _exponentials_in_place(logits)
-            losses[part] = log_sums - chosen
-    return losses[: len(hidden)]
+        logits = logits_of(hidden, kernel, transposed=transposed, soft_cap=soft_cap)
+        return torch.nn.functional.cross_entropy(logits, targets.long(), reduction="none")
 
 
-class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Loss and gradients in one pass over the chunks; backward only scales what forward left."""
-
-    @staticmethod
-    def forward(
-        context: Any,
-        hidden: torch.Tensor,
-        kernel: torch.Tensor,
-        targets: torch.Tensor,
-        weights: torch.Tensor,
-        transposed: bool,
-        soft_cap: float | None,
-    ) -> torch.Tensor:
-        matrix = _matrix(kernel, hidden.dtype, transposed)
-        needs_hidden, needs_kernel = context.needs_input_grad[:2]
-        hidden_gradient = torch.empty_like(hidden) if needs_hidden else None
-        kernel_gradient = torch.zeros(matrix.shape, device=hidden.device) if needs_kernel else None
-        total = torch.zeros((), device=hidden.device)
-        for part, logits in _logits_in_chunks(hidden, matrix, soft_cap):
-            right = logits[_places(targets[part])]
-            slope = None if soft_cap is None else 1 - (logits / soft_cap) ** 2
-            sums, log_sums = _exponentials_in_place(logits)
-            total += ((log_sums - right) * weights[part]).sum()
-            if not needs_hidden and not needs_kernel:
-                continue
-            gradient = _gradient_in_place(logits, sums, targets[part], weights[part], slope).to(hidden.dtype)
-            if hidden_gradient is not None:
-                hidden_gradient[part] = gradient.T @ matrix
-            if kernel_gradient is not None:
-                kernel_gradient += gradient @ hidden[part]
-        context.save_for_backward(hidden_gradient, kernel_gradient)
-        context.kernel_like = (kernel.dtype, transposed)
-        return total
-
-    @staticmethod
-    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        hidden_gradient, kernel_gradient = context.saved_tensors
-        dtype, transposed = context.kernel_like
-        if hidden_gradient is not None:
-            hidden_gradient = hidden_gradient * gradients[0].to(hidden_gradient.dtype)
-        if kernel_gradient is not None:
-            kernel_gradient = (kernel_gradient * gradients[0]).to(dtype)
-            kernel_gradient = kernel_gradient.T if transposed else kernel_gradient
-        return hidden_gradient, kernel_gradient, None, None, None, None
-
-
-def _matrix(kernel: torch.Tensor, dtype: torch.dtype, transposed: bool) -> torch.Tensor:
-    matrix = kernel.detach().to(dtype)
-    return matrix.T if transposed else matrix
-
-
-def _pad(values: torch.Tensor) -> torch.Tensor:
-    """Append zeros to (places, ...) up to a multiple of `ALIGNED` places."""
-    missing = -len(values) % ALIGNED
-    return torch.nn.functional.pad(values, (0, 0) * (values.ndim - 1) + (0, missing))
-
-
-def _logits_in_chunks(
-    hidden: torch.Tensor, matrix: torch.Tensor, soft_cap: float | None
-) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield chunks of the places with their logits, float32 (tokens, places); the next chunk takes the same memory."""
-    tokens, places = len(matrix), len(hidden)
-    chunks = max(1, -(-tokens * places // CHUNK_NUMBERS))
-    size = max(1, -(-places // (chunks * ALIGNED))) * ALIGNED  # so that they are of like size
-    memory = torch.empty(tokens * min(size, places), device=hidden.device)
-    for start in range(0, places, size):
-        part = slice(start, min(start + size, places))
-        logits = memory[: tokens * (part.stop - start)].view(tokens, -1)
-        if hidden.dtype == logits.dtype:
-            torch.mm(matrix, hidden[part].T, out=logits)
-        else:
-            logits.copy_(matrix @ hidden[part].T)
-        if soft_cap is not None:
-            logits.div_(soft_cap).tanh_().mul_(soft_cap)
-        yield part, logits
-
-
-def _places(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return targets, torch.arange(len(targets), device=targets.device)
-
-
-def _exponentials_in_place(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn logits (tokens, places) into multiples of the probabilities; return their sums, and the logits' log sums."""
-    largest = logits.amax(0)
-    sums = logits.sub_(largest).exp_().sum(0)
-    return sums, sums.log() + largest
-
-
-def _gradient_in_place(
-    exponentials: torch.Tensor,
-    sums: torch.Tensor,
-    targets: torch.Tensor,
-    weights: torch.Tensor,
-    slope: torch.Tensor | None,
+def logits_of(
+    hidden: torch.Tensor, kernel: torch.Tensor, *, transposed: bool = False, soft_cap: float | None = None
 ) -> torch.Tensor:
-    """Turn exponentials (tokens, places) into the gradient of the loss by the logits before the cap."""
-    exponentials[_places(targets)] -= sums
-    exponentials *= weights / sums
-    return exponentials if slope is None else exponentials.mul_(slope)
+    """Return the logits of final hidden states (..., width), float32 (..., tokens); arguments as above."""
+    kernel = kernel.to(hidden.dtype)
+    logits = (hidden @ (kernel if transposed else kernel.T)).float()
+    return logits if soft_cap is None else soft_cap * torch.tanh(logits / soft_cap)

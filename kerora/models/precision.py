@@ -2,6 +2,7 @@
 
 import torch
 
+from kerora.compat import cpu_computes_bfloat16
 from kerora.settings.fit import FitConfig
 
 
@@ -24,5 +25,4 @@ def _has_bfloat16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # without the instructions (AVX-512 BF16 or AMX), bfloat16 is emulated and slower than float32
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+    return cpu_computes_bfloat16(torch.cpu)

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from kerora.errors import PresetError, nearest
+from kerora.fast.attention import choose_attention
+from kerora.fast.blocks import use_whole_blocks
+from kerora.fast.causal import use_causal_kernel
 from kerora.models import catalogue
 from kerora.models.architectures import ARCHITECTURES, Architecture
-from kerora.models.attention import choose_attention
-from kerora.models.blocks import use_whole_blocks
-from kerora.models.causal import tell_layers_apart, use_causal_kernel
+from kerora.models.decoders import tell_documents_apart, tell_layers_apart
 from kerora.models.hub_names import HUGGING_FACE, KAGGLE, OfflineError
 from kerora.models.huggingface import HuggingFaceFolder
 from kerora.models.json_files import read_json_object
@@ -88,6 +89,7 @@ class Preset:
         choose_attention(backbone)
         use_whole_blocks(backbone)
         if self.architecture.is_decoder:
+            tell_documents_apart(backbone)
             use_causal_kernel(backbone)
             tell_layers_apart(backbone)
         return backbone

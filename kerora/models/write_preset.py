@@ -10,9 +10,10 @@ import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.errors import ConfigError, TrainingError
+from kerora.fast.attention import choose_attention
+from kerora.fast.causal import use_causal_kernel
 from kerora.models.architectures import ARCHITECTURES, Architecture
-from kerora.models.attention import choose_attention
-from kerora.models.causal import use_causal_kernel
+from kerora.models.decoders import tell_documents_apart
 from kerora.models.keras_presets import CONFIG
 from kerora.models.keras_weights import WEIGHTS
 from kerora.models.tokenizer import TextTokenizer
@@ -53,6 +54,7 @@ def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str, kind: str | N
     if architecture.head.from_pooler:
         backbone.get_layer("pooled_dense").kernel.assign(np.eye(config.width, dtype=np.float32))
     choose_attention(backbone)
+    tell_documents_apart(backbone)
     use_causal_kernel(backbone)
     return backbone
 
@@ -76,6 +78,7 @@ def rebuild(backbone: Any, dtype: str, dropout: float) -> Any:
     copy = type(backbone).from_config(config)
     copy.set_weights(backbone.get_weights())
     choose_attention(copy)
+    tell_documents_apart(copy)
     use_causal_kernel(copy)
     return copy
 

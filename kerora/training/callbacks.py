@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from kerora.compat import loss_tracker
 from kerora.data.batches import Batches
 from kerora.runfolder import write_text
 from kerora.tasks.contract import HISTORY_COLUMNS
@@ -100,7 +101,7 @@ class History(keras.callbacks.Callback):
 
     def _record_step(self, updates: int) -> None:
         # the loss tracker holds the sum of the epoch so far: the difference is what came since the last row
-        total, count = (float(keras.ops.convert_to_numpy(value)) for value in self.model._loss_tracker.variables)
+        total, count = (float(keras.ops.convert_to_numpy(value)) for value in loss_tracker(self.model).variables)
         before = self._logged if count >= self._logged[1] else (0.0, 0.0)
         loss = (total - before[0]) / max(count - before[1], 1e-12)
         self._logged = (total, count)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import keras
 import torch
 
+from kerora.compat import is_decayed
 from kerora.data.batches import Batches
 from kerora.errors import Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder
@@ -44,7 +45,7 @@ class LoraPlusAdamW(keras.optimizers.AdamW):
         if self.weight_decay is None:
             return
         for variable in variables:
-            if self._use_weight_decay(variable):
+            if is_decayed(self, variable):
                 rate = self.learning_rate * self._factor(variable)
                 variable.assign(variable * (1 - self.weight_decay * rate))
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import torch
 
+from kerora.compat import loss_tracker
 from kerora.errors import TrainingError
 
 STATES_AT_ONCE = 3072 * 384
@@ -92,7 +93,7 @@ class TrainStep:
         total = float(len(keras.tree.flatten(y)[0])) if weights is None else float(weights.sum())
         model.optimizer.scale_loss(loss * total).backward()
         self._pending_weight += total
-        model._loss_tracker.update_state(loss.detach(), sample_weight=total)
+        loss_tracker(model).update_state(loss.detach(), sample_weight=total)
         detached = keras.tree.map_structure(lambda output: output.detach(), predictions)
         return model.compute_metrics(x, y, detached, sample_weight=weights)
 

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from kerora.compat import trials_of
 from kerora.errors import ConfigError
 from kerora.settings.tune import TuneConfig
 from kerora.tuning.space import Space, Value
@@ -22,9 +23,7 @@ PRUNER_WARM_UP = 4
 
 def place_of(study: optuna.Study, trial: FrozenTrial) -> int:
     """Return how many trials came before one, those aside that only try another one again."""
-    # not study.get_trials: below the Hyperband pruner that knows the trials of one bracket alone
-    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-    earlier = (other for other in trials if other.number < trial.number)
+    earlier = (other for other in trials_of(study) if other.number < trial.number)
     return sum(not (other.user_attrs.get(SURPLUS) or RETRY_OF in other.system_attrs) for other in earlier)
 
 

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from kerora.compat import trial_id
 from kerora.errors import RunError
 
 BEAT_SECONDS, GRACE_SECONDS = 10, 60
@@ -43,7 +44,7 @@ class HeartbeatJournal(JournalStorage, BaseHeartbeat):
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
         limit = time.time() - GRACE_SECONDS
-        return [trial._trial_id for trial in running if trial.system_attrs.get(_BEAT, limit) < limit]
+        return [trial_id(trial) for trial in running if trial.system_attrs.get(_BEAT, limit) < limit]
 
     def get_heartbeat_interval(self) -> int:
         """Return the seconds between two beats."""

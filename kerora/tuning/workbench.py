@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import torch
 
-from kerora.allocator import release_freed
 from kerora.backend import set_random_seed
 from kerora.data.rows import Dataset
 from kerora.errors import ConfigError, TrainingError
+from kerora.fast.allocator import release_freed
 from kerora.lora.inject import lora_layers, remove_lora
 from kerora.lora.quantize import quantize
 from kerora.models.heads import reset_head

@@ -17,8 +17,15 @@ def test_findings(kerora: Kerora, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     assert findings["token cache"]["found"] == str(tmp_path / "[bold]cache")
     assert findings["keras backend"]["found"] == "torch"
+    assert findings["computed by"]["found"].startswith("kerora.fast")
     assert all(finding["good"] != bool(finding["remedy"]) for finding in findings.values())
     assert answer.code == (0 if all(finding["good"] for finding in findings.values()) else 2)
+
+
+def test_the_side_that_computes(kerora: Kerora, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERORA_PLAIN", "1")
+    findings = {finding["what"]: finding for finding in json.loads(kerora("doctor", "--json").out)}
+    assert findings["computed by"]["found"] == "Keras' own layers, plainly (KERORA_PLAIN=1)"
 
 
 def test_what_is_wrong_is_marked_and_exits_2(kerora: Kerora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,9 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "settings", "runfolder", "version", "allocator", "backend"),
+    ("errors", "settings", "runfolder", "version"),
+    # what Keras and KerasHub are touched through, and what is only there for speed
+    ("backend", "compat", "fast", "kernels"),
     ("data",),
     ("lora",),
     ("models",),
@@ -48,6 +50,9 @@ OPTIONAL_IMPORTS = {
     "exchange/verify.py": {"peft", "transformers"},
     "exchange/onnx_file.py": {"onnxruntime"},
 }
+# what may load a framework of the levels up to the data; batches are a keras.utils.PyDataset
+COMPUTING = ("fast/", "kernels.py", "data/batches.py")
+LIGHT_IN_FAST = ("fast/__init__.py", "fast/allocator.py", "fast/lean_import.py", "fast/switch.py")
 HEAVY = {"keras", "keras_hub", "torch", "tensorflow", "tensorflow_datasets", "transformers", "peft"}
 
 
@@ -168,13 +173,22 @@ def test_functions_import_only_where_that_is_the_point(path: Path) -> None:
         assert imports_in_functions(parsed(path)) <= OPTIONAL_IMPORTS.get(name_of(path), set())
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in MODULES if level_of(path) <= 1 or name_of(path).startswith("cli/")], ids=name_of
-)
+def is_light(path: Path) -> bool:
+    name = name_of(path)
+    if name.startswith("cli/") or name in LIGHT_IN_FAST:
+        return True
+    return level_of(path) <= LEVEL_OF["data"] and not name.startswith(COMPUTING)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if is_light(path)], ids=name_of)
 def test_light_modules_load_no_framework(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports_when_loaded(parsed(path))}
-    # batches are a keras.utils.PyDataset: the one module of data/ that needs Keras
-    assert roots & HEAVY <= ({"keras"} if name_of(path) == "data/batches.py" else set())
+    assert not roots & HEAVY
+
+
+def test_batches_load_keras_alone() -> None:
+    roots = {name.partition(".")[0] for name in imports_when_loaded(parsed(PACKAGE / "data" / "batches.py"))}
+    assert roots & HEAVY == {"keras"}
 
 
 def test_the_door_to_the_settings_defines_nothing_and_no_module_goes_through_it() -> None:

@@ -51,6 +51,7 @@ def randomise(model: Any, seed: int = 0) -> None:
         layer.update.b.assign(generator.normal(0, 0.2, layer.update.b.shape))
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("targets", TARGETS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_fresh_adapter_changes_nothing_and_a_trained_one_merges(targets: Any, dtype: str) -> None:
@@ -79,6 +80,7 @@ def test_fresh_adapter_changes_nothing_and_a_trained_one_merges(targets: Any, dt
     assert all(torch.equal(weight.value, before) for weight, before in zip(model.weights, kernels, strict=True))
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("activation", [None, "linear", "gelu", "relu"])
 def test_forward_equals_float64_hand_computation(activation: str | None) -> None:
     inputs = keras.Input((5,))
@@ -96,6 +98,7 @@ def test_forward_equals_float64_hand_computation(activation: str | None) -> None
     np.testing.assert_allclose(output(model, x.astype("float32")), expected.numpy(), atol=1e-5)
 
 
+@pytest.mark.usefixtures("side")
 def test_contracting_two_axes_is_one_matrix() -> None:
     inputs = keras.Input((4, 2, 3))
     layer = keras.layers.EinsumDense("abcd,cde->abe", output_shape=(None, 5), bias_axes="e", name="out")
@@ -157,6 +160,7 @@ def test_a_is_kaiming_uniform_and_seeded() -> None:
     assert not lora_layers(first)[0].update.b.numpy().any()
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("train_bias", [False, True])
 def test_gradients_reach_only_the_adapter_and_the_head(train_bias: bool) -> None:
     backbone = small_backbone()
@@ -173,6 +177,7 @@ def test_gradients_reach_only_the_adapter_and_the_head(train_bias: bool) -> None
     assert with_gradient == expected == {variable.path for variable in model.trainable_variables}
 
 
+@pytest.mark.usefixtures("side")
 def test_dropout_acts_on_the_low_rank_path_in_training_only() -> None:
     model, inputs = small_backbone(), batch()
     enable_lora(model, dropout=0.5, targets="all-linear", rank=4)
@@ -255,6 +260,7 @@ def test_compile_is_asked_for_again_after_enable_lora() -> None:
     model.fit(x, y, verbose=0)
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("fit_first", [False, True])
 def test_gradients_do_not_add_up_over_plain_keras_steps(fit_first: bool) -> None:
     """Two steps at learning rate 0 on one batch give equal gradients, also after an earlier fit."""

@@ -35,6 +35,7 @@ def gradients(model: TextClassifier, inputs: dict[str, np.ndarray]) -> list[np.n
     return [variable.value.grad.numpy() for variable in model.trainable_weights]
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["distil_bert", "bert", "gpt2"])
 @pytest.mark.parametrize("mode", MODES)

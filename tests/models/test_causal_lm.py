@@ -26,6 +26,7 @@ def rows(seed: int = 0, lengths: tuple[int, ...] = (12, 7)) -> dict[str, np.ndar
     return {"token_ids": generator.integers(1, 300, mask.shape) * mask, "padding_mask": mask}
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_logits_equal_transformers(dtype: str, gpt2: Path) -> None:
     x = rows()
@@ -38,6 +39,7 @@ def test_logits_equal_transformers(dtype: str, gpt2: Path) -> None:
     assert wanted.std() > 0.1
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_documents_in_a_row_do_not_see_one_another(dtype: str, gpt2: Path) -> None:
     model = CausalLM.from_preset(str(gpt2), dtype=dtype)
@@ -50,6 +52,7 @@ def test_documents_in_a_row_do_not_see_one_another(dtype: str, gpt2: Path) -> No
     assert (together[:, 5:] - model.logits(x)[:, 5:]).abs().max() > 1e-2, "the layout must not outlive its batch"
 
 
+@pytest.mark.usefixtures("side")
 def test_fits_with_keras_alone(gpt2: Path) -> None:
     model = CausalLM.from_preset(str(gpt2))
     enable_lora(model, rank=4, targets="all-linear", dropout=0.0)

@@ -46,6 +46,7 @@ def batch() -> dict[str, np.ndarray]:
     return {"token_ids": generator.integers(3, 300, (2, 16)) * mask, "padding_mask": mask}
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", MODELS)
 def test_logits_and_documents(kind: str, folders: dict[str, Path]) -> None:
     model = CausalLM.from_preset(str(folders[kind]))
@@ -62,6 +63,7 @@ def test_logits_and_documents(kind: str, folders: dict[str, Path]) -> None:
     torch.testing.assert_close(together[:, 6:], alone, atol=5e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", MODELS)
 def test_greedy_generation(kind: str, folders: dict[str, Path]) -> None:
     prompts = [[1, 20, 30], [1, 50, 51, 52, 53, 54]]
@@ -110,6 +112,7 @@ def test_fit_and_load(kind: str, folders: dict[str, Path], tmp_path: Path) -> No
     assert load(result.run.path).token_table is not None
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", ["llama3", "qwen", "gemma"])
 def test_classifiers_equal_transformers(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
     name, _ = MODELS[kind]

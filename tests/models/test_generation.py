@@ -52,6 +52,7 @@ def test_greedy_equals_transformers(penalty: float, model: CausalLM, theirs: Any
     assert len({tuple(row.ids) for row in found}) == len(PROMPTS)
 
 
+@pytest.mark.usefixtures("side")
 def test_greedy_equals_transformers_with_the_same_merged_weights(gpt2: Path, tmp_path: Path) -> None:
     model = CausalLM.from_preset(str(gpt2))
     enable_lora(model, rank=4, targets=("c_attn", "c_proj"))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
-from tests.models.conftest import CLASSES
+from tests.conftest import CLASSES
 from tests.tiny import tiny_huggingface
 from tests.tiny_huggingface import KINDS
 
@@ -68,6 +68,7 @@ def copy(folder: Folder, tmp_path: Path) -> Folder:
     return lambda kind: Path(shutil.copytree(folder(kind), tmp_path / kind))
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stored_head_and_its_names_are_restored(kind: str, folder: Folder) -> None:
     model = assert_same_logits(folder(kind))
@@ -76,6 +77,7 @@ def test_a_stored_head_and_its_names_are_restored(kind: str, folder: Folder) -> 
     assert model.encode(TEXTS)["padding_mask"].min() == 0, "the batch must hold padding"
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs(kind: str, folder: Folder) -> None:
     assert_same_logits(folder(kind, "old"), PAIRS)
@@ -148,6 +150,7 @@ def test_activation_and_epsilon_of_the_config(kind: str, activation: str, copy: 
     assert_same_logits(directory)
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", ["roberta", "xlm_roberta"])
 def test_token_type_embeddings_are_folded_in(kind: str, tmp_path: Path) -> None:
     directory = tiny_huggingface(kind, tmp_path / kind, CLASSES, type_vocab_size=2)
@@ -158,10 +161,12 @@ def test_token_type_embeddings_are_folded_in(kind: str, tmp_path: Path) -> None:
     assert model.max_length == 64, "two of the 66 rows of positions belong to padding"
 
 
+@pytest.mark.usefixtures("side")
 def test_electra_without_an_embedding_projection(tmp_path: Path) -> None:
     assert_same_logits(tiny_huggingface("electra", tmp_path / "electra", CLASSES, embedding_size=32))
 
 
+@pytest.mark.usefixtures("side")
 def test_deberta_buckets_of_the_published_models(tmp_path: Path) -> None:
     directory = tiny_huggingface(
         "deberta_v3", tmp_path / "deberta", CLASSES, max_position_embeddings=512, position_buckets=256
@@ -174,6 +179,7 @@ def test_deberta_buckets_of_the_published_models(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", ["bert", "albert"])
 def test_a_missing_pooler_becomes_a_fresh_dense_layer(kind: str, tmp_path: Path) -> None:
     directory = tiny_huggingface(kind, tmp_path / kind, task="MaskedLM")

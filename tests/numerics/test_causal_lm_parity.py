@@ -85,6 +85,7 @@ def tensors(x: dict[str, np.ndarray], targets: np.ndarray, weights: np.ndarray) 
     return {name: torch.tensor(value) for name, value in x.items()}, torch.tensor(targets), torch.tensor(weights)
 
 
+@pytest.mark.usefixtures("side")
 def test_loss_and_gradients_equal_transformers(gpt2: Path) -> None:
     """Every weight of the model is trained here, the tied embeddings from both of their uses."""
     theirs = transformers.GPT2LMHeadModel.from_pretrained(gpt2).eval()
@@ -108,6 +109,7 @@ def test_loss_and_gradients_equal_transformers(gpt2: Path) -> None:
                 torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-3, msg=path)
 
 
+@pytest.mark.usefixtures("side")
 def test_adapter_equals_peft(gpt2: Path) -> None:
     """On c_attn PEFT's one A serves query, key and value: its gradient is the sum of theirs."""
     theirs = their_adapter(gpt2, ["c_attn", "c_proj"])
@@ -129,6 +131,7 @@ def test_adapter_equals_peft(gpt2: Path) -> None:
         torch.testing.assert_close(summed[id(a)], a.grad, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("side")
 def test_merged_logits_equal_peft(gpt2: Path) -> None:
     theirs = their_adapter(gpt2, ["c_attn", "c_proj"])
     ours = CausalLM.from_preset(str(gpt2))
@@ -143,6 +146,7 @@ def test_merged_logits_equal_peft(gpt2: Path) -> None:
     torch.testing.assert_close(ours.logits(x)[real], wanted[real], atol=5e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("side")
 def test_twenty_steps_equal_peft(gpt2: Path) -> None:
     theirs = their_adapter(gpt2, ["c_proj"])
     ours = CausalLM.from_preset(str(gpt2))

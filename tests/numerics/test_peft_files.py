@@ -174,6 +174,7 @@ def train_with_peft(kind: str, folder: Path, output: Path, config: dict[str, Any
     return model
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_kerora_loads_what_peft_trained(kind: str, name: str, folders: Folder, tmp_path: Path) -> None:
@@ -195,6 +196,7 @@ def test_kerora_loads_what_peft_trained(kind: str, name: str, folders: Folder, t
     assert np.abs(their_logits(again, theirs_inputs) - their_logits(theirs, theirs_inputs)).max() < TOLERANCE
 
 
+@pytest.mark.usefixtures("side")
 def test_modules_that_peft_saved_in_full(folders: Folder, tmp_path: Path) -> None:
     folder = folders("bert")
     config = {"modules_to_save": ["bert.encoder.layer.1.output.dense", "pooler"]}

@@ -59,6 +59,7 @@ def copy_to_ours(ours: TextClassifier, theirs: Any, kind: str) -> None:
         layer.bias.assign(weights[f"{module}.bias"].numpy())
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", list(TARGETS))
 def test_twenty_steps_equal_peft(kind: str, tmp_path: Path) -> None:
     # weights of a trained size: with the usual 0.02, gradients would drown in the rounding that Adam amplifies

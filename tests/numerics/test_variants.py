@@ -55,6 +55,7 @@ def randomise(model: keras.Model) -> None:
 X = np.random.default_rng(0).normal(size=(4, 5))
 
 
+@pytest.mark.usefixtures("side")
 def test_rslora_divides_by_the_root_of_the_rank() -> None:
     model = dense()
     enable_lora(model, rank=4, alpha=6, dropout=0.0, targets="dense", use_rslora=True)
@@ -64,6 +65,7 @@ def test_rslora_divides_by_the_root_of_the_rank() -> None:
     np.testing.assert_allclose(output(model, X), X @ w + b + 6 / math.sqrt(4) * X @ low @ high, atol=1e-5)
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_dora_scales_columns_to_the_magnitude(use_bias: bool) -> None:
     """W' = m (W + s A B) / ||W + s A B|| by column, eq. 5 of the paper."""
@@ -84,6 +86,7 @@ def test_dora_scales_columns_to_the_magnitude(use_bias: bool) -> None:
         assert np.array_equal(output(model, X), before)
 
 
+@pytest.mark.usefixtures("side")
 def test_pissa_starts_from_the_largest_singular_vectors() -> None:
     model = dense()
     before, kernel = output(model, X), model.get_layer("dense")._kernel.numpy()
@@ -119,6 +122,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_ten_steps_equal_peft(name: str, tmp_path: Path) -> None:
     """Same start, batches and optimizer: the same losses, and so the same gradients of every part."""

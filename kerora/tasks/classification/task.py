@@ -10,8 +10,9 @@ from kerora.data.batches import Batches, balanced_class_weights
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics
+from kerora.fast.frozen_start import FrozenStart
+from kerora.fast.switch import is_plain
 from kerora.models.classifier import TextClassifier
-from kerora.models.frozen_start import FrozenStart
 from kerora.models.task import TOKENS_A_ROW, evaluation_tokens
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig, TrainingConfig
@@ -38,7 +39,7 @@ def check(config: FitConfig) -> None:
 def prepare(config: FitConfig, dataset: Dataset, model: TextClassifier) -> None:
     """Set the share of hidden tokens, and whether the frozen blocks are computed once."""
     model.mask_share = settled_mask_share(config.training, len(dataset["train"]), model)
-    model.use_frozen_start(FrozenStart(model) if config.training.cache_frozen else None)
+    model.use_frozen_start(FrozenStart(model) if config.training.cache_frozen and not is_plain() else None)
 
 
 def settled_mask_share(config: TrainingConfig, rows: int, model: TextClassifier) -> float:
@@ -129,5 +130,5 @@ def adapter_facts(config: FitConfig, dataset: Dataset | None) -> dict[str, Any]:
 
 def _with_states(model: TextClassifier, batches: Batches, batch_size: int) -> Batches:
     if model.frozen_start is not None:
-        batches.states = model.frozen_start.states(batches, batch_size * TOKENS_A_ROW)
+        batches.states = model.frozen_states(batches, batch_size * TOKENS_A_ROW)
     return batches

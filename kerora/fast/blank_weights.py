@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from kerora.fast.switch import is_plain
+
 DRAWN = ("RandomNormal", "TruncatedNormal", "RandomUniform", "VarianceScaling", "Orthogonal")
 """Keras' random initializers; the others, such as GlorotUniform, are kinds of these."""
 
@@ -20,6 +22,9 @@ def without_drawing() -> Iterator[None]:
 
     For models that are filled from files afterwards. Which numbers are drawn after the block does not depend on it.
     """
+    if is_plain():
+        yield
+        return
     drawing = {getattr(keras.initializers, name): getattr(keras.initializers, name).__call__ for name in DRAWN}
     for initializer in drawing:
         initializer.__call__ = _zeros
@@ -32,6 +37,8 @@ def without_drawing() -> Iterator[None]:
 
 def draw(layer: Any) -> None:
     """Give a dense layer that was built inside `without_drawing` the random kernel that it would have had."""
+    if is_plain():  # it has it
+        return
     layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape, dtype=layer.kernel.dtype))
 
 

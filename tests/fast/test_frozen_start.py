@@ -13,9 +13,9 @@ import kerora
 from kerora.config import resolve
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, RunError
-from kerora.models import frozen_start
+from kerora.fast import frozen_start
+from kerora.fast.frozen_start import FrozenStart
 from kerora.models.classifier import TextClassifier
-from kerora.models.frozen_start import FrozenStart
 from kerora.training.fit import FitResult, fit
 from tests.tiny_huggingface import tiny_huggingface
 
@@ -76,13 +76,13 @@ def test_a_run_has_the_same_metrics_with_and_without(settings: dict[str, Any]) -
 
 def test_the_frozen_blocks_run_once_a_row(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    plain = FrozenStart.states
+    original = TextClassifier.frozen_states
 
-    def counted(self: FrozenStart, batches: Any, max_tokens: int) -> np.ndarray:
+    def counted(self: TextClassifier, batches: Any, max_tokens: int) -> np.ndarray:
         seen.append(len(batches.table))
-        return plain(self, batches, max_tokens)
+        return original(self, batches, max_tokens)
 
-    monkeypatch.setattr(FrozenStart, "states", counted)
+    monkeypatch.setattr(TextClassifier, "frozen_states", counted)
     run(settings, "counted", training__cache_frozen=True)
     assert seen == [48, 24]  # the training rows and the validation rows, for both epochs
 
@@ -96,9 +96,9 @@ def test_logits_and_gradients_are_those_of_the_whole_model(kind: str, dtype: str
     start = FrozenStart(model)
     assert not start.lower.trainable_weights
     batches = model.batches(texts(9), batch_size=4, cache=False)
-    batches.states = start.states(batches, 100)
-    assert batches.states.shape == (len(batches.table.ids), 32)
     model.use_frozen_start(start)
+    batches.states = model.frozen_states(batches, 100)
+    assert batches.states.shape == (len(batches.table.ids), 32)
     for index in range(len(batches)):
         cached, y = batches[index]
         whole = {name: value for name, value in cached.items() if name != "states"}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from kerora.fast import blocks, causal
+from kerora.fast.blocks import pooled_only
 from kerora.lora.inject import enable_lora
-from kerora.models import blocks, causal
-from kerora.models.blocks import pooled_only
 from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
 

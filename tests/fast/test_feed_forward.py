@@ -8,9 +8,9 @@ import keras
 import pytest
 import torch
 
-from kerora.lora import feed_forward
-from kerora.lora.feed_forward import frozen_feed_forward, known_activation
-from kerora.lora.products import Projection
+from kerora.fast import feed_forward
+from kerora.fast.feed_forward import frozen_feed_forward, known_activation
+from kerora.fast.products import Projection
 
 ROWS, WIDTH, FEATURES = 9, 6, 640
 ACTIVATIONS = {

@@ -22,6 +22,8 @@ from typing import Any
 import keras
 import torch
 
+from kerora.fast.switch import is_plain
+
 LONGEST_PLAIN = 384
 
 
@@ -43,6 +45,8 @@ def choose_attention(backbone: keras.Model) -> None:
 
     Layers of other classes, such as DeBERTa's, are left as they are.
     """
+    if is_plain():
+        return
     for layer in backbone._flatten_layers():
         if type(layer) is keras.layers.MultiHeadAttention:
             layer.__class__ = ChosenAttention

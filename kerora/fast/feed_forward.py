@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import torch
 
-from kerora.lora.dropout import draw_dropped, left_by_dropout, zero_
-from kerora.lora.products import Projection, add_through_dropout, add_to_product, factors_of, start_of_product
+from kerora.fast.dropout import draw_dropped, left_by_dropout, zero_
+from kerora.fast.products import Projection, add_through_dropout, add_to_product, factors_of, start_of_product
 
 PART_NUMBERS = 1 << 19
 """Numbers, rows x features, that go through the activation together on a CPU: 2 MB in float32."""

@@ -16,6 +16,8 @@ import ctypes
 import os
 import sys
 
+from kerora.fast.switch import is_plain
+
 MMAP_BYTES = 2**25
 """From this size an allocation is a mapping of its own; the largest threshold that every glibc takes."""
 TRIM_BYTES = 2**30
@@ -30,7 +32,7 @@ def keep_heap() -> bool:
     Does nothing with another allocator or operating system, and nothing where the environment sets them itself
     (``MALLOC_MMAP_THRESHOLD_``). Call it before the first tensor is made.
     """
-    if not sys.platform.startswith("linux") or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+    if is_plain() or not sys.platform.startswith("linux") or "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -45,11 +47,12 @@ def use_huge_pages() -> None:
     Linux alone has them, where ``/sys/kernel/mm/transparent_hugepage/enabled`` is not ``never``. Call it before the
     first tensor is made.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if not is_plain():
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def release_freed() -> None:
     """Give the kernel back what lies free in glibc's heap; elsewhere do nothing."""
-    if sys.platform.startswith("linux"):
+    if sys.platform.startswith("linux") and not is_plain():
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -11,7 +11,7 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 STEPS = """
 import resource
 from pathlib import Path
-from kerora.allocator import keep_heap, release_freed
+from kerora.fast.allocator import keep_heap, release_freed
 
 def resident():
     return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line).split()[1])
@@ -52,7 +52,7 @@ def test_the_second_step_reuses_the_memory_of_the_first() -> None:
 
 
 def test_what_the_environment_says_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kerora.allocator import keep_heap
+    from kerora.fast.allocator import keep_heap
 
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
     assert not keep_heap()
@@ -65,7 +65,7 @@ def test_what_the_environment_says_counts(monkeypatch: pytest.MonkeyPatch) -> No
 def test_large_tensors_lie_on_huge_pages(said: str | None, least: int, most: int) -> None:
     program = """
 from pathlib import Path
-from kerora.allocator import keep_heap, use_huge_pages
+from kerora.fast.allocator import keep_heap, use_huge_pages
 
 def huge():
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerora.backend import set_random_seed
-from kerora.models.blank_weights import draw, without_drawing
+from kerora.fast.blank_weights import draw, without_drawing
 from kerora.models.presets import find_preset
 from tests.tiny_huggingface import tiny_huggingface
 

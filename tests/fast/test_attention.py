@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from kerora.models import attention
-from kerora.models.attention import ChosenAttention, choose_attention, plain_attention
+from kerora.fast import attention
+from kerora.fast.attention import ChosenAttention, choose_attention, plain_attention
 from kerora.models.classifier import TextClassifier
 
 

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from kerora.backend import import_keras_hub
-from kerora.models.causal import CausalAttention, CausalDecoder, causal_attention, use_causal_kernel
+from kerora.fast.causal import CausalAttention, CausalDecoder, causal_attention, use_causal_kernel
 from kerora.models.classifier import TextClassifier
+from kerora.models.decoders import tell_documents_apart
 from kerora.models.presets import find_preset
 
 keras_hub = import_keras_hub()
@@ -39,6 +40,7 @@ def test_a_backbone_keeps_its_outputs_and_makes_no_mask(monkeypatch: pytest.Monk
     backbone = keras_hub.models.GPT2Backbone(**SIZES, dropout=0.0, max_sequence_length=16)
     x = inputs()
     before = backbone(x).detach().numpy()
+    tell_documents_apart(backbone)
     use_causal_kernel(backbone)
     for layer in backbone.transformer_layers:
         assert type(layer) is CausalDecoder and type(layer._self_attention_layer) is CausalAttention
@@ -53,6 +55,7 @@ def test_a_backbone_keeps_its_outputs_and_makes_no_mask(monkeypatch: pytest.Monk
 
 def test_the_cache_of_keras_hub_still_works() -> None:
     backbone = keras_hub.models.GPT2Backbone(**SIZES, dropout=0.0, max_sequence_length=16)
+    tell_documents_apart(backbone)
     use_causal_kernel(backbone)
     model = keras_hub.models.GPT2CausalLM(backbone)
     x = {name: array[:1] for name, array in inputs().items()}
@@ -65,8 +68,11 @@ def test_the_cache_of_keras_hub_still_works() -> None:
 
 def test_backbones_with_dropout_are_left_alone() -> None:
     backbone = keras_hub.models.GPT2Backbone(**SIZES, dropout=0.1, max_sequence_length=16)
+    tell_documents_apart(backbone)
     use_causal_kernel(backbone)
-    assert type(backbone.transformer_layers[0]) is keras_hub.layers.TransformerDecoder
+    layer = backbone.transformer_layers[0]
+    assert type(layer).keras_class is keras_hub.layers.TransformerDecoder
+    assert type(layer._self_attention_layer) is keras_hub.layers.CachedMultiHeadAttention
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -96,6 +102,7 @@ def test_a_folder_as_dialogpt_has_it(folder: Folder, tmp_path: Path) -> None:
 
 def test_weight_files_stay_those_of_keras_hub(tmp_path: Path) -> None:
     backbone = keras_hub.models.GPT2Backbone(**SIZES, dropout=0.0, max_sequence_length=16)
+    tell_documents_apart(backbone)
     use_causal_kernel(backbone)
     backbone.save_weights(tmp_path / "model.weights.h5")
     plain = keras_hub.models.GPT2Backbone(**SIZES, dropout=0.0, max_sequence_length=16)

@@ -21,9 +21,10 @@ import keras
 import torch
 
 from kerora.backend import import_keras_hub
-from kerora.lora.feed_forward import frozen_feed_forward, known_activation
-from kerora.lora.products import Projection, frozen_products, projection_of, share_dropout
-from kerora.models.attention import attend
+from kerora.fast.attention import attend
+from kerora.fast.feed_forward import frozen_feed_forward, known_activation
+from kerora.fast.products import Projection, frozen_products, projection_of, share_dropout
+from kerora.fast.switch import is_plain
 
 keras_hub = import_keras_hub()
 _Encoder: Any = keras_hub.layers.TransformerEncoder
@@ -44,7 +45,10 @@ def pooled_only(backbone: keras.Model) -> Iterator[None]:
     The backbone's sequence then is one token long: the first, of a decoder the last that is no padding. Blocks that
     Keras computes, and backbones that did not go through `use_whole_blocks`, give all tokens as ever.
     """
-    pooling: Pooling = getattr(backbone, "pooling", None) or Pooling()
+    pooling: Pooling | None = getattr(backbone, "pooling", None)
+    if pooling is None:
+        yield
+        return
     pooling.only = True
     try:
         yield
@@ -80,6 +84,8 @@ WholeEncoder.__name__ = _Encoder.__name__
 
 def use_whole_blocks(backbone: keras.Model) -> None:
     """Let the encoder blocks of a backbone be computed as a whole where they can; weights and names stay."""
+    if is_plain():
+        return
     blocks = [layer for layer in backbone._flatten_layers() if type(layer) in (_Encoder, WholeEncoder)]
     for block in blocks:
         block.__class__ = WholeEncoder

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kerora.models import next_token
-from kerora.models.next_token import next_token_loss, token_losses
+from kerora.fast import next_token
+from kerora.fast.next_token import next_token_loss, token_losses
 
 ROWS, LENGTH, WIDTH, TOKENS = 3, 11, 8, 37
 

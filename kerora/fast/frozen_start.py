@@ -8,14 +8,14 @@ another batch.
 
 import shutil
 import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import torch
 
-from kerora.data.batches import STATES, Batches, rectangle
-from kerora.data.tokens import cache_directory
 from kerora.errors import ConfigError, RunError
 
 BITS = {"float32": (np.int32, torch.float32), "bfloat16": (np.int16, torch.bfloat16), "float16": (np.int16, torch.half)}
@@ -51,23 +51,30 @@ class FrozenStart:
         if self.lower.trainable_weights or self.dtype not in BITS:
             raise ConfigError("--cache-frozen needs all weights below the adapted blocks frozen. Leave it out.")
         inputs = {
-            STATES: keras.Input((None, self.width), dtype=self.dtype, name=STATES),
+            "states": keras.Input((None, self.width), dtype=self.dtype, name="states"),
             "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
         }
         self.upper = keras.Model(inputs, model.head(above(list(inputs.values())), inputs["padding_mask"]))
 
-    def logits(self, inputs: Any, training: bool | None) -> Any:
-        """Return the logits of a batch that holds states, as `states` gives them."""
-        bits, mask = (keras.ops.convert_to_tensor(inputs[name]) for name in (STATES, "padding_mask"))
-        given = {STATES: bits.view(BITS[self.dtype][1]), "padding_mask": mask}
-        return self.upper(given, training=training)
+    def logits(self, states: Any, padding_mask: Any, training: bool | None) -> Any:
+        """Return the logits of a batch.
 
-    def states(self, batches: Batches, max_tokens: int) -> np.ndarray:
+        Args:
+            states: bits of the rows' states as `states` gives them, (rows, length, width).
+            padding_mask: 1 for tokens, 0 for padding, (rows, length).
+            training: whether dropout takes part.
+        """
+        bits, mask = keras.ops.convert_to_tensor(states), keras.ops.convert_to_tensor(padding_mask)
+        return self.upper({"states": bits.view(BITS[self.dtype][1]), "padding_mask": mask}, training=training)
+
+    def states(self, tokens: int, batches: Iterable[tuple[Any, np.ndarray, np.ndarray]], folder: Path) -> np.ndarray:
         """Compute the states of all rows.
 
         Args:
-            batches: their table is computed, in an order of its own.
-            max_tokens: tokens in a batch.
+            tokens: how many there are in all rows.
+            batches: the rows by batches: the model's inputs, where there are tokens, bool (rows, length), and the
+                tokens' places among all, (tokens of the batch,).
+            folder: where the states are kept.
 
         Returns:
             The states' bits as integers, (tokens, width), memory-mapped from a file that goes with the array.
@@ -75,24 +82,15 @@ class FrozenStart:
         Raises:
             RunError: the disk has no room for them.
         """
-        table = batches.table
-        stored = _on_disk((len(table.ids), self.width), BITS[self.dtype][0])
-        by_length = Batches(table, pad_id=batches.pad_id, shuffle=False, max_tokens=max_tokens)
-        order, done = by_length.order, 0
+        stored = _on_disk((tokens, self.width), BITS[self.dtype][0], folder)
         with torch.no_grad():
-            for index in range(len(by_length)):
-                inputs = by_length[index][0]
-                rows = order[done : done + len(inputs["token_ids"])]
-                starts = table.offsets[rows]
-                mask, places = rectangle(starts, table.offsets[rows + 1] - starts, table.max_length)
+            for inputs, mask, places in batches:
                 found = self.lower(inputs, training=False).contiguous().cpu()
                 stored[places] = found.view(getattr(torch, stored.dtype.name)).numpy()[mask]
-                done += len(rows)
         return stored
 
 
-def _on_disk(shape: tuple[int, int], dtype: Any) -> np.ndarray:
-    folder = cache_directory()
+def _on_disk(shape: tuple[int, int], dtype: Any, folder: Path) -> np.ndarray:
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,17 +5,35 @@ copy for each and adds up three gradients of the input, each in memory of its ow
 all: updates are added into the outputs in place, and the gradient of the input is summed by the products themselves.
 The layers of one input also share the values that dropout zeroes, which are drawn once.
 
-What it brings is measured in `kerora.models.blocks`.
+What it brings is measured in `kerora.fast.blocks`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import keras
 import torch
 
-from kerora.lora.dropout import draw_dropped, left_by_dropout, zero_
-from kerora.lora.layers import PROMOTIONS, LowRankUpdate, kernel_order, matrix_shape
+from kerora.fast.dropout import draw_dropped, left_by_dropout, zero_
+from kerora.kernels import kernel_order, matrix_shape
+
+
+class Update(Protocol):
+    """What is to be known of a low-rank update; see `kerora.lora.layers.LowRankUpdate`."""
+
+    a: Any
+    b: Any
+    dropout: float
+    magnitude: Any
+    start: Any
+    enabled: bool
+    base_kernel: Any
+
+    @property
+    def scale(self) -> float:
+        """The factor of A B."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,7 @@ class Projection:
 
     kernel: torch.Tensor
     bias: torch.Tensor | None
-    update: LowRankUpdate | None
+    update: Update | None
 
 
 def projection_of(layer: Any, dtype: torch.dtype) -> Projection | None:
@@ -49,7 +67,7 @@ def projection_of(layer: Any, dtype: torch.dtype) -> Projection | None:
     order = kernel_order(layer)
     if order != sorted(order) or kernel.requires_grad or (bias is not None and bias.requires_grad):
         return None
-    update: LowRankUpdate | None = getattr(layer, "update", None)
+    update: Update | None = getattr(layer, "update", None)
     if update is not None and (not update.enabled or update.base_kernel is not None):
         update = None
     if update is not None and (update.magnitude is not None or update.start is not None):
@@ -58,7 +76,13 @@ def projection_of(layer: Any, dtype: torch.dtype) -> Projection | None:
     return Projection(matrix, None if bias is None else bias.detach().reshape(-1).to(dtype), update)
 
 
-_CLASSES = {*PROMOTIONS, *PROMOTIONS.values()}
+_CLASSES: set[type] = {keras.layers.Dense, keras.layers.EinsumDense}
+
+
+def computed_as_products(layer: type) -> type:
+    """Say of a class of layers that it differs from Dense or EinsumDense by its ``update`` alone; decorates it."""
+    _CLASSES.add(layer)
+    return layer
 
 
 def frozen_products(
@@ -89,6 +113,18 @@ def factors_of(projections: Sequence[Projection], dtype: torch.dtype) -> list[to
     updates = [projection.update for projection in projections]
     variables = [(None, None) if update is None else (update.a, update.b) for update in updates]
     return [None if variable is None else variable.value.to(dtype) for pair in variables for variable in pair]
+
+
+def add_in_one_pass(outputs: torch.Tensor, low: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return ``outputs + scale * low b``: product, scale and sum in one pass over the outputs.
+
+    Args:
+        outputs: (..., out axes).
+        low: (rows, rank).
+        b: (rank, out).
+        scale: factor of the product.
+    """
+    return torch.addmm(outputs.reshape(-1, b.shape[1]), low, b, alpha=scale).reshape(outputs.shape)
 
 
 def share_dropout(projections: Sequence[Projection]) -> bool:

@@ -7,9 +7,9 @@ import keras
 import pytest
 import torch
 
-from kerora.lora import products
+from kerora.fast import products
+from kerora.fast.products import Projection, frozen_products, projection_of, share_dropout
 from kerora.lora.inject import enable_lora, merge_lora
-from kerora.lora.products import Projection, frozen_products, projection_of, share_dropout
 
 SIZES = (5, 6, 5)
 

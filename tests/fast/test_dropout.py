@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kerora.lora.dropout import MOST_BY_POSITION, draw_dropped, dropout, zero_
+from kerora.fast.dropout import MOST_BY_POSITION, draw_dropped, dropout, zero_
 
 RATES = [0.01, 0.05, 0.1, MOST_BY_POSITION, 0.3, 0.5, 0.9]
 

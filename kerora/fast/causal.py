@@ -1,67 +1,36 @@
 """Causal attention without a mask: decoders of KerasHub, taught to use the causal kernel.
 
 KerasHub's decoders build a mask of shape (batch, length, length) for every layer and call. Rows here are padded
-behind the text, where no token of the text looks, so the causal kernel needs no mask at all. A mask is made, once
-for all layers, only where rows hold several documents that must not see one another.
+behind the text, where no token of the text looks, so the causal kernel needs no mask at all. Only where rows hold
+several documents that must not see one another there is one, made once for all layers (`kerora.models.decoders`).
 """
 
-import contextlib
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import torch
 
 from kerora.backend import import_keras_hub
-from kerora.models.attention import attend, plain_attention, plain_is_faster
-from kerora.models.blocks import Pooling, compute_block, frozen_parts, share_pooling
+from kerora.compat import mask_method
+from kerora.fast.attention import attend, plain_attention, plain_is_faster
+from kerora.fast.blocks import Pooling, compute_block, frozen_parts, share_pooling
+from kerora.fast.switch import is_plain
 
 keras_hub = import_keras_hub()
 _Decoder: Any = keras_hub.layers.TransformerDecoder
 _Attention: Any = keras_hub.layers.CachedMultiHeadAttention
-_Positions: Any = keras_hub.layers.PositionEmbedding
 
-MASK_METHODS = ("_compute_self_attention_mask", "_compute_attention_mask")
-PLAIN = ("decoder_padding_mask", "training")
+WHOLE = ("decoder_padding_mask", "training")
 """Arguments with which a decoder layer can be computed as a whole."""
 ATTENTIONS = ("_self_attention_layer", "self_attn", "attention")
-"""What KerasHub's decoders call the method that makes their mask, and their attention."""
+"""What KerasHub's decoders call their attention."""
 
 
-@dataclass
-class RowLayout:
-    """How the rows that are being computed are divided; shared by the layers of a backbone.
+class RowLayout(Protocol):
+    """What is to be known of how rows are divided; see `kerora.models.decoders.RowLayout`."""
 
-    Attributes:
-        seen: which tokens each token sees, bool (batch, length, length); None where it sees all before it.
-        positions: place of each token in its document, int64 (batch, length); None where rows are one document.
-    """
-
-    seen: torch.Tensor | None = None
-    positions: torch.Tensor | None = None
-
-
-@contextlib.contextmanager
-def documents_in_rows(backbone: keras.Model, numbers: Any) -> Iterator[None]:
-    """Compute inside the block rows that hold several documents, none of which sees another.
-
-    Args:
-        backbone: a backbone that went through `use_causal_kernel`.
-        numbers: number of each token's document, not falling in a row, int (batch, length); None for one a row.
-    """
-    layout: RowLayout = backbone.row_layout
-    if numbers is not None:
-        numbers = torch.as_tensor(numbers)
-        places = torch.arange(numbers.shape[1], device=numbers.device)
-        layout.seen = (numbers[:, :, None] == numbers[:, None, :]) & (places[:, None] >= places)
-        starts = torch.searchsorted(numbers.contiguous(), numbers.contiguous())
-        layout.positions = places - starts
-    try:
-        yield
-    finally:
-        layout.seen = layout.positions = None
+    seen: torch.Tensor | None
 
 
 class CausalDecoder(_Decoder):
@@ -73,8 +42,8 @@ class CausalDecoder(_Decoder):
     def call(self, decoder_sequence: Any, *arguments: Any, **options: Any) -> Any:
         """Return the block's output for `decoder_sequence` (batch, length, width)."""
         padding, training = options.get("decoder_padding_mask"), bool(options.get("training"))
-        plain = not arguments and not any(value is not None for name, value in options.items() if name not in PLAIN)
-        parts = frozen_parts(self, decoder_sequence, training) if plain else None
+        whole = not arguments and not any(value is not None for name, value in options.items() if name not in WHOLE)
+        parts = frozen_parts(self, decoder_sequence, training) if whole else None
         if parts is None:
             return super().call(decoder_sequence, *arguments, **options)
         scale, seen = self._self_attention_layer._inverse_sqrt_key_dim, self.row_layout.seen
@@ -117,19 +86,8 @@ class CausalAttention(_Attention):
         return causal_attention(query, key, value, self._inverse_sqrt_key_dim, self.row_layout.seen), None
 
 
-class DocumentPositions(_Positions):
-    """Position embeddings that count from the start of each document."""
-
-    row_layout: RowLayout
-
-    def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
-        """Return the embeddings of the places of `inputs` (batch, length, width)."""
-        return super().call(inputs, start_index, self.row_layout.positions if positions is None else positions)
-
-
 # Keras names a layer's place in a weight file by its class, and the files must stay those of KerasHub
-for _ours, _theirs in ((CausalDecoder, _Decoder), (CausalAttention, _Attention), (DocumentPositions, _Positions)):
-    _ours.__name__ = _theirs.__name__
+CausalDecoder.__name__, CausalAttention.__name__ = _Decoder.__name__, _Attention.__name__
 
 
 def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any = None) -> torch.Tensor:
@@ -186,58 +144,53 @@ def use_causal_kernel(backbone: keras.Model) -> None:
     Layers whose attention is more than scaled products (Gemma's) keep KerasHub's masks, as do rows longer than a
     sliding window; documents in rows are told apart in all of them. Backbone dropout must be 0, as
     `Preset.load_backbone` sets it.
+
+    Args:
+        backbone: a backbone whose decoder layers know its ``row_layout``, and in ``keras_class`` what they were.
     """
-    layout = RowLayout()
-    backbone.row_layout = layout
+    if is_plain():
+        return
+    layout: RowLayout = backbone.row_layout
     for layer in backbone._flatten_layers():
-        if getattr(layer, "row_layout", None) is layout:
-            continue  # seen before: a backbone lists its layers more than once
-        if type(layer) is _Decoder and layer._cross_attention_layer is None:
+        keras_class = getattr(type(layer), "keras_class", None)
+        if keras_class is None:
+            continue  # no decoder layer, or seen before: a backbone lists its layers more than once
+        if keras_class is _Decoder:
             attention = layer._self_attention_layer
-            if type(attention) is _Attention and attention._dropout == 0:
+            if layer._cross_attention_layer is None and type(attention) is _Attention and attention._dropout == 0:
                 layer.__class__, attention.__class__ = CausalDecoder, CausalAttention
-                layer.row_layout = attention.row_layout = layout
+                attention.row_layout = layout
                 share_pooling(backbone, layer)
-        elif type(layer) is _Positions:
-            layer.__class__ = DocumentPositions
-            layer.row_layout = layout
-        elif method := next((name for name in MASK_METHODS if hasattr(type(layer), name)), None):
-            _teach(layer, method, layout)
+        else:
+            _teach(layer, layout)
 
 
-def tell_layers_apart(backbone: keras.Model) -> None:
-    """Put the decoder layer's name into the paths of weights that lack it, such as SmolLM3's ``o_proj``."""
-    for decoder in getattr(backbone, "transformer_layers", ()):
-        for variable in decoder.variables:
-            if not variable.path.startswith(f"{decoder.name}/"):
-                variable._path = f"{decoder.name}/{variable.path}"
-
-
-def _teach(layer: Any, method: str, layout: RowLayout) -> None:
+def _teach(layer: Any, layout: RowLayout) -> None:
     """Let a decoder that is not built of KerasHub's common layers use the causal kernel where it can."""
     attentions = (getattr(layer, name, None) for name in ATTENTIONS)
-    plain: list[Any] = [part for part in attentions if hasattr(part, "_inv_norm_factor")]
+    scaled: list[Any] = [part for part in attentions if hasattr(part, "_inv_norm_factor")]
     decoder: Any = type(layer)
-    layer.__class__ = _taught_decoder(decoder, method, bool(plain))
-    layer.row_layout = layout
-    for part in plain:
+    method = mask_method(decoder)
+    if not scaled or method is None:
+        return
+    layer.__class__ = _taught_decoder(decoder, method)
+    for part in scaled:
         attention: Any = type(part)
         part.__class__ = _taught_attention(attention)
         part.row_layout = layout
 
 
 @functools.cache
-def _taught_decoder(decoder: Any, method: str, kernel: bool) -> Any:
-    """Return a subclass that makes no mask where the kernel needs none, and else masks other documents too."""
+def _taught_decoder(decoder: Any, method: str) -> Any:
+    """Return a subclass that makes no mask where the kernel needs none."""
     original = getattr(decoder, method)
 
     def mask(self: Any, *arguments: Any, **options: Any) -> Any:
-        if kernel and options.get("self_attention_cache") is None and _is_inside_window(self, options):
+        if options.get("self_attention_cache") is None and _is_inside_window(self, options):
             return None
-        made, seen = original(self, *arguments, **options), self.row_layout.seen
-        return made if seen is None else keras.ops.logical_and(keras.ops.cast(made, "bool"), seen)
+        return original(self, *arguments, **options)
 
-    return type(decoder.__name__, (decoder,), {method: mask})
+    return type(decoder.__name__, (decoder,), {method: mask, "keras_class": None})
 
 
 @functools.cache
