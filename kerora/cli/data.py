@@ -74,7 +74,9 @@ def save(spec: str, directory: Path, force: bool, **values: Any) -> None:
     config = _config(spec, values)
     language = config.task == "causal-lm"
     seed = config.training.seed
-    dataset = load_documents(config.data, config.language, seed) if language else load_dataset(config.data, seed)
+    dataset: Dataset = (
+        load_documents(config.data, config.language, seed) if language else load_dataset(config.data, seed)
+    )
     save_dataset(dataset, directory, force)
     counts = ", ".join(f"{split} {len(rows)}" for split, rows in dataset)
     what = "texts" if language else f"rows, {len(dataset.classes)} classes"

@@ -51,21 +51,16 @@ def _token_counts(preset: str | None) -> Any:
     return lambda texts: [len(ids) for ids in tokenizer.plain_ids(texts)]
 
 
-def _first(dataset: Dataset, count: int) -> list[dict[str, Any]]:
-    from kerora.data.saved_texts import as_objects
-
-    return list(as_objects(_train(dataset, count)))
+def _first(dataset: Dataset[Documents], count: int) -> list[dict[str, Any]]:
+    return list(_train(dataset, count).objects())
 
 
-def _train(dataset: Dataset, count: int) -> Documents:
-    from kerora.data.documents import Documents
-
+def _train(dataset: Dataset[Documents], count: int) -> Documents:
     train = dataset["train"]
-    assert isinstance(train, Documents)
     return train.take(range(min(count, len(train))))
 
 
-def _print(dataset: Dataset, result: Audit, counts: dict[str, TextCounts], rows: int) -> None:
+def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCounts], rows: int) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)

@@ -16,7 +16,7 @@ from kerora.data.lines import open_lines
 from kerora.data.rows import Dataset
 from kerora.data.save import holds_texts, is_saved, read_saved_texts
 from kerora.data.sources import BUNDLED, BUNDLED_FILE, dataset_name, stream_texts
-from kerora.data.splits import draw_by_class
+from kerora.data.splits import cut_parts, take_subset
 from kerora.data.table import RawRow, Table
 from kerora.data.tfds_source import is_tfds_name, read_tfds
 from kerora.errors import DataError
@@ -35,7 +35,7 @@ CONTENTS, ROLES = ("content", "value", "text"), ("role", "from", "speaker")
 MODEL_ROLES = ("assistant", "gpt", "model", "bot", "chatbot")
 
 
-def load_documents(config: DataConfig, language: LanguageConfig, seed: int = 42) -> Dataset:
+def load_documents(config: DataConfig, language: LanguageConfig, seed: int = 42) -> Dataset[Documents]:
     """Load the texts of a language model, split and cut to a subset.
 
     A plain text file is one text, whose last share becomes a missing validation or test part; of the rows of a table,
@@ -56,9 +56,9 @@ def load_documents(config: DataConfig, language: LanguageConfig, seed: int = 42)
     for split, documents in parts.items():
         if documents.form != parts["train"].form:
             raise DataError(f"The {split} part holds {documents.form}, the training part {parts['train'].form}.")
-    splits = _cut_parts(parts, config, seed)
-    splits = {split: _subset(splits[split], config.subset, seed, split) for split in SPLITS if split in splits}
-    return Dataset(dataset_name(config), (), dict(splits), {split: count for split, count in skipped.items() if count})
+    splits = cut_parts(parts, (), config, seed, config.source)
+    splits = {split: take_subset(documents, config.subset, seed, split) for split, documents in splits.items()}
+    return Dataset(dataset_name(config), (), splits, {split: count for split, count in skipped.items() if count})
 
 
 def load_split(spec: str, config: DataConfig, language: LanguageConfig, split: str = "test") -> Documents:
@@ -190,14 +190,14 @@ class _Reader:
             text = "".join(lines)
         if not text.strip():
             raise DataError(f"{path} holds no text. Leave it out or give another file.")
-        documents = Documents([], [], files=True)
+        documents = Documents(files=True)
         documents.append(plain_text(text), name or path.name)
         return documents
 
     def table(self, table: Table, config: DataConfig) -> Documents:
         """Read all rows of a table."""
         columns = _Columns(table, config, self.language)
-        documents = Documents([], [], form=columns.form)
+        documents = Documents(form=columns.form)
         problems: list[str] = []
         dropped = 0
         for row in table.rows:
@@ -297,48 +297,3 @@ def _turn(turn: Any, number: int) -> tuple[Any, bool]:
     text = next((turn[key] for key in CONTENTS if key in turn), None)
     role = next((turn[key] for key in ROLES if key in turn), None)
     return text, number % 2 == 1 if role is None else str(role).lower() in MODEL_ROLES
-
-
-def _cut_parts(parts: dict[str, Documents], config: DataConfig, seed: int) -> dict[str, Documents]:
-    shares = {"validation": config.validation_split, "test": config.test_split}
-    shares = {name: share for name, share in shares.items() if share > 0 and name not in parts}
-    if sum(shares.values()) >= 1:
-        raise DataError(f"The shares of {' and '.join(shares)} leave no training texts. Lower --validation-split.")
-    whole, result = parts["train"], dict(parts)
-    for order, (name, share) in enumerate(shares.items(), 1):
-        train = result["train"]
-        count = max(1, round(share * len(whole)))
-        if train.files and share * len(whole) < 1:
-            result["train"], result[name] = _cut_tails(train, share / (1 - sum(list(shares.values())[: order - 1])))
-            continue
-        if count >= len(train):
-            raise DataError(
-                f"{len(whole)} texts are too few to hold a {name} part out of. Give more, a file with --{name}, or set "
-                f"--{name}-split 0."
-            )
-        drawn = draw_by_class(np.zeros(len(train), np.int64), count, [seed, order])
-        result[name] = train.take(drawn.tolist())
-        result["train"] = train.take(np.delete(np.arange(len(train)), drawn).tolist())
-    return result
-
-
-def _cut_tails(documents: Documents, share: float) -> tuple[Documents, Documents]:
-    """Divide each file at the line end next to where its last share begins."""
-    kept, tails = Documents([], [], files=True), Documents([], [], files=True)
-    for text, identifier in zip(documents.texts, documents.ids, strict=True):
-        place = round(len(text) * (1 - share))
-        line_end = text.rfind("\n", 0, place) + 1
-        place = line_end if text[:line_end].strip() else place
-        if not text[:place].strip() or not text[place:].strip():
-            raise DataError(f"{identifier} is too short to hold a part out of it. Give more text, or a file for it.")
-        # the text goes on, so that only its end is an end
-        kept.append((Part(text[:place], True, False),), identifier)
-        tails.append(plain_text(text[place:]), identifier)
-    return kept, tails
-
-
-def _subset(documents: Documents, count: int | None, seed: int, split: str) -> Documents:
-    if count is None or count >= len(documents):
-        return documents
-    drawn = draw_by_class(np.zeros(len(documents), np.int64), count, [seed, 10 + SPLITS.index(split)])
-    return documents.take(drawn.tolist())

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from kerora.data.classes import numbered
 from kerora.data.documents import Documents
 from kerora.data.extract import LabelledRows, read_labelled, unread_part
 from kerora.data.files import open_table
-from kerora.data.rows import Dataset, Rows
-from kerora.data.saved_texts import as_objects, read_texts
+from kerora.data.rows import Dataset, Rows, S, Split
+from kerora.data.saved_texts import read_texts
 from kerora.errors import DataError, RunError
 from kerora.runfolder import atomic_file, read_json, write_json
 from kerora.settings.fit import SPLITS, DataConfig
@@ -22,7 +22,7 @@ FORMAT = "kerora-dataset"
 VERSION = 1
 
 
-def save_dataset(dataset: Dataset, directory: Path, force: bool = False) -> None:
+def save_dataset(dataset: Dataset[S], directory: Path, force: bool = False) -> None:
     """Write a data set as one JSONL file a split, and a description.
 
     The files ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` hold a row a line with the keys
@@ -78,7 +78,7 @@ def read_saved_texts(directory: Path) -> dict[str, Documents]:
     for split in (split for split in SPLITS if split in description["splits"]):
         path, saved = directory / f"{split}.jsonl", description["splits"][split]
         files = split in description.get("files", ())
-        parts[split] = read_texts(path, description["form"], files) if saved["rows"] else Documents([], [])
+        parts[split] = read_texts(path, description["form"], files) if saved["rows"] else Documents()
         _check_same(path, parts[split], saved)
     return parts
 
@@ -139,7 +139,7 @@ def _read_split(path: Path, split: str, description: dict[str, Any]) -> Labelled
     return part
 
 
-def _check_same(path: Path, rows: Rows, saved: dict[str, Any]) -> None:
+def _check_same(path: Path, rows: Split, saved: dict[str, Any]) -> None:
     if rows.fingerprint() != saved["sha256"]:
         raise DataError(
             f"{path} differs from what was saved ({saved['rows']} rows then, {len(rows)} now). Save it again, "
@@ -159,28 +159,15 @@ def _check_target(directory: Path, force: bool) -> None:
         raise DataError(f"The folder {directory} is not empty. {remedy}")
 
 
-def _write_rows(path: Path, rows: Rows, classes: tuple[str, ...]) -> None:
+def _write_rows(path: Path, rows: Split, classes: tuple[str, ...]) -> None:
     with atomic_file(path) as stream:
-        for row in as_objects(rows) if isinstance(rows, Documents) else _as_objects(rows, classes):
+        for row in rows.objects(classes):
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _as_objects(rows: Rows, classes: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    for index, text in enumerate(rows.texts):
-        row = {"id": rows.ids[index], "text": text}
-        if rows.pairs is not None:
-            row["pair"] = rows.pairs[index]
-        if rows.labels is not None:
-            row["label"] = classes[rows.labels[index]]
-        yield row
-
-
-def _description(dataset: Dataset) -> dict[str, Any]:
+def _description(dataset: Dataset[S]) -> dict[str, Any]:
     head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "name": dataset.name}
-    texts = {split: rows for split, rows in dataset if isinstance(rows, Documents)}
-    if texts:
-        head["form"] = next(iter(texts.values())).form
-        head["files"] = [split for split, rows in texts.items() if rows.files]
+    head |= dataset["train"].facts(dataset.splits)
     return {**head, "classes": list(dataset.classes), "splits": dataset.fingerprints()}
 
 

@@ -23,7 +23,7 @@ BUNDLED = "tickets"
 BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")
 
 
-def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset:
+def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset[Rows[int]]:
     """Load a data set: its parts, split and cut to a subset.
 
     `train`, `validation` and `test` files replace or add parts of the source. With `train` the source is
@@ -62,7 +62,7 @@ def has_test_rows(config: DataConfig) -> bool:
     return config.test_split > 0 or "test" in _parts(config, without=SPLITS)
 
 
-def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows:
+def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows[int]:
     """Load labelled rows in the label set of a trained run.
 
     Args:

@@ -86,7 +86,7 @@ def probe_of(model: Task, config: FitConfig) -> Probe:
     found = dataset.splits[split]
     if not language:
         pairs = None if found.pairs is None else found.pairs[:ROWS]
-        rows = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
+        rows: Rows = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
         return Probe(rows, dataset.name, model.encode(rows.texts, rows.pairs), language)
     rows = _pieces(found)
     length = min(model.max_length, LONGEST, max(8, VALUES // (ROWS * model.backbone.token_embedding.input_dim)))
@@ -110,7 +110,7 @@ def _dataset(config: FitConfig, language: bool) -> Dataset:
 
 
 def _pieces(found: Rows) -> Rows:
-    rows = Rows([], [])
+    rows: Rows = Rows([], [])
     share = CHARACTERS if len(found) >= ROWS else sum(map(len, found.texts)) // (ROWS + len(found))
     size = max(FEWEST_CHARACTERS, min(CHARACTERS, share))
     for start in range(0, max(map(len, found.texts)), size):

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kerora.data.documents import Documents
 from kerora.data.language import load_documents, load_split
-from kerora.data.rows import Rows
+from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset, load_rows
 from kerora.errors import DataError, RunError
 from kerora.evaluation.language import evaluate_documents
@@ -81,8 +80,7 @@ def evaluate_run(
         write_predictions(folder / run.predictions.name, classes, predictions)
     else:
         stride = config.language.stride
-        texts = {split: rows for split, rows in parts.items() if isinstance(rows, Documents)}
-        metrics = {split: evaluate_documents(model, rows, size, stride) for split, rows in texts.items()}
+        metrics = {split: evaluate_documents(model, rows, size, stride) for split, rows in parts.items()}
     earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
     write_json(folder / run.metrics.name, {**earlier, "after": metrics})
     return Evaluation(metrics, classes, folder)
@@ -90,7 +88,7 @@ def evaluate_run(
 
 def _rows_to_evaluate(
     run: RunFolder, config: FitConfig, classes: tuple[str, ...], settings: dict[str, Any]
-) -> tuple[str, dict[str, Rows]]:
+) -> tuple[str, dict[str, Any]]:
     if not any(key in settings for key in NEW_ROWS):
         return _own_rows(run, config, settings)
     data = _new_data_config(config.data, settings)
@@ -115,12 +113,12 @@ def _short_name(spec: str) -> str:
     return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else spec)
 
 
-def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> tuple[str, dict[str, Rows]]:
+def _own_rows(run: RunFolder, config: FitConfig, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the run's own rows; with settings that change them (a subset) they get a name of their own."""
     data = dataclasses.replace(config.data, **{key.removeprefix("data."): value for key, value in settings.items()})
     classifies = config.task == "classification"
     seed = config.training.seed
-    dataset = load_dataset(data, seed) if classifies else load_documents(data, config.language, seed)
+    dataset: Dataset = load_dataset(data, seed) if classifies else load_documents(data, config.language, seed)
     recorded = run.read_manifest().get("data", {}).get("splits", {})
     now = dataset.fingerprints()
     changed = [split for split, facts in recorded.items() if now.get(split, {}).get("sha256") != facts.get("sha256")]

@@ -98,7 +98,7 @@ def _predictions(model: TextClassifier, records: Iterator[Record], batch_size: i
     # a pool of batches at a time: rows of like length share a batch, and memory stays bounded
     while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
         pairs = None if pool[0].pair is None else [record.pair or "" for record in pool]
-        rows = Rows([record.text for record in pool], [record.id for record in pool], pairs=pairs)
+        rows: Rows = Rows([record.text for record in pool], [record.id for record in pool], pairs=pairs)
         yield from zip(rows.ids, predict_probabilities(model, rows, batch_size), strict=True)
 
 
