@@ -55,7 +55,7 @@ def are_integers(labels: Iterable[str]) -> bool:
     return all(INTEGER.fullmatch(label) for label in labels)
 
 
-def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Rows:
+def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Rows[int]:
     """Return the rows with class numbers as labels.
 
     Args:
@@ -72,8 +72,8 @@ def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Row
             f"{part.source}, {part.first_seen[unknown]}: label {unknown!r:.60} does not occur in {origin}, which has "
             f"{_listed(list(numbers))}.{nearest(unknown, numbers)} Correct the label or add training rows for it."
         )
-    part.rows.labels = [numbers[name] for name in part.names]
-    return part.rows
+    rows = part.rows
+    return Rows(rows.texts, rows.ids, [numbers[name] for name in rows.labels or ()], rows.pairs)
 
 
 def numbers_for_run(part: LabelledRows, classes: Sequence[str], config: DataConfig) -> dict[str, int]:
