@@ -137,7 +137,7 @@ def audit(
     lengths = {split: (tokenizer_lengths or _words)(rows) for split, rows in dataset}
     unit = "words" if tokenizer_lengths is None else "tokens"
     keys = {split: _keys(rows.texts, rows.pairs) for split, rows in dataset}
-    labels = {split: list(rows.labels) for split, rows in dataset if rows.labels is not None}
+    labels = {split: list(rows.targets) for split, rows in dataset if rows.targets is not None}
     return _audit(dataset, keys, labels, lengths, unit, max_length)
 
 

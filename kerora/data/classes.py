@@ -73,7 +73,7 @@ def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Row
             f"{_listed(list(numbers))}.{nearest(unknown, numbers)} Correct the label or add training rows for it."
         )
     rows = part.rows
-    return Rows(rows.texts, rows.ids, [numbers[name] for name in rows.labels or ()], rows.pairs)
+    return Rows(rows.texts, rows.ids, [numbers[name] for name in rows.targets or ()], rows.pairs)
 
 
 def numbers_for_run(part: LabelledRows, classes: Sequence[str], config: DataConfig) -> dict[str, int]:

@@ -78,8 +78,8 @@ class Rows(Generic[T]):
     Attributes:
         texts: the texts; for sentence pairs the first sentences.
         ids: an identifier a row, as text: the id column's value or the row's number from 1.
-        labels: what is to be predicted of each row, or None where rows are unlabelled; for a classifier class numbers
-            (positions in `Dataset.classes`).
+        targets: what is to be predicted of each row, one kind of value throughout: for a classifier class numbers
+            (positions in `Dataset.classes`); None where rows are unlabelled.
         pairs: the second sentences, or None where rows are single texts.
     """
 
@@ -87,30 +87,30 @@ class Rows(Generic[T]):
 
     texts: Texts
     ids: Texts
-    labels: Column[T] | None = None
+    targets: Column[T] | None = None
     pairs: Texts | None = None
     _digest: tuple[Any, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def append(self, text: str, identifier: str, label: T | None = None, pair: str | None = None) -> None:
-        """Add a row; the columns of labels and pairs begin with the first that is given."""
+    def append(self, text: str, identifier: str, target: T | None = None, pair: str | None = None) -> None:
+        """Add a row; the columns of targets and pairs begin with the first that is given."""
         self.texts.append(text)
         self.ids.append(identifier)
-        if label is not None:
-            self.labels = [] if self.labels is None else self.labels
-            self.labels.append(label)
+        if target is not None:
+            self.targets = [] if self.targets is None else self.targets
+            self.targets.append(target)
         if pair is not None:
             self.pairs = TextStore() if self.pairs is None else self.pairs
             self.pairs.append(pair)
 
     def extend(self, other: Self) -> None:
-        """Add the rows of another split; labels and pairs where both have them."""
+        """Add the rows of another split; targets and pairs where both have them."""
         self.texts.extend(other.texts)
         self.ids.extend(other.ids)
-        if self.labels is not None and other.labels is not None:
-            self.labels.extend(other.labels)
+        if self.targets is not None and other.targets is not None:
+            self.targets.extend(other.targets)
         if self.pairs is not None and other.pairs is not None:
             self.pairs.extend(other.pairs)
 
@@ -119,15 +119,15 @@ class Rows(Generic[T]):
         return Rows(
             take(self.texts, indices),
             take(self.ids, indices),
-            None if self.labels is None else take(self.labels, indices),
+            None if self.targets is None else take(self.targets, indices),
             None if self.pairs is None else take(self.pairs, indices),
         )
 
     def strata(self) -> np.ndarray | None:
-        """Return the class numbers (rows,); None where labels are something else."""
-        if not self.labels or not isinstance(self.labels[0], int):
+        """Return the class numbers (rows,); None where targets are something else."""
+        if not self.targets or not isinstance(self.targets[0], int):
             return None
-        return np.asarray(self.labels)
+        return np.asarray(self.targets)
 
     def tails(self, share: float) -> None:
         """Return None: rows are not divided."""
@@ -138,9 +138,9 @@ class Rows(Generic[T]):
             row: dict[str, Any] = {"id": self.ids[index], "text": text}
             if self.pairs is not None:
                 row["pair"] = self.pairs[index]
-            if self.labels is not None:
-                label = self.labels[index]
-                row["label"] = classes[label] if isinstance(label, int) else label
+            if self.targets is not None:
+                target = self.targets[index]
+                row["label"] = classes[target] if isinstance(target, int) else target
             yield row
 
     @classmethod
@@ -149,7 +149,7 @@ class Rows(Generic[T]):
         return {}
 
     def fingerprint(self) -> str:
-        """Return the sha256 of texts, pairs and labels, in order; computed once where texts cannot change."""
+        """Return the sha256 of texts, pairs and targets, in order; computed once where texts cannot change."""
         state = self._state()
         if state is not None and self._digest is not None and self._digest[0] == state:
             return self._digest[1]
@@ -161,15 +161,16 @@ class Rows(Generic[T]):
         """Return what tells of texts that are only added to whether they are the same; None for texts in lists."""
         if not isinstance(self.texts, TextStore) or isinstance(self.pairs, list):
             return None
-        labels = len(self.labels) if isinstance(self.labels, TextStore) else self.labels and hash(tuple(self.labels))
-        return len(self.texts), labels, self.pairs is None
+        if isinstance(self.targets, TextStore):
+            return len(self.texts), len(self.targets), self.pairs is None
+        return len(self.texts), self.targets and hash(tuple(self.targets)), self.pairs is None
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
         nothing = itertools.repeat("")
         seconds = nothing if self.pairs is None else self.pairs
-        labels = nothing if self.labels is None else map(str, self.labels)
-        for parts in zip(self.texts, seconds, labels, strict=False):
+        targets = nothing if self.targets is None else map(str, self.targets)
+        for parts in zip(self.texts, seconds, targets, strict=False):
             digest.update("\x1f".join(parts).encode("utf-8", "surrogatepass") + b"\x1e")
         return digest.hexdigest()
 

@@ -15,4 +15,4 @@ def evaluate_rows(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Return the metrics of labelled rows, and their probabilities (rows, classes)."""
     probabilities = predict_probabilities(model, rows, batch_size, cache=cache)
-    return classification_metrics(np.asarray(rows.labels), probabilities, model.classes), probabilities
+    return classification_metrics(np.asarray(rows.targets), probabilities, model.classes), probabilities

@@ -52,7 +52,7 @@ class Classification:
             batch_size=training.batch_size,
             shuffle=True,
             seed=training.seed,
-            class_weights=balanced_class_weights(rows.labels, len(dataset.classes)) if balanced else None,
+            class_weights=balanced_class_weights(rows.targets, len(dataset.classes)) if balanced else None,
         )
         assert isinstance(model, TextClassifier)
         model.mask_share = settle_mask_share(training, len(rows), model)

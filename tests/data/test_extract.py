@@ -20,12 +20,12 @@ def table(*rows, columns=("text", "label"), class_names=None):
     [("pos", "pos"), (" pos ", "pos"), (3, "3"), (3.0, "3"), (True, "true"), (False, "false"), ("07", "07")],
 )
 def test_labels_become_text(label, name):
-    assert read_labelled(table(("a", label)), DataConfig()).rows.labels == [name]
+    assert read_labelled(table(("a", label)), DataConfig()).rows.targets == [name]
 
 
 def test_known_class_names_replace_integers():
     part = read_labelled(table(("a", 1), ("b", 0), class_names={"label": ("no", "yes")}), DataConfig())
-    assert part.rows.labels == ["yes", "no"]
+    assert part.rows.targets == ["yes", "no"]
     assert part.classes == ("no", "yes")
 
 

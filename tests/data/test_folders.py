@@ -40,7 +40,7 @@ def test_class_folders_by_split(tmp_path):
     parts = read_folder(tmp_path, DataConfig())
     assert list(parts) == ["test", "train"]
     train = parts["train"]
-    assert train.rows.labels == ["neg"] * 3 + ["pos"] * 3
+    assert train.rows.targets == ["neg"] * 3 + ["pos"] * 3
     assert train.rows.texts[0] == "train neg\n0"
     assert train.rows.ids[3] == "pos/0.txt"
     assert not is_whole(tmp_path)
@@ -65,7 +65,7 @@ def test_files_named_by_split(tmp_path, name):
     )
     (tmp_path / f"{name}.tsv").write_text("text\tlabel\nc\t3\n")
     parts = read_folder(tmp_path, DataConfig())
-    assert {split: (part.rows.texts, part.rows.labels) for split, part in parts.items()} == {
+    assert {split: (part.rows.texts, part.rows.targets) for split, part in parts.items()} == {
         "train": (["a"], ["1"]),
         "validation": (["c"], ["3"]),
         "test": (["b"], ["2"]),
@@ -76,7 +76,7 @@ def test_shards_are_joined_in_order(tmp_path):
     (tmp_path / "train-00001-of-00002.csv").write_text("sentence1,sentence2,label\nc,d,2\n")
     (tmp_path / "train-00000-of-00002.csv").write_text("sentence1,sentence2,label\na,b,1\n")
     train = read_folder(tmp_path, DataConfig())["train"]
-    assert (train.rows.texts, train.rows.pairs, train.rows.labels) == (["a", "c"], ["b", "d"], ["1", "2"])
+    assert (train.rows.texts, train.rows.pairs, train.rows.targets) == (["a", "c"], ["b", "d"], ["1", "2"])
     assert train.first_seen["2"] == "train-00001-of-00002.csv row 1 (line 2)"
 
 

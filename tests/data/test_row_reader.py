@@ -58,7 +58,7 @@ def test_a_file_is_split_and_cut(tmp_path: Path) -> None:
     assert (dataset.name, dataset.classes) == ("rows", ())
     assert {split: len(rows) for split, rows in dataset} == {"train": 20, "validation": 4, "test": 8}
     for _, rows in dataset:
-        assert rows.labels == [float(len(text.split())) for text in rows.texts]
+        assert rows.targets == [float(len(text.split())) for text in rows.texts]
     assert dataset.fingerprints()["train"]["labels"] == {}
     assert load_splits(DataConfig(source=source, test_split=0.2, subset=20), WordCounter(), 3) == dataset
 
@@ -78,7 +78,7 @@ def test_folders_shards_and_bad_rows(tmp_path: Path) -> None:
     dataset = load_splits(DataConfig(source=str(tmp_path), skip_bad_rows=True, validation_split=0), WordCounter())
     assert {split: len(rows) for split, rows in dataset} == {"train": 10, "test": 3}
     assert dataset.skipped == {"test": 1}
-    assert dataset["train"].labels == [1, 2, 3, 4, 5] * 2
+    assert dataset["train"].targets == [1, 2, 3, 4, 5] * 2
     with pytest.raises(DataError, match="has no validation part, only "):
         read_part(str(tmp_path), DataConfig(), WordCounter(), "validation")
 
@@ -98,7 +98,7 @@ def test_they_can_be_saved_and_audited(tmp_path: Path) -> None:
     assert first == {
         "id": dataset["train"].ids[0],
         "text": dataset["train"].texts[0],
-        "label": dataset["train"].labels[0],
+        "label": dataset["train"].targets[0],
     }
     again = load_splits(DataConfig(source=str(tmp_path / "saved")), WordCounter())
     assert again.splits == dataset.splits
