@@ -141,7 +141,7 @@ class Recorder(keras.callbacks.Callback):
 
     def course(self) -> dict[str, np.ndarray]:
         """Return everything as arrays: logits (epochs, rows, classes), labels (rows,)."""
-        labels = {f"{split}_labels": np.asarray(self.dataset[split].labels) for split in ("validation", "test")}
+        labels = {f"{split}_labels": np.asarray(self.dataset[split].targets) for split in ("validation", "test")}
         return {**{name: np.stack(parts) for name, parts in self.found.items()}, **labels}
 
 
@@ -150,10 +150,10 @@ def _write_parts(target: Path, folder: Path, source: Source, seed: int) -> dict[
     settings = {key: str(folder / value) if key == "data.train" else value for key, value in source.settings.items()}
     dataset = kerora.load_dataset(resolve({**settings, "data.validation_split": 0.0}).data, seed=0)
     train = dataset["train"]
-    rows = [(text, dataset.classes[number]) for text, number in zip(train.texts, train.labels, strict=True)]
+    rows = [(text, dataset.classes[number]) for text, number in zip(train.texts, train.targets, strict=True)]
     if settings.get("data.source") == "tickets":
         held = dataset["validation"]
-        judged = [(text, dataset.classes[number]) for text, number in zip(held.texts, held.labels, strict=True)]
+        judged = [(text, dataset.classes[number]) for text, number in zip(held.texts, held.targets, strict=True)]
         share = source.judged / len(rows)
     else:
         chosen, judged = _split(rows, source.judged, seed)

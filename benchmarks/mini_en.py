@@ -74,9 +74,9 @@ def _score(way: str, options: argparse.Namespace, seed: int) -> float:
 def _tfidf(data: str, seed: int, vectorizer: TfidfVectorizer) -> float:
     dataset = kerora.load_dataset(data, seed=seed)
     model = make_pipeline(vectorizer, LogisticRegression(max_iter=1000))
-    model.fit(dataset["train"].texts, dataset["train"].labels)
+    model.fit(dataset["train"].texts, dataset["train"].targets)
     predicted = model.predict(dataset["test"].texts)
-    return float(f1_score(dataset["test"].labels, predicted, average="macro"))
+    return float(f1_score(dataset["test"].targets, predicted, average="macro"))
 
 
 def _lora(preset: str, options: argparse.Namespace, seed: int) -> float:
@@ -116,7 +116,7 @@ def _frozen(options: argparse.Namespace, seed: int) -> float:
     best = EarlyStopping("val_macro_f1", patience=epochs, noise=report)
     model.fit(train, epochs=epochs, verbose=0, callbacks=[report, best])
     predicted = model.predict_logits(dataset["test"]).argmax(axis=1)
-    return float(f1_score(dataset["test"].labels, predicted, average="macro"))
+    return float(f1_score(dataset["test"].targets, predicted, average="macro"))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """What one should know of a data set before training: balance, lengths, duplicates, leakage."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from kerora.data.documents import Documents
-from kerora.data.rows import Dataset, Rows
+from kerora.data.rows import Dataset, Rows, S, Split
 
+T = TypeVar("T", bound=Hashable)
 PERCENTILES = (50, 90, 95, 99)
 EXAMPLES = 3
 
@@ -91,12 +93,12 @@ class TextCounts:
 
 
 def audit_texts(
-    dataset: Dataset, part_lengths: Callable[[Sequence[str]], Sequence[int]] | None, max_length: int
+    dataset: Dataset[Documents], part_lengths: Callable[[Sequence[str]], Sequence[int]] | None, max_length: int
 ) -> tuple[Audit, dict[str, TextCounts]]:
     """Audit the texts of a language model.
 
     Args:
-        dataset: its splits hold `Documents`.
+        dataset: the texts.
         part_lengths: returns the tokens of each piece of text, without special ones; None counts words. With tokens
             the end-of-text tokens are counted too.
         max_length: the longest row in tokens.
@@ -104,24 +106,25 @@ def audit_texts(
     Returns:
         The audit, and the counts of each split.
     """
-    lengths: dict[int, list[int]] = {}
+    lengths: dict[str, Sequence[int]] = {}
     counts = {}
     for split, rows in dataset:
-        assert isinstance(rows, Documents)
         flat = [part for parts in rows.parts for part in parts]
         measured = (part_lengths or _word_counts)([part.text for part in flat])
         sizes = [size + (part.ends and part_lengths is not None) for part, size in zip(flat, measured, strict=True)]
         ends = np.cumsum([0, *(len(parts) for parts in rows.parts)])
-        lengths[id(rows)] = [sum(sizes[start:end]) for start, end in pairwise(ends)]
+        lengths[split] = [sum(sizes[start:end]) for start, end in pairwise(ends)]
         counted = sum(size for part, size in zip(flat, sizes, strict=True) if part.counted)
         characters = sum(len(part.text) for part in flat)
         counts[split] = TextCounts(rows.form, len(rows), len(flat), sum(sizes), counted, characters)
-    result = audit(dataset, lambda rows: lengths[id(rows)], max_length)
     unit = "words" if part_lengths is None else "tokens"
-    return replace(result, unit=unit), counts
+    keys = {split: _keys(rows.texts) for split, rows in dataset}
+    return _audit(dataset, keys, {}, lengths, unit, max_length), counts
 
 
-def audit(dataset: Dataset, tokenizer_lengths: Callable[[Rows], Sequence[int]] | None, max_length: int) -> Audit:
+def audit(
+    dataset: Dataset[Rows[T]], tokenizer_lengths: Callable[[Rows[T]], Sequence[int]] | None, max_length: int
+) -> Audit:
     """Audit a data set.
 
     Texts are the same when they are equal after case-folding and with white space normalised.
@@ -131,29 +134,47 @@ def audit(dataset: Dataset, tokenizer_lengths: Callable[[Rows], Sequence[int]] |
         tokenizer_lengths: returns each row's length in tokens, with special tokens; None counts words.
         max_length: the longest input in tokens.
     """
-    lengths = tokenizer_lengths or _words
+    lengths = {split: (tokenizer_lengths or _words)(rows) for split, rows in dataset}
     unit = "words" if tokenizer_lengths is None else "tokens"
-    keys = {split: _keys(rows) for split, rows in dataset}
-    labels = dataset.fingerprints()
+    keys = {split: _keys(rows.texts, rows.pairs) for split, rows in dataset}
+    labels = {split: list(rows.targets) for split, rows in dataset if rows.targets is not None}
+    return _audit(dataset, keys, labels, lengths, unit, max_length)
+
+
+def _audit(
+    dataset: Dataset[S],
+    keys: Mapping[str, Sequence[str]],
+    labels: Mapping[str, Sequence[Hashable]],
+    lengths: Mapping[str, Sequence[int]],
+    unit: str,
+    max_length: int,
+) -> Audit:
+    counts = dataset.fingerprints()
     splits = {
-        split: _audit_split(rows, keys[split], labels[split]["labels"], lengths(rows), max_length)
-        for split, rows in dataset
+        split: _audit_split(keys[split], labels.get(split), counts[split]["labels"], lengths[split], max_length)
+        for split in dataset.splits
     }
     leakage = {
-        split: _leakage(dataset, keys, split) for split in dataset.splits if split != "train" and "train" in keys
+        split: _leakage(dataset["train"], rows, keys, split)
+        for split, rows in dataset
+        if split != "train" and "train" in keys
     }
     return Audit(dataset.name, unit, max_length, splits, leakage)
 
 
 def _audit_split(
-    rows: Rows, keys: Sequence[str], labels: dict[str, int], lengths: Sequence[int], max_length: int
+    keys: Sequence[str],
+    labels: Sequence[Hashable] | None,
+    counts: dict[str, int],
+    lengths: Sequence[int],
+    max_length: int,
 ) -> SplitAudit:
-    label_sets: dict[str, set[int]] = defaultdict(set)
-    for key, label in zip(keys, rows.labels or [0] * len(rows), strict=True):
+    label_sets: dict[str, set[Hashable]] = defaultdict(set)
+    for key, label in zip(keys, labels or [None] * len(keys), strict=True):
         label_sets[key].add(label)
     conflicts = sum(len(label_sets[key]) > 1 for key in keys)
-    truncated = float(np.mean(np.asarray(lengths) > max_length)) if len(rows) else 0.0
-    return SplitAudit(len(rows), labels, _percentiles(lengths), truncated, len(keys) - len(label_sets), conflicts)
+    truncated = float(np.mean(np.asarray(lengths) > max_length)) if keys else 0.0
+    return SplitAudit(len(keys), counts, _percentiles(lengths), truncated, len(keys) - len(label_sets), conflicts)
 
 
 def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
@@ -163,8 +184,7 @@ def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
     return {name: int(value) for name, value in zip((*(f"p{p}" for p in PERCENTILES), "max"), values, strict=True)}
 
 
-def _leakage(dataset: Dataset, keys: dict[str, list[str]], split: str) -> Leakage:
-    train, rows = dataset.splits["train"], dataset.splits[split]
+def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[str]], split: str) -> Leakage:
     first_in_train: dict[str, int] = {}
     for index, key in enumerate(keys["train"]):
         first_in_train.setdefault(key, index)
@@ -173,9 +193,9 @@ def _leakage(dataset: Dataset, keys: dict[str, list[str]], split: str) -> Leakag
     return Leakage(len(shared), len(shared) / max(1, len(rows)), examples)
 
 
-def _keys(rows: Rows) -> list[str]:
-    seconds = rows.pairs or [""] * len(rows)
-    return [f"{_plain(text)}\x1f{_plain(second)}" for text, second in zip(rows.texts, seconds, strict=True)]
+def _keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
+    seconds = pairs or [""] * len(texts)
+    return [f"{_plain(text)}\x1f{_plain(second)}" for text, second in zip(texts, seconds, strict=True)]
 
 
 def _plain(text: str) -> str:

@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from kerora.data.extract import LabelledRows
 from kerora.data.rows import Rows
 from kerora.errors import DataError, nearest
@@ -53,7 +55,7 @@ def are_integers(labels: Iterable[str]) -> bool:
     return all(INTEGER.fullmatch(label) for label in labels)
 
 
-def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Rows:
+def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Rows[int]:
     """Return the rows with class numbers as labels.
 
     Args:
@@ -70,8 +72,8 @@ def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Row
             f"{part.source}, {part.first_seen[unknown]}: label {unknown!r:.60} does not occur in {origin}, which has "
             f"{_listed(list(numbers))}.{nearest(unknown, numbers)} Correct the label or add training rows for it."
         )
-    part.rows.labels = [numbers[name] for name in part.names]
-    return part.rows
+    rows = part.rows
+    return Rows(rows.texts, rows.ids, [numbers[name] for name in rows.targets or ()], rows.pairs)
 
 
 def numbers_for_run(part: LabelledRows, classes: Sequence[str], config: DataConfig) -> dict[str, int]:
@@ -107,13 +109,19 @@ def _possible_starts(labels: Sequence[str], count: int) -> list[int]:
     return [start for start in (0, 1) if start <= int(labels[0]) and int(labels[-1]) < start + count]
 
 
-def check_enough(rows: Rows, classes: Sequence[str], source: str, parts: Sequence[str]) -> None:
+def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts: Sequence[str]) -> None:
     """Check that every class can be in the training part and in the parts cut from it.
+
+    Args:
+        labels: class numbers of the training rows (rows,).
+        classes: the names of the classes.
+        source: where the rows are from, for the message.
+        parts: the parts that are to be cut.
 
     Raises:
         DataError: a class has too few rows.
     """
-    for number, count in sorted(Counter(rows.labels or ()).items()):
+    for number, count in sorted(Counter(labels.tolist()).items()):
         if count < 1 + len(parts):
             options = " and ".join(f"--{part}" for part in parts)
             raise DataError(

@@ -82,7 +82,7 @@ def find_columns(columns: Sequence[str], config: DataConfig, place: str, labelle
 def _label_column(columns: Sequence[str], config: DataConfig, place: str) -> str:
     if config.label is not None:
         return column_named(config.label, columns, place, "label")
-    found = _by_name(columns, LABEL_NAMES)
+    found = column_by_name(columns, LABEL_NAMES)
     return found or _fail(columns, place, "label", f"a label column ({', '.join(LABEL_NAMES[:5])}, ...)")
 
 
@@ -94,17 +94,17 @@ def _text_columns(
     if not labelled and len(columns) == 1:
         return (columns[0],)
     for group in (TEXT_NAMES[:1], *PAIRS, *JOINED):
-        found = [_by_name(candidates, (name,)) for name in group]
+        found = [column_by_name(candidates, (name,)) for name in group]
         if all(found):
             return tuple(name for name in found if name)
-    single = _by_name(candidates, TEXT_NAMES)
+    single = column_by_name(candidates, TEXT_NAMES)
     return (single or _fail(columns, place, "text", f"a text column ({', '.join(TEXT_NAMES[:5])}, ...)"),)
 
 
 def _id_column(columns: Sequence[str], config: DataConfig, place: str, used: Sequence[str | None]) -> str | None:
     if config.id is not None:
         return column_named(config.id, columns, place, "id")
-    return _by_name([name for name in columns if name not in used], ("id",))
+    return column_by_name([name for name in columns if name not in used], ("id",))
 
 
 def _is_paired(texts: tuple[str, ...], config: DataConfig, place: str) -> bool:
@@ -127,8 +127,8 @@ def column_named(name: str, columns: Sequence[str], place: str, option: str) -> 
     return _fail(columns, place, option, f"the column '{name}'", nearest(name, columns))
 
 
-def _by_name(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """Return the column whose name comes first in `names`."""
+def column_by_name(columns: Iterable[str], names: Sequence[str]) -> str | None:
+    """Return the column whose name comes first in `names`, or None; case does not matter."""
     by_plain_name = {_plain(column): column for column in reversed(list(columns))}
     return next((by_plain_name[name] for name in names if name in by_plain_name), None)
 

@@ -1,13 +1,18 @@
 """Texts for language models: each a sequence of parts, some of which the loss counts."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from kerora.data.rows import Rows
+from kerora.data.rows import Texts, take
+from kerora.errors import DataError
 
 Form = Literal["text", "completion", "turns"]
+ROLES = {True: "assistant", False: "user"}
+"""In saved rows, of turns that the loss counts, and of those that it does not."""
+GOES_ON = "goes_on"
+"""Key of a saved text that is the beginning of a longer one, so that no end-of-text token follows it."""
 
 
 class Part(NamedTuple):
@@ -24,19 +29,31 @@ class Part(NamedTuple):
     ends: bool
 
 
+Parts = tuple[Part, ...]
+
+
 @dataclass
-class Documents(Rows):
-    """One split of a language model's data; `texts` are what a person would read.
+class Documents:
+    """One split of a language model's data; it has no target beside the texts, which are learnt themselves.
 
     Attributes:
+        texts: what a person would read.
+        ids: an identifier a text: the id column's value, the row's number from 1, or the file's name.
         parts: the parts of each text.
         form: plain texts, prompts with completions, or turns of a conversation.
         files: the texts are whole files, which may be divided.
     """
 
-    parts: list[tuple[Part, ...]] = field(default_factory=list)
+    noun: ClassVar[str] = "texts"
+
+    texts: Texts = field(default_factory=list)
+    ids: Texts = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
     form: Form = "text"
     files: bool = False
+
+    def __len__(self) -> int:
+        return len(self.parts)
 
     def append(self, parts: Sequence[Part], identifier: str) -> None:
         """Add a text."""
@@ -44,10 +61,61 @@ class Documents(Rows):
         self.texts.append("\n".join(part.text.strip("\n") for part in parts) if len(parts) > 1 else parts[0].text)
         self.ids.append(identifier)
 
+    def extend(self, other: Self) -> None:
+        """Add the texts of another split."""
+        self.texts.extend(other.texts)
+        self.ids.extend(other.ids)
+        self.parts.extend(other.parts)
+
     def take(self, indices: Sequence[int]) -> "Documents":
         """Return the texts at `indices`, in that order."""
-        rows = super().take(indices)
-        return Documents(rows.texts, rows.ids, None, None, [self.parts[at] for at in indices], self.form, self.files)
+        texts, ids, parts = (take(column, indices) for column in (self.texts, self.ids, self.parts))
+        return Documents(texts, ids, parts, self.form, self.files)
+
+    def strata(self) -> None:
+        """Return None: texts have no class."""
+
+    def tails(self, share: float) -> "tuple[Documents, Documents] | None":
+        """Divide each file at the line end next to where its last share begins; None where texts are no files.
+
+        Raises:
+            DataError: a file is too short.
+        """
+        if not self.files:
+            return None
+        kept, tails = Documents(files=True), Documents(files=True)
+        for text, identifier in zip(self.texts, self.ids, strict=True):
+            place = round(len(text) * (1 - share))
+            line_end = text.rfind("\n", 0, place) + 1
+            place = line_end if text[:line_end].strip() else place
+            if not text[:place].strip() or not text[place:].strip():
+                raise DataError(
+                    f"{identifier} is too short to hold a part out of it. Give more text, or a file for it."
+                )
+            # the text goes on, so that only its end is an end
+            kept.append((Part(text[:place], True, False),), identifier)
+            tails.append(plain_text(text[place:]), identifier)
+        return kept, tails
+
+    def objects(self, classes: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+        """Yield each text as a row: with ``text``, ``prompt`` and ``completion``, or ``messages``."""
+        for parts, identifier in zip(self.parts, self.ids, strict=True):
+            row: dict[str, Any] = {"id": identifier}
+            if self.form == "turns":
+                row["messages"] = [{"role": ROLES[part.counted], "content": part.text} for part in parts]
+            elif self.form == "completion":
+                row |= {"prompt": parts[0].text, "completion": parts[1].text}
+            else:
+                row["text"] = parts[0].text
+            if not parts[-1].ends:
+                row[GOES_ON] = True
+            yield row
+
+    @classmethod
+    def facts(cls, splits: "Mapping[str, Documents]") -> dict[str, Any]:
+        """Return the form of the texts, and which splits are whole files."""
+        form = next(iter(splits.values())).form
+        return {"form": form, "files": [split for split, texts in splits.items() if texts.files]}
 
     def fingerprint(self) -> str:
         """Return the sha256 of all parts, in order."""
@@ -64,12 +132,12 @@ class Documents(Rows):
                    if part.counted)  # fmt: skip
 
 
-def plain_text(text: str) -> tuple[Part, ...]:
+def plain_text(text: str) -> Parts:
     """Return a text of which every token counts."""
     return (Part(text, True, True),)
 
 
-def completion(prompt: str, text: str) -> tuple[Part, ...]:
+def completion(prompt: str, text: str) -> Parts:
     """Return a prompt, which does not count, and its completion; on a line of its own if no blank parts them."""
     return (Part(joinable(prompt, text), False, False), Part(text, True, True))
 
@@ -79,11 +147,11 @@ def joinable(prompt: str, text: str = "") -> str:
     return prompt if prompt[-1:].isspace() or text[:1].isspace() else f"{prompt}\n"
 
 
-def conversation(turns: Sequence[tuple[str, bool]]) -> tuple[Part, ...]:
+def conversation(turns: Sequence[tuple[str, bool]]) -> Parts:
     """Return the (text, counted) turns of a conversation, each with its end."""
     return tuple(Part(text, counted, True) for text, counted in turns)
 
 
-def prompt_parts(text: str, form: str) -> tuple[Part, ...]:
+def prompt_parts(text: str, form: str) -> Parts:
     """Return a prompt as texts of a form begin: of turns the first one, which ends."""
     return (Part(joinable(text) if form == "completion" else text, False, form == "turns"),)

@@ -22,7 +22,7 @@ class LanguageBatches(Batches):
         weights     0 0 1 1 1 .
 
     Args:
-        table: the tokens, with the counted ones marked in `segments`.
+        table: the tokens, with the counted ones marked.
         rows: how rows lie over them.
         separate: texts in a row do not see one another.
         **options: see `Batches`.
@@ -63,11 +63,10 @@ class LanguageBatches(Batches):
         return inputs, targets, weights
 
     def _counted(self, rows: np.ndarray, mask: np.ndarray, places: np.ndarray) -> np.ndarray:
-        assert self.table.segments is not None
-        counted = self.table.segments[places + 1].astype(bool)
+        counted = self.table.counts(places + 1)
         if not self.rows.across:
             offsets = self.table.offsets
             counted &= np.searchsorted(offsets, places, "right") == np.searchsorted(offsets, places + 1, "right")
         if self.rows.first_counted is not None:
             counted &= places + 1 >= np.repeat(self.rows.first_counted[rows], mask.sum(axis=1))
-        return np.asarray(counted)
+        return counted

@@ -10,7 +10,7 @@ that table, so that packing copies nothing and wastes nothing:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -61,7 +61,7 @@ class Stretches:
 
 
 def document_tokens(documents: Documents, tokenizer: PartTokenizer) -> TokenTable:
-    """Tokenize texts through the cache; `segments` says which tokens the loss counts.
+    """Tokenize texts through the cache; `counted` says which tokens the loss counts.
 
     Each text begins with what the model wants there (`start_ids`); the end-of-text token stands where a part ends.
     """
@@ -71,7 +71,7 @@ def document_tokens(documents: Documents, tokenizer: PartTokenizer) -> TokenTabl
             yield tokenize_parts(documents.parts[start : start + CHUNK_DOCUMENTS], tokenizer)
 
     key = cache_key("language", tokenizer.fingerprint, tokenizer.end_id, documents.fingerprint())
-    return replace(cached_table(key, chunks, True, 0), max_length=None)
+    return cached_table(key, chunks, counted=True)
 
 
 def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], tokenizer: PartTokenizer) -> TokenTable:
@@ -90,7 +90,7 @@ def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], toke
             ids += part
             counted += [int(counts)] * len(part)
         offsets.append(len(ids))
-    return TokenTable(np.array(ids, np.int32), np.array(offsets, np.int64), np.array(counted, np.uint8))
+    return TokenTable(np.array(ids, np.int32), np.array(offsets, np.int64), counted=np.array(counted, np.uint8))
 
 
 def lay_out(table: TokenTable, documents: Documents, pack: str, max_length: int) -> Stretches:
@@ -162,8 +162,7 @@ def _rows_of_their_own(table: TokenTable, size: int, whole: bool) -> tuple[np.nd
 
 def _start_of_what_fits(table: TokenTable, begin: int, end: int, size: int) -> int:
     """Cut the start of the prompt; of a completion that is too long by itself, keep its start and a prompt's token."""
-    assert table.segments is not None
-    uncounted = np.flatnonzero(table.segments[begin:end] == 0)
+    uncounted = np.flatnonzero(~table.counts(slice(begin, end)))
     last_prompt = begin + int(uncounted[-1]) if len(uncounted) else begin
     return min(end - 1 - size, last_prompt)
 

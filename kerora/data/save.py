@@ -1,28 +1,25 @@
-"""The folder that `kerora data save` writes, of labelled rows or of texts, and reading it back."""
+"""The folder that `kerora data save` writes, whatever the task, and reading it back."""
 
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerora.data.classes import numbered
-from kerora.data.documents import Documents
-from kerora.data.extract import LabelledRows, read_labelled, unread_part
-from kerora.data.files import open_table
-from kerora.data.rows import Dataset, Rows
-from kerora.data.saved_texts import as_objects, read_texts
+from kerora.data.row_reader import Found, P, RowReader
+from kerora.data.rows import Dataset, S, Split
 from kerora.errors import DataError, RunError
 from kerora.runfolder import atomic_file, read_json, write_json
-from kerora.settings.fit import SPLITS, DataConfig
+from kerora.settings.fit import SPLITS
 
 DESCRIPTION = "dataset.json"
 FORMAT = "kerora-dataset"
 VERSION = 1
 
 
-def save_dataset(dataset: Dataset, directory: Path, force: bool = False) -> None:
+def save_dataset(dataset: Dataset[S], directory: Path, force: bool = False) -> None:
     """Write a data set as one JSONL file a split, and a description.
 
     The files ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` hold a row a line with the keys
@@ -58,47 +55,19 @@ def is_saved(directory: Path) -> bool:
     return (directory / DESCRIPTION).is_file()
 
 
-def holds_texts(directory: Path) -> bool:
-    """Tell whether a saved data set is one of a language model.
+def find_saved(directory: Path, reader: RowReader[P, S]) -> Found[P] | None:
+    """Find the parts of the folder that `save_dataset` wrote; None if its rows are not of the reader's kind.
 
     Raises:
-        DataError: the description is damaged.
-    """
-    return "form" in _read_description(directory)
-
-
-def read_saved_texts(directory: Path) -> dict[str, Documents]:
-    """Read the texts of a language model that `save_dataset` wrote.
-
-    Raises:
-        DataError: a file is missing, or differs from what was saved.
+        DataError: the description is damaged, or the reader has no use for what it describes.
     """
     description = _read_description(directory)
-    parts = {}
-    for split in (split for split in SPLITS if split in description["splits"]):
-        path, saved = directory / f"{split}.jsonl", description["splits"][split]
-        files = split in description.get("files", ())
-        parts[split] = read_texts(path, description["form"], files) if saved["rows"] else Documents([], [])
-        _check_same(path, parts[split], saved)
-    return parts
-
-
-def read_saved(directory: Path, without: Collection[str] = ()) -> dict[str, LabelledRows]:
-    """Read the folder that `save_dataset` wrote; classes keep their order, also those without rows.
-
-    Raises:
-        DataError: a file is missing, or differs from what was saved, or the folder holds texts without labels.
-    """
-    description = _read_description(directory)
-    if "form" in description:
-        raise DataError(f"{directory} holds texts for a language model, without labels. Add --task causal-lm.")
+    read = reader.saved(directory, description)
+    if read is None:
+        return None
     splits = [split for split in SPLITS if split in description["splits"]]
-    return {
-        split: unread_part(directory)
-        if split in without
-        else _read_split(directory / f"{split}.jsonl", split, description)
-        for split in splits
-    }
+    paths = {split: directory / f"{split}.jsonl" for split in splits}
+    return Found({split: partial(read, path, split) for split, path in paths.items()})
 
 
 def saved_name(directory: Path) -> str:
@@ -125,21 +94,17 @@ def _read_description(directory: Path) -> dict[str, Any]:
     return description
 
 
-def _read_split(path: Path, split: str, description: dict[str, Any]) -> LabelledRows:
-    saved, classes = description["splits"][split], tuple(description["classes"])
-    if not saved["rows"]:
-        return LabelledRows(str(path), Rows([], [], []), classes=classes)
-    with open_table(path, DataConfig()) as table:
-        texts = ("text", "pair") if "pair" in table.columns else ("text",)
-        columns = DataConfig(text=texts, text_join="pair" if len(texts) == 2 else "space", label="label", id="id")
-        part = read_labelled(table, columns)
-    part.classes = classes
-    rows = numbered(part, {name: number for number, name in enumerate(classes)}, "its classes")
-    _check_same(path, rows, saved)
-    return part
+def check_same(path: Path, rows: Split, saved: Mapping[str, Any]) -> None:
+    """Check that rows are what was saved.
 
+    Args:
+        path: the file, for the message.
+        rows: what it holds.
+        saved: ``sha256`` and ``rows`` of what was saved.
 
-def _check_same(path: Path, rows: Rows, saved: dict[str, Any]) -> None:
+    Raises:
+        DataError: they are not.
+    """
     if rows.fingerprint() != saved["sha256"]:
         raise DataError(
             f"{path} differs from what was saved ({saved['rows']} rows then, {len(rows)} now). Save it again, "
@@ -159,28 +124,15 @@ def _check_target(directory: Path, force: bool) -> None:
         raise DataError(f"The folder {directory} is not empty. {remedy}")
 
 
-def _write_rows(path: Path, rows: Rows, classes: tuple[str, ...]) -> None:
+def _write_rows(path: Path, rows: Split, classes: tuple[str, ...]) -> None:
     with atomic_file(path) as stream:
-        for row in as_objects(rows) if isinstance(rows, Documents) else _as_objects(rows, classes):
+        for row in rows.objects(classes):
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _as_objects(rows: Rows, classes: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    for index, text in enumerate(rows.texts):
-        row = {"id": rows.ids[index], "text": text}
-        if rows.pairs is not None:
-            row["pair"] = rows.pairs[index]
-        if rows.labels is not None:
-            row["label"] = classes[rows.labels[index]]
-        yield row
-
-
-def _description(dataset: Dataset) -> dict[str, Any]:
+def _description(dataset: Dataset[S]) -> dict[str, Any]:
     head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "name": dataset.name}
-    texts = {split: rows for split, rows in dataset if isinstance(rows, Documents)}
-    if texts:
-        head["form"] = next(iter(texts.values())).form
-        head["files"] = [split for split, rows in texts.items() if rows.files]
+    head |= dataset["train"].facts(dataset.splits)
     return {**head, "classes": list(dataset.classes), "splits": dataset.fingerprints()}
 
 

@@ -1,21 +1,24 @@
-"""Every source of rows behind three functions: a whole data set, labelled rows, streamed texts."""
+"""Every source of rows, whatever the task, behind a few functions: a whole data set, one part, streamed texts."""
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-from kerora.data.classes import choose_classes, numbered, numbers_for_run
+from kerora.data.classes import numbered, numbers_for_run
 from kerora.data.delimited import delimiter_of, read_delimited
-from kerora.data.extract import LabelledRows, Record, read_labelled, read_records, unread_part
+from kerora.data.extract import Record, read_records
 from kerora.data.files import format_of, is_data_file, local_names, missing_file, open_table, require_file, stem_of
-from kerora.data.folders import SPLIT_NAMES, is_unsplit, read_folder
+from kerora.data.folders import SPLIT_NAMES, find_in_folder
 from kerora.data.jsonfiles import read_json_lines
+from kerora.data.labelled import LabelledReader
 from kerora.data.lines import Lines, open_lines
-from kerora.data.rows import Dataset, Rows
+from kerora.data.row_reader import Found, P, RowReader
+from kerora.data.rows import Dataset, Rows, S
 from kerora.data.save import is_saved, saved_name
 from kerora.data.splits import cut_parts, take_subset
 from kerora.data.table import Table
-from kerora.data.tfds_source import is_tfds_name, read_tfds
+from kerora.data.tfds_source import find_tfds, is_tfds_name
 from kerora.errors import DataError
 from kerora.settings.fit import SPLITS, DataConfig
 
@@ -23,7 +26,7 @@ BUNDLED = "tickets"
 BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")
 
 
-def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset:
+def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset[Rows[int]]:
     """Load a data set: its parts, split and cut to a subset.
 
     `train`, `validation` and `test` files replace or add parts of the source. With `train` the source is
@@ -40,29 +43,42 @@ def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collectio
         DataError: a file or a row cannot be used; says which, where, and what to do.
     """
     config = DataConfig(source=config) if isinstance(config, str) else config
-    parts = _parts(config, without)
+    return load_splits(config, LabelledReader(), seed, without)
+
+
+def load_splits(
+    config: DataConfig, reader: RowReader[P, S], seed: int = 42, without: Collection[str] = ()
+) -> Dataset[S]:
+    """Load a data set of any task; see `load_dataset`.
+
+    Args:
+        config: the settings.
+        reader: reads the rows, and makes splits of them.
+        seed: seed of the splits and the subset; default 42.
+        without: parts to leave out.
+
+    Raises:
+        DataError: a file or a row cannot be used; says which, where, and what to do.
+    """
+    parts = read_parts(config, reader, without)
     if "train" not in parts:
-        raise DataError(f"There are no training rows, only {' and '.join(parts)}. Give them with --train or --data.")
-    train = parts["train"]
-    classes, numbers = choose_classes(train, config)
-    if config.subset is not None and config.subset < len(classes):
-        raise DataError(f"Setting 'subset' is {config.subset}, fewer rows than the {len(classes)} classes. Raise it.")
-    _check_pairs(parts)
-    skipped = {split: part.skipped for split, part in parts.items() if part.skipped}
-    splits = {split: numbered(parts[split], numbers, "the training rows") for split in SPLITS if split in parts}
-    splits = cut_parts(splits, classes, config, seed, train.source)
+        noun = reader.empty("").rows.noun
+        raise DataError(f"There are no training {noun}, only {' and '.join(parts)}. Give them with --train or --data.")
+    classes, splits = reader.settle(parts, config)
+    splits = cut_parts(splits, classes, config, seed, parts["train"].source)
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
+    kept = {split: rows for split, rows in splits.items() if split not in without}
     return Dataset(
-        dataset_name(config), classes, {name: rows for name, rows in splits.items() if name not in without}, skipped
+        dataset_name(config), classes, kept, {split: part.skipped for split, part in parts.items() if part.skipped}
     )
 
 
 def has_test_rows(config: DataConfig) -> bool:
     """Tell whether `load_dataset` would find or cut a test part; its rows are not read."""
-    return config.test_split > 0 or "test" in _parts(config, without=SPLITS)
+    return config.test_split > 0 or "test" in read_parts(config, LabelledReader(), without=SPLITS)
 
 
-def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows:
+def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows[int]:
     """Load labelled rows in the label set of a trained run.
 
     Args:
@@ -75,10 +91,7 @@ def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str 
         DataError: the source has no such part, or a row cannot be used, for example because the run
             does not know its label.
     """
-    parts = _read(spec, config)
-    part = next(iter(parts.values())) if _is_one_part(spec) else parts.get(split)
-    if part is None:
-        raise DataError(f"{spec} has no {split} part, only {' and '.join(parts)}. Choose one of these, or give a file.")
+    part = read_part(spec, config, LabelledReader(), split)
     return numbered(part, numbers_for_run(part, classes, config), "the run")
 
 
@@ -129,64 +142,92 @@ def _plain_texts(lines: Lines) -> Iterator[Record]:
             yield Record(str(lines.line), text, None, lines.line)
 
 
-def _parts(config: DataConfig, without: Collection[str] = ()) -> dict[str, LabelledRows]:
+def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[str] = ()) -> dict[str, P]:
+    """Read the source, and the `train`, `validation` and `test` that replace or add parts of it; see `load_dataset`.
+
+    Raises:
+        DataError: a file or a row cannot be used.
+    """
     given = {split: path for split in SPLITS if (path := getattr(config, split)) is not None}
     ignores_source = "train" in given or (given and config.source == BUNDLED)
-    parts = {} if ignores_source else _read(config.source, config, without)
+    parts = {} if ignores_source else read_source(config.source, config, reader, without)
     for split, path in given.items():
-        unread = split in without
-        parts[split] = unread_part(path) if unread else _read_part(Path(path).expanduser(), config, split)
+        parts[split] = reader.empty(path) if split in without else _read_given(path, config, reader, split)
     return parts
 
 
-def _read_part(path: Path, config: DataConfig, split: str) -> LabelledRows:
-    """Read a file whole; of a folder with parts take the part of that name."""
-    if path.is_dir():
-        parts = read_folder(path, config)
-        if split in parts or len(parts) == 1:
-            return parts.get(split) or next(iter(parts.values()))
-        raise DataError(f"The folder {path} has no {split} part, only {' and '.join(parts)}. Give a file.")
-    with open_table(path, config) as table:
-        return read_labelled(table, config)
+def read_source(spec: str, config: DataConfig, reader: RowReader[P, S], without: Collection[str] = ()) -> dict[str, P]:
+    """Read all parts of a source.
+
+    Args:
+        spec: the bundled data set, a file, a folder, or the name of a TFDS data set.
+        config: columns and formats; the sources in it are not looked at.
+        reader: reads the rows.
+        without: parts that are not read; where they are there, they come back without rows.
+
+    Returns:
+        The parts by split; a file is ``train``.
+
+    Raises:
+        DataError: there is no such source, or it cannot be used.
+    """
+    found = find_source(spec, config, reader)
+    unread = [split for split in without if split not in found.unsure]
+    parts = {split: reader.empty(spec) if split in unread else read() for split, read in found.parts.items()}
+    return {split: part for split, part in parts.items() if part is not None}
 
 
-def _read(spec: str, config: DataConfig, without: Collection[str] = ()) -> dict[str, LabelledRows]:
+def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str) -> P:
+    """Read one part of a source; a file, or a folder without parts, is taken whole.
+
+    Raises:
+        DataError: the source has no such part, or it cannot be used.
+    """
+    found = find_source(spec, config, reader)
+    name = next(iter(found.parts)) if found.whole else split
+    part = found.parts[name]() if name in found.parts else None
+    if part is None:
+        others = " and ".join(other for other in found.parts if other != name)
+        raise DataError(f"{spec} has no {split} part, only {others}. Choose one of these, or give a file.")
+    return part
+
+
+def find_source(spec: str, config: DataConfig, reader: RowReader[P, S]) -> Found[P]:
+    """Find the parts of a source; see `read_source`.
+
+    Raises:
+        DataError: there is no such source.
+    """
     path = Path(spec).expanduser()
     if spec == BUNDLED:
-        return _read_bundled(without)
+        return _find_bundled(reader)
     if path.is_dir():
-        return read_folder(path, config, without)
+        return find_in_folder(path, config, reader)
     if path.is_file() or is_data_file(path):
-        return {"train": _read_part(path, config, "train")}
+        return Found({"train": partial(reader.file, path, path.name, config)}, whole=True)
     if is_tfds_name(spec):
-        unread = {split: unread_part(spec) for split in without}
-        return read_tfds(spec, config, [BUNDLED, *local_names(Path())], read_labelled, without=unread)
+        return find_tfds(spec, config, [BUNDLED, *local_names(Path())], reader)
     raise DataError(missing_file(path))
 
 
-def _read_bundled(without: Collection[str] = ()) -> dict[str, LabelledRows]:
+def _find_bundled(reader: RowReader[P, S]) -> Found[P]:
     with open_table(BUNDLED_FILE, DataConfig()) as table:
-        rows = [row for row in table.rows if row.values["split"] not in without]
+        rows = list(table.rows)
     by_split = {split: [row for row in rows if row.values["split"] == split] for split in SPLITS}
-    tables = {split: Table(BUNDLED, table.columns, iter(part), {}) for split, part in by_split.items() if part}
-    parts = {split: read_labelled(part, DataConfig()) for split, part in tables.items()}
-    return {**parts, **{split: unread_part(BUNDLED) for split in without}}
+    tables = {split: Table(BUNDLED, table.columns, iter(part), {}) for split, part in by_split.items()}
+    config = DataConfig(text=("text",))
+    return Found({split: partial(reader.table, part, config) for split, part in tables.items()})
 
 
-def _is_one_part(spec: str) -> bool:
-    path = Path(spec).expanduser()
-    return spec != BUNDLED and (path.is_file() or (path.is_dir() and is_unsplit(path)))
-
-
-def _check_pairs(parts: dict[str, LabelledRows]) -> None:
-    pairs = {split: part.rows.pairs is not None for split, part in parts.items() if len(part.rows)}
-    for split, paired in pairs.items():
-        if paired != pairs["train"]:
-            kinds = ("single texts", "sentence pairs")
-            raise DataError(
-                f"{parts[split].source} holds {kinds[paired]}, but {parts['train'].source} holds {kinds[not paired]}. "
-                "Name the text columns with --text."
-            )
+def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: str) -> P:
+    """Read a source of one part whole; of one with parts take the part of that name."""
+    found = find_source(spec, config, reader)
+    name = next(iter(found.parts)) if len(found.parts) == 1 else split
+    part = found.parts[name]() if name in found.parts else None
+    if part is None:
+        place = f"The folder {path}" if (path := Path(spec).expanduser()).is_dir() else spec
+        raise DataError(f"{place} has no {split} part, only {' and '.join(found.parts)}. Give a file.")
+    return part
 
 
 def dataset_name(config: DataConfig) -> str:

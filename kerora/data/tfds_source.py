@@ -1,16 +1,19 @@
 """Data sets of TensorFlow Datasets, read without TensorFlow where the files allow it."""
 
+import itertools
 import logging
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from kerora.data.columns import find_columns
 from kerora.data.network import first_reachable
+from kerora.data.row_reader import Found, P, RowReader
+from kerora.data.rows import S
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError, nearest
 from kerora.settings.fit import DataConfig
@@ -21,7 +24,6 @@ SPLIT_NAMES = {
     **{"validation": "validation", "valid": "validation", "dev": "validation", "validation_matched": "validation"},
 }
 UNLABELLED = -1
-Result = TypeVar("Result")
 CONNECT_SECONDS = 5.0
 BUCKET = "https://storage.googleapis.com/tfds-data"
 
@@ -31,46 +33,31 @@ def is_tfds_name(spec: str) -> bool:
     return NAME.fullmatch(spec) is not None
 
 
-def read_tfds(
-    name: str,
-    config: DataConfig,
-    other_names: Iterable[str],
-    read: Callable[[Table, DataConfig], Result],
-    labelled: bool = True,
-    without: Mapping[str, Result] | None = None,
-) -> dict[str, Result]:
-    """Read a TFDS data set by split; it is downloaded and prepared when it is not there yet.
+def find_tfds(name: str, config: DataConfig, other_names: Iterable[str], reader: RowReader[P, S]) -> Found[P]:
+    """Find the parts of a TFDS data set; it is downloaded and prepared when it is not there yet.
 
-    Examples whose label is -1 (GLUE's test parts) and unlabelled splits are left out. The names of a
-    ClassLabel feature are kept.
+    Examples whose label is -1 (GLUE's test parts) are left out, and splits of nothing else, where the reader names a
+    column of labels. The names of ClassLabel features are kept.
 
     Args:
         name: ``name``, ``name/config`` or ``name:version``.
         config: columns, and `data_dir`, the folder of prepared data sets.
         other_names: other sources to propose when the name is unknown.
-        read: makes of a split's table what is wanted.
-        labelled: whether rows need a label.
-        without: parts that are not read, and what they come back as where they are there.
+        reader: reads the table of a split.
 
     Raises:
-        DataError: unknown name (nearest ones), not prepared and no network, no text or label feature,
-            or a damaged file.
+        DataError: unknown name (nearest ones), or not prepared and no network; while reading also where a
+            text or label feature is missing, or a file is damaged.
     """
     tfds = _import_tfds()
     with _quiet():
         builder = _builder(tfds, name, config, other_names)
         if not builder.is_prepared():
             _prepare(builder, name)
-        splits = [split for split in builder.info.splits if split in SPLIT_NAMES]
-        # a test part may turn out to be unlabelled: where one would then be cut, it has to be looked at
-        unread = {split: rows for split, rows in (without or {}).items() if split != "test" or not config.test_split}
-        parts = {
-            SPLIT_NAMES[split]: unread[SPLIT_NAMES[split]]
-            if SPLIT_NAMES[split] in unread
-            else _read_split(builder, split, name, config, read, labelled)
-            for split in splits
-        }
-    return {split: part for split, part in parts.items() if part is not None}
+    splits = {SPLIT_NAMES[split]: split for split in builder.info.splits if split in SPLIT_NAMES}
+    parts = {part: partial(_read_split, builder, split, name, config, reader) for part, split in splits.items()}
+    # a test part may turn out to be unlabelled: where one would then be cut, it has to be looked at
+    return Found(parts, unsure=("test",) if config.test_split else ())
 
 
 def _import_tfds() -> Any:
@@ -140,34 +127,27 @@ def _prepare(builder: Any, name: str) -> None:
         raise DataError(f"TFDS data set {place} and could not be prepared: {type(error).__name__}: {reason}") from error
 
 
-def _read_split(
-    builder: Any, split: str, name: str, config: DataConfig, read: Callable[[Table, DataConfig], Result], labelled: bool
-) -> Result | None:
+def _read_split(builder: Any, split: str, name: str, config: DataConfig, reader: RowReader[P, S]) -> P | None:
     features = builder.info.features
     place = f"{name}, split {split}"
     if not hasattr(features, "keys"):
         raise DataError(f"TFDS data set '{name}' has no named features. Choose another data set.")
     columns = tuple(features)
-    label = (find_columns(columns, config, f"TFDS data set '{name}'").label or "") if labelled else ""
-    names = getattr(features[label], "names", None) if label else None
-    class_names = {} if names is None else {label: tuple(names)}
+    label = reader.label_column(columns, config, f"TFDS data set '{name}'")
+    names = {column: getattr(features[column], "names", None) for column in columns}
+    class_names = {column: tuple(found) for column, found in names.items() if found is not None}
     rows = _rows(_whole_examples(builder, split, place), label)
-    try:
-        first = next(rows)
-    except StopIteration:
-        return None
-    return read(Table(place, columns, _chain(first, rows), class_names), config)
+    with _quiet():
+        first = next(rows, None)
+        if first is None:
+            return None
+        return reader.table(Table(place, columns, itertools.chain([first], rows), class_names), config)
 
 
-def _chain(first: RawRow, rest: Iterator[RawRow]) -> Iterator[RawRow]:
-    yield first
-    yield from rest
-
-
-def _rows(examples: Iterable[Mapping[str, Any]], label: str) -> Iterator[RawRow]:
+def _rows(examples: Iterable[Mapping[str, Any]], label: str | None) -> Iterator[RawRow]:
     for number, example in enumerate(examples, 1):
         values = {key: _plain(value) for key, value in example.items()}
-        if not label or values[label] != UNLABELLED:
+        if label is None or values[label] != UNLABELLED:
             yield RawRow(number, None, values)
 
 

@@ -1,8 +1,8 @@
 """Rows become tokens once: a memory-mapped cache on disk, keyed by the rows and the tokenizer.
 
-A cache entry is a folder with `ids.bin` (int32, all rows end to end), `segments.bin` (uint8, the
-same length, where the model takes segment ids), `offsets.bin` (int64, rows + 1) and `entry.json`.
-It is written beside its final name and renamed, so that a half-written entry is never read.
+A cache entry is a folder with `ids.bin` (int32, all rows end to end), of the same length `segments.bin` where the
+model takes segment ids and `counted.bin` where the loss counts some tokens only (both uint8), `offsets.bin` (int64,
+rows + 1) and `entry.json`. It is written beside its final name and renamed, so that a half-written entry is never read.
 """
 
 import contextlib
@@ -25,6 +25,8 @@ from kerora.errors import RunError
 FORMAT_VERSION = 1
 CHUNK_ROWS = 2_000
 KEEP_DAYS = 30
+MARKS = ("segments", "counted")
+"""What may stand beside each token, a byte a token."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,14 @@ class TokenTable:
         offsets: int64 (rows + 1,); row n is ``ids[offsets[n]:offsets[n + 1]]``.
         segments: uint8 (tokens,), 0 for the first text and 1 for the second; None where the model takes none.
         max_length: length at which rows were cut, beyond which they are not padded either; None if unknown.
+        counted: uint8 (tokens,), 1 where a language model's loss counts the token; None where it counts all.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     segments: np.ndarray | None = None
     max_length: int | None = None
+    counted: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -69,6 +73,13 @@ class TokenTable:
     def row(self, number: int) -> np.ndarray:
         """Return the ids of a row."""
         return self.ids[self.offsets[number] : self.offsets[number + 1]]
+
+    def counts(self, places: Any = slice(None)) -> np.ndarray:
+        """Tell of the tokens at `places` (an index or a slice) whether the loss counts them, bool."""
+        if self.counted is None:
+            return np.ones(np.shape(self.ids[places]), bool)
+        marked: np.ndarray = self.counted[places].view(bool)
+        return marked
 
 
 class RowTokenizer(Protocol):
@@ -109,29 +120,37 @@ def cached_tokens(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> Token
             yield tokenizer.encode(rows.texts[start : start + CHUNK_ROWS], pairs, max_length=max_length)
 
     key = cache_key(tokenizer.fingerprint, max_length, rows.fingerprint())
-    return cached_table(key, chunks, tokenizer.uses_segments, max_length)
+    return cached_table(key, chunks, segments=tokenizer.uses_segments, max_length=max_length)
 
 
 def cached_table(
-    key: str, chunks: Callable[[], Iterable[TokenTable]], uses_segments: bool, max_length: int
+    key: str,
+    chunks: Callable[[], Iterable[TokenTable]],
+    *,
+    segments: bool = False,
+    counted: bool = False,
+    max_length: int | None = None,
 ) -> TokenTable:
     """Return the table of a cache entry, which is made of `chunks` where it is not there yet.
 
     Args:
         key: name of the entry; see `cache_key`.
         chunks: makes the table, a part at a time.
-        uses_segments: whether the parts have segment ids.
-        max_length: length at which rows were cut.
+        segments: whether the parts have segment ids.
+        counted: whether the parts say which tokens count.
+        max_length: length at which rows were cut; None if they were not.
     """
-    entry = cache_directory() / "tokens" / key
+    # entries of before hold what counts as segment ids, under the plain key
+    entry = cache_directory() / "tokens" / (cache_key("counted", key) if counted else key)
+    marks = [name for name, wanted in zip(MARKS, (segments, counted), strict=True) if wanted]
     table = _open(entry, max_length)
     if table is not None:
         return table
     try:
-        _write(entry, chunks(), uses_segments)
+        _write(entry, chunks(), marks)
         forget_old(entry.parent)
     except OSError:
-        return _joined(list(chunks()), uses_segments, max_length)
+        return _joined(list(chunks()), marks, max_length)
     table = _open(entry, max_length)
     if table is None:
         raise RunError(f"The token cache {entry} cannot be read back. Delete it or set KERORA_CACHE to another folder.")
@@ -146,32 +165,31 @@ def cache_key(*parts: object) -> str:
     return digest.hexdigest()[:32]
 
 
-def _joined(chunks: list[TokenTable], uses_segments: bool, max_length: int) -> TokenTable:
+def _joined(chunks: list[TokenTable], marks: Sequence[str], max_length: int | None) -> TokenTable:
     ids = [chunk.ids for chunk in chunks]
     lengths = [chunk.lengths for chunk in chunks]
     offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
-    segments = [np.zeros(0, np.uint8), *(chunk.segments for chunk in chunks if chunk.segments is not None)]
-    return TokenTable(
-        np.concatenate([np.zeros(0, np.int32), *ids]),
-        offsets.astype(np.int64),
-        np.concatenate(segments) if uses_segments else None,
-        max_length,
-    )
+    beside = {
+        name: np.concatenate([np.zeros(0, np.uint8), *(getattr(chunk, name) for chunk in chunks)]) for name in marks
+    }
+    whole = np.concatenate([np.zeros(0, np.int32), *ids])
+    return TokenTable(whole, offsets.astype(np.int64), max_length=max_length, **beside)
 
 
-def _open(entry: Path, max_length: int) -> TokenTable | None:
+def _open(entry: Path, max_length: int | None) -> TokenTable | None:
     try:
         facts: dict[str, Any] = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
         offsets = np.fromfile(entry / "offsets.bin", dtype=np.int64)
         ids = _map(entry / "ids.bin", np.int32, facts["tokens"])
-        segments = _map(entry / "segments.bin", np.uint8, facts["tokens"]) if facts["segments"] else None
+        marks = [name for name in MARKS if facts.get(name)]
+        beside = {name: _map(entry / f"{name}.bin", np.uint8, facts["tokens"]) for name in marks}
     except (OSError, ValueError, KeyError):
         return None
     if len(offsets) != facts["rows"] + 1 or offsets[-1] != facts["tokens"]:
         return None
     with contextlib.suppress(OSError):
         os.utime(entry)
-    return TokenTable(ids, offsets, segments, max_length)
+    return TokenTable(ids, offsets, max_length=max_length, **beside)
 
 
 def _map(path: Path, dtype: Any, count: int) -> np.ndarray:
@@ -183,22 +201,23 @@ def _map(path: Path, dtype: Any, count: int) -> np.ndarray:
     return mapped
 
 
-def _write(entry: Path, chunks: Iterable[TokenTable], uses_segments: bool) -> None:
+def _write(entry: Path, chunks: Iterable[TokenTable], marks: Sequence[str]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
     try:
         offsets = [np.zeros(1, np.int64)]
         tokens = 0
-        with open(work / "ids.bin", "wb") as ids, open(work / "segments.bin", "wb") as segments:
+        with contextlib.ExitStack() as stack:
+            ids, *beside = (stack.enter_context(open(work / f"{name}.bin", "wb")) for name in ("ids", *marks))
             for chunk in chunks:
                 ids.write(chunk.ids.astype(np.int32).tobytes())
-                if chunk.segments is not None:
-                    segments.write(chunk.segments.astype(np.uint8).tobytes())
+                for name, stream in zip(marks, beside, strict=True):
+                    stream.write(getattr(chunk, name).astype(np.uint8).tobytes())
                 offsets.append(chunk.offsets[1:] + tokens)
                 tokens += len(chunk.ids)
         table = np.concatenate(offsets).astype(np.int64)
         table.tofile(work / "offsets.bin")
-        facts = {"rows": len(table) - 1, "tokens": tokens, "segments": uses_segments}
+        facts = {"rows": len(table) - 1, "tokens": tokens, **{name: name in marks for name in MARKS}}
         (work / "entry.json").write_text(json.dumps(facts), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process was faster: its entry is the same

@@ -148,7 +148,7 @@ class CausalLM(Task):
         """
         table = self.token_table(documents)
         rows = lay_out(table, documents, pack, self.max_length)
-        if len(rows) == 0 or not np.any(table.segments):
+        if len(rows) == 0 or not np.any(table.counts()):
             raise DataError("The texts hold no token that could be predicted from one before it. Give more text.")
         options = {"batch_size": batch_size, "pad_id": self.tokenizer.pad_id, "shuffle": shuffle, "seed": seed}
         return LanguageBatches(table, rows, separate=pack == "docs", **options)

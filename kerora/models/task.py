@@ -230,7 +230,7 @@ class Task(SteppedModel):
         """
         return Batches(
             (cached_tokens if cache else tokenize)(rows, self.tokenizer, self.max_length),
-            rows.labels,
+            rows.targets,
             batch_size=batch_size,
             pad_id=self.tokenizer.pad_id,
             shuffle=shuffle,

@@ -104,9 +104,12 @@ class Parts:
         segments, length = self.tokenizer.uses_segments, self.config.model.max_length
         if self.is_causal:
             key = cache_key("clm", self.table_key(held_out))
-            return dataclasses.replace(cached_table(key, lambda: self._texts(held_out), True, 0), max_length=None)
+            return cached_table(key, lambda: self._texts(held_out), counted=True)
         table = cached_table(
-            self.table_key(held_out), lambda: token_tables(self.rows(held_out), segments, length), segments, length
+            self.table_key(held_out),
+            lambda: token_tables(self.rows(held_out), segments, length),
+            segments=segments,
+            max_length=length,
         )
         if len(table) == 0:
             part = "held-out part of the text" if held_out else "text"

@@ -98,7 +98,7 @@ def _predictions(
     # a pool of batches at a time: rows of like length share a batch, and memory stays bounded
     while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
         pairs = None if pool[0].pair is None else [record.pair or "" for record in pool]
-        rows = Rows([record.text for record in pool], [record.id for record in pool], pairs=pairs)
+        rows: Rows[Any] = Rows([record.text for record in pool], [record.id for record in pool], pairs=pairs)
         found = task.predictions.predict(model, rows, batch_size, submission)
         yield from ([identifier, *values] for identifier, values in zip(rows.ids, found, strict=True))
 

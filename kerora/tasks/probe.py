@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import torch
 
-from kerora.data.rows import Dataset, Rows
+from kerora.data.rows import Dataset, Rows, S
 from kerora.errors import DataError
 
 ROWS = 32
@@ -28,7 +28,7 @@ class Probe:
         per_token: the logits are those of every real token, not of a row.
     """
 
-    rows: Rows
+    rows: Rows[Any]
     source: str
     inputs: dict[str, np.ndarray]
     per_token: bool = False
@@ -59,7 +59,7 @@ class Probe:
         return float(np.mean(same))
 
 
-def probed_rows(dataset: Dataset) -> Rows:
+def probed_rows(dataset: Dataset[S]) -> S:
     """Return the rows of the part that an export is compared on: of test, else validation, else train.
 
     Raises:

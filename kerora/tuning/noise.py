@@ -88,7 +88,7 @@ def difference_to_defaults(search: Search, best: Record, default: Record | None)
     if default is None or best.number == default.number:
         return None
     return paired_bootstrap(
-        np.asarray(search.bench.data["validation"].labels),
+        np.asarray(search.bench.data["validation"].targets),
         best.predictions,
         default.predictions,
         search.settings.metric,

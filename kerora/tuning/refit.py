@@ -70,8 +70,8 @@ def _config(best: Record, data: Path, run: Path) -> FitConfig:
 def _joined(whole: Dataset) -> Dataset:
     train, validation = whole["train"], whole["validation"]
     pairs = None if train.pairs is None else [*train.pairs, *(validation.pairs or [])]
-    labels = [*(train.labels or []), *(validation.labels or [])]
-    rows = Rows([*train.texts, *validation.texts], [*train.ids, *validation.ids], labels, pairs)
+    targets = [*(train.targets or []), *(validation.targets or [])]
+    rows = Rows([*train.texts, *validation.texts], [*train.ids, *validation.ids], targets, pairs)
     return Dataset(whole.name, whole.classes, {"train": rows, "test": whole["test"]})
 
 

@@ -183,7 +183,7 @@ class Workbench:
             assert watch.probabilities is not None and isinstance(loop.validation, ClassificationReport)
             probabilities = np.empty_like(watch.probabilities)
             probabilities[loop.validation.data.order] = watch.probabilities
-            labels = np.asarray(setup.dataset["validation"].labels)
+            labels = np.asarray(setup.dataset["validation"].targets)
         finally:
             if base is not None:
                 _restore(base)
@@ -264,4 +264,4 @@ def _restore(base: _Base) -> None:
 
 def _scored(dataset: Dataset) -> tuple[tuple[str, ...], list[int] | None, tuple[str, ...]]:
     rows = dataset["validation"]
-    return tuple(rows.ids), rows.labels, dataset.classes
+    return tuple(rows.ids), rows.targets, dataset.classes

@@ -63,7 +63,7 @@ def test_an_unknown_label_is_named_with_its_row_and_the_known_ones():
 
 def test_labels_are_matched_with_a_run_by_name():
     rows = part("b", "a")
-    assert numbered(rows, numbers_for_run(rows, ("a", "b", "c"), DataConfig()), "the run").labels == [1, 0]
+    assert numbered(rows, numbers_for_run(rows, ("a", "b", "c"), DataConfig()), "the run").targets == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_labels_are_matched_with_a_run_by_name():
 )
 def test_integers_are_matched_with_the_names_a_run_gave_them(labels, expected):
     rows, config = part(*labels), DataConfig(class_names="a,b,c")
-    assert numbered(rows, numbers_for_run(rows, ("a", "b", "c"), config), "the run").labels == expected
+    assert numbered(rows, numbers_for_run(rows, ("a", "b", "c"), config), "the run").targets == expected
 
 
 def test_known_classes_are_matched_with_the_names_a_run_gave_them():
     rows, config = part("pos", "pos", classes=("neg", "pos")), DataConfig(class_names="bad,good")
-    assert numbered(rows, numbers_for_run(rows, ("bad", "good"), config), "the run").labels == [1, 1]
+    assert numbered(rows, numbers_for_run(rows, ("bad", "good"), config), "the run").targets == [1, 1]
 
 
 def test_ambiguous_integers_are_refused():

@@ -1,9 +1,12 @@
 import pytest
 
 from kerora.config import DataConfig
-from kerora.data.extract import read_labelled, read_records
+from kerora.data.extract import read_records
+from kerora.data.labelled import LabelledReader
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError
+
+read_labelled = LabelledReader().table
 
 
 def table(*rows, columns=("text", "label"), class_names=None):
@@ -17,12 +20,12 @@ def table(*rows, columns=("text", "label"), class_names=None):
     [("pos", "pos"), (" pos ", "pos"), (3, "3"), (3.0, "3"), (True, "true"), (False, "false"), ("07", "07")],
 )
 def test_labels_become_text(label, name):
-    assert read_labelled(table(("a", label)), DataConfig()).names == [name]
+    assert read_labelled(table(("a", label)), DataConfig()).rows.targets == [name]
 
 
 def test_known_class_names_replace_integers():
     part = read_labelled(table(("a", 1), ("b", 0), class_names={"label": ("no", "yes")}), DataConfig())
-    assert part.names == ["yes", "no"]
+    assert part.rows.targets == ["yes", "no"]
     assert part.classes == ("no", "yes")
 
 

@@ -1,8 +1,18 @@
 import pytest
 
 from kerora.config import DataConfig
-from kerora.data.folders import is_unsplit, read_folder
+from kerora.data.folders import find_in_folder
+from kerora.data.labelled import LabelledReader
+from kerora.data.sources import read_source
 from kerora.errors import DataError
+
+
+def read_folder(folder, config):
+    return read_source(str(folder), config, LabelledReader())
+
+
+def is_whole(folder):
+    return find_in_folder(folder, DataConfig(), LabelledReader()).whole
 
 
 def write(folder, **contents):
@@ -30,10 +40,10 @@ def test_class_folders_by_split(tmp_path):
     parts = read_folder(tmp_path, DataConfig())
     assert list(parts) == ["test", "train"]
     train = parts["train"]
-    assert train.names == ["neg"] * 3 + ["pos"] * 3
+    assert train.rows.targets == ["neg"] * 3 + ["pos"] * 3
     assert train.rows.texts[0] == "train neg\n0"
     assert train.rows.ids[3] == "pos/0.txt"
-    assert not is_unsplit(tmp_path)
+    assert not is_whole(tmp_path)
 
 
 def test_class_folders_alone_are_the_training_part(tmp_path):
@@ -42,7 +52,7 @@ def test_class_folders_alone_are_the_training_part(tmp_path):
     parts = read_folder(tmp_path, DataConfig())
     assert list(parts) == ["train"]
     assert parts["train"].first_seen == {"neg": "neg/0.txt", "pos": "pos/0.txt"}
-    assert is_unsplit(tmp_path)
+    assert is_whole(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val", "dev", "Dev"])
@@ -55,7 +65,7 @@ def test_files_named_by_split(tmp_path, name):
     )
     (tmp_path / f"{name}.tsv").write_text("text\tlabel\nc\t3\n")
     parts = read_folder(tmp_path, DataConfig())
-    assert {split: (part.rows.texts, part.names) for split, part in parts.items()} == {
+    assert {split: (part.rows.texts, part.rows.targets) for split, part in parts.items()} == {
         "train": (["a"], ["1"]),
         "validation": (["c"], ["3"]),
         "test": (["b"], ["2"]),
@@ -66,7 +76,7 @@ def test_shards_are_joined_in_order(tmp_path):
     (tmp_path / "train-00001-of-00002.csv").write_text("sentence1,sentence2,label\nc,d,2\n")
     (tmp_path / "train-00000-of-00002.csv").write_text("sentence1,sentence2,label\na,b,1\n")
     train = read_folder(tmp_path, DataConfig())["train"]
-    assert (train.rows.texts, train.rows.pairs, train.names) == (["a", "c"], ["b", "d"], ["1", "2"])
+    assert (train.rows.texts, train.rows.pairs, train.rows.targets) == (["a", "c"], ["b", "d"], ["1", "2"])
     assert train.first_seen["2"] == "train-00001-of-00002.csv row 1 (line 2)"
 
 

@@ -66,7 +66,7 @@ def test_tokens_and_what_counts() -> None:
     given.append(conversation([("f", False), ("g", True)]), "2")
     table = document_tokens(given, Letters(start=(65,)))
     assert spell(table.ids) == "Aa bc.Ad e.Af.g."
-    assert "".join(map(str, table.segments)) == "0001110001100011"
+    assert "".join(map(str, table.counted)) == "0001110001100011"
     assert table.offsets.tolist() == [0, 6, 11, 16]
 
 

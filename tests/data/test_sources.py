@@ -27,7 +27,7 @@ def test_the_bundled_set_has_its_own_parts_whatever_the_columns():
     assert dataset.name == "tickets"
     assert list(dataset.splits) == ["train", "validation", "test"]
     assert "billing" in dataset.classes
-    assert all(set(rows.labels) == set(range(len(dataset.classes))) for _, rows in dataset)
+    assert all(set(rows.targets) == set(range(len(dataset.classes))) for _, rows in dataset)
 
 
 def test_a_file_is_split_by_class_and_seed(tmp_path):
@@ -70,7 +70,7 @@ def test_a_subset_is_taken_of_each_part(tmp_path):
     source = write(tmp_path / "demo.csv", GOOD)
     dataset = load_dataset(DataConfig(source=source, test=source, subset=6), 1)
     assert {split: len(rows) for split, rows in dataset} == {"train": 6, "validation": 4, "test": 6}
-    assert dataset.splits["test"].labels.count(0) == 3
+    assert dataset.splits["test"].targets.count(0) == 3
     with pytest.raises(DataError, match="'subset' is 1, fewer rows than the 2 classes"):
         load_dataset(DataConfig(source=source, subset=1), 1)
 
@@ -148,7 +148,7 @@ def test_an_unknown_source_proposes_near_names(tmp_path, monkeypatch, spec, mess
 
 def test_rows_for_a_run_are_in_its_label_set(tmp_path):
     rows = load_rows(write(tmp_path / "f.csv", "text,label\nx,b\ny,a\n"), DataConfig(), ("b", "c", "a"))
-    assert (rows.texts, rows.labels) == (["x", "y"], [0, 2])
+    assert (rows.texts, rows.targets) == (["x", "y"], [0, 2])
     with pytest.raises(DataError, match=r"row 1 \(line 2\): label 'd' does not occur in the run, which has a, b"):
         load_rows(write(tmp_path / "g.csv", "text,label\nx,d\n"), DataConfig(), ("a", "b"))
 
@@ -218,7 +218,7 @@ def test_real_files():
     )
     dataset = load_dataset(config, 42)
     assert {split: len(rows) for split, rows in dataset} == {"train": 3240, "validation": 360, "test": 1000}
-    assert dataset.classes[dataset.splits["test"].labels[0]] == "Sports"
+    assert dataset.classes[dataset.splits["test"].targets[0]] == "Sports"
     sst2 = load_dataset(
         DataConfig(train=str(SHARED_DATA / "sst2_train.tsv"), test=str(SHARED_DATA / "sst2_test.tsv")), 42
     )

@@ -50,7 +50,7 @@ def test_parts_are_disjoint_complete_ordered_and_hold_every_class(labels, valida
     numbers = [[int(identifier) for identifier in part.ids] for part in parts.values()]
     assert sorted(itertools.chain(*numbers)) == list(range(len(labels)))
     assert all(part == sorted(part) for part in numbers)
-    assert all(set(part.labels) == set(labels) for part in parts.values())
+    assert all(set(part.targets) == set(labels) for part in parts.values())
 
 
 def test_the_seed_decides():
@@ -82,8 +82,20 @@ def test_shares_must_leave_training_rows():
 def test_a_subset_keeps_order_and_differs_by_split():
     whole = rows([0, 1] * 50)
     train, test = take_subset(whole, 10, 1, "train"), take_subset(whole, 10, 1, "test")
-    assert train.labels.count(0) == 5
+    assert train.targets.count(0) == 5
     assert train.ids == sorted(train.ids, key=int)
     assert train.ids != test.ids
     assert take_subset(whole, 100, 1, "train") is whole
     assert take_subset(whole, None, 1, "train") is whole
+
+
+def test_rows_without_a_class_are_drawn_at_random():
+    numbers = Rows([f"t{i}" for i in range(20)], [str(i) for i in range(20)], [i / 3 for i in range(20)])
+    parts = cut_parts({"train": numbers}, (), DataConfig(validation_split=0.1, test_split=0.2), 1, "f")
+    assert {split: len(part) for split, part in parts.items()} == {"train": 14, "validation": 2, "test": 4}
+    assert parts["test"].targets == [int(identifier) / 3 for identifier in parts["test"].ids]
+    assert len(take_subset(numbers, 5, 1, "train")) == 5
+    with pytest.raises(DataError, match="1 rows are too few to hold a validation part out of"):
+        cut_parts({"train": numbers.take([0])}, (), DataConfig(), 1, "f")
+    with pytest.raises(DataError, match="The shares of validation and test leave no training rows"):
+        cut_parts({"train": numbers}, (), DataConfig(validation_split=0.5, test_split=0.5), 1, "f")

@@ -108,12 +108,12 @@ def test_rows_are_hashed_once_and_again_when_they_change(monkeypatch: pytest.Mon
     first = rows.fingerprint()
     assert rows.fingerprint() == first
     assert len(counted) == 1
-    assert rows.labels is not None
-    rows.labels[3] = 1
+    assert rows.targets is not None
+    rows.targets[3] = 1
     changed = rows.fingerprint()
     assert changed != first
     rows.texts.append("more")
-    rows.labels.append(0)
+    rows.targets.append(0)
     assert rows.fingerprint() not in (first, changed)
     assert len(counted) == 3
 
@@ -123,3 +123,16 @@ def test_rows_in_lists_may_be_changed_in_place() -> None:
     first = rows.fingerprint()
     rows.texts[0] = "c"  # type: ignore[index]
     assert rows.fingerprint() != first
+
+
+def test_texts_may_be_the_targets_of_texts() -> None:
+    held = Rows(TEXTS, TEXTS, list(reversed(TEXTS)))
+    stored = Rows(TextStore(TEXTS), TextStore(TEXTS), TextStore(reversed(TEXTS)))
+    first = stored.fingerprint()
+    assert first == held.fingerprint() == stored.fingerprint()
+    assert stored.strata() is None
+    assert isinstance(stored.take([1, 0]).targets, TextStore) and stored.take([1, 0]) == held.take([1, 0])
+    assert [row["label"] for row in stored.objects(())] == list(reversed(TEXTS))
+    stored.append("more", "7", "yet more")
+    stored.extend(held)
+    assert len(stored) == len(stored.targets) == 2 * len(TEXTS) + 1 and stored.fingerprint() != first

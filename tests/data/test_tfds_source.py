@@ -69,7 +69,7 @@ def test_reviews_keep_class_names_and_leave_unlabelled_rows_out(prepared):
     assert (dataset.name, dataset.classes) == ("imdb_reviews", ("neg", "pos"))
     assert {split: len(rows) for split, rows in dataset} == {"train": 18, "validation": 2, "test": 6}
     assert dataset.splits["test"].texts[1] == "text 1 ä"
-    assert dataset.splits["test"].labels == [0, 1] * 3
+    assert dataset.splits["test"].targets == [0, 1] * 3
     assert load("imdb_reviews/plain_text:1.0.0", prepared).splits == dataset.splits
 
 
@@ -99,7 +99,7 @@ def test_columns_can_be_chosen_and_missing_ones_are_listed(prepared):
 
 def test_rows_for_a_run_match_by_class_name(prepared):
     rows = load_rows("imdb_reviews", DataConfig(data_dir=str(prepared)), ("pos", "neg"))
-    assert rows.labels == [1, 0] * 3
+    assert rows.targets == [1, 0] * 3
 
 
 def test_examples_agree_with_tensorflow_datasets(prepared):

@@ -39,7 +39,7 @@ def test_kerora_reads_the_same_rows(rows: list[Row]) -> None:
     assert dataset.classes == CLASSES
     for split, part in dataset:
         expected = [(row["text"], row["label"]) for row in rows if row["split"] == split]
-        assert list(zip(part.texts, [CLASSES[number] for number in part.labels or ()], strict=True)) == expected
+        assert list(zip(part.texts, [CLASSES[number] for number in part.targets or ()], strict=True)) == expected
 
 
 def test_no_message_occurs_twice(rows: list[Row]) -> None:

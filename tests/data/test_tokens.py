@@ -1,5 +1,6 @@
 """The token cache: equal to tokenizing, keyed by what matters, safe against damage."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from kerora.data import tokens
 from kerora.data.rows import Rows
-from kerora.data.tokens import TokenTable, cache_directory, cached_tokens, tokenize
+from kerora.data.tokens import TokenTable, cache_directory, cached_table, cached_tokens, tokenize
 
 
 class LetterTokenizer:
@@ -91,3 +92,31 @@ def test_unwritable_cache_costs_only_speed(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_no_rows() -> None:
     assert len(cached_tokens(rows(0), LetterTokenizer(), 20)) == 0
+
+
+def test_counted_tokens_go_through_the_cache_beside_no_segments() -> None:
+    marked = TokenTable(np.arange(5, dtype=np.int32), np.array([0, 2, 5]), counted=np.array([0, 1, 0, 1, 1], np.uint8))
+    for _ in range(2):
+        table = cached_table("key", lambda: [marked, marked], counted=True)
+    assert isinstance(table.counted, np.memmap) and table.segments is None and table.max_length is None
+    assert table.counts().tolist() == [False, True, False, True, True] * 2
+    assert table.counts(np.array([6, 2])).tolist() == [True, False]
+    assert table.counts(slice(3, 5)).all()
+
+
+def test_all_tokens_count_where_none_is_marked() -> None:
+    table = tokenize(rows(), LetterTokenizer(), 20)
+    assert table.counts().all() and len(table.counts()) == len(table.ids)
+    assert table.counts(np.array([[0, 1, 2]])).shape == (1, 3)
+
+
+def test_entries_of_before_are_read_but_not_those_that_held_what_counts_as_segments() -> None:
+    tokenizer = LetterTokenizer()
+    cached_tokens(rows(), tokenizer, 20)
+    (entry,) = (cache_directory() / "tokens").iterdir()
+    facts = json.loads((entry / "entry.json").read_text())
+    (entry / "entry.json").write_text(json.dumps({name: facts[name] for name in ("rows", "tokens", "segments")}))
+    assert cached_tokens(rows(), tokenizer, 20).segments is not None
+    assert tokenizer.calls == 1
+    made = TokenTable(np.zeros(1, np.int32), np.array([0, 1]), counted=np.ones(1, np.uint8))
+    assert len(cached_table(entry.name, lambda: [made], counted=True).ids) == 1

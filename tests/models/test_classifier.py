@@ -255,7 +255,7 @@ def test_gradients_reach_the_backbone_through_the_head(tiny_preset: Path) -> Non
 def test_batches_and_predictions_keep_the_rows_order(tiny_preset: Path) -> None:
     model = TextClassifier.from_preset(str(tiny_preset), ["a", "b", "c"], max_length=16, seed=0)
     texts = ["good " * count for count in (3, 9, 1, 14, 6)]
-    rows = data_rows.Rows(texts, list("12345"), labels=[0, 1, 2, 0, 1])
+    rows = data_rows.Rows(texts, list("12345"), targets=[0, 1, 2, 0, 1])
     logits = model.predict_logits(rows, batch_size=2)
     one_by_one = [model.predict(model.encode([text]), verbose=0)[0] for text in texts]
     np.testing.assert_allclose(logits, one_by_one, atol=1e-5)
@@ -263,5 +263,5 @@ def test_batches_and_predictions_keep_the_rows_order(tiny_preset: Path) -> None:
     assert model.predict_labels(texts) == [model.classes[number] for number in logits.argmax(1)]
     batches = model.batches(rows, batch_size=2, shuffle=True, seed=3)
     assert [batches[index][1].tolist() for index in range(3)] == [
-        [rows.labels[row] for row in part] for part in batches._plan
+        [rows.targets[row] for row in part] for part in batches._plan
     ]

@@ -147,7 +147,7 @@ def test_packed_rows_go_through_the_token_cache(tokenizer: TextTokenizer) -> Non
         calls.append(1)
         return list(token_tables(pack(documents, tokenizer, 16), False, 16))
 
-    tables = [cached_table(cache_key("packing", 1), chunks, False, 16) for _ in range(2)]
+    tables = [cached_table(cache_key("packing", 1), chunks, max_length=16) for _ in range(2)]
     assert len(calls) == 1 and isinstance(tables[1].ids, np.memmap) and len(tables[1]) == 2
     assert tables[0].row(1).tolist() == list(pack(documents, tokenizer, 16))[1].ids.tolist()
 

@@ -39,7 +39,7 @@ def add(study: optuna.Study, search: Search, score: float | None, state: TrialSt
     number = len(study.trials)
     trial = study.ask()
     values = search.space.suggest(trial) if number else dict(search.defaults)
-    labels = np.asarray(search.bench.data["validation"].labels)
+    labels = np.asarray(search.bench.data["validation"].targets)
     hits = np.random.default_rng(number).random(len(labels)) < (score or 0)
     probabilities = np.eye(2)[np.where(hits, labels, 1 - labels)] * 0.8 + 0.1
     config = to_dict(resolve(to_dict(search.bench.settled(search.bench.config)), {"lora.rank": values["lora.rank"]}))

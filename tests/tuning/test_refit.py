@@ -35,7 +35,7 @@ def test_the_best_is_trained_on_all_rows_but_those_of_the_test(settings: dict[st
     with open("studies/one/submission.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["id"] for row in rows] == whole["test"].ids and set(rows[0]) == {"id", "label"}
-    truth = [whole.classes[number] for number in whole["test"].labels or []]
+    truth = [whole.classes[number] for number in whole["test"].targets or []]
     right = sum(row["label"] == label for row, label in zip(rows, truth, strict=True)) / len(truth)
     assert right == pytest.approx(read_json(result.refit.metrics)["after"]["test"]["accuracy"])
     before = result.refit.manifest.read_bytes()

@@ -51,7 +51,7 @@ def _print_json(dataset: Dataset, result: Audit, rows: int) -> None:
 def _first_rows(dataset: Dataset, count: int) -> list[dict[str, str]]:
     train = dataset.splits["train"]
     first = train.take(range(min(count, len(train))))
-    labels = [dataset.classes[number] for number in first.labels or ()]
+    labels = [dataset.classes[number] for number in first.targets or ()]
     rows = [
         dict(zip(("id", "label", "text"), row, strict=True)) for row in zip(first.ids, labels, first.texts, strict=True)
     ]

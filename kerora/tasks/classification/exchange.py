@@ -92,7 +92,7 @@ def probe(model: TextClassifier, config: FitConfig) -> Probe:
         dataset = load_dataset("tickets", 0)
     found = probed_rows(dataset)
     pairs = None if found.pairs is None else found.pairs[:ROWS]
-    rows = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
+    rows: Rows[int] = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
     return Probe(rows, dataset.name, model.encode(rows.texts, rows.pairs))
 
 
@@ -119,14 +119,14 @@ def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.nda
     return float((own.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
 
-def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset | None) -> TextClassifier:
+def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[Rows[int]] | None) -> TextClassifier:
     """Build a classifier with as many classes as the adapter's head has outputs."""
     names = _classes(folder, preset, dataset, config.data.class_names)
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
     return TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
 
 
-def _classes(folder: Path, preset: Preset, dataset: Dataset | None, given: Sequence[str]) -> tuple[str, ...]:
+def _classes(folder: Path, preset: Preset, dataset: Dataset[Rows[int]] | None, given: Sequence[str]) -> tuple[str, ...]:
     key = f"base_model.model.{preset.architecture.head.logits}.weight"
     tensors = read_tensors(folder / WEIGHTS_FILE, None)
     if key not in tensors or tensors[key].ndim != 2:

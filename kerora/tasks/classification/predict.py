@@ -62,7 +62,7 @@ def write_predictions(path: Path, classes: Sequence[str], parts: Sequence[tuple[
         for split, rows, probabilities in parts:
             for index, values in enumerate(probabilities):
                 best = int(values.argmax())
-                label = "" if rows.labels is None else classes[rows.labels[index]]
+                label = "" if rows.targets is None else classes[rows.targets[index]]
                 text = rows.texts[index] if rows.pairs is None else f"{rows.texts[index]} | {rows.pairs[index]}"
                 numbers = [f"{value:.6f}" for value in (values[best], *values)]
                 writer.writerow([rows.ids[index], split, text[:SHOWN_CHARACTERS], label, classes[best], *numbers])

@@ -11,23 +11,23 @@ from kerora.tasks.classification.audit_screen import show
 __all__ = ["check_fits", "counts", "load", "load_part", "show"]
 
 
-def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset:
+def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset[Rows[int]]:
     """Load labelled rows."""
     return load_dataset(config.data, config.training.seed, without=without)
 
 
-def load_part(spec: str, config: FitConfig, classes: tuple[str, ...], split: str) -> Rows:
+def load_part(spec: str, config: FitConfig, classes: tuple[str, ...], split: str) -> Rows[int]:
     """Load rows in the label set of a run."""
     return load_rows(spec, config.data, classes, split)
 
 
-def check_fits(dataset: Dataset, classes: tuple[str, ...], run: object) -> None:
+def check_fits(dataset: Dataset[Rows[int]], classes: tuple[str, ...], run: object) -> None:
     """Check that the classes are those of a run."""
     if dataset.classes != classes:
         raise DataError(f"The rows of {dataset.name} have other classes than {run}. Change the settings.")
 
 
-def counts(dataset: Dataset) -> str:
+def counts(dataset: Dataset[Rows[int]]) -> str:
     """Return rows by split, and the number of classes."""
     rows = ", ".join(f"{split} {len(rows)}" for split, rows in dataset)
     return f"{rows} rows, {len(dataset.classes)} classes"

@@ -36,7 +36,7 @@ def check(config: FitConfig) -> None:
         )
 
 
-def prepare(config: FitConfig, dataset: Dataset, model: TextClassifier) -> None:
+def prepare(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> None:
     """Set the share of hidden tokens, and whether the frozen blocks are computed once."""
     model.mask_share = settled_mask_share(config.training, len(dataset["train"]), model)
     model.use_frozen_start(FrozenStart(model) if config.training.cache_frozen and not is_plain() else None)
@@ -59,7 +59,7 @@ def settled_mask_share(config: TrainingConfig, rows: int, model: TextClassifier)
     return MASK_SHARE if wanted and model.tokenizer.mask_id is not None and not config.cache_frozen else 0.0
 
 
-def training_batches(config: FitConfig, dataset: Dataset, model: TextClassifier) -> Batches:
+def training_batches(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> Batches:
     """Return the training rows in buckets of like length."""
     training, rows = config.training, dataset["train"]
     balanced = training.class_weights == "balanced"
@@ -68,7 +68,7 @@ def training_batches(config: FitConfig, dataset: Dataset, model: TextClassifier)
         batch_size=training.batch_size,
         shuffle=True,
         seed=training.seed,
-        class_weights=balanced_class_weights(rows.labels, len(dataset.classes)) if balanced else None,
+        class_weights=balanced_class_weights(rows.targets, len(dataset.classes)) if balanced else None,
     )
     return _with_states(model, batches, training.evaluation_batch_size)
 
@@ -79,14 +79,14 @@ def compile(model: TextClassifier, config: FitConfig, optimizer: Any, step: Any)
     model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], step=step)
 
 
-def validation(config: FitConfig, dataset: Dataset, model: TextClassifier) -> keras.callbacks.Callback:
+def validation(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> keras.callbacks.Callback:
     """Measure with scikit-learn."""
     size = config.training.evaluation_batch_size
     batches = model.batches(dataset["validation"], batch_size=size, max_tokens=evaluation_tokens(size))
     return ClassificationReport(_with_states(model, batches, size), dataset.classes)
 
 
-def notes(dataset: Dataset, model: TextClassifier, batches: Batches) -> list[str]:
+def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) -> list[str]:
     """Name the data, its rows and classes."""
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
     skipped = sum(dataset.skipped.values())
@@ -94,7 +94,9 @@ def notes(dataset: Dataset, model: TextClassifier, batches: Batches) -> list[str
     return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}"]
 
 
-def evaluate(model: TextClassifier, rows: Mapping[str, Rows], config: FitConfig, *, cache: bool = False) -> Evaluation:
+def evaluate(
+    model: TextClassifier, rows: Mapping[str, Rows[int]], config: FitConfig, *, cache: bool = False
+) -> Evaluation:
     """Return metrics; the details are the rows and their probabilities by split."""
     size = config.training.evaluation_batch_size
     found = {split: evaluate_rows(model, part, size, cache=cache) for split, part in rows.items()}
@@ -103,11 +105,11 @@ def evaluate(model: TextClassifier, rows: Mapping[str, Rows], config: FitConfig,
 
 
 def evaluate_rows(
-    model: TextClassifier, rows: Rows, batch_size: int = 64, *, cache: bool = False
+    model: TextClassifier, rows: Rows[int], batch_size: int = 64, *, cache: bool = False
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Return the metrics of labelled rows, and their probabilities (rows, classes)."""
     probabilities = predict_probabilities(model, rows, batch_size, cache=cache)
-    return classification_metrics(np.asarray(rows.labels), probabilities, model.classes), probabilities
+    return classification_metrics(np.asarray(rows.targets), probabilities, model.classes), probabilities
 
 
 def write_details(folder: RunFolder, model: TextClassifier, evaluation: Evaluation) -> None:
@@ -115,7 +117,7 @@ def write_details(folder: RunFolder, model: TextClassifier, evaluation: Evaluati
     write_predictions(folder.predictions, model.classes, evaluation.details)
 
 
-def demonstrate(model: TextClassifier, rows: Rows, config: FitConfig) -> None:
+def demonstrate(model: TextClassifier, rows: Rows[int], config: FitConfig) -> None:
     """Show nothing: the predictions do."""
 
 
@@ -123,7 +125,7 @@ def write_demonstration(run: RunFolder, found: None, trained: bool) -> None:
     """Write nothing."""
 
 
-def adapter_facts(config: FitConfig, dataset: Dataset | None) -> dict[str, Any]:
+def adapter_facts(config: FitConfig, dataset: Dataset[Rows[int]] | None) -> dict[str, Any]:
     """Say whether rows are pairs."""
     return {"pairs": dataset is not None and dataset["train"].pairs is not None}
 

@@ -11,7 +11,6 @@ from kerora.data.audit import Audit, TextCounts, audit_texts
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
-from kerora.data.saved_texts import as_objects
 from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
 from kerora.settings.fit import FitConfig
 
@@ -47,17 +46,16 @@ def _token_counts(preset: str | None) -> Any:
     return lambda texts: [len(ids) for ids in tokenizer.plain_ids(texts)]
 
 
-def _first(dataset: Dataset, count: int) -> list[dict[str, Any]]:
-    return list(as_objects(_train(dataset, count)))
+def _first(dataset: Dataset[Documents], count: int) -> list[dict[str, Any]]:
+    return list(_train(dataset, count).objects())
 
 
-def _train(dataset: Dataset, count: int) -> Documents:
-    train: Any = dataset["train"]
-    first: Documents = train.take(range(min(count, len(train))))
-    return first
+def _train(dataset: Dataset[Documents], count: int) -> Documents:
+    train = dataset["train"]
+    return train.take(range(min(count, len(train))))
 
 
-def _print(dataset: Dataset, result: Audit, counts: dict[str, TextCounts], rows: int) -> None:
+def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCounts], rows: int) -> None:
     console = Console(highlight=False)
     form = counts["train"].form
     console.print(f"[bold]{escaped(dataset.name)}[/bold]: {TITLES[form]}")

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset, Rows
-from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError, KeroraError
 from kerora.models.causal_lm import CausalLM
 from kerora.models.presets import Preset
-from kerora.settings.fit import FitConfig
+from kerora.settings.fit import DataConfig, FitConfig
+from kerora.settings.language import LanguageConfig
 from kerora.tasks.contract import HubNames
 from kerora.tasks.probe import ROWS, Probe, probed_rows
 
@@ -81,7 +82,7 @@ def probe(model: CausalLM, config: FitConfig) -> Probe:
     try:
         dataset = load_documents(config.data, config.language, config.training.seed)
     except (KeroraError, OSError):
-        dataset = load_dataset("tickets", 0)
+        dataset = load_documents(DataConfig(), LanguageConfig(), 0)
     rows = _pieces(probed_rows(dataset))
     length = min(model.max_length, LONGEST, max(8, VALUES // (ROWS * model.backbone.token_embedding.input_dim)))
     inputs = {name: value[:, :length] for name, value in model.encode(rows.texts).items()}
@@ -134,7 +135,7 @@ def plain_head_loading(model: CausalLM) -> str:
     raise NotImplementedError(f"KerasHub has no language model of {model.preset.architecture.title}.")
 
 
-def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset | None) -> CausalLM:
+def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[Documents] | None) -> CausalLM:
     """Build the language model of a decoder."""
     if not preset.architecture.is_decoder:
         raise AdapterError(
@@ -144,8 +145,8 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset |
     return CausalLM.from_preset(preset, max_length=config.model.max_length)
 
 
-def _pieces(found: Rows) -> Rows:
-    rows = Rows([], [])
+def _pieces(found: Documents) -> Rows[Any]:
+    rows: Rows[Any] = Rows([], [])
     share = CHARACTERS if len(found) >= ROWS else sum(map(len, found.texts)) // (ROWS + len(found))
     size = max(FEWEST_CHARACTERS, min(CHARACTERS, share))
     for start in range(0, max(map(len, found.texts)), size):

@@ -63,9 +63,8 @@ def evaluate_table(
 
 def _unpredicted_bytes(model: CausalLM, table: TokenTable) -> int:
     """Return the bytes of first tokens, which nothing predicts."""
-    assert table.segments is not None
     starts = table.offsets[:-1][table.lengths > 0]
-    first = table.ids[starts][table.segments[starts] > 0]
+    first = table.ids[starts][table.counts(starts)]
     return sum(model.tokenizer.byte_length(int(number)) for number in first)
 
 

@@ -11,7 +11,7 @@ from kerora.tasks.language.audit_screen import show
 __all__ = ["check_fits", "counts", "load", "load_part", "show"]
 
 
-def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset:
+def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset[Documents]:
     """Load texts."""
     return load_documents(config.data, config.language, config.training.seed)
 
@@ -25,6 +25,6 @@ def check_fits(dataset: Dataset, head: None, run: object) -> None:
     """Check nothing: any text fits any language model."""
 
 
-def counts(dataset: Dataset) -> str:
+def counts(dataset: Dataset[Documents]) -> str:
     """Return texts by split."""
     return f"{', '.join(f'{split} {len(rows)}' for split, rows in dataset)} texts"

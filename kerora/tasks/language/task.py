@@ -9,6 +9,7 @@ import torch
 
 from kerora.data.documents import Documents
 from kerora.data.language_batches import LanguageBatches
+from kerora.data.rows import Dataset
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import LANGUAGE_METRICS
 from kerora.models.causal_lm import CausalLM
@@ -67,11 +68,11 @@ def check(config: FitConfig) -> None:
         )
 
 
-def prepare(config: FitConfig, dataset: Any, model: CausalLM) -> None:
+def prepare(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> None:
     """Set nothing: the model trains as it is."""
 
 
-def training_batches(config: FitConfig, dataset: Any, model: CausalLM) -> LanguageBatches:
+def training_batches(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> LanguageBatches:
     """Return the training texts, packed as the settings say."""
     return model.text_batches(
         dataset["train"],
@@ -87,12 +88,12 @@ def compile(model: CausalLM, config: FitConfig, optimizer: Any, step: Any) -> No
     model.compile(optimizer=optimizer, step=step)
 
 
-def validation(config: FitConfig, dataset: Any, model: CausalLM) -> keras.callbacks.Callback:
+def validation(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> keras.callbacks.Callback:
     """Measure loss, perplexity and bits per byte."""
     return LanguageReport(dataset["validation"], config.training.evaluation_batch_size, config.language.stride)
 
 
-def notes(dataset: Any, model: CausalLM, batches: LanguageBatches) -> list[str]:
+def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches) -> list[str]:
     """Name the data, its texts and tokens, and what was cut."""
     texts = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
     skipped = sum(dataset.skipped.values())
@@ -140,7 +141,7 @@ def write_demonstration(run: RunFolder, found: Sequence[tuple[Sample, str]], tra
         write_samples(run.samples, samples)
 
 
-def adapter_facts(config: FitConfig, dataset: Any) -> dict[str, Any]:
+def adapter_facts(config: FitConfig, dataset: Dataset[Documents] | None) -> dict[str, Any]:
     """Say what the texts were, for prompts are written like them."""
     language = config.language
     if dataset is None:

@@ -1,0 +1,145 @@
+"""Texts for language models: how they are read, whatever the source: text files, and tables of whole texts, prompts or
+conversations.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kerora.data.documents import GOES_ON, ROLES, Documents, Form, Part, plain_text
+from kerora.data.files import is_data_file, open_table, require_file
+from kerora.data.folders import joined
+from kerora.data.lines import open_lines
+from kerora.data.row_reader import Found, RowReader, SourcePart, read_table
+from kerora.data.save import check_same
+from kerora.data.table import RawRow, Table
+from kerora.data.text_columns import TextColumns
+from kerora.errors import DataError
+from kerora.settings.fit import DataConfig
+from kerora.settings.language import LanguageConfig
+
+FORMS: tuple[Form, ...] = ("text", "completion", "turns")
+
+
+class DocumentReader(RowReader[SourcePart[Documents], Documents]):
+    """Reads the texts of a language model.
+
+    Args:
+        language: the columns of prompts, completions and conversations.
+    """
+
+    endings = (".txt",)
+
+    def __init__(self, language: LanguageConfig) -> None:
+        self.language = language
+
+    def file(self, path: Path, name: str, config: DataConfig) -> SourcePart[Documents]:
+        """Read a table, or any other file as one text.
+
+        Raises:
+            DataError: the file is missing or cannot be used.
+        """
+        if is_data_file(path):
+            return super().file(path, name, config)
+        require_file(path)
+        with open_lines(path) as lines:
+            text = "".join(lines)
+        if not text.strip():
+            raise DataError(f"{path} holds no text. Leave it out or give another file.")
+        part = SourcePart(str(path), Documents(files=True))
+        part.rows.append(plain_text(text), name)
+        return part
+
+    def table(self, table: Table, config: DataConfig) -> SourcePart[Documents]:
+        """Read all rows of a table, a text each.
+
+        Raises:
+            DataError: a column is missing, or rows cannot be used.
+        """
+        columns = TextColumns(table, config, self.language)
+        part = SourcePart(table.name, Documents(form=columns.form))
+
+        def add(row: RawRow) -> str | None:
+            parts = columns.parts(row)
+            if isinstance(parts, str):
+                return parts
+            part.rows.append(parts, columns.identifier(row))
+            return None
+
+        return read_table(table, part, add, config)
+
+    def folder(self, folder: Path, config: DataConfig) -> Found[SourcePart[Documents]]:
+        """Find all ``.txt`` files in a folder and the folders inside it, as one part.
+
+        Raises:
+            DataError: there are none.
+        """
+        texts = sorted(path for path in folder.rglob("*.txt") if path.is_file())
+        if not texts:
+            raise DataError(f"The folder {folder} holds no texts: neither train and test files nor .txt files.")
+        names = {path: path.relative_to(folder).as_posix() for path in texts}
+        return Found(
+            {"train": lambda: joined(self.file(path, name, config) for path, name in names.items())}, whole=True
+        )
+
+    def saved(
+        self, folder: Path, description: Mapping[str, Any]
+    ) -> Callable[[Path, str], SourcePart[Documents]] | None:
+        """Return what reads a saved file of texts; the files of labelled rows are read like others.
+
+        Raises:
+            DataError: of the reading: the file is missing or damaged, or differs from what was saved.
+        """
+        return partial(self._saved, description) if "form" in description else None
+
+    def _saved(self, description: Mapping[str, Any], path: Path, split: str) -> SourcePart[Documents]:
+        saved, form = description["splits"][split], description["form"]
+        known = next((known for known in FORMS if known == form), None)
+        if known is None:
+            raise DataError(f"{path.parent} holds texts of the unknown form {form!r}. Save the data set again.")
+        part = SourcePart(str(path), Documents(form=known, files=split in description.get("files", ())))
+        if saved["rows"]:
+            _read_saved(path, part.rows)
+        check_same(path, part.rows, saved)
+        return part
+
+    def empty(self, source: str) -> SourcePart[Documents]:
+        """Return a part without texts."""
+        return SourcePart(source, Documents())
+
+    def settle(
+        self, parts: Mapping[str, SourcePart[Documents]], config: DataConfig
+    ) -> tuple[tuple[str, ...], dict[str, Documents]]:
+        """Check that all parts hold texts of one form.
+
+        Raises:
+            DataError: they do not.
+        """
+        splits = {split: part.rows for split, part in parts.items()}
+        for split, documents in splits.items():
+            if len(documents) and documents.form != splits["train"].form:
+                raise DataError(f"The {split} part holds {documents.form}, the training part {splits['train'].form}.")
+        return (), splits
+
+
+def _read_saved(path: Path, documents: Documents) -> None:
+    with open_table(path, DataConfig()) as table:
+        for row in table.rows:
+            try:
+                parts = _saved_parts(row.values, documents.form)
+            except (KeyError, TypeError) as error:
+                raise DataError(
+                    f"{row.place} holds no {documents.form}: {error!r}. Save the data set again."
+                ) from error
+            documents.append(parts, str(row.values.get("id", row.number)))
+
+
+def _saved_parts(row: Mapping[str, Any], form: Form) -> list[Part]:
+    ends = not row.get(GOES_ON)
+    if form == "turns":
+        turns = [Part(str(turn["content"]), turn["role"] == ROLES[True], True) for turn in row["messages"]]
+        return [*turns[:-1], turns[-1]._replace(ends=ends)]
+    if form == "completion":
+        return [Part(str(row["prompt"]), False, False), Part(str(row["completion"]), True, ends)]
+    return [Part(str(row["text"]), True, ends)]

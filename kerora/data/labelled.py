@@ -1,0 +1,166 @@
+"""Rows of single texts or pairs with a class each: how they are read, whatever the source."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kerora.data.classes import choose_classes, numbered
+from kerora.data.columns import find_columns
+from kerora.data.extract import LabelledRows, Record, is_missing, record_of, row_problem, text_problem
+from kerora.data.files import FORMATS_IN_WORDS, open_table
+from kerora.data.folders import class_folders, class_folders_by_split, text_files
+from kerora.data.lines import open_lines
+from kerora.data.row_reader import Found, RowReader, collect, read_table
+from kerora.data.rows import Rows
+from kerora.data.save import check_same
+from kerora.data.table import RawRow, Table
+from kerora.data.text_store import TextStore
+from kerora.errors import DataError
+from kerora.settings.fit import SPLITS, DataConfig
+
+
+class LabelledReader(RowReader[LabelledRows, Rows[int]]):
+    """Reads texts and their labels."""
+
+    def table(self, table: Table, config: DataConfig) -> LabelledRows:
+        """Read all rows of a table.
+
+        Raises:
+            DataError: a column is missing; texts or labels are empty or of the wrong type (row numbers and
+                count; with `skip_bad_rows` such rows are dropped and counted); no row is left.
+        """
+        columns = find_columns(table.columns, config, table.name)
+        label = columns.label or ""
+        part = self.empty(table.name)
+        part.classes = table.class_names.get(label)
+
+        def add(row: RawRow) -> str | None:
+            problem = row_problem(row, columns) or _label_problem(row, label)
+            if problem is None:
+                part.append(record_of(row, columns), _label_name(row, label, table.name, part.classes), row.place)
+            return problem
+
+        return read_table(table, part, add, config)
+
+    def folder(self, folder: Path, config: DataConfig) -> Found[LabelledRows]:
+        """Find folders of ``.txt`` files by class: below folders named by split (``train/pos/1.txt``), or as one part.
+
+        Raises:
+            DataError: there are none.
+        """
+        named = class_folders_by_split(folder)
+        if named:
+            return Found({split: partial(read_class_folders, path, config) for split, path in named.items()})
+        if class_folders(folder):
+            return Found({"train": partial(read_class_folders, folder, config)}, whole=True)
+        raise DataError(
+            f"The folder {folder} holds no data set. It needs train and test files ({FORMATS_IN_WORDS}), or a folder "
+            "of .txt files for each class, such as train/pos/1.txt."
+        )
+
+    def label_column(self, columns: Sequence[str], config: DataConfig, place: str) -> str | None:
+        """Return the label column.
+
+        Raises:
+            DataError: it is missing, or there is no text column.
+        """
+        return find_columns(columns, config, place).label
+
+    def saved(self, folder: Path, description: Mapping[str, Any]) -> Callable[[Path, str], LabelledRows]:
+        """Return what reads a saved file; classes keep their order, also those without rows.
+
+        Raises:
+            DataError: the folder holds texts without labels; of the reading, also a file differs from what was saved.
+        """
+        if "form" in description:
+            raise DataError(f"{folder} holds texts for a language model, without labels. Add --task causal-lm.")
+        return partial(self._saved, description)
+
+    def _saved(self, description: Mapping[str, Any], path: Path, split: str) -> LabelledRows:
+        saved, classes = description["splits"][split], tuple(description["classes"])
+        if not saved["rows"]:
+            return LabelledRows(str(path), Rows([], [], []), classes=classes)
+        with open_table(path, DataConfig()) as table:
+            texts = ("text", "pair") if "pair" in table.columns else ("text",)
+            join = "pair" if len(texts) == 2 else "space"
+            part = self.table(table, DataConfig(text=texts, text_join=join, label="label", id="id"))
+        part.classes = classes
+        check_same(path, numbered(part, {name: number for number, name in enumerate(classes)}, "its classes"), saved)
+        return part
+
+    def empty(self, source: str) -> LabelledRows:
+        """Return a part without rows."""
+        return LabelledRows(source, Rows(TextStore(), TextStore()))
+
+    def settle(
+        self, parts: Mapping[str, LabelledRows], config: DataConfig
+    ) -> tuple[tuple[str, ...], dict[str, Rows[int]]]:
+        """Choose the classes by the training rows, and number the labels of all.
+
+        Raises:
+            DataError: a label is unknown, there are too few rows or classes, or single texts and pairs are mixed.
+        """
+        classes, numbers = choose_classes(parts["train"], config)
+        if config.subset is not None and config.subset < len(classes):
+            raise DataError(
+                f"Setting 'subset' is {config.subset}, fewer rows than the {len(classes)} classes. Raise it."
+            )
+        _check_pairs(parts)
+        splits = [split for split in SPLITS if split in parts]
+        return classes, {split: numbered(parts[split], numbers, "the training rows") for split in splits}
+
+
+def read_class_folders(folder: Path, config: DataConfig) -> LabelledRows:
+    """Read ``CLASS/*.txt``: one text a file, the folder's name is the label, ``CLASS/FILE`` the id.
+
+    Raises:
+        DataError: a text is empty or not UTF-8.
+    """
+    part = LabelledReader().empty(str(folder))
+
+    def outcomes() -> Iterator[str | None]:
+        files = [path for class_folder in class_folders(folder) for path in text_files(class_folder)]
+        for number, path in enumerate(files, 1):
+            with open_lines(path) as lines:
+                text = "".join(lines).strip()
+            identifier = f"{path.parent.name}/{path.name}"
+            empty = text_problem(text, path.name) is not None
+            if not empty:
+                part.append(Record(identifier, text, None, number), path.parent.name, identifier)
+            yield f"{identifier} is empty" if empty else None
+
+    return collect(part, outcomes(), config)
+
+
+def _check_pairs(parts: Mapping[str, LabelledRows]) -> None:
+    pairs = {split: part.rows.pairs is not None for split, part in parts.items() if len(part.rows)}
+    for split, paired in pairs.items():
+        if paired != pairs["train"]:
+            kinds = ("single texts", "sentence pairs")
+            raise DataError(
+                f"{parts[split].source} holds {kinds[paired]}, but {parts['train'].source} holds {kinds[not paired]}. "
+                "Name the text columns with --text."
+            )
+
+
+def _label_problem(row: RawRow, column: str) -> str | None:
+    value = row.values.get(column)
+    absent = is_missing(value) or (isinstance(value, str) and not value.strip())
+    return f"has no label in '{column}'" if absent else None
+
+
+def _label_name(row: RawRow, column: str, source: str, known: tuple[str, ...] | None) -> str:
+    value = row.values[column]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if known is not None and isinstance(value, int) and 0 <= value < len(known):
+        return known[value]
+    if isinstance(value, int | str):
+        return str(value).strip()
+    raise DataError(
+        f"{source}, {row.place}, column '{column}': a label must be text, an integer or true/false. "
+        f"Received: {value!r:.40} ({type(value).__name__}). Choose another --label."
+    )
