@@ -7,14 +7,17 @@ BENCH_VENV ?= .venv-bench
 BENCH ?=
 # further requirements of the environment, such as versions to try
 WITH ?=
+# so do the tools that `make docs` builds the site with
+DOCS_VENV ?= .venv-docs
 
-.PHONY: help install demo test bench lint format clean
+.PHONY: help install demo test bench docs lint format clean
 help:
 	@echo "make demo    install, fine-tune the bundled preset on the bundled messages, write a report"
 	@echo "make test    install, then ruff, mypy and pytest; VENV=.venv-x WITH='torch==2.13.0 keras==3.15.0'"
 	@echo "             does so in another environment, with the versions that you name"
 	@echo "make bench   measure speed and memory beside transformers with PEFT and plain KerasHub;"
 	@echo "             BENCH='--preset FOLDER --data FILE.csv --only train' says of what"
+	@echo "make docs    build the documentation into build/site; warnings are errors"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the layout"
 	@echo "make clean   remove the environment, caches and builds"
@@ -57,6 +60,20 @@ $(BENCH_VENV)/installed: pyproject.toml kerora/version.py
 bench: $(BENCH_VENV)/installed
 	$(BENCH_VENV)/bin/python -m benchmarks.speed $(BENCH)
 
+# the package itself is read, not installed: its requirements are not needed
+$(DOCS_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS_VENV)/bin/python -c 'import tomllib; \
+		print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"]))' \
+		> $(DOCS_VENV)/requirements.txt
+	$(DOCS_VENV)/bin/python -m pip install --quiet --requirement $(DOCS_VENV)/requirements.txt
+	@touch $@
+
+docs: $(DOCS_VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+	@echo 'Open the site: $(CURDIR)/build/site/index.html'
+
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

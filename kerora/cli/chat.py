@@ -1,4 +1,4 @@
-"""`kerora chat`: talk with a dialogue model."""
+"""`kerora chat`: chat with a dialogue model."""
 
 import sys
 from typing import Any
@@ -11,11 +11,12 @@ from kerora.cli.options import import_models, sampling_of, sampling_options
 @click.command("chat")
 @click.argument("run")
 @sampling_options(temperature=0.7)
-@click.option("--preset", help="Where the base model is now, if not where the run found it.")
+@click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 def command(run: str, preset: str | None, **values: Any) -> None:
-    """Talk with RUN, the run of a dialogue model; it keeps what was said.
+    """Chat with RUN, the run of a dialogue model.
 
-    A line is a turn. /reset forgets the conversation, /quit or the end of the input ends it.
+    One line is one turn. The model sees the whole conversation. /reset starts a new conversation. /quit or the end
+    of the input ends the command.
     """
     import_models(run)
     from kerora.runs.generate import Conversation, Writer

@@ -1,4 +1,4 @@
-"""`kerora data`: look at a data set, and save a processed one."""
+"""`kerora data`: inspect a data set, or save it after processing."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ LEFT_OUT = ("data.source",)
 
 @click.group("data")
 def command() -> None:
-    """Show or save a data set.
+    """Inspect or save a data set.
 
-    SPEC is what `kerora fit --data` takes: tickets, a TFDS name, a file, or a folder.
+    SPEC is a value of `kerora fit --data`: tickets, a TFDS name, a file or a folder.
     """
 
 
 @command.command()
 @click.argument("spec", required=False)
 @setting_options("task", *DATA, "model.max_length", leave_out=LEFT_OUT)
-@click.option("--preset", help="Model whose tokenizer measures the lengths; without it they are counted in words.")
-@click.option("--rows", type=click.IntRange(min=0), default=5, show_default=True, help="First rows to show.")
+@click.option("--preset", help="Measure lengths with the tokenizer of this model. Default: lengths are in words.")
+@click.option("--rows", type=click.IntRange(min=0), default=5, show_default=True, help="Number of rows to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_options
 def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **values: Any) -> None:
     """Print counts, label balance, lengths, truncation, duplicates, leakage and the first rows.
 
-    With --task causal-lm of texts, prompts with completions, or conversations, as a language model reads them.
+    With --task causal-lm, SPEC holds texts, prompts with completions, or conversations.
     """
     from kerora.tasks.registry import task_named
 
@@ -50,7 +50,7 @@ def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **value
 @click.option("--force", is_flag=True, help="Replace a data set that was saved in DIRECTORY.")
 @config_options
 def save(spec: str, directory: Path, force: bool, **values: Any) -> None:
-    """Write the processed SPEC (split, subset, class names) to DIRECTORY; `--data DIRECTORY` reads it back."""
+    """Write SPEC to DIRECTORY after processing (split, subset, class names). `--data DIRECTORY` reads it again."""
     from kerora.data.save import save_dataset
     from kerora.tasks.registry import task_named
 

@@ -1,4 +1,4 @@
-"""`kerora doctor`: is this machine fit for work?"""
+"""`kerora doctor`: check the installation and the machine."""
 
 import json
 
@@ -8,7 +8,7 @@ import click
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(as_json: bool) -> None:
-    """Check versions, backend, device, precision, caches and disk; exits 2 when something is wrong."""
+    """Check versions, backend, device, precision, caches and disk. The exit code is 2 if a check fails."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -11,18 +11,18 @@ from kerora.cli.options import collect, import_models, setting_options
 @click.command("evaluate")
 @click.argument("run")
 @setting_options("data.", leave_out=("data.validation_split", "data.test_split", "data.class_names"))
-@click.option("--preset", help="Where the base model is now, if not where the run found it.")
+@click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 @click.option(
     "--output",
     metavar="FOLDER",
-    help="Folder for metrics.json and predictions.csv; empty means RUN, for other rows RUN/evaluations/<name>.",
+    help="Folder for metrics.json and predictions.csv. Default: RUN. For other rows: RUN/evaluations/<name>.",
 )
 @click.option("--force", is_flag=True, help="Replace the files of an earlier evaluation.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(run: str, preset: str | None, output: str | None, force: bool, as_json: bool, **values: Any) -> None:
-    """Print and write the metrics of RUN.
+    """Compute, print and write the metrics of RUN.
 
-    Without --data or a file it evaluates the validation and test rows the run was made with.
+    Without --data or a file, the validation and test rows of the run itself are evaluated.
     """
     import_models(run)
     from rich.console import Console

@@ -14,15 +14,15 @@ from kerora.cli.options import import_models
     "form",
     required=True,
     type=click.Choice(["peft", "keras", "transformers", "onnx", "kerora"]),
-    help="peft: the adapter; keras, transformers, onnx: the merged model; kerora: the run without checkpoints.",
+    help="peft: the adapter. keras, transformers, onnx: the merged model. kerora: the run without checkpoints.",
 )
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write; must not exist.")
-@click.option("--preset", help="Where the base model is now, if not where the run found it.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Output folder. It must not exist.")
+@click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 def command(run: str, form: str, output: Path, preset: str | None) -> None:
-    """Write RUN for another tool, with a model card.
+    """Write RUN in the format of another tool, with a model card.
 
-    The export is loaded afresh by that tool where it is installed, and compared with the run on 32 real
-    rows; where it differs, it is an error and nothing is left behind.
+    If that tool is installed, it loads the export, and its outputs are compared with those of the run on 32
+    real rows. A difference is an error, and the export is removed.
     """
     import_models(run)
     from kerora.exchange.export import export_run

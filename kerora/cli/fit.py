@@ -1,4 +1,4 @@
-"""`kerora fit`: fine-tune a classifier."""
+"""`kerora fit`: fine-tune a model."""
 
 import json
 import sys
@@ -13,14 +13,14 @@ from kerora.errors import ConfigError
 @click.command("fit")
 @config_options
 @setting_options("")
-@click.option("--resume", metavar="RUN", help="Go on with a stopped run; takes its settings from the run folder.")
+@click.option("--resume", metavar="RUN", help="Continue a stopped run. The settings come from the run folder.")
 @click.option("--force", is_flag=True, help="Replace an existing run of the same name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **values: Any) -> None:
-    """Fine-tune a text classifier with LoRA and write a run folder.
+    """Fine-tune a text classifier or a language model with LoRA and write a run folder.
 
-    Works without arguments. Settings resolve defaults < --config < options < --set.
+    No argument is required. Priority of settings: --set, then options, then --config, then defaults.
     """
     given = collect(values)
     if resume and (given or values["config_file"] or values["assignments"] or force):

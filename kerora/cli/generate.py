@@ -12,19 +12,21 @@ from kerora.errors import ConfigError
 
 @click.command("generate")
 @click.argument("run")
-@click.option("--prompt", "texts", multiple=True, help="Text to continue; can be given several times.")
+@click.option("--prompt", "texts", multiple=True, help="Text to continue. Can be repeated.")
 @click.option(
     "--prompts",
     "file",
     type=click.Path(path_type=Path),
-    help="File of prompts: a line each, or a table with a column prompt (or one that --text names).",
+    help="File with prompts: one per line, or a table with the column prompt (or the column of --text).",
 )
 @sampling_options()
-@click.option("--n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations a prompt.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="JSON Lines file to write.")
+@click.option(
+    "--n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations per prompt."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file, JSON Lines.")
 @setting_options("data.text", "data.id", "data.skip_bad_rows", leave_out=("data.text_join",))
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts at a time.")
-@click.option("--preset", help="Where the base model is now, if not where the run found it.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts per batch.")
+@click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
 def command(
     run: str,
@@ -39,8 +41,8 @@ def command(
 ) -> None:
     """Continue prompts with RUN, the run of a language model.
 
-    Continuations of --prompt appear as they are written; those of --prompts, and with --output, are JSON Lines with
-    id, prompt, completion, finish and tokens.
+    The continuation of --prompt is printed while it is generated. With --prompts or --output the result is JSON Lines
+    with id, prompt, completion, finish and tokens.
     """
     if bool(texts) == (file is not None):
         raise ConfigError("Give texts with --prompt, or a file of them with --prompts.")

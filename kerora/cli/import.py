@@ -1,4 +1,4 @@
-"""`kerora import`: make a run of an adapter that PEFT saved."""
+"""`kerora import`: make a run from an adapter that PEFT saved."""
 
 import sys
 from pathlib import Path
@@ -11,14 +11,16 @@ from kerora.settings.resolve import resolve
 
 
 @click.command("import")
-@click.option("--peft", "directory", required=True, type=click.Path(path_type=Path), help="Folder that PEFT saved.")
-@click.option("--output", required=True, help="Run folder to make; must not exist.")
+@click.option(
+    "--peft", "directory", required=True, type=click.Path(path_type=Path), help="Adapter folder that PEFT saved."
+)
+@click.option("--output", required=True, help="Output run folder. It must not exist.")
 @setting_options("model.", "data.", "language.", leave_out=("model.head_dropout", "model.quantize", "language.pack"))
 def command(directory: Path, output: str, **values: Any) -> None:
-    """Make a run folder of an adapter that PEFT trained, a classifier's or a language model's.
+    """Make a run folder from a PEFT adapter of a classifier or a language model.
 
-    With --data or files it is evaluated on them, so that `kerora report` has something to show.
-    What cannot be carried over is refused by name.
+    With --data or files the run is also evaluated, so that `kerora report` works. An adapter with features
+    that Kerora does not have is refused, and the error names them.
     """
     import_models()
     from kerora.exchange.importing import import_peft

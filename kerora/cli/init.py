@@ -1,4 +1,4 @@
-"""`kerora init`: write a commented config."""
+"""`kerora init`: write a config file with comments."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from kerora.settings.resolve import dump_yaml
 @click.option("--pretrain", is_flag=True, help="Write the settings of `kerora pretrain` instead of `kerora fit`.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(path: Path, pretrain: bool, force: bool) -> None:
-    """Write a YAML file with every setting, its default and a sentence about it."""
+    """Write a YAML file with every setting, its default and its description."""
     if path.exists() and not force:
         raise RunError(f"{path} exists. Choose another name or add --force.")
     write_text(path, dump_yaml(PretrainConfig() if pretrain else FitConfig(), comments=True))

@@ -67,9 +67,9 @@ def _debug_option() -> click.Option:
 @click.version_option(__version__, prog_name="kerora")
 @click.pass_context
 def group(context: click.Context) -> None:
-    """Fine-tune Keras text models with LoRA, and see, use and trust the result.
+    """Fine-tune Keras text models with LoRA, and evaluate, use and share the result.
 
-    Start with `kerora fit`; it works without arguments.
+    Start with `kerora fit`. It needs no arguments.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

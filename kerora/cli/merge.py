@@ -10,8 +10,8 @@ from kerora.errors import ConfigError
 
 @click.command("merge")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN2 ...]")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write; must not exist.")
-@click.option("--weights", help="A number for each run, separated by commas; empty gives each the same share of 1.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Output folder. It must not exist.")
+@click.option("--weights", help="One number per run, separated by commas. Default: equal weights with sum 1.")
 @click.option(
     "--format",
     "form",
@@ -20,12 +20,14 @@ from kerora.errors import ConfigError
     show_default=True,
     help="Format of the merged model.",
 )
-@click.option("--preset", help="Where the base model is now, if not where the runs found it.")
+@click.option("--preset", help="Path or name of the base model, if it moved since the runs were made.")
 def command(runs: tuple[str, ...], output: Path, weights: str | None, form: str, preset: str | None) -> None:
-    """Fold the adapter of RUN into the weights: the same answers at the base's cost.
+    """Merge the adapter of RUN into the weights of the base model.
 
-    Several runs of one base, with the same classes or all of language models, are merged as a weighted
-    sum. The result is loaded afresh and compared on 32 rows; nothing is left behind where it differs.
+    The merged model gives the same outputs as the run and is as fast as the base model. Several runs are
+    merged as a weighted sum. They need the same base model, and the same classes or all be language models.
+    The result is loaded and compared with the runs on 32 rows. A difference is an error, and the output is
+    removed.
     """
     import_models(*runs)
     from kerora.exchange.export import merge_runs

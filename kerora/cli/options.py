@@ -44,10 +44,14 @@ def setting_options(
 def config_options(function: Command) -> Command:
     """Add ``--config FILE`` and the repeatable ``--set KEY=VALUE``."""
     function = click.option(
-        "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set any setting by its dotted name; wins."
+        "--set",
+        "assignments",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Set any setting by its key. Overrides options and --config.",
     )(function)
     path = click.Path(path_type=Path, dir_okay=False)
-    return click.option("--config", "config_file", type=path, help="YAML file of settings; options win over it.")(
+    return click.option("--config", "config_file", type=path, help="YAML file with settings. Options override it.")(
         function
     )
 
@@ -61,7 +65,7 @@ def sampling_options(temperature: float | None = None) -> Callable[[Command], Co
 
     def decorate(function: Command) -> Command:
         function = click.option(
-            "--stop", "stops", multiple=True, help="Text that ends a continuation; can be given several times."
+            "--stop", "stops", multiple=True, help="Text that ends a continuation. Can be repeated."
         )(function)
         for item in reversed([item for item in settings(Sampling) if item.path != "stop"]):
             if item.path == "temperature" and temperature is not None:

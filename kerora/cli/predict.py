@@ -18,18 +18,20 @@ COLUMN_SETTINGS = ("data.text", "data.text_join", "data.id", "data.columns", "da
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="File to write, .csv or .jsonl; empty means standard output.",
+    help="Output file, .csv or .jsonl. Default: standard output.",
 )
 @setting_options(*COLUMN_SETTINGS)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl"]),
-    help="Output form; empty means by the output's ending, else csv.",
+    help="Output format. Default: by the extension of the output file, else csv.",
 )
-@click.option("--submission", is_flag=True, help="Write the columns id and label only.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Rows in a batch.")
-@click.option("--preset", help="Where the base model is now, if not where the run found it.")
+@click.option("--submission", is_flag=True, help="Write only the columns id and label.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Number of rows per batch."
+)
+@click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
 def command(
     run: str,
@@ -42,11 +44,13 @@ def command(
     force: bool,
     **values: Any,
 ) -> None:
-    """Predict the texts of INPUT with RUN.
+    """Predict the class of each text of INPUT with RUN.
 
-    INPUT is a CSV, TSV, JSONL, JSON, Parquet or text file (one text a line), or - for standard
-    input: a text a line, JSON Lines, or with --delimiter or --columns CSV. Any size is streamed.
-    Writes id, label, score and p_<class> for each class.
+    INPUT is a CSV, TSV, JSON, JSON Lines, Parquet or text file (one text per line). The default, -, is
+    standard input: one text per line, JSON Lines, or CSV if --delimiter or --columns is given. Rows are
+    streamed, so the size of the input does not matter.
+
+    The output has the columns id, label, score and one p_<class> per class.
     """
     import_models(run)
     from kerora.runs.predict import predict_file

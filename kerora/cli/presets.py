@@ -1,4 +1,4 @@
-"""`kerora presets`: which pre-trained models there are."""
+"""`kerora presets`: list the pre-trained models."""
 
 import json
 import sys
@@ -10,10 +10,11 @@ import click
 @click.argument("contains", required=False, default="")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def command(contains: str, as_json: bool) -> None:
-    """List the pre-trained models that can be named, those that work without a network first.
+    """List the pre-trained models that --preset accepts by name. Those that work offline come first.
 
-    CONTAINS keeps the presets whose name, kind, source or description holds this text. Local Keras
-    presets, Hugging Face folders, hf:// and kaggle:// names work too and are not listed.
+    With CONTAINS, only presets with this text in their name, kind, source or description are listed.
+    --preset also accepts local Keras presets, Hugging Face folders, hf:// and kaggle:// names. These are not
+    listed.
     """
     from kerora.models.catalogue import list_presets
 

@@ -14,7 +14,7 @@ from kerora.settings.pretrain import PretrainConfig
 @click.argument("more_text", metavar="[FILES]...", nargs=-1)
 @config_options
 @setting_options("", root=PretrainConfig)
-@click.option("--resume", metavar="DIR", help="Go on with a stopped pre-training; takes its settings from the folder.")
+@click.option("--resume", metavar="DIR", help="Continue a stopped pre-training. The settings come from the folder.")
 @click.option("--force", is_flag=True, help="Replace an earlier pre-training in the output folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -23,8 +23,8 @@ def command(
 ) -> None:
     """Pre-train an encoder or a language model on text files, and write a preset folder for `kerora fit --preset`.
 
-    Masked-language modelling with whole-word masks; with --teacher also distillation of sentence embeddings;
-    with --init an existing encoder goes on with your text. --objective clm makes a GPT-2 instead.
+    The default objective is masked-language modelling with whole-word masks. --teacher adds distillation from
+    another model. --init continues the pre-training of an existing model. --objective clm trains a GPT-2.
     FILES are added to --text.
     """
     given = collect(values)

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="HTML file that compares several runs, or a copy of the page of one. [default: in the first run's report/]",
+    help="HTML file for the comparison of several runs, or for a copy of the page of one run. "
+    "[default: in the report folder of the first run]",
 )
-@click.option("--split", help="Split to report. [default: test where it was evaluated, else validation]")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
+@click.option("--split", help="Split to report. [default: test if it was evaluated, else validation]")
+@click.option("--json", "as_json", is_flag=True, help="Print only the summary, as JSON.")
 def command(runs: tuple[Path, ...], output: Path | None, split: str | None, as_json: bool) -> None:
-    """Report how good a run is; several runs of one task are also compared.
+    """Report the quality of a run, and compare several runs of the same task.
 
-    Writes report.html, confusion_matrix.png and .csv, curves.png, classification_report.txt and
-    errors.csv into the report folder of each RUN, from the files of the run alone; of a language model
-    report.html and curves.png.
+    Writes report.html, curves.png and, for a classifier, confusion_matrix.png, confusion_matrix.csv,
+    classification_report.txt and errors.csv into the report folder of each RUN. Needs only the files of
+    the run.
     """
     from kerora.runfolder import RunFolder
     from kerora.runs.report import write_report

@@ -22,10 +22,10 @@ _OWN = tuple(TuneConfig.__dataclass_fields__)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(as_json: bool, quiet: bool, **values: Any) -> None:
-    """Search settings of `kerora fit` for the best score on the validation rows.
+    """Search the settings of `kerora fit` for the best score on the validation rows.
 
-    The first trial is the defaults. The same command goes on with a search that was stopped, also from another
-    machine with the same --storage. The test rows are read by --refit alone, at the end.
+    The first trial uses the defaults. The same command continues a stopped search, also on another machine with
+    the same --storage. Only --refit reads the test rows, once at the end.
     """
     own = {f"setting__{name}": values.pop(f"setting__{name}") for name in _OWN}
     settings = TuneConfig(**collect(own))

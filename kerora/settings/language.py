@@ -14,32 +14,37 @@ class LanguageConfig(Settings):
 
     prompt: str | None = setting(
         None,
-        "Column of the prompts; the loss counts the completions alone. Empty means found by name (prompt, "
-        "instruction, question, ...) where there is no text column.",
+        "Column of the prompts. The loss counts only the completions. Default: found by name (prompt, instruction, "
+        "question, ...) if there is no text column.",
     )
-    completion: str | None = setting(None, "Column of the completions (completion, response, answer, ...).")
+    completion: str | None = setting(
+        None, "Column of the completions. Default: found by name (completion, response, answer, ...)."
+    )
     turns: str | None = setting(
         None,
-        "Column of conversations (messages, conversations, dialogue, turns): a list of texts, or of objects with role "
-        "and content. Each turn ends with the end-of-text token; the loss counts the assistant's turns, of mere texts "
-        "every second one.",
+        "Column of conversations. Default: found by name (messages, conversations, dialogue, turns). A conversation is "
+        "a list of texts, or of objects with role and content. Each turn ends with the end-of-text token. The loss "
+        "counts only the assistant's turns. In a list of plain texts these are every second text.",
     )
     pack: str = setting(
         "auto",
-        "'blocks' joins all texts and cuts them at max_length, 'docs' does so and lets no text see another or be "
-        "predicted from it, 'none' gives each text rows of its own, padded by length. 'auto' is blocks for texts, none "
-        "for prompts and turns.",
+        "How texts become rows. 'blocks' joins all texts and cuts the result every --max-length tokens. 'docs' does "
+        "the same, but no text attends to another text or is predicted from it. 'none' gives each text its own rows, "
+        "with padding. 'auto' is 'blocks' for texts and 'none' for prompts and turns.",
         choices=PACKS,
     )
     stride: int | None = setting(
         None,
-        "Tokens by which the window moves over texts longer than max_length in evaluation; empty means half of it.",
+        "Evaluation reads texts longer than --max-length with a moving window. This is its step in tokens. Default: "
+        "half of --max-length.",
         check=at_least(1),
     )
     samples: int = setting(
-        4, "Prompts from the evaluated rows that are continued before and after training.", check=at_least(0)
+        4,
+        "Number of sample prompts from the evaluated rows. Each is continued before and after training.",
+        check=at_least(0),
     )
-    sample_tokens: int = setting(40, "Tokens of such a continuation.", check=at_least(1))
+    sample_tokens: int = setting(40, "Length of a sample continuation in tokens.", check=at_least(1))
 
 
 @dataclass(frozen=True)
@@ -53,19 +58,25 @@ class Sampling(Settings):
         ConfigError: a value is out of range, or `top_k` or `top_p` is given though nothing is drawn.
     """
 
-    max_tokens: int = setting(64, "New tokens at most.", check=at_least(1))
+    max_tokens: int = setting(64, "Maximum number of new tokens.", check=at_least(1))
     temperature: float = setting(
-        0.0, "Logits are divided by it before a token is drawn; 0 takes the most probable token.", check=at_least(0)
+        0.0,
+        "Sampling temperature: the logits are divided by it. 0 always takes the most probable token (greedy).",
+        check=at_least(0),
     )
-    top_k: int | None = setting(None, "Draw from so many most probable tokens only.", check=at_least(1))
+    top_k: int | None = setting(None, "Sample only from the K most probable tokens.", check=at_least(1))
     top_p: float | None = setting(
-        None, "Draw from the most probable tokens that together reach this probability.", check=more_than(0)
+        None,
+        "Sample only from the most probable tokens whose total probability reaches this value (nucleus sampling).",
+        check=more_than(0),
     )
     repetition_penalty: float = setting(
-        1.0, "Makes tokens that occurred already, in the prompt too, less probable when above 1.", check=more_than(0)
+        1.0,
+        "Above 1: tokens that already occurred, also in the prompt, become less probable.",
+        check=more_than(0),
     )
-    stop: tuple[str, ...] = setting((), "Texts that end a continuation and are not part of it.")
-    seed: int = setting(42, "Seed of the drawing; each prompt draws for itself.", check=at_least(0))
+    stop: tuple[str, ...] = setting((), "Texts that end a continuation. They are not part of it.")
+    seed: int = setting(42, "Seed of the sampling. Each prompt has its own random numbers.", check=at_least(0))
 
     def __post_init__(self) -> None:
         super().__post_init__()

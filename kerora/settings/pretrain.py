@@ -15,22 +15,25 @@ class CorpusConfig(Settings):
     """The text of a pre-training."""
 
     text: tuple[str, ...] = setting(
-        (), "Text files (a paragraph a line) and CSV, TSV, JSON, JSON Lines or Parquet files (a document a row)."
+        (),
+        "Text files (one paragraph per line) and CSV, TSV, JSON, JSON Lines or Parquet files (one document per row).",
     )
     text_column: tuple[str, ...] = setting(
-        (), "Text column(s) of table files, separated by commas; empty means found by name (text, sentence, ...)."
+        (), "Text column(s) of table files, separated by commas. Default: found by name (text, sentence, ...)."
     )
     columns: tuple[str, ...] = setting(
-        (), "Column names, separated by commas, for CSV and TSV files whose first line names no text column."
+        (), "Column names of CSV and TSV files without a header line, separated by commas."
     )
     short_rows: float = setting(
         0.0,
-        "Share of the rows that get a limit of their own, drawn between 16 tokens and --max-length: an encoder that "
-        "saw long rows alone is worse at short texts.",
+        "Fraction of the rows with a random shorter limit, between 16 tokens and --max-length. An encoder that was "
+        "trained only on long rows is worse at short texts.",
         check=between(0, 1),
     )
     holdout: float = setting(
-        0.01, "Share of the documents held out to measure the loss; at least one document.", check=between(0, 1)
+        0.01,
+        "Fraction of the documents that is held out to measure the loss. At least one document is held out.",
+        check=between(0, 1),
     )
 
 
@@ -39,33 +42,40 @@ class EncoderConfig(Settings):
     """The encoder that a pre-training makes or goes on with."""
 
     init: str | None = setting(
-        None, "Go on with this pre-trained DistilBERT, BERT or RoBERTa, with --objective clm GPT-2, and its tokenizer."
+        None,
+        "Continue the pre-training of this model with its own tokenizer: DistilBERT, BERT or RoBERTa, with --objective "
+        "clm GPT-2.",
     )
     architecture: str = setting(
         "distil_bert",
-        "Architecture of a fresh encoder; with --objective clm it is GPT-2.",
+        "Architecture of a new encoder. With --objective clm it is always GPT-2.",
         choices=PRETRAINED_KINDS,
     )
-    layers: int = setting(4, "Transformer layers of a fresh encoder.", check=at_least(1))
-    width: int = setting(256, "Width of a fresh encoder; a multiple of the heads.", check=at_least(1))
-    heads: int = setting(4, "Attention heads of a fresh encoder.", check=at_least(1))
-    intermediate: int = setting(1024, "Width inside the feed-forward layers of a fresh encoder.", check=at_least(1))
+    layers: int = setting(4, "Number of transformer layers of a new encoder.", check=at_least(1))
+    width: int = setting(256, "Width of a new encoder. It must be a multiple of --heads.", check=at_least(1))
+    heads: int = setting(4, "Number of attention heads of a new encoder.", check=at_least(1))
+    intermediate: int = setting(1024, "Width inside the feed-forward layers of a new encoder.", check=at_least(1))
     vocabulary_size: int = setting(
         8000,
-        "Pieces of the WordPiece, or with --objective clm byte-pair, vocabulary that is trained on the text.",
+        "Size of the vocabulary that is trained on the text: WordPiece, with --objective clm byte-level byte pairs.",
         check=at_least(100),
     )
     max_length: int = setting(
-        128, "Longest row in tokens; a fresh encoder never takes more than this.", check=at_least(8)
+        128,
+        "Maximum length of a row in tokens. A new encoder never accepts longer inputs.",
+        check=at_least(8),
     )
-    dropout: float = setting(0.0, "Dropout inside the encoder while it is pre-trained.", check=between(0, 1))
+    dropout: float = setting(0.0, "Dropout rate inside the encoder during pre-training.", check=between(0, 1))
     precision: str = setting(
         "auto",
-        "Arithmetic; 'auto' is bfloat16 where the hardware has it, else float32. The weights are always float32.",
+        "Number type of the computation. 'auto' is bfloat16 if the hardware supports it, else float32. The weights are "
+        "always float32.",
         choices=("auto", "float32", "bfloat16"),
     )
     storage: str = setting(
-        "float32", "Type of the weights in the preset's file; they are float32 again when loaded.", choices=STORAGES
+        "float32",
+        "Number type of the weights in the preset file. Loading converts them to float32.",
+        choices=STORAGES,
     )
 
 
@@ -74,27 +84,33 @@ class DistillationConfig(Settings):
     """What a fresh or continued encoder learns from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
 
     teacher: str | None = setting(
-        None, "Preset whose last hidden states are learnt too; any kind and tokenizer, any width."
+        None,
+        "Teacher preset for distillation: the encoder also learns its last hidden states. Any architecture, tokenizer "
+        "and width.",
     )
-    mlm_weight: float = setting(1.0, "Weight of the masked-language-model loss beside a teacher.", check=at_least(0))
+    mlm_weight: float = setting(
+        1.0, "Weight of the masked-language-model loss if there is a teacher.", check=at_least(0)
+    )
     sentence_weight: float = setting(
         1.0,
-        "Weight of the cosine distance of the first token to the teacher's sentence embedding.",
+        "Weight of the cosine distance between the first token and the sentence embedding of the teacher.",
         check=at_least(0),
     )
     token_weight: float = setting(
-        1.0, "Weight of the cosine distance of each token to the teacher's state for its word.", check=at_least(0)
+        1.0,
+        "Weight of the cosine distance between each token and the state of the teacher for its word.",
+        check=at_least(0),
     )
     teacher_words: int = setting(
         0,
-        "Add excerpts of the text in which random words of the teacher's vocabulary stand for every other word, each "
-        "this many times: the text lacks many of them.",
+        "Add excerpts of the text in which words of the teacher's vocabulary replace every second word, at random. "
+        "Each of these words occurs this many times. The encoder learns words that the text lacks.",
         check=at_least(0),
     )
     init_embeddings: bool = setting(
         True,
-        "With a teacher: start a fresh encoder's token embeddings, and the projection to the teacher's states, from "
-        "its states for single pieces.",
+        "With a teacher: initialise the token embeddings of a new encoder, and the projection to the states of the "
+        "teacher, from the states of the teacher for single tokens.",
     )
 
 
@@ -102,19 +118,19 @@ class DistillationConfig(Settings):
 class PretrainingConfig(OptimizerConfig):
     """The optimisation of a pre-training."""
 
-    epochs: int | None = setting(5, "Passes over the text.", check=at_least(1))
-    batch_size: int = setting(64, "Rows in a batch.", check=at_least(1))
+    epochs: int | None = setting(5, "Number of passes over the text.", check=at_least(1))
+    batch_size: int = setting(64, "Number of rows per batch.", check=at_least(1))
     learning_rate: float | None = setting(
         None,
-        "Peak learning rate of AdamW; empty means 0.0003 x 256 / the width for a fresh encoder, 0.0003 at most, "
-        "and 0.0001 with --init.",
+        "Peak learning rate of AdamW. Default: 0.0003 x 256 / width for a new encoder, at most 0.0003. With --init: "
+        "0.0001.",
         check=more_than(0),
     )
     warmup: float = setting(
-        0.05, "Warm-up: a share of all updates when below 1, a number of updates otherwise.", check=at_least(0)
+        0.05, "Warm-up. Below 1: a fraction of all updates. From 1 on: a number of updates.", check=at_least(0)
     )
     mask_share: float = setting(
-        0.15, "Share of the words that are masked; at least one a batch.", check=between(0.01, 0.9)
+        0.15, "Fraction of the words that is masked. At least one word per batch.", check=between(0.01, 0.9)
     )
     seed: int = setting(
         42, "Seed of the held-out part, the weights, the masks, the row order and dropout.", check=at_least(0)
@@ -125,10 +141,10 @@ class PretrainingConfig(OptimizerConfig):
 class PretrainConfig(Settings):
     """Everything `kerora pretrain` needs; `config.yaml` in its output is one of these, resolved."""
 
-    output: str | None = setting(None, "Folder for the preset; required.")
+    output: str | None = setting(None, "Output folder of the preset. Required.")
     objective: str = setting(
         "mlm",
-        "What is learnt: 'mlm' fills masked words (an encoder), 'clm' predicts the next token (a GPT-2).",
+        "Training objective. 'mlm': predict masked words (an encoder). 'clm': predict the next token (a GPT-2).",
         choices=OBJECTIVES,
     )
     data: CorpusConfig = field(default_factory=CorpusConfig)

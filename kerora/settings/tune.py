@@ -12,32 +12,40 @@ PRUNERS = ("median", "hyperband", "none")
 class TuneConfig(Settings):
     """What is searched, how, for how long, and where the results go."""
 
-    space: str = setting("lora", "What to search: a YAML file, or the name of a space that comes with Kerora.")
-    trials: int = setting(20, "Trials of the whole study, earlier ones and the defaults included.", check=at_least(1))
-    timeout: float | None = setting(None, "Begin no trial after this many seconds.", check=more_than(0))
-    metric: str = setting("macro_f1", "Validation metric to optimise; loss and ece are made small, others large.")
+    space: str = setting("lora", "Search space: a YAML file, or the name of a bundled space.")
+    trials: int = setting(
+        20,
+        "Number of trials of the whole study. Earlier trials and the trial of the defaults count.",
+        check=at_least(1),
+    )
+    timeout: float | None = setting(None, "Start no new trial after this many seconds.", check=more_than(0))
+    metric: str = setting(
+        "macro_f1", "Validation metric to optimise. loss and ece are minimised, all others maximised."
+    )
     sampler: str = setting(
         "tpe",
-        "How trials are proposed: 'tpe' (tree-structured Parzen estimator), 'random', 'grid', or 'cmaes', which needs "
-        "the package cmaes.",
+        "Algorithm that proposes trials: 'tpe' (tree-structured Parzen estimator), 'random', 'grid' or 'cmaes' (needs "
+        "the package cmaes).",
         choices=SAMPLERS,
     )
     pruner: str = setting(
         "median",
-        "What ends a hopeless trial after an epoch: 'median' (worse than half of the others at that epoch), "
-        "'hyperband' (the worst of a bracket), or 'none'.",
+        "Rule that stops a bad trial after an epoch: 'median' (worse than half of the other trials at that epoch), "
+        "'hyperband' (the worst of a bracket) or 'none'.",
         choices=PRUNERS,
     )
-    repeats: int = setting(1, "Seeds of each trial; the mean of their scores is optimised.", check=at_least(1))
-    workers: int = setting(1, "Processes on this machine.", check=at_least(1))
+    repeats: int = setting(1, "Number of seeds per trial. The mean of their scores is optimised.", check=at_least(1))
+    workers: int = setting(1, "Number of processes on this machine.", check=at_least(1))
     study: str | None = setting(
-        None, "Name of the study, or a path; empty means <preset>-<data>-<space>. The same one goes on."
+        None,
+        "Name or path of the study. Default: <preset>-<data>-<space>. An existing study is continued.",
     )
-    studies_dir: str = setting("studies", "Folder that holds the studies.")
+    studies_dir: str = setting("studies", "Parent folder of the studies.")
     storage: str | None = setting(
-        None, "Where trials are kept: a database URL or a journal file; empty means study.db in the study's folder."
+        None,
+        "Storage of the trials: a database URL or a journal file. Default: study.db in the folder of the study.",
     )
     refit: bool = setting(
         False,
-        "At the end train the best settings on the training and validation rows, and evaluate once on the test rows.",
+        "At the end, train the best settings on the training and validation rows and evaluate once on the test rows.",
     )

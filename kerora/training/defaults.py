@@ -1,7 +1,7 @@
 """Settings that depend on the hardware, the data and the model, settled before a run starts.
 
 The learning rate and the number of updates were found on three sets with a 384 wide encoder (see
-the README's section on defaults): LoRA wants a rate about ten times that of full fine-tuning, and
+docs/defaults.md): LoRA wants a rate about ten times that of full fine-tuning, and
 few rows want more epochs rather than more learning in each.
 """
 

@@ -15,6 +15,7 @@ import kerora
 from kerora import callbacks
 from kerora.version import __version__
 from tests.conftest import ROOT
+from tests.contracts.pages import PYTHON
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # distributions whose modules have another name
@@ -104,13 +105,13 @@ def test_public_name_is_importable_and_documented(name: str) -> None:
     assert getattr(kerora, name) is thing
     documentation = inspect.getdoc(thing) or ""
     assert len(documentation.splitlines()[0]) > 20
-    assert f"`{name}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in PYTHON
 
 
 @pytest.mark.parametrize("name", callbacks.__all__)
 def test_public_callback_is_documented(name: str) -> None:
     assert inspect.getdoc(getattr(kerora.callbacks, name))
-    assert f"`{name}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in PYTHON
 
 
 def test_the_lazy_names_and_those_for_type_checkers_are_the_same() -> None:

@@ -1,8 +1,7 @@
-"""The README tells the truth: its commands parse, its tour and its Python run, its tables are the code's."""
+"""README and docs tell the truth: commands parse, tours and Python run, tables are the code's."""
 
 import io
 import re
-import shlex
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,51 +10,31 @@ import click
 import pytest
 
 from kerora.cli.main import COMMANDS, group, run
-from kerora.config import FitConfig, PretrainConfig
-from kerora.settings.tune import TuneConfig
-from tests.conftest import ROOT
-from tests.options_table import options_table
+from tests.contracts.pages import (
+    CLASSIFY,
+    DOCS,
+    PAGES,
+    PYTHON,
+    QUICKSTART,
+    README,
+    ROOT,
+    blocks,
+    console_lines,
+    kerora_calls,
+    printed_file,
+    shell_lines,
+)
+from tests.options_table import between, tables
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+# what running text names without being a command of its own
+BENCHMARK_OPTIONS = {"--seeds", "--only"}
 NAMED_PRESET = "distil_bert_base_en_uncased"
-Call = tuple[list[str], str]
 # enough to write a whole run folder, too little to learn anything
 SHORT = ["--max-steps", "4", "--max-length", "32", "--quiet"]
-
-
-def section(title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
-    assert found, f"README has no section {title!r}"
-    return found[1]
-
-
-def blocks(text: str, *languages: str) -> list[str]:
-    return [
-        body
-        for language, body in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        if language in languages
-    ]
-
-
-def command_lines(text: str) -> list[str]:
-    """Return the shell lines: all of an `sh` block, those behind `$` of a `console` block."""
-    lines = [line for block in blocks(text, "sh") for line in block.replace("\\\n", " ").splitlines()]
-    lines += [line[2:] for block in blocks(text, "console") for line in block.splitlines() if line.startswith("$ ")]
-    return lines
-
-
-def kerora_calls(text: str) -> list[Call]:
-    """Return each kerora call with what `echo` pipes into it."""
-    calls = []
-    for line in command_lines(text):
-        piped = ""
-        for part in line.split(" | "):
-            words = shlex.split(part, comments=True)
-            if words[:1] == ["echo"]:
-                piped = words[1]
-            elif words[:1] == ["kerora"]:
-                calls.append((words[1:], piped))
-    return calls
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
+CALLS = {
+    name: [call for call, _ in kerora_calls([*shell_lines(text), *console_lines(text)])] for name, text in TEXTS.items()
+}
 
 
 def parse(command: click.Command, arguments: list[str], parent: click.Context | None = None) -> None:
@@ -69,20 +48,21 @@ def parse(command: click.Command, arguments: list[str], parent: click.Context | 
         command.make_context(command.name, list(arguments), parent=parent)
 
 
-ALL_CALLS = kerora_calls(README)
+def test_the_pages_show_many_calls_of_every_command() -> None:
+    calls = [call for found in CALLS.values() for call in found]
+    assert len(calls) >= 80
+    assert {call[0] for call in calls if not call[0].startswith("-")} == set(COMMANDS)
 
 
-def test_the_readme_shows_many_calls_of_every_command() -> None:
-    assert len(ALL_CALLS) >= 15
-    assert {arguments[0] for arguments, _ in ALL_CALLS if not arguments[0].startswith("-")} == set(COMMANDS)
-
-
-@pytest.mark.parametrize("arguments", [call for call, _ in ALL_CALLS], ids=" ".join)
-def test_every_call_parses(arguments: list[str]) -> None:
-    try:
-        parse(group, arguments)
-    except click.exceptions.Exit as request:
-        assert request.exit_code == 0
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_call_parses(name: str) -> None:
+    for arguments in CALLS[name]:
+        try:
+            parse(group, arguments)
+        except click.exceptions.Exit as request:
+            assert request.exit_code == 0
+        except click.UsageError as error:
+            pytest.fail(f"kerora {' '.join(arguments)}: {error.message}")
 
 
 def test_a_wrong_option_is_noticed() -> None:
@@ -92,40 +72,84 @@ def test_a_wrong_option_is_noticed() -> None:
         parse(group, ["data", "shwo", "tickets"])
 
 
-def test_the_tables_of_options_are_those_of_the_settings() -> None:
-    for mark, root in (("options", FitConfig), ("pretrain options", PretrainConfig), ("tune options", TuneConfig)):
-        marked = re.search(rf"<!-- {mark} -->\n(.*?)\n<!-- /{mark} -->", README, re.DOTALL)
-        assert marked
-        assert marked[1].strip() == options_table(root), "run tests/options_table.py and paste what it prints"
+@pytest.mark.parametrize("name", TEXTS)
+def test_commands_outside_blocks_and_their_options_exist(name: str) -> None:
+    """What stands in running text between backticks."""
+    context = click.Context(group)
+    prose = re.sub(r"^```.*?^```$", "", TEXTS[name], flags=re.MULTILINE | re.DOTALL)
+    for text in re.findall(r"`kerora (\w[^`]*)`", prose):
+        word = text.split()[0]
+        assert word == "COMMAND" or group.get_command(context, word) is not None, text
+    known = {name for command in COMMANDS for name in options_of(group.get_command(context, command))}
+    known |= {"--help", "--version"} | BENCHMARK_OPTIONS
+    for option in re.findall(r"`(--[a-z][\w-]*)", prose):
+        assert option in known, option
+
+
+def options_of(command: click.Command | None) -> set[str]:
+    assert command is not None
+    if isinstance(command, click.Group):
+        return {name for inner in command.commands.values() for name in options_of(inner)}
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def test_the_tables_of_options_are_those_of_the_code() -> None:
+    page = TEXTS["options.md"]
+    for mark, table in tables().items():
+        marked = between(mark).search(page)
+        assert marked, mark
+        assert marked[1] == table, "run python -m tests.options_table"
 
 
 def test_the_table_of_commands_is_complete() -> None:
-    listed = re.findall(r"^\| `kerora (\w+)", section("Commands"), re.MULTILINE)
+    listed = re.findall(r"^\| `kerora (\w+)", TEXTS["commands.md"], re.MULTILINE)
     assert list(dict.fromkeys(listed)) == list(COMMANDS)
 
 
 def test_named_files_exist() -> None:
-    for name in re.findall(r"`((?:configs|examples|tests|benchmarks|kerora)/[\w./-]+\.\w+)`", README):
-        assert (ROOT / name).is_file(), name
-    for name in re.findall(r"\]\(([\w./-]+)\)", README):
-        assert (ROOT / name).exists(), name
+    for name, text in TEXTS.items():
+        for path in re.findall(r"`((?:configs|examples|tests|benchmarks|kerora|docs)/[\w./-]+\.\w+)`", text):
+            assert (ROOT / path).is_file(), (name, path)
 
 
-def test_the_readme_names_no_path_of_a_developer() -> None:
-    assert not re.search(r"/(work|tmp|root|home|Users)/", README)
+def test_no_page_names_a_path_of_a_developer() -> None:
+    for name, text in TEXTS.items():
+        assert not re.search(r"/(work|tmp|root|home|Users)/", text), name
 
 
-def test_the_tour_and_the_python_run(
-    tiny_preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("text", [QUICKSTART, README, CLASSIFY], ids=["quickstart.md", "README.md", "classify.md"])
+def test_the_tours_run(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Every line of a `console` block runs in order, the fits cut short."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    for arguments, piped in kerora_calls(section("A five-minute tour")):
+    lines = console_lines(text)
+    assert len(lines) >= 3
+    for line in lines:
+        written = printed_file(line) if line.startswith("printf") else None
+        if written:
+            (tmp_path / written[0]).write_text(written[1], encoding="utf-8")
+            continue
+        ((arguments, piped),) = kerora_calls([line])
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(piped.encode()), isatty=lambda: False))
         extra = SHORT if arguments[0] == "fit" else []
         assert run([*arguments, *extra]) == 0, (arguments, capsys.readouterr().err)
-    assert (tmp_path / "runs" / "tickets" / "report" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("text", [README, PYTHON], ids=["README.md", "python.md"])
+def test_the_python_runs(text: str, tiny_preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
-    for block in blocks(section("Python"), "python"):
+    code = blocks(text, "python")
+    assert code
+    for block in code:
         source = block.replace(f'"{NAMED_PRESET}"', repr(str(tiny_preset))).replace("epochs=3", "epochs=1")
-        exec(compile(source, "README.md", "exec"), namespace)
+        exec(compile(source, "page.md", "exec"), namespace)
+
+
+def test_blocks_of_code_have_a_language() -> None:
+    for name, text in TEXTS.items():
+        fences = re.findall(r"^```(\w*)$", text, re.MULTILINE)
+        assert set(fences[::2]) <= {"sh", "console", "python", "py", "yaml"} and set(fences[1::2]) <= {""}, name
+    assert DOCS.is_dir()

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 450
-FOLDERS = ("kerora", "examples", "benchmarks", "tests")
+FOLDERS = ("kerora", "examples", "benchmarks", "tests", "docs")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
