@@ -15,7 +15,9 @@ from kerora.settings.resolve import resolve
     "--peft", "directory", required=True, type=click.Path(path_type=Path), help="Adapter folder that PEFT saved."
 )
 @click.option("--output", required=True, help="Output run folder. It must not exist.")
-@setting_options("model.", "data.", "language.", leave_out=("model.head_dropout", "model.quantize", "language.pack"))
+@setting_options(
+    "task", "model.", "data.", "language.", leave_out=("model.head_dropout", "model.quantize", "language.pack")
+)
 def command(directory: Path, output: str, **values: Any) -> None:
     """Make a run folder from a PEFT adapter of a classifier or a language model.
 
@@ -24,10 +26,12 @@ def command(directory: Path, output: str, **values: Any) -> None:
     """
     import_models()
     from kerora.exchange.importing import import_peft
+    from kerora.runs.open import read_config
+    from kerora.tasks.registry import task_named
 
     given = collect(values)
     evaluate = any(given.get(f"data.{name}") for name in ("source", "train", "validation", "test"))
     run = import_peft(directory, output, resolve(given), evaluate=evaluate, argv=sys.argv[1:])
     click.echo(f"Run: {run.path}")
-    use = f"predict {run.path} FILE" if run.labels.is_file() else f'generate {run.path} --prompt "..."'
-    click.echo(f"Next: kerora {f'report {run.path}' if evaluate else use}")
+    first_use = task_named(read_config(run).task).first_use.format(run=run.path)
+    click.echo(f"Next: kerora {f'report {run.path}' if evaluate else first_use}")

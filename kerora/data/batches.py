@@ -26,7 +26,7 @@ class Batches(keras.utils.PyDataset):
 
     Each item is ``(x, y)`` or ``(x, y, weights)`` with ``x["token_ids"]`` int32 (rows, length),
     ``x["padding_mask"]`` int32 (rows, length; 1 for tokens) and, where the model takes them,
-    ``x["segment_ids"]`` int32 (rows, length); y is int64 (rows,).
+    ``x["segment_ids"]`` int32 (rows, length); y is (rows,), int64 of class numbers and float32 of other numbers.
 
     The order of an epoch depends on `seed` and `epoch` alone. The epoch advances by itself when
     all batches were served; `move_to` sets it, and a position inside it, for a resume.
@@ -35,7 +35,7 @@ class Batches(keras.utils.PyDataset):
 
     Args:
         table: the tokens.
-        labels: class numbers (rows,), or None for prediction.
+        labels: class numbers or other numbers (rows,), or None for prediction.
         batch_size: rows in a batch; default 32.
         pad_id: id that fills up short rows; default 0.
         shuffle: draw a new order each epoch; False sorts all rows by length, longest first.
@@ -59,7 +59,7 @@ class Batches(keras.utils.PyDataset):
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         self.table = table
-        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+        self.labels = None if labels is None else _as_targets(labels)
         self.batch_size = batch_size
         self.pad_id = pad_id
         self.shuffle = shuffle
@@ -136,6 +136,11 @@ class Batches(keras.utils.PyDataset):
         for pool in _cut(rows, self.batch_size * POOL_BATCHES):
             batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], self.batch_size)
         return [batches[place] for place in generator.permutation(len(batches))]
+
+
+def _as_targets(values: Any) -> np.ndarray:
+    targets = np.asarray(values)
+    return targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64)
 
 
 def padded_inputs(table: TokenTable, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:

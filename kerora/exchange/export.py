@@ -26,7 +26,7 @@ from kerora.exchange.verify import (
 from kerora.lora.files import load_adapter, save_adapter
 from kerora.lora.inject import lora_layers
 from kerora.models.keras_presets import EXACT_FILE, LABELS_FILE
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, read_json, write_json, write_text
 from kerora.runs.open import load, read_config
 from kerora.settings.fit import FitConfig

@@ -12,7 +12,7 @@ import safetensors.numpy
 from kerora.errors import PresetError
 from kerora.lora.names import Names
 from kerora.models.json_files import read_json_object
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.models.tensor_files import TensorFiles
 from kerora.runfolder import write_bytes, write_json
 from kerora.tasks.registry import task_of_model

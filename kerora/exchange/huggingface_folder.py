@@ -15,7 +15,7 @@ from kerora.lora.entries import variable_entry
 from kerora.lora.names import Names
 from kerora.models.json_files import read_json_object
 from kerora.models.presets import Preset
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES
 from kerora.models.write_preset import settings_of
 from kerora.runfolder import write_bytes, write_json

@@ -13,7 +13,7 @@ from kerora.lora.inject import lora_layers, summarize
 from kerora.lora.layers import LowRankUpdate
 from kerora.models.precision import resolve_precision
 from kerora.models.presets import find_preset
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, create_run, write_json, write_text
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import dump_yaml

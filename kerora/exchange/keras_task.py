@@ -18,7 +18,7 @@ from kerora.errors import PresetError
 from kerora.exchange.huggingface_folder import uses_tanh_gelu
 from kerora.models.keras_presets import EXACT_FILE, HEAD_FILE, LABELS_FILE
 from kerora.models.presets import Preset
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE
 from kerora.models.write_preset import rebuild, write_tokenizer
 from kerora.runfolder import write_json

@@ -11,7 +11,7 @@ from kerora.lora.files import load_adapter
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import demote
 from kerora.lora.quantize import dequantize_into, quantised_layers
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.runs.open import load
 from kerora.tasks.registry import task_of_model
 

@@ -8,7 +8,7 @@ import yaml
 from kerora.exchange.keras_task import has_task
 from kerora.exchange.training_facts import training_facts
 from kerora.exchange.verify import Verification
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, read_json
 from kerora.tasks.probe import COLUMNS
 from kerora.tasks.registry import task_of_model

@@ -16,7 +16,7 @@ import torch
 
 from kerora.errors import ConfigError
 from kerora.exchange.onnx_layers import traceable
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.runfolder import write_bytes
 from kerora.tasks.probe import COLUMNS, Probe
 from kerora.tasks.registry import Task

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kerora.models.task import Task
+from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder
 from kerora.runs.open import read_config
 from kerora.settings.fit import FitConfig
@@ -14,7 +14,7 @@ FIRST_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 PLAIN = LoraConfig()
 
 
-def training_facts(runs: Sequence[RunFolder], shares: Sequence[float] | None, model: Task) -> str:
+def training_facts(runs: Sequence[RunFolder], shares: Sequence[float] | None, model: TaskModel) -> str:
     """Return a list in Markdown: base, what was added up, and of each run method, optimisation and data.
 
     Args:

@@ -17,14 +17,14 @@ from kerora.models.classifier import DTYPES, SHORTEST, check_vocabulary
 from kerora.models.decoders import documents_in_rows
 from kerora.models.next_token import logits_of, next_token_loss, token_losses
 from kerora.models.presets import Preset, find_preset
-from kerora.models.task import Task
+from kerora.models.task import TaskModel
 from kerora.models.tokenizer import TextTokenizer
 
 DOCUMENTS = "document_ids"
 """Name of the input that says which document of its row a token belongs to."""
 
 
-class CausalLM(Task):
+class CausalLM(TaskModel):
     """A pretrained decoder as a language model: a plain `keras.Model` from token ids to hidden states.
 
     Build one with `from_preset`. Inputs: ``token_ids`` and ``padding_mask`` int32 (batch, length), padded behind the

@@ -15,7 +15,7 @@ from kerora.fast.blocks import pooled_only
 from kerora.fast.frozen_start import FrozenStart
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
-from kerora.models.task import Task, computed_in_row_order, evaluation_tokens
+from kerora.models.task import TaskModel, computed_in_row_order, evaluation_tokens
 from kerora.models.token_masking import TokenMasking
 
 DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
@@ -23,7 +23,7 @@ SHORTEST = 8
 """Smallest `max_length`: special tokens of a pair, and a few of text."""
 
 
-class TextClassifier(Task):
+class TextClassifier(TaskModel):
     """A pretrained encoder or decoder with a classification head: a plain `keras.Model` from token ids to logits.
 
     Build one with `from_preset`. Output: float32 logits, shape (batch, classes). The head has the form that

@@ -68,7 +68,7 @@ class SteppedModel(keras.Model):
         """Wrap nothing; Keras 3.16 and later calls this before the first step of any kind."""
 
 
-class Task(SteppedModel):
+class TaskModel(SteppedModel):
     """A functional Keras model on top of a pretrained backbone.
 
     Its inputs are a mapping of ``token_ids`` and ``padding_mask``, and ``segment_ids`` where the backbone takes

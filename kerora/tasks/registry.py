@@ -32,6 +32,7 @@ class Task:
         peft_type: what PEFT calls it, the ``task_type`` of adapter_config.json.
         title: what a model of it is, in words.
         package: the package that holds its modules; see `kerora.tasks.contract`.
+        first_use: what to do with a run, a command line behind ``kerora`` with ``{run}`` for its path.
         commands: what its runs are for: by name of a command that not every task has, what it does with them.
         searchable: whether `kerora tune` can search its settings.
     """
@@ -40,6 +41,7 @@ class Task:
     peft_type: str
     title: str
     package: str
+    first_use: str = "evaluate {run}"
     commands: Mapping[str, str] = field(default_factory=dict)
     searchable: bool = False
 
@@ -179,6 +181,7 @@ register(
         "SEQ_CLS",
         "text classifier",
         "kerora.tasks.classification",
+        "predict {run} FILE",
         {"predict": "`kerora predict` labels texts with it"},
         searchable=True,
     )
@@ -189,6 +192,7 @@ register(
         "CAUSAL_LM",
         "language model",
         "kerora.tasks.language",
+        'generate {run} --prompt "..."',
         {
             "generate": "`kerora generate` continues texts with it",
             "evaluate": "`kerora evaluate` measures it",

@@ -12,7 +12,7 @@ from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
 from kerora.errors import ConfigError
 from kerora.models.precision import resolve_precision
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.settings.fit import FitConfig
 from kerora.tasks.registry import Task
 

@@ -18,7 +18,7 @@ from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
 from kerora.models.presets import find_preset
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.runs.open import read_config
 from kerora.settings.fit import FitConfig

@@ -15,7 +15,7 @@ from kerora.data.rows import Dataset
 from kerora.errors import RunError
 from kerora.lora.inject import LoraSummary
 from kerora.models.presets import Preset
-from kerora.models.task import Task
+from kerora.models.task import TaskModel
 from kerora.models.tokenizer import TextTokenizer
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
@@ -27,7 +27,7 @@ PACKAGES = ("keras", "keras-hub", "torch", "numpy", "scikit-learn", "tokenizers"
 
 
 def describe(
-    config: FitConfig, dataset: Dataset | None, model: Task, summary: LoraSummary, argv: Sequence[str]
+    config: FitConfig, dataset: Dataset | None, model: TaskModel, summary: LoraSummary, argv: Sequence[str]
 ) -> dict[str, Any]:
     """Return the manifest of a run that is about to start."""
     preset = model.preset
@@ -103,7 +103,7 @@ def _device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def check_unchanged(run: RunFolder, dataset: Dataset, model: Task) -> None:
+def check_unchanged(run: RunFolder, dataset: Dataset, model: TaskModel) -> None:
     """Check that a run would go on with the rows and the base model that it started with.
 
     Raises:

@@ -20,7 +20,7 @@ from kerora.lora.quantize import quantize
 from kerora.models.heads import reset_head
 from kerora.models.precision import backbone_dtype, resolve_precision
 from kerora.models.presets import Preset, find_preset
-from kerora.models.task import Task as TaskModel
+from kerora.models.task import TaskModel
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.tasks.classification.callback import ClassificationReport
 from kerora.tasks.registry import task_named
