@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from kerora.backend import set_random_seed
     from kerora.data.batches import Batches
     from kerora.data.sources import load_dataset
+    from kerora.exchange.export import export_run as export
+    from kerora.exchange.export import merge_runs as merge
     from kerora.lora.files import load_adapter, save_adapter
     from kerora.lora.inject import disable_adapter, enable_lora, merge_lora, remove_lora, unmerge_lora
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
+    from kerora.pretraining.pretrain import pretrain
+    from kerora.runs.evaluate import evaluate_run as evaluate
+    from kerora.runs.generate import PromptRunner
     from kerora.runs.open import load
+    from kerora.runs.predict import predict_file as predict
+    from kerora.runs.report import report
     from kerora.settings.fit import FitConfig
+    from kerora.settings.language import Sampling
+    from kerora.settings.pretrain import PretrainConfig
     from kerora.settings.tune import TuneConfig
     from kerora.training.fit import fit
     from kerora.training.schedules import WarmupSchedule
@@ -32,28 +41,41 @@ _HOMES = {
     "Batches": "kerora.data.batches",
     "CausalLM": "kerora.models.causal_lm",
     "FitConfig": "kerora.settings.fit",
+    "PretrainConfig": "kerora.settings.pretrain",
+    "PromptRunner": "kerora.runs.generate",
+    "Sampling": "kerora.settings.language",
     "TextClassifier": "kerora.models.classifier",
     "TrainStep": "kerora.training.step",
     "TuneConfig": "kerora.settings.tune",
     "WarmupSchedule": "kerora.training.schedules",
     "disable_adapter": "kerora.lora.inject",
     "enable_lora": "kerora.lora.inject",
+    "evaluate": "kerora.runs.evaluate:evaluate_run",
+    "export": "kerora.exchange.export:export_run",
     "fit": "kerora.training.fit",
     "load": "kerora.runs.open",
     "load_adapter": "kerora.lora.files",
     "load_dataset": "kerora.data.sources",
+    "merge": "kerora.exchange.export:merge_runs",
     "merge_lora": "kerora.lora.inject",
+    "predict": "kerora.runs.predict:predict_file",
+    "pretrain": "kerora.pretraining.pretrain",
     "remove_lora": "kerora.lora.inject",
+    "report": "kerora.runs.report",
     "save_adapter": "kerora.lora.files",
     "set_random_seed": "kerora.backend",
     "tune": "kerora.tuning.study",
     "unmerge_lora": "kerora.lora.inject",
 }
+"""Where each public name is defined, and what it is called there where that differs."""
 
 __all__ = [
     "Batches",
     "CausalLM",
     "FitConfig",
+    "PretrainConfig",
+    "PromptRunner",
+    "Sampling",
     "TextClassifier",
     "TrainStep",
     "TuneConfig",
@@ -61,12 +83,18 @@ __all__ = [
     "__version__",
     "disable_adapter",
     "enable_lora",
+    "evaluate",
+    "export",
     "fit",
     "load",
     "load_adapter",
     "load_dataset",
+    "merge",
     "merge_lora",
+    "predict",
+    "pretrain",
     "remove_lora",
+    "report",
     "save_adapter",
     "set_random_seed",
     "tune",
@@ -78,5 +106,6 @@ def __getattr__(name: str) -> Any:
     if name == "callbacks":
         return importlib.import_module("kerora.callbacks")
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        module, _, own_name = _HOMES[name].partition(":")
+        return getattr(importlib.import_module(module), own_name or name)
     raise AttributeError(f"module 'kerora' has no attribute '{name}'")

@@ -86,8 +86,8 @@ def test_a_command_starts_without_what_it_does_not_need() -> None:
     """And all of that can be imported afterwards; torch compiles what has no random numbers in it."""
     code = """
 import sys
-from kerora.fast.lean_import import import_keras_alone
-import_keras_alone()
+from kerora.fast.lean_import import import_keras_lean
+import_keras_lean()
 from kerora.runs import predict, evaluate
 from kerora.training import fit
 extra = ("torch._dynamo", "sympy", "PIL", "kagglehub", "huggingface_hub", "tensorflow", "matplotlib")

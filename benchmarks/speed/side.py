@@ -5,7 +5,7 @@ import json
 import sys
 
 from benchmarks.speed.work import Job
-from kerora.fast.lean_import import import_keras_alone
+from kerora.fast.lean_import import import_keras_lean
 
 SIDES = {
     "train-kerora": "kerora_side:train",
@@ -28,7 +28,7 @@ def main() -> None:
     name, job = sys.argv[1], Job(**json.loads(sys.argv[2]))
     module, _, function = SIDES[name].partition(":")
     if module == "kerora_side":
-        import_keras_alone()  # as Kerora's own commands do
+        import_keras_lean()  # as Kerora's own commands do
     try:
         work = getattr(importlib.import_module(f"benchmarks.speed.sides.{module}"), function)
     except ModuleNotFoundError as error:

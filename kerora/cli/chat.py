@@ -19,10 +19,10 @@ def command(run: str, preset: str | None, **values: Any) -> None:
     of the input ends the command.
     """
     import_models(run)
-    from kerora.runs.generate import Conversation, Writer
+    from kerora.runs.generate import Conversation, PromptRunner
 
-    conversation = Conversation(Writer(run, preset), sampling_of(values, temperature=0.7))
-    if conversation.writer.form != "turns":
+    conversation = Conversation(PromptRunner(run, preset), sampling_of(values, temperature=0.7))
+    if conversation.runner.form != "turns":
         click.echo("Note: this model was not trained on conversations.", err=True)
     on_terminal = sys.stdin.isatty()
     while True:

@@ -51,7 +51,7 @@ def command(
     from kerora.data.documents import Part
     from kerora.data.language import read_prompts
     from kerora.errors import RunError
-    from kerora.runs.generate import Writer, check_count, generate_file
+    from kerora.runs.generate import PromptRunner, check_count, generate_file
     from kerora.settings.resolve import resolve
 
     sampling = sampling_of(values)
@@ -61,31 +61,31 @@ def command(
     settings = {key: value for key, value in collect(values).items() if key.startswith("data.")}
     if file is not None:
         read_prompts(file, resolve(settings).data, "text")  # faults come before the model is loaded
-    writer = Writer(run, preset)
+    runner = PromptRunner(run, preset)
     if file is None and output is None:
-        _show(writer, texts, sampling, count)
+        _show(runner, texts, sampling, count)
         return
     prompts: list[tuple[str, tuple[Part, ...]]] = [
-        (str(number), writer.parts(text)) for number, text in enumerate(texts, 1)
+        (str(number), runner.parts(text)) for number, text in enumerate(texts, 1)
     ]
     if file is not None:
-        prompts = read_prompts(file, resolve(settings).data, writer.form)
+        prompts = read_prompts(file, resolve(settings).data, runner.form)
     options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
-    lines, cut = generate_file(writer, prompts, sampling, stream=sys.stdout, **options)
+    lines, cut = generate_file(runner, prompts, sampling, stream=sys.stdout, **options)
     if cut:
         click.echo(f"Prompts longer than the model takes, whose start was cut: {cut:,}.", err=True)
     if output is not None:
         click.echo(f"{lines:,} continuations: {output}", err=True)
 
 
-def _show(writer: Any, texts: tuple[str, ...], sampling: Any, count: int) -> None:
+def _show(runner: Any, texts: tuple[str, ...], sampling: Any, count: int) -> None:
     """Write each prompt and, as it comes, its continuation."""
     many = len(texts) * count > 1
     for place, text in enumerate(texts):
         for number in range(count):
-            click.echo(text, nl=writer.form != "text")
+            click.echo(text, nl=runner.form != "text")
             cut = 0
-            for piece, row in writer.stream(writer.parts(text), sampling, place * count + number):
+            for piece, row in runner.stream(runner.parts(text), sampling, place * count + number):
                 click.echo(piece, nl=False)
                 cut = row.cut
             click.echo("\n---" if many else "")

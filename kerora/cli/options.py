@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kerora.fast.lean_import import import_keras_alone
+from kerora.fast.lean_import import import_keras_lean
 from kerora.runfolder import RunFolder
 from kerora.settings.base import Settings
 from kerora.settings.fit import FitConfig
@@ -145,4 +145,4 @@ def import_models(*runs: str) -> None:
     """
     for run in runs:
         RunFolder.open(run)
-    import_keras_alone()
+    import_keras_lean()

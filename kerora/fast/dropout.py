@@ -28,7 +28,7 @@ def dropout(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
         The values, and their divisor: the share that is kept in expectation.
     """
     dropped, divisor = draw_dropped(values, rate)
-    return left_by_dropout(values, dropped), divisor
+    return apply_dropout(values, dropped), divisor
 
 
 def draw_dropped(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
@@ -72,7 +72,7 @@ def _positions(bits: np.random.SFC64, count: int, rate: float) -> np.ndarray:
     return positions[: np.searchsorted(positions, count)]
 
 
-def left_by_dropout(values: torch.Tensor, dropped: torch.Tensor | None) -> torch.Tensor:
+def apply_dropout(values: torch.Tensor, dropped: torch.Tensor | None) -> torch.Tensor:
     """Return a copy with zeroes where `draw_dropped` drew them; with None the values themselves."""
     return values if dropped is None else zero_(values.clone(memory_format=torch.contiguous_format), dropped)
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 
-from kerora.fast.dropout import draw_dropped, left_by_dropout, zero_
+from kerora.fast.dropout import apply_dropout, draw_dropped, zero_
 from kerora.fast.products import Projection, add_through_dropout, add_to_product, factors_of, start_of_product
 
 PART_NUMBERS = 1 << 19
@@ -123,7 +123,7 @@ class _FrozenFeedForward(torch.autograd.Function):
         context: Any, rows: torch.Tensor, dropped: torch.Tensor | None, plan: _Plan, *factors: Any
     ) -> torch.Tensor:
         a, b, outer_a, outer_b = factors
-        inputs = None if a is None else left_by_dropout(rows, dropped)
+        inputs = None if a is None else apply_dropout(rows, dropped)
         low = None if inputs is None else inputs @ a
         outer_low: Any = None
         output: Any = plan.outer.bias
@@ -152,29 +152,27 @@ class _FrozenFeedForward(torch.autograd.Function):
     def backward(context: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         plan: _Plan = context.plan
         inputs, dropped, low, outer_low, a, b, outer_a, outer_b, *saved = context.saved_tensors
-        slopes: list[Any] = [
-            None if factor is None else torch.empty_like(factor) for factor in (a, b, outer_a, outer_b)
-        ]
-        slopes_a, slopes_b, slopes_outer_a, slopes_outer_b = slopes
+        grads: list[Any] = [None if factor is None else torch.empty_like(factor) for factor in (a, b, outer_a, outer_b)]
+        grad_a, grad_b, grad_outer_a, grad_outer_b = grads
         result: Any = None
         low_slopes: Any = None
         if outer_low is not None:
             outer_slopes = (gradient @ outer_b.T).mul_(context.outer_scale)
-            torch.mm(outer_low.T, gradient, out=slopes_outer_b).mul_(context.outer_scale)
+            torch.mm(outer_low.T, gradient, out=grad_outer_b).mul_(context.outer_scale)
         for number, part in enumerate(plan.parts(gradient)):
             inside, active, drawn = saved[3 * number : 3 * number + 3]
             inner_gradient = gradient @ plan.outer.kernel[part].T
             if outer_low is not None:
-                torch.mm(active.T, outer_slopes, out=slopes_outer_a[part])
+                torch.mm(active.T, outer_slopes, out=grad_outer_a[part])
                 add_through_dropout(inner_gradient, outer_slopes, outer_a[part], drawn)
             inner_gradient = plan.activation.backward(inner_gradient, inside)
             if context.needs_input_grad[0]:
                 result = add_to_product(inner_gradient, plan.inner.kernel[:, part].T, result)
             if low is not None:
-                slopes_b[:, part] = (low.T @ inner_gradient).mul_(plan.inner_scale)
+                grad_b[:, part] = (low.T @ inner_gradient).mul_(plan.inner_scale)
                 low_slopes = add_to_product(inner_gradient, b[:, part].T, low_slopes)
         if low is not None:
-            torch.mm(inputs.T, low_slopes.mul_(plan.inner_scale), out=slopes_a)
+            torch.mm(inputs.T, low_slopes.mul_(plan.inner_scale), out=grad_a)
             if result is not None:
                 add_through_dropout(result, low_slopes, a, dropped)
-        return result, None, None, *slopes
+        return result, None, None, *grads

@@ -10,7 +10,7 @@ from kerora.backend import hidden, import_keras_hub
 from kerora.fast.switch import is_plain
 
 
-def import_keras_alone() -> None:
+def import_keras_lean() -> None:
     """Import Keras and KerasHub without what they take along wherever they find it, and Kerora's commands never use.
 
     For processes of Kerora's own: Keras' wrappers for scikit-learn, its plots and images, and KerasHub's downloads

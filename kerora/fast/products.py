@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import keras
 import torch
 
-from kerora.fast.dropout import draw_dropped, left_by_dropout, zero_
+from kerora.fast.dropout import apply_dropout, draw_dropped, zero_
 from kerora.kernels import kernel_order, matrix_shape
 
 
@@ -145,7 +145,7 @@ class _FrozenProducts(torch.autograd.Function):
         places, ranks, joined = _joined_updates(factors)
         inputs = low = None
         if joined is not None:
-            inputs = left_by_dropout(rows, dropped)
+            inputs = apply_dropout(rows, dropped)
             low = inputs @ joined
         lows = dict(zip(places, [] if low is None else low.split(ranks, 1), strict=True))
         outputs = [
@@ -198,13 +198,13 @@ def add_to_product(rows: torch.Tensor, kernel: torch.Tensor, start: torch.Tensor
 
 
 def add_through_dropout(
-    result: torch.Tensor, slopes: torch.Tensor, a: torch.Tensor, dropped: torch.Tensor | None
+    result: torch.Tensor, grad: torch.Tensor, a: torch.Tensor, dropped: torch.Tensor | None
 ) -> None:
     """Add to the gradient of an input, in place, what reaches it through dropout and A, (in, rank)."""
     if dropped is None:
-        result.addmm_(slopes, a.T)
+        result.addmm_(grad, a.T)
     else:
-        result.add_(zero_(slopes @ a.T, dropped))
+        result.add_(zero_(grad @ a.T, dropped))
 
 
 def _joined_updates(

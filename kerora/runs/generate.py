@@ -18,8 +18,8 @@ from kerora.settings.language import Sampling
 POOL_BATCHES = 8
 
 
-class Writer:
-    """A run's language model, with its adapter merged.
+class PromptRunner:
+    """Runs prompts through the language model of a run, with its adapter merged.
 
     Args:
         path: the run folder.
@@ -49,6 +49,10 @@ class Writer:
             yield row.text[shown : row.shown], row
             shown = max(shown, row.shown)
 
+    def complete(self, prompt: str, sampling: Sampling | None = None) -> str:
+        """Return the continuation of a prompt; by default the most probable 64 tokens at most."""
+        return "".join(piece for piece, _ in self.stream(self.parts(prompt), sampling or Sampling()))
+
     def parts(self, prompt: str) -> tuple[Part, ...]:
         """Return a prompt as the texts began that the model was trained on."""
         return prompt_parts(prompt, self.form)
@@ -66,7 +70,7 @@ def check_count(count: int, sampling: Sampling) -> None:
 
 
 def generate_file(
-    writer: Writer,
+    runner: PromptRunner,
     prompts: Sequence[tuple[str, Sequence[Part]]],
     sampling: Sampling,
     *,
@@ -82,7 +86,7 @@ def generate_file(
     ``finish`` (``end``, ``stop`` or ``length``), ``tokens`` and, where the prompt did not fit, ``cut``.
 
     Args:
-        writer: the model.
+        runner: the model.
         prompts: id and parts of each.
         sampling: how to go on.
         count: continuations of each prompt; default 1.
@@ -102,15 +106,15 @@ def generate_file(
     if output is None:
         if stream is None:
             raise ConfigError("generate_file needs an output file or a stream.")
-        return _write(writer, prompts, sampling, count, batch_size, stream)
+        return _write(runner, prompts, sampling, count, batch_size, stream)
     if output.exists() and not force:
         raise RunError(f"{output} exists. Choose another --output or add --force.")
     with atomic_file(output) as target:
-        return _write(writer, prompts, sampling, count, batch_size, target)
+        return _write(runner, prompts, sampling, count, batch_size, target)
 
 
 def _write(
-    writer: Writer,
+    runner: PromptRunner,
     prompts: Sequence[tuple[str, Sequence[Part]]],
     sampling: Sampling,
     count: int,
@@ -122,8 +126,8 @@ def _write(
     pool = batch_size * POOL_BATCHES
     for start in range(0, len(jobs), pool):
         part = jobs[start : start + pool]
-        ids = [writer.model.prompt_ids(parts) for _, parts, _ in part]
-        rows = writer.generator.generate(ids, sampling, batch_size, first=start)
+        ids = [runner.model.prompt_ids(parts) for _, parts, _ in part]
+        rows = runner.generator.generate(ids, sampling, batch_size, first=start)
         for (name, parts, number), row in zip(part, rows, strict=True):
             target.write(json.dumps(_line(name, parts, number, count, row), ensure_ascii=False) + "\n")
             lines += 1
@@ -144,12 +148,12 @@ class Conversation:
     """A conversation with a model: keeps the turns, and forgets the oldest ones when they no longer fit.
 
     Args:
-        writer: the model.
+        runner: the model.
         sampling: how it answers.
     """
 
-    def __init__(self, writer: Writer, sampling: Sampling) -> None:
-        self.writer = writer
+    def __init__(self, runner: PromptRunner, sampling: Sampling) -> None:
+        self.runner = runner
         self.sampling = sampling
         self.turns: list[Part] = []
         self.forgotten = 0
@@ -160,7 +164,7 @@ class Conversation:
         self.turns.append(Part(text, False, True))
         self._forget()
         said = ""
-        for piece, row in self.writer.stream(self.turns, self.sampling, self._answers):
+        for piece, row in self.runner.stream(self.turns, self.sampling, self._answers):
             said = row.text
             yield piece
         self.turns.append(Part(said, False, True))
@@ -171,10 +175,10 @@ class Conversation:
         self.turns = []
 
     def _forget(self) -> None:
-        context = self.writer.generator.context
+        context = self.runner.generator.context
         if context is None:
             return
         room = max(1, context - min(self.sampling.max_tokens, context // 2))
-        while len(self.turns) > 1 and len(self.writer.model.prompt_ids(self.turns)) > room:
+        while len(self.turns) > 1 and len(self.runner.model.prompt_ids(self.turns)) > room:
             del self.turns[0]
             self.forgotten += 1

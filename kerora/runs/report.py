@@ -65,6 +65,20 @@ class ReportSummary:
         return plain
 
 
+def report(*runs: Path | str, output: Path | str | None = None, split: str | None = None) -> ReportSummary:
+    """Write the report of a run, or of several runs with their comparison; see `write_report`.
+
+    Args:
+        runs: paths of run folders.
+        output: where the page goes.
+        split: the split to report.
+
+    Raises:
+        RunError: as `write_report`, or a path is no run folder.
+    """
+    return write_report([RunFolder.open(run) for run in runs], None if output is None else Path(output), split)
+
+
 def write_report(
     runs: Sequence[RunFolder], output: Path | None = None, split: str | None = None, version: str | None = None
 ) -> ReportSummary:

@@ -50,10 +50,9 @@ print(generate("It was"))""",
     "onnx": """import numpy as np, onnxruntime, tokenizers
 row = tokenizers.Tokenizer.from_file("DIR/tokenizer.json").encode("It was")
 logits = onnxruntime.InferenceSession("DIR/model.onnx").run(None, {{{inputs}}})[0]  # of each next token""",
-    "kerora": """from kerora.config import Sampling
-from kerora.runs.generate import Writer
-writer = Writer("DIR", {base!r})  # or on the command line: kerora generate DIR --prompt "It was"
-print("".join(text for text, _ in writer.stream(writer.parts("It was"), Sampling())))""",
+    "kerora": """import kerora
+runner = kerora.PromptRunner("DIR", {base!r})  # or on the command line: kerora generate DIR --prompt "It was"
+print(runner.complete("It was"))""",
 }
 
 
