@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,9 +39,9 @@ from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import dump_yaml, load_yaml, resolve
 from kerora.tasks.language.task import COLUMNS
 from kerora.training.callbacks import History
-from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
+from kerora.training.checkpoint import Checkpoint, latest_checkpoint
 from kerora.training.interrupt import InterruptFlag
-from kerora.training.loop import guarded, make_optimizer, run_fit
+from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
 from kerora.training.manifest import check_not_running, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
@@ -142,19 +141,11 @@ def _train(
     epochs = _compile(model, parts, step)
     progress.note(_heading(parts, rows, batches, epochs))
     history = History(run.history, batches, COLUMNS if parts.is_causal else PRETRAIN_COLUMNS)
-    saver = Checkpointer(run.checkpoints, step, history, None, config.save_steps, flag, run.command)
     measure = None if kept is None else _measure(parts, kept)
-    progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
-    callbacks = [Position(batches, step, config.max_steps, checkpoint), measure, history, saver, progress]
-    if checkpoint is not None:
-        checkpoint.restore_model(model)
-        restore_callbacks(checkpoint, model, history, None, saver)
-    try:
-        with flag.hold():
-            run_fit(model, batches, epochs, checkpoint, [item for item in callbacks if item is not None])
-    finally:
-        progress.close()
-        saver.finish()
+    callbacks: list[Any] = [Position(batches, step, config.max_steps, checkpoint)]
+    callbacks += [] if measure is None else [measure]
+    loop = Loop(batches, step, epochs, measure, None, callbacks)
+    run_loop(run, model, loop, config, history, checkpoint, progress, flag)
     return _conclude(parts, run, model, history, measure)
 
 

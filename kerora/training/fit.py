@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,7 @@ from kerora.tasks.contract import EVALUATED, Evaluation
 from kerora.tasks.registry import Task, task_named
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import History
-from kerora.training.checkpoint import Checkpoint, Checkpointer, latest_checkpoint, restore_callbacks
+from kerora.training.checkpoint import Checkpoint, latest_checkpoint
 from kerora.training.defaults import (
     default_epochs,
     default_learning_rate,
@@ -35,7 +34,7 @@ from kerora.training.defaults import (
     settle_for_model,
 )
 from kerora.training.interrupt import InterruptFlag
-from kerora.training.loop import guarded, make_optimizer, run_fit
+from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
 from kerora.training.manifest import check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
@@ -176,27 +175,6 @@ def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -
     return math.ceil(total / step.updates_per_epoch)
 
 
-@dataclass
-class Loop:
-    """A training that is ready for `model.fit`: the compiled model's batches and callbacks.
-
-    Attributes:
-        batches: the training batches.
-        step: the train step.
-        epochs: passes over the batches.
-        validation: measures the validation part at each epoch's end; None where there is none.
-        stopping: early stopping, or None.
-        callbacks: what must stand first in the list of callbacks, `validation` included and `stopping` not.
-    """
-
-    batches: Batches
-    step: TrainStep
-    epochs: int
-    validation: keras.callbacks.Callback | None
-    stopping: EarlyStopping | None
-    callbacks: list[Any]
-
-
 def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     """Compile the model and make the callbacks that every training has."""
     config = setup.config.training
@@ -220,25 +198,15 @@ def _train(
     progress.note(_heading(setup))
     before = _metrics_before(setup, run, progress)
     loop = make_loop(setup, checkpoint)
-    batches, epochs, stopping = loop.batches, loop.epochs, loop.stopping
+    stopping = loop.stopping
     columns = setup.task.training.COLUMNS
-    history = History(run.history, batches, columns, steps=run.steps, logging_steps=config.logging_steps)
-    saver = Checkpointer(run.checkpoints, loop.step, history, stopping, config.save_steps, flag)
-    progress.follow(batches, min(epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
-    callbacks = loop.callbacks + [item for item in (stopping, history, saver, progress) if item is not None]
-    if checkpoint is not None:
-        checkpoint.restore_model(model)
-        restore_callbacks(checkpoint, model, history, stopping, saver)
+    history = History(run.history, loop.batches, columns, steps=run.steps, logging_steps=config.logging_steps)
     try:
-        with flag.hold():
-            run_fit(model, batches, epochs, checkpoint, callbacks)
+        run_loop(run, model, loop, config, history, checkpoint, progress, flag)
     except TrainingError:
         # the weights are still those of the last sound update
         write_adapter(setup, run)
         raise
-    finally:
-        progress.close()
-        saver.finish()
     if stopping is not None and stopping.best_epoch is not None:
         progress.note(stopping.describe())
     progress.note("Evaluating the fine-tuned model")

@@ -2,9 +2,11 @@
 
 import contextlib
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import keras
@@ -15,11 +17,14 @@ from kerora.data.batches import Batches
 from kerora.errors import Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import OptimizerConfig
-from kerora.training.checkpoint import Checkpoint
+from kerora.training.callbacks import History
+from kerora.training.checkpoint import Checkpoint, Checkpointer, restore_callbacks
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.manifest import now
+from kerora.training.progress import Progress
 from kerora.training.schedules import WarmupSchedule, warmup_updates
-from kerora.training.step import row_parts
+from kerora.training.step import TrainStep, row_parts
+from kerora.training.stopping import EarlyStopping
 
 Result = TypeVar("Result")
 
@@ -72,6 +77,27 @@ def make_optimizer(config: OptimizerConfig, peak: float, total: int, ratio: floa
     return optimizer
 
 
+@dataclass
+class Loop:
+    """A training that is ready for `model.fit`: the compiled model's batches and callbacks.
+
+    Attributes:
+        batches: the training batches.
+        step: the train step.
+        epochs: passes over the batches.
+        validation: measures the validation part at each epoch's end; None where there is none.
+        stopping: early stopping, or None.
+        callbacks: what must stand first in the list of callbacks, `validation` included and `stopping` not.
+    """
+
+    batches: Batches
+    step: TrainStep
+    epochs: int
+    validation: keras.callbacks.Callback | None
+    stopping: EarlyStopping | None
+    callbacks: list[Any]
+
+
 def build_compiled(model: keras.Model, batches: Batches) -> None:
     """Build a compiled model's loss and metrics on one row of the first batch.
 
@@ -99,6 +125,47 @@ def run_fit(
         # a resumed epoch is shorter than Keras was told: that is how it ends where it should
         warnings.filterwarnings("ignore", message="Your input ran out of data")
         model.fit(batches, initial_epoch=first, epochs=last, callbacks=callbacks, verbose=0, shuffle=False)
+
+
+def run_loop(
+    run: RunFolder,
+    model: keras.Model,
+    loop: Loop,
+    config: OptimizerConfig,
+    history: History,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
+    flag: InterruptFlag,
+) -> None:
+    """Train, from a checkpoint where there is one, with checkpoints and progress.
+
+    Args:
+        run: the folder of the checkpoints.
+        model: the compiled model.
+        loop: batches and callbacks.
+        config: the optimisation.
+        history: the record, which `loop.callbacks` does not hold.
+        checkpoint: the state to go on from.
+        progress: shows what happens.
+        flag: tells of signals.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+        Interrupted: a signal came; a checkpoint was written.
+    """
+    batches, stopping = loop.batches, loop.stopping
+    saver = Checkpointer(run.checkpoints, loop.step, history, stopping, config.save_steps, flag, run.command)
+    progress.follow(batches, min(loop.epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
+    callbacks = loop.callbacks + [item for item in (stopping, history, saver, progress) if item is not None]
+    if checkpoint is not None:
+        checkpoint.restore_model(model)
+        restore_callbacks(checkpoint, model, history, stopping, saver)
+    try:
+        with flag.hold():
+            run_fit(model, batches, loop.epochs, checkpoint, callbacks)
+    finally:
+        progress.close()
+        saver.finish()
 
 
 def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:

@@ -26,8 +26,8 @@ from kerora.tasks.classification.callback import ClassificationReport
 from kerora.tasks.registry import task_named
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.defaults import settle_for_data, settle_for_model
-from kerora.training.fit import Loop, Setup, make_loop
-from kerora.training.loop import run_fit
+from kerora.training.fit import Setup, make_loop
+from kerora.training.loop import Loop, run_fit
 
 SEARCHED_PARTS_WITHOUT = ("test",)
 OnEpoch = Callable[[int, float, bool], None]

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
-from kerora.evaluation.language import evaluate_documents
 
 import kerora.fast
 from kerora.config import PretrainConfig, resolve
@@ -24,6 +23,7 @@ from kerora.models.generation import TextGenerator
 from kerora.pretraining.pretrain import pretrain
 from kerora.runs.open import load
 from kerora.settings.language import Sampling
+from kerora.tasks.language.measure import evaluate_documents
 from kerora.training.fit import fit
 from tests.tiny import WORDS
 from tests.tiny_decoders import tiny_decoder
