@@ -117,7 +117,12 @@ def test_public_callback_is_documented(name: str) -> None:
 def test_the_lazy_names_and_those_for_type_checkers_are_the_same() -> None:
     tree = ast.parse((ROOT / "kerora" / "__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    typed = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    typed = {
+        alias.asname or alias.name: f"{node.module}:{alias.name}" if alias.asname else node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     assert typed == kerora._HOMES
     assert sorted([*typed, "__version__"]) == sorted(kerora.__all__)
 
