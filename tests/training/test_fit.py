@@ -328,7 +328,7 @@ def test_too_little_memory_names_the_remedy(settings: dict[str, Any], monkeypatc
     def allocate(*_: Any) -> Any:
         return torch.empty(2**50)
 
-    monkeypatch.setattr("kerora.training.fit.run_fit", allocate)
+    monkeypatch.setattr("kerora.training.loop.run_fit", allocate)
     with pytest.raises(TrainingError, match=r"not enough memory .*Lower --batch-size"):
         run_fit(settings)
 
