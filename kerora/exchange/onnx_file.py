@@ -80,7 +80,21 @@ def write_onnx(model: TaskModel, directory: Path) -> None:
             external_data=_size(model) > LARGEST_FILE,
             verbose=False,
         )
+    _remove_paths(directory / FILE)
     write_bytes(directory / TOKENIZER, _whole_tokenizer(model).to_str().encode())
+
+
+def _remove_paths(path: Path) -> None:
+    """Remove the stack traces that torch writes beside each node: they hold paths of this machine."""
+    import onnx
+
+    # the weights of a large model lie in a file of their own, which stays as it is
+    model = onnx.load(str(path), load_external_data=False)
+    for holder in (model.graph, *model.functions):
+        for entry in (*holder.node, *holder.value_info):
+            del entry.metadata_props[:]
+            entry.doc_string = ""
+    write_bytes(path, model.SerializeToString())
 
 
 def onnx_session(directory: Path) -> Any:

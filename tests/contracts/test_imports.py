@@ -48,7 +48,7 @@ OPTIONAL_IMPORTS = {
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
     # what the extras bring
     "exchange/verify.py": {"peft", "transformers"},
-    "exchange/onnx_file.py": {"onnxruntime"},
+    "exchange/onnx_file.py": {"onnx", "onnxruntime"},
 }
 # what may load a framework of the levels up to the data; batches are a keras.utils.PyDataset
 COMPUTING = ("fast/", "kernels.py", "data/batches.py")

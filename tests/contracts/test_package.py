@@ -91,7 +91,7 @@ def test_every_dependency_is_imported() -> None:
 
 def test_every_dependency_has_a_lowest_version_and_torch_a_highest_one_that_was_tried() -> None:
     assert all(found.startswith(">=") for found in declared().values())
-    assert declared()["torch"] == ">=2.9,<2.15"
+    assert declared()["torch"] == ">=2.9,<2.14"
 
 
 def test_an_import_in_any_form_is_noticed() -> None:

@@ -19,6 +19,7 @@ from kerora.exchange.export import export_run
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import RunFolder
 from kerora.runs.open import load
+from tests.conftest import ROOT
 from tests.exchange.conftest import Kerora, Trained
 from tests.tiny_huggingface import KINDS
 
@@ -118,6 +119,8 @@ def test_onnx_runs_with_any_batch_and_length(kind: str, trained: Trained, tmp_pa
     run = trained(kind)
     found = export_run(str(run.path), "onnx", tmp_path / "out")
     assert found.largest_difference is not None and found.largest_difference < 1e-4
+    content = (tmp_path / "out" / "model.onnx").read_bytes()
+    assert str(ROOT).encode() not in content and b"site-packages" not in content, "paths of the machine"
     session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
     model = load(run.path)
     for texts in (TEXTS[:1], TEXTS * 3):
