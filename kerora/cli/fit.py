@@ -33,6 +33,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     from kerora.evaluation.terminal import before_after_table
     from kerora.evaluation.wording import duration
     from kerora.runs.results import read_results
+    from kerora.tasks.registry import task_named
     from kerora.training.fit import fit
     from kerora.training.fit import resume as resume_run
     from kerora.training.progress import Progress, Silent
@@ -65,4 +66,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
         line = "Base weights: {mb:.1f} MB in {quantize}, {unquantised_mb:.1f} MB unquantised ({layers} layers)"
         console.print(line.format(**weights), highlight=False, soft_wrap=True)
     console.print(f"Run: {result.run.path}", highlight=False, soft_wrap=True)
-    console.print(f"Next: kerora report {result.run.path}", highlight=False, soft_wrap=True)
+    # a report needs evaluated rows
+    first_use = task_named(manifest["task"]).first_use
+    use = "report {run}" if result.metrics["after"] else first_use
+    console.print(f"Next: kerora {use.format(run=result.run.path)}", highlight=False, soft_wrap=True)
