@@ -42,7 +42,7 @@ def test_a_run_without_rows_to_evaluate(kerora: Kerora, own: Path) -> None:
     splits = ("--set", "data.validation_split=0", "--set", "data.test_split=0")
     answer = kerora(*fit_arguments("preset", "rows.jsonl", "./new", *splits))
     assert answer.code == 0 and "Macro F1" not in answer.out
-    assert answer.out.splitlines()[-2:] == ["Run: new", "Next: kerora report new"]
+    assert answer.out.splitlines()[-2:] == ["Run: new", "Next: kerora predict new FILE"]
 
 
 def test_a_fit_does_not_load_torch_s_compiler(own: Path) -> None:
