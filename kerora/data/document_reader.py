@@ -128,7 +128,7 @@ def _read_saved(path: Path, documents: Documents) -> None:
         for row in table.rows:
             try:
                 parts = _saved_parts(row.values, documents.form)
-            except (KeyError, TypeError) as error:
+            except (KeyError, TypeError, IndexError) as error:
                 raise DataError(
                     f"{row.place} holds no {documents.form}: {error!r}. Save the data set again."
                 ) from error

@@ -88,7 +88,7 @@ def turns_of(value: Any, name: str, learnt: bool = True) -> Parts | str:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return f"has no list of turns in '{name}'"
     if isinstance(value, np.ndarray):
         value = value.tolist()

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kerora.data.audit import Audit
+from kerora.evaluation.terminal import visible
 
 
 def length_table(result: Audit) -> Table:
@@ -40,8 +41,8 @@ def plain_table(title: str, first: str, *others: str, justify: Any = "right") ->
 
 
 def escaped(text: str) -> str:
-    """Return text without markup."""
-    return escape(text)
+    """Return text as a terminal may show it: line by line without control characters, and not read as markup."""
+    return escape("\n".join(visible(line) for line in text.split("\n")))
 
 
 def percent(share: float) -> str:

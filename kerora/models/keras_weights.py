@@ -93,9 +93,8 @@ def merge_keras_lora(backbone: Any, path: Path) -> None:
         PresetError: the file is damaged or belongs to another model.
     """
     layers = [layer for layer in flatten_layers(backbone, include_self=False) if layer.weights]
-    for place, (first, second) in _read_lora(path).items():
+    for place, update in _read_lora(path).items():
         layer = layers[place] if place < len(layers) else None
-        update = np.matmul(first, second)
         kernel = kernel_of(layer) if has_kernel(layer) else None
         if layer is None or kernel is None or tuple(kernel.shape) != update.shape:
             raise PresetError(
@@ -105,17 +104,18 @@ def merge_keras_lora(backbone: Any, path: Path) -> None:
         kernel.assign(keras.ops.convert_to_numpy(kernel) + update)
 
 
-def _read_lora(path: Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def _read_lora(path: Path) -> dict[int, np.ndarray]:
+    """Return the change of each layer's kernel, float32."""
     try:
         with h5py.File(path, "r") as file:
             groups = {int(name): group["vars"] for name, group in file["lora"].items() if name.isdecimal()}
-            found = {
-                place: tuple(np.asarray(group[f"lora_kernel_{part}"], np.float32) for part in "ab")
+            found: dict[int, np.ndarray] = {
+                place: np.matmul(*(np.asarray(group[f"lora_kernel_{part}"], np.float32) for part in "ab"))
                 for place, group in groups.items()
             }
-    except (OSError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise PresetError(f"{path} cannot be read as a LoRA file of Keras: {reason}. Save it again.") from error
     if not found:
         raise PresetError(f"{path} holds no layer. Save it again with Backbone.save_lora_weights.")
-    return {place: (first, second) for place, (first, second) in found.items()}
+    return found

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from kerora.data.audit import Audit, audit
@@ -60,7 +59,7 @@ def _first_rows(dataset: Dataset, count: int) -> list[dict[str, str]]:
 
 def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]{escape(dataset.name)}[/bold]: {len(dataset.classes)} classes")
+    console.print(f"[bold]{escaped(dataset.name)}[/bold]: {len(dataset.classes)} classes")
     for split, count in dataset.skipped.items():
         console.print(f"{split}: {count} bad rows were dropped")
     for table in (_label_table(dataset, result), length_table(result), duplicate_table(result)):
@@ -70,7 +69,7 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
     for split, leak in result.leakage.items():
         for here, there, text in leak.examples:
             console.print(
-                f"{split} row {escape(here)} = train row {escape(there)}: {escape(cut(text))}", soft_wrap=True
+                f"{split} row {escaped(here)} = train row {escaped(there)}: {escaped(cut(text))}", soft_wrap=True
             )
     if rows:
         console.print(_row_table(dataset, rows))

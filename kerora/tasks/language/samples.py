@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,16 @@ def read_samples(path: Path) -> list[Sample]:
     if not path.is_file():
         return []
     entries = read_json(path).get("samples")
-    try:
-        assert isinstance(entries, list)
-        return [Sample(**_strings(entry)) for entry in entries]
-    except (AssertionError, TypeError) as error:
-        raise RunError(f"{path} is damaged: 'samples' must be a list of prompts. Train again or delete it.") from error
+    if not isinstance(entries, list) or not all(map(_is_sample, entries)):
+        raise RunError(f"{path} is damaged: 'samples' must be a list of prompts. Train again or delete it.")
+    return [Sample(**_strings(entry)) for entry in entries]
+
+
+def _is_sample(entry: Any) -> bool:
+    if not isinstance(entry, Mapping):
+        return False
+    given = {key for key, value in entry.items() if value is not None}
+    return {"id", "prompt"} <= given and set(entry) <= {field.name for field in fields(Sample)}
 
 
 def _strings(entry: Mapping[str, Any]) -> dict[str, Any]:
