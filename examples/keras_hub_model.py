@@ -2,9 +2,9 @@
 
     python examples/keras_hub_model.py --preset kerora_mini_en
 
-`--preset` takes what KerasHub's own `from_preset` takes. A KerasHub task's `fit` and `predict` put
-their own tf.data pipeline in front of the model; `keras.Model(task.inputs, task.outputs)` is the
-same layers without it, and takes arrays, a PyDataset or a torch DataLoader.
+`--preset` has the values of `from_preset` in KerasHub. The `fit` and `predict` of a KerasHub task add their
+own tf.data pipeline before the model. `keras.Model(task.inputs, task.outputs)` has the same layers without the
+pipeline. It accepts arrays, a PyDataset or a torch DataLoader.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0])
 
 
 def open_classifier(preset: str) -> keras_hub.models.TextClassifier:
-    """Build KerasHub's classifier, with padding to 32 tokens in place of the default 512."""
+    """Build a KerasHub classifier that pads to 32 tokens. The default of KerasHub is 512."""
     preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(preset, sequence_length=32)
     return keras_hub.models.TextClassifier.from_preset(preset, num_classes=2, preprocessor=preprocessor)
 

@@ -1,4 +1,4 @@
-"""Looks at what a run would need: versions, backend, device, precision, caches, disk."""
+"""Checks what a run needs: versions, backend, device, precision, caches, disk."""
 
 import importlib.metadata
 import os
@@ -23,7 +23,7 @@ LEAST_FREE_GB = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     found: str
@@ -32,7 +32,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return what was found; a finding that is not good says what to do."""
+    """Return the results of all checks. A result that is not good has a remedy."""
     checks: list[Callable[[], Iterator[Finding]]] = [_versions, _backend, _device, _caches, _disk]
     return [finding for check in checks for finding in check()]
 
@@ -42,6 +42,7 @@ def _versions() -> Iterator[Finding]:
     yield Finding("python", platform.python_version(), recent, "" if recent else "Install Python 3.11 or newer.")
     for line in importlib.metadata.requires("kerora") or []:
         requirement = Requirement(line)
+        # extra "": only what every installation needs, not the optional packages
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
@@ -80,11 +81,13 @@ def _caches() -> Iterator[Finding]:
     }
     for what, path in places.items():
         good = _writable(path)
-        yield Finding(what, str(path), good, "" if good else f"Make {path} writable or point its variable elsewhere.")
+        remedy = f"Make {path} writable, or set its environment variable to another folder."
+        yield Finding(what, str(path), good, "" if good else remedy)
 
 
 def _writable(path: Path) -> bool:
-    """Whether files can be made at `path`, or, while it does not exist, in its nearest parent."""
+    """Tell whether files can be created in `path`, or in its nearest parent if `path` does not exist."""
+    # by creating a file, because permission bits do not tell about read-only file systems
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -97,5 +100,8 @@ def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     good = free >= LEAST_FREE_GB
     yield Finding(
-        "free disk here", f"{free:.1f} GB", good, "" if good else f"Free {LEAST_FREE_GB:.0f} GB or work elsewhere."
+        "free disk here",
+        f"{free:.1f} GB",
+        good,
+        "" if good else f"Free {LEAST_FREE_GB:.0f} GB or work in a folder on another disk.",
     )

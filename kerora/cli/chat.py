@@ -28,7 +28,7 @@ def command(run: str, preset: str | None, **values: Any) -> None:
     while True:
         if on_terminal:
             click.echo("you: ", nl=False, err=True)
-        line = sys.stdin.readline()
+        line = sys.stdin.readline()  # empty only at the end of the input: an empty line is "\n"
         text = line.strip()
         if not line or text == "/quit":
             return

@@ -60,7 +60,7 @@ def command(
         raise RunError(f"{output} exists. Choose another --output or add --force.")
     settings = {key: value for key, value in collect(values).items() if key.startswith("data.")}
     if file is not None:
-        read_prompts(file, resolve(settings).data, "text")  # faults come before the model is loaded
+        read_prompts(file, resolve(settings).data, "text")  # finds faults before the model is loaded
     runner = PromptRunner(run, preset)
     if file is None and output is None:
         _show(runner, texts, sampling, count)
@@ -73,13 +73,13 @@ def command(
     options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
     lines, cut = generate_file(runner, prompts, sampling, stream=sys.stdout, **options)
     if cut:
-        click.echo(f"Prompts longer than the model takes, whose start was cut: {cut:,}.", err=True)
+        click.echo(f"Prompts that are too long for the model, so their start was cut: {cut:,}.", err=True)
     if output is not None:
         click.echo(f"{lines:,} continuations: {output}", err=True)
 
 
 def _show(runner: Any, texts: tuple[str, ...], sampling: Any, count: int) -> None:
-    """Write each prompt and, as it comes, its continuation."""
+    """Write each prompt, and its continuation while it is generated."""
     many = len(texts) * count > 1
     for place, text in enumerate(texts):
         for number in range(count):
@@ -90,4 +90,4 @@ def _show(runner: Any, texts: tuple[str, ...], sampling: Any, count: int) -> Non
                 cut = row.cut
             click.echo("\n---" if many else "")
             if cut:
-                click.echo(f"The prompt is longer than the model takes: its first {cut:,} tokens were cut.", err=True)
+                click.echo(f"The prompt is too long for the model. Its first {cut:,} tokens were cut.", err=True)

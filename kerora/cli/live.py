@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a live table on a terminal, a line a trial elsewhere."""
+"""Progress of a search: a live table on a terminal, one line per trial elsewhere."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,10 +21,10 @@ STYLES = {"complete": "", "pruned": "dim", "failed": "red", "running": "cyan", "
 
 
 class LiveTable(Observer):
-    """Shows trials, settings, scores, the best so far, what was pruned, and the time left.
+    """Shows trials, settings, scores, the best trial so far, pruned trials, and the time left.
 
     Args:
-        console: where to print; None is standard error.
+        console: the output. None is standard error.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -33,7 +33,7 @@ class LiveTable(Observer):
         self._printed: set[int] = set()
 
     def begin(self, search: "Search") -> None:
-        """Say what is searched, and open the table."""
+        """Print the search, and open the table."""
         self._search = search
         rows = ", ".join(f"{len(rows):,} {split}" for split, rows in search.bench.data)
         settings = search.settings
@@ -57,7 +57,7 @@ class LiveTable(Observer):
                 self._print(self._line(record, records))
 
     def end(self) -> None:
-        """Take the table off the screen."""
+        """Remove the table from the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -66,6 +66,7 @@ class LiveTable(Observer):
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _line(self, record: Record, records: Sequence[Record]) -> str:
+        # the best of the trials up to this one, not of the whole list
         best = best_record(records[: record.number], self._search.maximize)
         parts = [
             f"trial {record.number}/{self._search.settings.trials}",
@@ -108,7 +109,7 @@ class LiveTable(Observer):
 
 
 def time_left(records: Sequence[Record], trials: int, workers: int) -> float | None:
-    """Return the seconds that the rest of a search will take at the pace so far; None before the first trial's end."""
+    """Return the seconds until the end of a search at the speed so far. None before the first trial ends."""
     times = [record.seconds for record in records if record.state in ("complete", "pruned") and record.seconds]
     if not times:
         return None

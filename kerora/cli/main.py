@@ -1,4 +1,4 @@
-"""The command group: loads a command's module when it is called, and turns errors into exit codes."""
+"""The command group. It imports the module of a command when it is called, and turns errors into exit codes."""
 
 import contextlib
 import errno
@@ -28,10 +28,10 @@ REMEDIES[errno.ENAMETOOLONG] = "Choose a shorter name."
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live one a module and are imported by name."""
+    """A group with one module per command. A module is imported by the name of the command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of a working day."""
+        """Return the commands in the order of their usual use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest commands when one is unknown."""
+        """Add the nearest command names to the error of an unknown command."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
 
 
 def _debug_option() -> click.Option:
-    # `run` looks for it before any command is parsed, so that its place does not matter
+    # Only for the help text and the parser: `run` searches the raw arguments, so --debug may stand anywhere.
     return click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
 
@@ -76,11 +76,11 @@ def group(context: click.Context) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM asked the process to end; as with Ctrl-C, temporary files are removed on the way out."""
+    """SIGTERM asked the process to end. As with Ctrl-C, temporary files are removed before the exit."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 a bug, 2 the user's input, 130/143 interrupted."""
+    """Run the command line and exit. Codes: 0 success, 1 a bug, 2 an error in the input, 130 or 143 interrupted."""
     if COMPLETION_VARIABLE in os.environ:
         group.main(prog_name="kerora", complete_var=COMPLETION_VARIABLE)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
@@ -99,7 +99,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _exit_code(error: BaseException, debug: bool) -> int:
-    """Say what happened, in one line unless it is a bug, and return the exit code."""
+    """Print the error and return the exit code. The error is one line, except for a bug."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.ClickException):
@@ -111,13 +111,13 @@ def _exit_code(error: BaseException, debug: bool) -> int:
         return _fail("Interrupted.", 128 + number, debug)
     # rich turns a closed pipe into SystemExit
     if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
-        _discard_output()  # the reader has gone, as in `kerora predict ... | head`
+        _discard_output()  # the reader has closed the pipe, as in `kerora predict ... | head`
         return 128 + signal.SIGPIPE
     if isinstance(error, OSError) and error.errno in REMEDIES:
         _discard_output()
         return _fail(f"{error.filename or 'Output'}: {error.strerror}. {REMEDIES[error.errno]}", 2, debug)
     traceback.print_exception(error)
-    return _fail("This is a bug in Kerora; the traceback above says where.", 1)
+    return _fail("This is a bug in Kerora. The traceback above shows the place.", 1)
 
 
 def _fail(message: str, code: int, debug: bool = False) -> int:
@@ -128,7 +128,7 @@ def _fail(message: str, code: int, debug: bool = False) -> int:
 
 
 def _usage(error: click.ClickException) -> str:
-    """Say on one line what is wrong with the command line, and where its help is."""
+    """Return one line: the error of the command line, and the command that shows the help."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "kerora"
     message = error.format_message()
@@ -136,14 +136,14 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _discard_output() -> None:
-    # what is still buffered cannot be written; Python would try again at exit and complain
+    # Buffered output cannot be written. Python would try again at exit and print an error.
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that no temporary file stays behind."""
+    """Turn SIGTERM into an exception like Ctrl-C, so that no temporary file is left."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

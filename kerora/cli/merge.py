@@ -1,4 +1,4 @@
-"""`kerora merge`: fold adapters into the weights."""
+"""`kerora merge`: merge adapters into the weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Options derived from the settings, shared by the commands."""
+"""Options that are derived from the settings and shared by the commands."""
 
 import dataclasses
 import types
@@ -28,13 +28,13 @@ def setting_options(
 
     Args:
         prefixes: such as ``"data."``; ``""`` takes all.
-        leave_out: dotted paths to pass over.
-        root: the settings' class: `FitConfig` or `PretrainConfig`.
+        leave_out: dotted paths to leave out.
+        root: the class of the settings: `FitConfig` or `PretrainConfig`.
     """
 
     def decorate(function: Command) -> Command:
         chosen = [item for item in settings(root) if item.path.startswith(prefixes) and item.path not in leave_out]
-        for item in reversed(chosen):
+        for item in reversed(chosen):  # the help lists the option that is applied last first
             function = _option(item)(function)
         return function
 
@@ -60,7 +60,7 @@ def sampling_options(temperature: float | None = None) -> Callable[[Command], Co
     """Add the options of `Sampling`.
 
     Args:
-        temperature: another default than the setting's own.
+        temperature: default in place of the default of the setting.
     """
 
     def decorate(function: Command) -> Command:
@@ -77,11 +77,11 @@ def sampling_options(temperature: float | None = None) -> Callable[[Command], Co
 
 
 def sampling_of(values: Mapping[str, Any], **defaults: Any) -> Sampling:
-    """Return the `Sampling` that the options give.
+    """Return the `Sampling` of the given options.
 
     Args:
-        values: the options' values.
-        **defaults: other defaults than the settings' own.
+        values: the values of the options.
+        **defaults: defaults in place of the defaults of the settings.
     """
     names = {item.path for item in settings(Sampling)}
     given = {name: value for name, value in collect(values).items() if name in names}
@@ -115,6 +115,7 @@ def _layers(values: Mapping[str, Any], root: type[Settings]) -> list[dict[str, A
 def _option(item: Setting) -> Callable[[Command], Command]:
     name = _PREFIX + item.path.replace(".", "__")
     kind = _plain_type(item.type)
+    # The option itself has the default None: a value is then always the user's, and --config is not overridden.
     help = f"{item.help} [default: {_show(item.default)}]" if item.default not in (None, ()) else item.help
     if kind is bool:
         return click.option(f"{item.option}/--no-{item.option[2:]}", name, default=None, help=help)
@@ -138,10 +139,10 @@ def _show(default: Any) -> str:
 
 
 def import_models(*runs: str) -> None:
-    """Import what models need, which takes seconds, once it is clear that the run folders are there.
+    """Check that the run folders exist, then import Keras. The import takes seconds, so faults come first.
 
     Raises:
-        RunError: one is not.
+        RunError: a folder is not a run.
     """
     for run in runs:
         RunFolder.open(run)

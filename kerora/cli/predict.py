@@ -55,6 +55,7 @@ def command(
     import_models(run)
     from kerora.runs.predict import predict_file
 
+    # bytes, so that the reader decodes them and names the place of a fault, as for a file
     source: Any = sys.stdin.buffer if input == "-" else Path(input)
     count = predict_file(
         run,

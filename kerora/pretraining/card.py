@@ -1,4 +1,4 @@
-"""The model card of a pre-trained preset, written from the facts of its run."""
+"""The model card of a pre-trained preset, made from the manifest and the history of its run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,11 +30,11 @@ def model_card(name: str, manifest: Mapping[str, Any], history: Sequence[Mapping
 
 
 def card_curves(history: Sequence[Mapping[str, Any]], words: bool = True) -> bytes:
-    """Return the card's picture as PNG: loss and, with a teacher, cosines by epoch.
+    """Return the picture of the card as PNG: the loss and, with a teacher, the cosines by epoch.
 
     Args:
         history: the rows of history.csv.
-        words: whether masked words were learnt; without them there is no loss of theirs to show.
+        words: whether masked words were learnt. If not, the picture leaves their loss out.
     """
     causal = "mlm_loss" not in history[0]
     shown = {"loss": ("loss", "val_loss")} if causal else {"masked-language-model loss": ("mlm_loss", "val_loss")}
@@ -130,7 +130,7 @@ def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
 
 
 def learns_words(manifest: Mapping[str, Any]) -> bool:
-    """Tell whether the masked-language-model head was trained: without it, its loss and accuracy mean nothing."""
+    """Tell whether the masked-language-model head was trained. If not, its loss and accuracy mean nothing."""
     return manifest["teacher"] is None or manifest["settings"]["distillation"]["mlm_weight"] > 0
 
 
@@ -142,15 +142,16 @@ def _lesson(teacher: Mapping[str, Any], distillation: Mapping[str, Any], fresh: 
     )
     times = distillation["teacher_words"]
     words = (
-        f" Excerpts of the text were added in which words of its vocabulary, each {times} times, stand for every other "
-        "word."
+        f" Excerpts of the text were added in which words of the teacher's vocabulary replace every second word, each "
+        f"of them {times} times."
         if times
         else ""
     )
     return (
         f"Teacher: {teacher['name']} ({ARCHITECTURES[teacher['kind']].title}). A linear projection of the last hidden "
-        "states learns its states, of the masked text those of the whole: each token the mean over its word, the first "
-        "and last the mean over the row, which is the teacher's sentence embedding. The loss is "
+        "states learns the states of the teacher. The model reads the masked text, the teacher the whole text. The "
+        "target of a token is the mean state of its word. The target of the first and the last token is the mean over "
+        "the row, which is the sentence embedding of the teacher. The loss is "
         f"{distillation['mlm_weight']:g} x cross entropy (MLM) + {distillation['sentence_weight']:g} x cosine distance "
         f"of the first tokens + {distillation['token_weight']:g} x cosine distance of all tokens.{start}{words}"
     )
@@ -189,7 +190,7 @@ def _limits(manifest: Mapping[str, Any]) -> str:
     longest = manifest["settings"]["model"]["max_length"]
     size = manifest["data"]["characters"] / 1e6
     lines = [
-        f"- It knows what {size:.1f} million characters can teach, in their language and style, with their biases.",
+        f"- It was trained on {size:.1f} million characters. It knows their language and style, and has their biases.",
         f"- It was trained on rows of up to {longest} tokens.",
         *(() if _is_causal(manifest) else (HEADS_LEFT_OUT,)),
         "- Terms of use follow from the licences of the texts and of the teacher or the continued model.",

@@ -1,8 +1,8 @@
-"""Unlabelled text for pre-training: documents streamed from files, and the part of them that is held out.
+"""Unlabelled text for pre-training: documents streamed from files, and the choice of the held-out documents.
 
-A row of a table file (CSV, TSV, JSON, JSON Lines, Parquet) is a document. Any other file is plain text,
-a paragraph a line, and is cut at line ends into sections of about `SECTION_CHARACTERS`, each a document:
-without such a cut a book could only be held out whole. Nothing is kept in memory.
+A row of a table file (CSV, TSV, JSON, JSON Lines, Parquet) is a document. Any other file is plain text with one
+paragraph per line. It is cut at line ends into sections of about `SECTION_CHARACTERS`, and each section is a
+document. Without this cut, a book could only be held out as a whole. The text is never kept in memory.
 """
 
 import hashlib
@@ -35,13 +35,13 @@ class Survey:
 
 
 class Corpus:
-    """The documents of some files, in their order; each is a list of lines without blank ones.
+    """The documents of the files, in order. Each document is a list of its lines without blank lines.
 
     Args:
         config: files, columns and the held-out share.
 
     Raises:
-        ConfigError: no file is named, or one is named twice.
+        ConfigError: no file is named, or a file is named twice.
         DataError: a file is missing.
     """
 
@@ -52,6 +52,7 @@ class Corpus:
         self.files = [Path(name).expanduser() for name in config.text]
         for path in self.files:
             require_file(path)
+        # resolved, because two paths may name one file: its text would then count twice and could be held out in part
         resolved = [path.resolve() for path in self.files]
         twice = next((path for path in self.files if resolved.count(path.resolve()) > 1), None)
         if twice is not None:
@@ -61,7 +62,7 @@ class Corpus:
         """Read all documents.
 
         Raises:
-            DataError: a file is not text, is damaged or holds none; says where.
+            DataError: a file is not text, is damaged, or holds no text. The error names the place.
         """
         for path in self.files:
             count = 0
@@ -72,7 +73,7 @@ class Corpus:
                 raise DataError(f"{path} holds no text. Leave it out or give another file.")
 
     def survey(self) -> Survey:
-        """Count documents and characters; reads every file, so that a fault is found before any work is done."""
+        """Count documents and characters. This reads every file, so that faults are found before any other work."""
         documents = characters = 0
         for document in self:
             documents += 1
@@ -96,17 +97,17 @@ class Corpus:
 
 
 def held_out_documents(count: int, share: float, seed: int) -> np.ndarray:
-    """Draw the held-out documents, bool (count,): the share of all, one at least, none where the share is 0.
+    """Choose the held-out documents at random, bool (count,): at least one, or none if `share` is 0.
 
     Raises:
-        DataError: nothing would be left to train on.
+        DataError: no document would be left to train on.
     """
     chosen = np.zeros(count, bool)
     wanted = max(1, round(share * count)) if share > 0 else 0
     if wanted >= count:
         raise DataError(
             f"The text has {count} {'document' if count == 1 else 'documents'} of about {SECTION_CHARACTERS:,} "
-            "characters: too little to train on and hold a part out. Give more text, or --holdout 0."
+            "characters. This is too little to train on and to hold out a part. Give more text, or --holdout 0."
         )
     chosen[np.random.default_rng((seed, _HOLDOUT)).permutation(count)[:wanted]] = True
     return chosen
@@ -133,7 +134,7 @@ def _sections(path: Path) -> Iterator[list[str]]:
 
 
 def _table_config(path: Path, config: CorpusConfig) -> DataConfig:
-    """Give the columns' names only to a file whose first line does not name them."""
+    """Use the configured column names only for a file without a header line."""
     plain = DataConfig(text=config.text_column)
     if config.columns and format_of(path) in (".csv", ".tsv") and not _names_text(path, plain):
         return DataConfig(text=config.text_column, columns=config.columns)
@@ -147,7 +148,7 @@ def _names_text(path: Path, config: DataConfig) -> bool:
             find_columns(columns, config, table.name, labelled=False)
     except DataError:
         return False
-    return len(columns) > 1
+    return len(columns) > 1  # a single column is always taken as the text, whatever its name
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Trains WordPiece vocabularies, with the normaliser of the package's tokenizers, and byte-pair ones."""
+"""Trains WordPiece vocabularies, with the normaliser of the package's tokenizers, and byte-pair vocabularies."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 INSIDE = "##"
 LEAST_OCCURRENCES = 2
 ALPHABET_SHARE = 10
-"""One piece in so many may be a single character."""
+"""At most one piece in this many is a single character."""
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -21,18 +21,22 @@ Lines = Callable[[], Iterable[str]]
 
 
 def train_byte_pairs(lines: Lines, size: int) -> Tokenizer:
-    """Train a byte-level byte-pair vocabulary as GPT-2's (Radford et al. 2019); the end-of-text token comes first.
+    """Train a byte-level byte-pair vocabulary like that of GPT-2 (Radford et al. 2019).
+
+    The end-of-text token is the first token.
 
     Args:
-        lines: gives the text, each time it is called.
-        size: number of tokens, the 256 bytes and the end-of-text token included.
+        lines: returns the text each time it is called.
+        size: number of tokens, including the 256 bytes and the end-of-text token.
 
     Raises:
-        ConfigError: the size has no room for the bytes, or the text supports fewer tokens.
+        ConfigError: the size is too small for the bytes, or the text supports fewer tokens.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if size <= len(alphabet):
-        raise ConfigError(f"--vocabulary-size must be above {len(alphabet)}, the bytes. Received: {size}")
+        raise ConfigError(
+            f"--vocabulary-size must be above {len(alphabet)}, the number of byte values. Received: {size}"
+        )
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -53,29 +57,29 @@ def train_byte_pairs(lines: Lines, size: int) -> Tokenizer:
 
 
 def train_wordpiece(lines: Lines, size: int) -> list[str]:
-    """Train an uncased vocabulary without accents; every printable ASCII character is in it.
+    """Train an uncased vocabulary without accents. It includes every printable ASCII character.
 
-    Pieces are merged by frequency from characters, as BERT's were (Schuster and Nakajima 2012); a piece
-    that occurs once is not taken. The same text gives the same vocabulary.
+    Pieces are merged from characters by frequency, like those of BERT (Schuster and Nakajima 2012). A piece must
+    occur at least twice. The same text gives the same vocabulary.
 
     Args:
-        lines: gives the text, each time it is called.
-        size: number of pieces, special tokens included.
+        lines: returns the text each time it is called.
+        size: number of pieces, including special tokens.
 
     Returns:
-        The pieces by id; special tokens first.
+        The pieces by id. Special tokens come first.
 
     Raises:
         ConfigError: the text supports fewer pieces, or its characters alone need more.
     """
     alphabet = _alphabet(lines(), size)
-    # The library numbers the characters inside words in a random order, by which it then breaks ties;
-    # as special tokens they get their numbers from us.
+    # The library numbers the characters inside words in a random order and breaks ties by these numbers. So they are
+    # passed as special tokens, which are numbered in the given order.
     inside = sorted(piece for piece in _train(lines(), 0, SPECIAL_TOKENS, alphabet) if piece[:2] == INSIDE)
     pieces = _train(lines(), size, (*SPECIAL_TOKENS, *inside), alphabet)
     if len(pieces) < size:
         raise ConfigError(
-            f"The text supports a vocabulary of {len(pieces):,} pieces at most, not {size:,}. "
+            f"The text supports a vocabulary of at most {len(pieces):,} pieces, not {size:,}. "
             "Lower --vocabulary-size or give more text."
         )
     if len(pieces) > size:
@@ -113,7 +117,7 @@ def _train(lines: Iterable[str], size: int, special: Sequence[str], alphabet: Se
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer)
-    ids = tokenizer.get_vocab()
+    ids = tokenizer.get_vocab()  # a dict without order
     return sorted(ids, key=lambda piece: ids[piece])
 
 

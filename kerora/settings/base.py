@@ -1,6 +1,6 @@
-"""What a group of settings is: fields with a help sentence, a type and a check, all looked at on creation.
+"""Base of the setting groups: fields with a help text, a type and a check. Values are checked on creation.
 
-The modules beside this one define the settings.
+The other modules of this package define the settings.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ Check = Callable[[Any], str | None]
 
 
 def setting(default: Any, help: str, *, check: Check | None = None, choices: Sequence[str] = ()) -> Any:
-    """Define a setting: its default, the sentence that documents it, and its check.
+    """Define a setting: its default, its help text, its check and its choices.
 
-    A sequence default is copied into a tuple-valued factory, so that settings stay immutable.
+    The default must be immutable, for example a tuple instead of a list.
     """
     metadata = {"help": help, "check": check, "choices": choices}
     return field(default=default, metadata=metadata)
@@ -43,11 +43,12 @@ def between(low: float, high: float) -> Check:
 
 
 class Settings:
-    """Base of the setting groups: checks types and ranges on creation."""
+    """Base of the setting groups. It checks types and ranges on creation."""
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(typing.cast(Any, self)):
             value = _coerce(spec.name, getattr(self, spec.name), type_of(type(self), spec.name))
+            # not plain assignment, because the groups are frozen
             object.__setattr__(self, spec.name, value)
             _check(spec, value)
 
@@ -74,7 +75,7 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
 
 
 def _coerce(name: str, value: Any, kind: Any) -> Any:
-    """Bring a YAML or command-line value to the type of its field, or refuse it."""
+    """Convert a value of YAML or the command line to the type of its field, or raise an error."""
     if typing.get_origin(kind) is types.UnionType:
         if value is None:
             return None
@@ -82,6 +83,7 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
     kind = typing.get_origin(kind) or kind
     convert = {tuple: _names, float: _number, str: _text}.get(kind)
     coerced = convert(value) if convert else value
+    # bool is a subclass of int in Python, but true is no number here
     if isinstance(coerced, kind) and (kind is bool or not isinstance(coerced, bool)):
         return coerced
     raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {value!r} ({_type_name(value)})")
@@ -105,12 +107,13 @@ def _names(value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if not isinstance(value, list | tuple):
         return value
+    # YAML reads unquoted numbers in a list of names as numbers
     names = tuple(_text(part) for part in value)
     return names if all(isinstance(part, str) for part in names) else None
 
 
 def _number(value: Any) -> Any:
-    """Return a float; text is tried too, because YAML 1.1 reads 1e-3 as text."""
+    """Return a float. Text is converted too, because YAML 1.1 reads 1e-3 as text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return value
     with contextlib.suppress(ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""The settings of `kerora fit`: where the rows come from, the model, the optimisation."""
+"""The settings of `kerora fit`: data, model and optimisation."""
 
 from dataclasses import dataclass, field
 
@@ -11,12 +11,12 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SPLITS = ("train", "validation", "test")
 TASKS = ["classification", "causal-lm"]
-"""The names of the tasks; `kerora.tasks.registry` adds to them."""
+"""The names of the tasks. `kerora.tasks.registry` adds to them."""
 
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
-    """Where the rows come from and how they are split."""
+    """The source of the rows and the splits."""
 
     source: str = setting(
         "tickets",
@@ -68,7 +68,7 @@ class DataConfig(Settings):
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
-    """The pre-trained model and how its inputs and numbers are handled."""
+    """The pre-trained model, the length of its inputs and its number types."""
 
     preset: str = setting(
         "kerora_mini_en",
@@ -96,7 +96,7 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Settings):
-    """What every training has: how long, how fast, how much at a time."""
+    """The settings of every training: epochs, batches, optimizer, checkpoints."""
 
     epochs: int | None = setting(None, "Number of passes over the training rows.", check=at_least(1))
     max_steps: int | None = setting(
@@ -131,7 +131,7 @@ class OptimizerConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainingConfig(OptimizerConfig):
-    """The optimisation of a fine-tune, and when to stop."""
+    """The optimisation of a fine-tuning, and early stopping."""
 
     epochs: int | None = setting(
         None,
@@ -179,7 +179,7 @@ class TrainingConfig(OptimizerConfig):
 
 @dataclass(frozen=True)
 class FitConfig(Settings):
-    """Everything `kerora fit` needs; `config.yaml` of a run is one of these, resolved."""
+    """All settings of `kerora fit`. `config.yaml` of a run holds them with every value resolved."""
 
     run: str | None = setting(None, "Name or path of the run. Default: <preset>-<data>-r<rank>-<n>.")
     runs_dir: str = setting("runs", "Parent folder of the runs.")

@@ -1,4 +1,4 @@
-"""The settings that only language models have; a group of `FitConfig`."""
+"""The settings that only language models have. They are a group of `FitConfig`."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ PACKS = ("auto", "blocks", "docs", "none")
 
 @dataclass(frozen=True)
 class LanguageConfig(Settings):
-    """The texts of `--task causal-lm` and how they are laid out in rows."""
+    """The texts of `--task causal-lm` and their layout in rows."""
 
     prompt: str | None = setting(
         None,
@@ -51,11 +51,11 @@ class LanguageConfig(Settings):
 class Sampling(Settings):
     """How `kerora generate` and `kerora chat` choose the next token, and when a text ends.
 
-    `top_p` is nucleus sampling (Holtzman et al. 2019, arXiv:1904.09751), the penalty that of Keskar et al. 2019
-    (arXiv:1909.05858); both are computed as transformers computes them.
+    `top_p` is nucleus sampling (Holtzman et al. 2019, arXiv:1904.09751). The repetition penalty is from Keskar et al.
+    2019 (arXiv:1909.05858). Both are computed as in transformers.
 
     Raises:
-        ConfigError: a value is out of range, or `top_k` or `top_p` is given though nothing is drawn.
+        ConfigError: a value is out of range, or `top_k` or `top_p` is given with temperature 0.
     """
 
     max_tokens: int = setting(64, "Maximum number of new tokens.", check=at_least(1))
@@ -83,6 +83,6 @@ class Sampling(Settings):
         if self.top_p is not None and self.top_p > 1:
             raise ConfigError(f"Setting 'top_p' must be 1 or less. Received: {self.top_p}")
         if not all(self.stop):
-            raise ConfigError("Setting 'stop' must hold no empty text.")
+            raise ConfigError("Setting 'stop' must not hold an empty text. Leave the empty text out.")
         if self.temperature == 0 and (self.top_k is not None or self.top_p is not None):
-            raise ConfigError("top_k and top_p choose what is drawn, but temperature is 0. Give a temperature above 0.")
+            raise ConfigError("top_k and top_p need sampling, but temperature is 0. Give a temperature above 0.")

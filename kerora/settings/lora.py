@@ -1,4 +1,4 @@
-"""The settings of low-rank adaptation and its variants; a group of `FitConfig`."""
+"""The settings of low-rank adaptation and its variants. They are a group of `FitConfig`."""
 
 from dataclasses import dataclass
 

@@ -39,7 +39,7 @@ class CorpusConfig(Settings):
 
 @dataclass(frozen=True)
 class EncoderConfig(Settings):
-    """The encoder that a pre-training makes or goes on with."""
+    """The encoder that a pre-training makes or continues."""
 
     init: str | None = setting(
         None,
@@ -81,7 +81,7 @@ class EncoderConfig(Settings):
 
 @dataclass(frozen=True)
 class DistillationConfig(Settings):
-    """What a fresh or continued encoder learns from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
+    """The distillation from a teacher into the encoder (Hinton et al. 2015, arXiv:1503.02531)."""
 
     teacher: str | None = setting(
         None,
@@ -139,7 +139,7 @@ class PretrainingConfig(OptimizerConfig):
 
 @dataclass(frozen=True)
 class PretrainConfig(Settings):
-    """Everything `kerora pretrain` needs; `config.yaml` in its output is one of these, resolved."""
+    """All settings of `kerora pretrain`. `config.yaml` in the output holds them with every value resolved."""
 
     output: str | None = setting(None, "Output folder of the preset. Required.")
     objective: str = setting(

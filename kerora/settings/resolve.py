@@ -1,4 +1,4 @@
-"""From layers of plain values to checked settings, and back to YAML."""
+"""Builds checked settings from layers of plain values, and writes them as YAML."""
 
 import dataclasses
 import typing
@@ -15,12 +15,12 @@ from kerora.settings.fit import FitConfig
 from kerora.settings.pretrain import PretrainConfig
 
 Root = TypeVar("Root", FitConfig, PretrainConfig)
-"""The whole settings of a command."""
+"""The complete settings of a command."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as the command line and the documentation see it."""
+    """One setting, as the command line and the documentation use it."""
 
     path: str
     type: Any
@@ -30,7 +30,7 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """Long option, such as ``--learning-rate``; ``data.source`` is ``--data``."""
+        """Long option, such as ``--learning-rate``. The option of ``data.source`` is ``--data``."""
         name = self.path.removeprefix("data.") if self.path != "data.source" else "data"
         return "--" + name.rpartition(".")[2].replace("_", "-")
 
@@ -52,11 +52,11 @@ def resolve(*layers: Mapping[str, Any]) -> FitConfig: ...
 @overload
 def resolve(*layers: Mapping[str, Any], root: type[Root]) -> Root: ...
 def resolve(*layers: Mapping[str, Any], root: type[Settings] = FitConfig) -> Any:
-    """Build a config from layers of dotted keys or nested mappings; later layers win.
+    """Build a config from layers of dotted keys or nested mappings. A later layer overrides an earlier one.
 
     Args:
         *layers: the mappings.
-        root: the config's class: `FitConfig` or `PretrainConfig`.
+        root: the class of the config: `FitConfig` or `PretrainConfig`.
 
     Raises:
         ConfigError: unknown key (with the nearest name), wrong type, or value out of range.
@@ -68,7 +68,7 @@ def resolve(*layers: Mapping[str, Any], root: type[Settings] = FitConfig) -> Any
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = FitConfig) -> dict[str, Any]:
-    """Turn nested mappings into dotted keys and refuse keys that are not settings.
+    """Turn nested mappings into dotted keys.
 
     Raises:
         ConfigError: a key is unknown.
@@ -83,7 +83,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
         elif path in groups and isinstance(value, Mapping):
             flat.update(flatten(value, f"{path}.", root))
         elif path in groups and value is not None:
-            raise ConfigError(f"Setting '{path}' is a group and needs keys below it. Received: {value!r}")
+            raise ConfigError(f"Setting '{path}' is a group and needs keys inside it. Received: {value!r}")
         elif path not in groups:
             hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
             remedy = f"`kerora init{'' if root is FitConfig else ' --pretrain'}` writes a file with every setting."
@@ -110,14 +110,14 @@ def load_yaml(path: Path, root: type[Settings] = FitConfig) -> dict[str, Any]:
         raise ConfigError(f"The config file {path} must hold keys and values. Received: a {type(content).__name__}")
     try:
         flat = flatten(content, root=root)
-        _build(root, "", flat)  # what is wrong in a file is told with the file's name
+        _build(root, "", flat)  # wrong values are found here already, so that the error can name the file
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return flat
 
 
 def parse_assignment(text: str, root: type[Settings] = FitConfig) -> dict[str, Any]:
-    """Read one ``--set a.b=value``; the value is read as YAML.
+    """Read one ``--set a.b=value``. The value is read as YAML.
 
     Raises:
         ConfigError: there is no ``=``, the key is unknown, or the value is not YAML.
@@ -132,7 +132,7 @@ def parse_assignment(text: str, root: type[Settings] = FitConfig) -> dict[str, A
 
 
 def to_dict(group: Settings) -> dict[str, Any]:
-    """Return the settings as nested plain values (tuples as lists), ready for YAML."""
+    """Return the settings as nested plain values for YAML. Tuples become lists."""
     result: dict[str, Any] = {}
     for spec in dataclasses.fields(typing.cast(Any, group)):
         value = getattr(group, spec.name)
@@ -143,12 +143,12 @@ def to_dict(group: Settings) -> dict[str, Any]:
 
 
 def dump_yaml(config: FitConfig | PretrainConfig, comments: bool = False) -> str:
-    """Write a config as YAML; with `comments`, each setting's sentence stands above it."""
+    """Write a config as YAML. With `comments`, the help text of each setting is a comment above it."""
     if not comments:
         return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
     helps = {item.path: item.help for item in settings(type(config))}
     command = "fit" if isinstance(config, FitConfig) else "pretrain"
-    lines = [f"# Settings of `kerora {command}`; what is left out keeps its default."]
+    lines = [f"# Settings of `kerora {command}`. A setting that is left out keeps its default."]
     _dump_group(to_dict(config), "", lines, helps)
     return "\n".join(lines) + "\n"
 
@@ -164,7 +164,8 @@ def _dump_group(group: Mapping[str, Any], prefix: str, lines: list[str], helps: 
 
 
 def _on_one_line(value: Any) -> str:
-    # inside a list, where YAML quotes all that needs it and adds no end-of-document mark to a plain value
+    # As the only item of a list: there YAML quotes every value that needs it. A plain value alone would get an
+    # end-of-document mark.
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf")).strip()[1:-1]
 
 

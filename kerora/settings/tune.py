@@ -1,4 +1,4 @@
-"""The settings of `kerora tune` itself; `kerora.settings.fit` has those of the fits that it does."""
+"""The settings of `kerora tune` itself. The settings of its fits are in `kerora.settings.fit`."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ PRUNERS = ("median", "hyperband", "none")
 
 @dataclass(frozen=True)
 class TuneConfig(Settings):
-    """What is searched, how, for how long, and where the results go."""
+    """Search space, number of trials, sampler, pruner and storage."""
 
     space: str = setting("lora", "Search space: a YAML file, or the name of a bundled space.")
     trials: int = setting(

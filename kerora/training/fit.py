@@ -1,4 +1,4 @@
-"""The whole story of a run: config -> data -> model -> LoRA -> `model.fit` -> run folder."""
+"""All steps of a run in order: config -> data -> model -> LoRA -> `model.fit` -> run folder."""
 
 import dataclasses
 import math
@@ -46,16 +46,16 @@ METHOD_TITLES = {"lora": "LoRA rank {rank}", "full": "Full fine-tuning", "head":
 
 @dataclass
 class Setup:
-    """What a run is made of, before anything is written.
+    """The parts of a run, before anything is written.
 
     Attributes:
         task: the task.
-        config: the settings, those that depend on data and model settled.
+        config: the settings. Those that depend on the data and the model are settled.
         dataset: the rows.
         model: the model with its adapter.
-        summary: counts of its weights.
+        summary: counts of the weights of the model.
         batches: the training batches.
-        quantised: what quantising the base came to; None where it is float.
+        quantised: the result of quantising the base model. None if it is not quantised.
     """
 
     task: Task
@@ -69,13 +69,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         run: the run folder.
         metrics: the contents of metrics.json.
         history: the rows of history.csv.
-        parameters: counts of trainable and of all weights.
+        parameters: counts of the trainable weights and of all weights.
         seconds: training time, without evaluation and start-up.
     """
 
@@ -96,14 +96,14 @@ def fit(
     """Fine-tune a classifier or a language model and write its run folder.
 
     Args:
-        config: the settings; None takes every default.
+        config: the settings. None takes every default.
         force: replace an existing run of the same name.
-        progress: shows what happens; None shows nothing.
+        progress: shows the progress. None shows nothing.
         argv: the command line, for the manifest.
 
     Raises:
-        KeroraError: an input cannot be used, in which case nothing was written, or training
-            failed or was interrupted, in which case the last good state was saved.
+        KeroraError: an input cannot be used, and nothing was written. Or training failed or was interrupted, and
+            the last good state was saved.
     """
     setup = assemble(config or FitConfig())
     method = setup.config.lora.method
@@ -113,7 +113,8 @@ def fit(
     run = create_run(setup.config.run, setup.config.runs_dir, name, force)
     if force:
         _clear(run)
-    # first the file that makes the folder a run, so that --force can replace whatever a full disk leaves
+    # The manifest makes the folder a run, so it is written first. If the disk is full later, --force can replace the
+    # rest.
     manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
     weights = {} if setup.quantised is None else {"base_weights": setup.quantised.to_dict()}
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
@@ -126,11 +127,11 @@ def fit(
 
 
 def resume(path: str, *, progress: Progress | None = None) -> FitResult:
-    """Go on with a stopped run from its newest checkpoint; it ends as if it had not been stopped.
+    """Continue a stopped run from its newest checkpoint. The result is the same as without the stop.
 
     Raises:
-        RunError: not a run, finished already, being trained by another process, or its data or
-            base model changed since.
+        RunError: the folder is not a run, the run is finished, another process trains it, or its data or base
+            model has changed.
     """
     run = RunFolder.open(path)
     if run.read_manifest().get("state") == "finished":
@@ -143,9 +144,9 @@ def resume(path: str, *, progress: Progress | None = None) -> FitResult:
 
 
 def assemble(config: FitConfig) -> Setup:
-    """Load data and model and enable LoRA; writes nothing.
+    """Load data and model and enable LoRA. This writes nothing.
 
-    Seeds are set before anything random, so that the same settings give the same weights.
+    The seed is set before any random choice, so that the same settings give the same weights.
     """
     set_random_seed(config.training.seed)
     task = task_named(config.task)
@@ -155,6 +156,7 @@ def assemble(config: FitConfig) -> Setup:
     check_quantize(config)
     task.training.check(config)
     model = task.models.build(config, preset, dataset)
+    # before the adapters, which must stay float
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
     summary = adapt(model, config.lora, config.training.seed)
     task.training.prepare(config, dataset, model)
@@ -163,12 +165,13 @@ def assemble(config: FitConfig) -> Setup:
 
 
 def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -> int:
-    """Compile a model with AdamW, schedule, clipping, its task's loss and a step; return the number of epochs."""
+    """Compile a model with AdamW, schedule, clipping, the loss of its task and a step. Return the number of epochs."""
     training = config.training
     epochs = training.epochs or default_epochs(step.updates_per_epoch)
     peak = training.learning_rate or default_learning_rate(model.backbone.hidden_dim, config.lora.method)
     total = training.max_steps or epochs * step.updates_per_epoch
     optimizer = make_optimizer(training, peak, total, config.lora.loraplus_lr_ratio)
+    # small float16 gradients would become zero without a scaled loss
     if model.backbone.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     task_named(config.task).training.compile(model, config, optimizer, step)
@@ -176,7 +179,7 @@ def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -
 
 
 def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
-    """Compile the model and make the callbacks that every training has."""
+    """Compile the model and make the callbacks that every training needs."""
     config = setup.config.training
     step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed)
     epochs = compile_for_training(setup.model, setup.config, step)
@@ -204,7 +207,7 @@ def _train(
     try:
         run_loop(run, model, loop, config, history, checkpoint, progress, flag)
     except TrainingError:
-        # the weights are still those of the last sound update
+        # the step fails before the update, so the weights are those of the last good update
         write_adapter(setup, run)
         raise
     if stopping is not None and stopping.best_epoch is not None:
@@ -226,7 +229,7 @@ def _heading(setup: Setup) -> str:
 
 
 def _metrics_before(setup: Setup, run: RunFolder, progress: Progress) -> dict[str, Any]:
-    if run.metrics.is_file():  # a resumed run: the model is no longer untouched
+    if run.metrics.is_file():  # a resumed run was already evaluated before its training
         before: dict[str, Any] = read_json(run.metrics)["before"]
         return before
     progress.note("Evaluating the untouched model")
@@ -268,15 +271,15 @@ def _demonstrate(setup: Setup, run: RunFolder, *, trained: bool) -> None:
 
 
 def write_adapter(setup: Setup, run: RunFolder) -> None:
-    """Write the adapter folder: weights, description, and what the task puts beside them."""
+    """Write the adapter folder: weights, description, and the files of the task."""
     task, dtype = setup.task, setup.config.lora.adapter_dtype
-    round_adapter(setup.model, dtype)
+    round_adapter(setup.model, dtype)  # so that the evaluation measures the weights as they are stored
     task.models.write_head(run, setup.model)
     save_adapter(setup.model, run.adapter, task.training.adapter_facts(setup.config, setup.dataset), dtype=dtype)
 
 
 def _clear(run: RunFolder) -> None:
-    """Remove the files of the run that is replaced, and nothing else."""
+    """Remove the files of the replaced run, and nothing else."""
     for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.manifest):
         path.unlink(missing_ok=True)
     for folder in (run.adapter, run.checkpoints, run.report, run.evaluations):

@@ -1,4 +1,4 @@
-"""What run.json says about a run: what it was made of and made with."""
+"""The contents of run.json: data, base model, settings and versions of a run."""
 
 import importlib.metadata
 import os
@@ -29,7 +29,7 @@ PACKAGES = ("keras", "keras-hub", "torch", "numpy", "scikit-learn", "tokenizers"
 def describe(
     config: FitConfig, dataset: Dataset | None, model: TaskModel, summary: LoraSummary, argv: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the manifest of a run that is about to start."""
+    """Return the manifest of a run before it starts."""
     preset = model.preset
     return {
         "kerora": __version__,
@@ -65,14 +65,14 @@ def describe_pretraining(
     init: Preset | None,
     teacher: Preset | None,
 ) -> dict[str, Any]:
-    """Return the manifest of a pre-training that is about to start; names of files and presets, no paths.
+    """Return the manifest of a pre-training before it starts. It has names of files and presets, and no paths.
 
     Args:
-        config: the settings, settled.
+        config: the settled settings.
         text: files, counts and fingerprints of the text.
-        tokenizer: the encoder's tokenizer.
-        init: the preset that is continued, or None.
-        teacher: the preset that is learnt from, or None.
+        tokenizer: the tokenizer of the trained model.
+        init: the preset whose pre-training is continued, or None.
+        teacher: the teacher preset, or None.
     """
     settings = to_dict(config)
     settings.pop("output")
@@ -104,10 +104,10 @@ def _device() -> str:
 
 
 def check_unchanged(run: RunFolder, dataset: Dataset, model: TaskModel) -> None:
-    """Check that a run would go on with the rows and the base model that it started with.
+    """Check that the rows and the base model are those that the run started with.
 
     Raises:
-        RunError: one of them changed.
+        RunError: one of them has changed.
     """
     manifest = run.read_manifest()
     now = {split: facts["sha256"] for split, facts in dataset.fingerprints().items()}
@@ -120,18 +120,20 @@ def check_unchanged(run: RunFolder, dataset: Dataset, model: TaskModel) -> None:
 
 
 def this_process() -> dict[str, Any]:
-    """Name the process that trains a run."""
+    """Return host and process id of this process."""
     return {"host": platform.node(), "pid": os.getpid()}
 
 
 def check_not_running(run: RunFolder) -> None:
-    """Check that no other process of this machine is training a run.
+    """Check that no other process of this machine trains the run.
 
     Raises:
-        RunError: one is.
+        RunError: another process trains it.
     """
     manifest = run.read_manifest()
     process = manifest.get("process", {})
+    # A process id has a meaning only on its own machine. After a crash the state is still "running", but the process is
+    # gone.
     if manifest.get("state") != "running" or process.get("host") != platform.node():
         return
     if process.get("pid") != os.getpid() and psutil.pid_exists(int(process.get("pid", -1))):
@@ -139,5 +141,5 @@ def check_not_running(run: RunFolder) -> None:
 
 
 def now() -> str:
-    """Return the time as ISO 8601 in UTC, to the second."""
+    """Return the current time as ISO 8601 in UTC, in seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""What a person sees while the model trains: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a training: a live bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -13,18 +13,19 @@ from kerora.data.batches import Batches
 from kerora.training.memory import peak_memory_mb
 
 LINE_SECONDS = 15.0
+"""Seconds between two lines if the output is not a terminal."""
 
 
 class Progress(keras.callbacks.Callback):
     """Show epochs, loss, tokens/s, memory and the time left.
 
-    Put it last in the list, so that the closing line of an epoch shows what the others put into
-    the logs.
+    Put it last in the list of callbacks. The line at the end of an epoch then shows the values that the other
+    callbacks add to the logs.
 
     Args:
-        batches: the training batches; with them tokens/s and the time left of a resumed epoch are right.
-        console: where to print; None is standard error, which leaves standard output to results.
-        total: batches of the whole run, for the time left; None means epochs times batches.
+        batches: the training batches. They are needed for tokens/s and for the time left of a resumed epoch.
+        console: the output. None is standard error, because standard output is for results.
+        total: number of batches of the whole run, for the time left. None means epochs times batches.
     """
 
     def __init__(
@@ -37,11 +38,11 @@ class Progress(keras.callbacks.Callback):
         self._bar: Bar | None = None
 
     def follow(self, batches: Batches, total: int) -> None:
-        """Take tokens/s from these training batches, and the time left from the `total` of a run."""
+        """Use these training batches for tokens/s, and the `total` number of batches for the time left."""
         self.batches, self.total = batches, total
 
     def note(self, text: str) -> None:
-        """Print a line of its own."""
+        """Print a separate line."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -67,13 +68,13 @@ class Progress(keras.callbacks.Callback):
             self._bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Set the count of done batches to the epoch's start (past what a resume skips)."""
+        """Set the number of done batches to that at the start of the epoch, including batches that a resume skips."""
         skipped = 0 if self.batches is None else self.batches.start
         self._done = epoch * self._steps + skipped
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Move the bar, or print a line now and then."""
+        """Move the bar, or print a line every `LINE_SECONDS`."""
         self._done += 1
         if self._bar is not None:
             description = f"epoch {self._epoch + 1}/{self.params.get('epochs')}"
@@ -97,7 +98,7 @@ class Progress(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Take the bar off the screen; also for a run that ends by an error."""
+        """Remove the bar from the screen. This is also called after an error."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -111,7 +112,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class Silent(Progress):
-    """Shows nothing."""
+    """Progress that shows nothing."""
 
     def __init__(self) -> None:
         super().__init__(console=Console(quiet=True))

@@ -1,4 +1,4 @@
-"""Early stopping that knows how noisy a validation score is."""
+"""Early stopping that takes the noise of the validation score into account."""
 
 import math
 from collections.abc import Mapping
@@ -10,48 +10,49 @@ import numpy as np
 from kerora.errors import ConfigError
 
 VALUE_ERRORS, LOSS_ERRORS = 2.0, 2.0
-"""Standard errors by which an epoch may be worse than the best one in the monitored value, and in the loss."""
+"""Number of standard errors by which an epoch may be worse than the best one, for the monitored value and the loss."""
 
 
 @runtime_checkable
 class Noise(Protocol):
-    """Tells how far a score would move if other rows of the same kind were measured."""
+    """Gives the standard errors of validation scores."""
 
     def standard_error(self, name: str) -> float:
-        """Return the standard error of the newest value of a score, by its name in the logs; 0 where not known."""
+        """Return the standard error of the newest value of a score. `name` is its name in the logs. 0 if unknown."""
         ...
 
 
 class Record(NamedTuple):
-    """The best value of a score so far, signed so that less is better, and its standard error."""
+    """The best value of a score so far, with the sign for which less is better, and its standard error."""
 
     value: float
     error: float
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Stop when a monitored value no longer improves, and restore the trainable weights of the epoch that counts.
+    """Stop when a monitored value no longer improves, and restore the trainable weights of the kept epoch.
 
-    Unlike `keras.callbacks.EarlyStopping` it copies the trainable weights alone (for LoRA a
-    hundredth of all), and restores them also when training ran to its last epoch.
+    It differs from `keras.callbacks.EarlyStopping` in two ways. It copies only the trainable weights. It restores them
+    even if training ran to its last epoch.
 
-    Without `noise` the epoch with the best value counts. With it the newest one counts whose value is within two
-    standard errors of the best value, and whose loss is within two of the best loss. On few rows the best value is
-    mostly luck, and it falls early, while the learning rate is still high (after the one-standard-error rule of
-    Breiman et al. 1984, section 3.4.3). `benchmarks/early_stopping.py` compares it with other rules.
+    Without `noise`, the kept epoch is the epoch with the best value. With `noise`, it is the newest epoch whose value
+    is within two standard errors of the best value and whose loss is within two standard errors of the best loss. This
+    follows the one-standard-error rule of Breiman et al. 1984, section 3.4.3. With few rows, the best value is mostly
+    chance, and it often comes early, while the learning rate is still high. `benchmarks/early_stopping.py` compares
+    this rule with others.
 
     Args:
-        monitor: key in the epoch's logs; default ``val_loss``.
-        patience: epochs that do not count, one after another, before the stop; default 2.
-        min_delta: smallest change that counts as improvement, without `noise`; default 0.
-        mode: ``min``, ``max``, or ``auto``, which is ``min`` for losses and errors; default ``auto``.
-        restore_best: restore the weights of the epoch that counts at the end; default True.
-        noise: gives the values' standard errors, such as the `ClassificationReport` in front; default None.
-        loss: key in the logs of the loss that is looked at beside `monitor` where there is `noise`; default
-            ``val_loss``.
+        monitor: key in the logs of an epoch. Default: ``val_loss``.
+        patience: number of successive epochs without improvement before the stop. Default: 2.
+        min_delta: smallest change that is an improvement, without `noise`. Default: 0.
+        mode: ``min``, ``max``, or ``auto``, which is ``min`` for losses and errors. Default: ``auto``.
+        restore_best: restore the weights of the kept epoch at the end. Default: True.
+        noise: gives the standard errors of the values, such as a `ClassificationReport` that runs before this
+            callback. Default: None.
+        loss: key in the logs of the loss that is also checked with `noise`. Default: ``val_loss``.
 
     Raises:
-        ConfigError: at the first epoch's end, when the logs do not hold `monitor`.
+        ConfigError: the logs at the end of the first epoch do not hold `monitor`.
     """
 
     def __init__(
@@ -86,11 +87,11 @@ class EarlyStopping(keras.callbacks.Callback):
 
     @property
     def best_value(self) -> float | None:
-        """The monitored value of the epoch that counts so far, or None before the first epoch's end."""
+        """The monitored value of the kept epoch so far, or None before the end of the first epoch."""
         return None if self.best_epoch is None else self.sign * self.best
 
     def describe(self) -> str:
-        """Say in a line which epoch is kept, and why training stopped where it did before its end."""
+        """Return one line: which epoch is kept, and why training stopped early, if it did."""
         if self.best_value is None or self.best_epoch is None:
             return ""
         record = self.records.get(self.monitor)
@@ -103,13 +104,13 @@ class EarlyStopping(keras.callbacks.Callback):
         return f"{kept}. {epochs} no improvement, so training stopped"
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Start afresh, unless the state was just restored."""
+        """Reset the state, unless it was just restored."""
         if not self._restored:
             self._reset()
         self._restored = False
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Compare the epoch's value with the best one."""
+        """Compare the value of the epoch with the best value."""
         value = (logs or {}).get(self.monitor)
         if value is None:
             known = ", ".join(sorted(logs or {}))
@@ -130,7 +131,7 @@ class EarlyStopping(keras.callbacks.Callback):
             return self.sign * value < self.best - self.min_delta
         good = self._is_within(self.monitor, self.sign * value, VALUE_ERRORS)
         if self.loss != self.monitor and logs.get(self.loss) is not None:
-            # also where the value alone decides: a best loss must be recorded
+            # evaluated even if the value is already too bad, because a best loss must be recorded
             good = self._is_within(self.loss, float(logs[self.loss]), LOSS_ERRORS) and good
         return good
 
@@ -142,13 +143,13 @@ class EarlyStopping(keras.callbacks.Callback):
         return value <= record.value + width * record.error
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Put the weights of the epoch that counts back."""
+        """Restore the weights of the kept epoch."""
         if self.restore_best and self.best_weights is not None:
             for variable, value in zip(self.model.trainable_variables, self.best_weights, strict=True):
                 variable.assign(value)
 
     def state(self) -> dict[str, Any]:
-        """Return what a resume needs, without the weights."""
+        """Return the state that a resume needs, without the weights."""
         return {
             "best": None if self.best_epoch is None else self.best,
             "best_epoch": self.best_epoch,
@@ -158,7 +159,8 @@ class EarlyStopping(keras.callbacks.Callback):
         }
 
     def restore(self, state: Mapping[str, Any], best_weights: list[np.ndarray] | None) -> None:
-        """Take up a saved state."""
+        """Restore a saved state."""
+        # JSON has no infinity, so `state` stores None before the first epoch ends
         self.best = math.inf if state["best"] is None else float(state["best"])
         self.best_epoch, self.wait, self.stopped_epoch = state["best_epoch"], state["wait"], state["stopped_epoch"]
         self.records = {name: Record(*record) for name, record in state.get("records", {}).items()}
@@ -167,7 +169,7 @@ class EarlyStopping(keras.callbacks.Callback):
 
 
 def trainable_values(model: keras.Model) -> list[np.ndarray]:
-    """Return copies of a model's trainable weights."""
+    """Return copies of the trainable weights of a model."""
     return [np.array(keras.ops.convert_to_numpy(variable.value), copy=True) for variable in model.trainable_variables]
 
 

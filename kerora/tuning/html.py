@@ -1,4 +1,4 @@
-"""report.html of a study: one file, in the look of the other reports."""
+"""report.html of a study: one file, in the style of the other reports."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from kerora.version import __version__
 
 
 def render_study(search: Search, study: optuna.Study, records: Sequence[Record]) -> str:
-    """Return the page of a study in which a trial is complete."""
+    """Return the page of a study that has at least one complete trial."""
     best, default = best_record(records, search.maximize), default_record(records)
     assert best is not None
     importance = plots.importances(study)
@@ -48,7 +48,7 @@ def render_study(search: Search, study: optuna.Study, records: Sequence[Record])
 
 
 def label_of(metric: str) -> str:
-    """Return a metric's name for people."""
+    """Return the label of a metric for the report."""
     return wording.LABELS.get(metric, metric.replace("_", " "))
 
 
@@ -70,12 +70,12 @@ def _notes(records: Sequence[Record], difference: Difference | None, best: Recor
     notes = []
     unended = sum(not record.ended for record in records)
     if unended:
-        notes.append(f"The search is not over: {unended} of {len(records)} trials are running or waiting.")
+        notes.append(f"The search is not finished: {unended} of {len(records)} trials are running or waiting.")
     if difference is not None and difference.is_noise:
-        notes.append(verdict(best, default, difference) + " Take it only if it costs nothing.")
+        notes.append(verdict(best, default, difference) + " Use it only if it has no other cost.")
     failed = [record for record in records if record.state == "failed"]
     if failed:
-        notes.append(f"{len(failed)} trials failed, the first because: {failed[0].error}")
+        notes.append(f"{len(failed)} trials failed. The first error: {failed[0].error}")
     return notes
 
 

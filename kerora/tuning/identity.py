@@ -1,4 +1,4 @@
-"""What makes a study the same one: its space, data, base model and fixed settings."""
+"""The identity of a study: its space, data, base model and fixed settings."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -23,10 +23,10 @@ _FREE = ("run", "runs_dir", "training.save_steps", "training.evaluation_batch_si
 
 
 def is_maximized(metric: str) -> bool:
-    """Tell whether more of a metric is better.
+    """Tell whether a higher value of the metric is better.
 
     Raises:
-        ConfigError: a classifier has no such metric.
+        ConfigError: classification has no such metric.
     """
     if metric not in SINGLE_METRICS:
         raise ConfigError(
@@ -37,7 +37,7 @@ def is_maximized(metric: str) -> bool:
 
 
 def identity(bench: Workbench, space: Space, settings: TuneConfig) -> dict[str, Any]:
-    """Return what may not change while a study goes on, as plain values."""
+    """Return the values that must not change when a study is continued, as plain values."""
     fixed = dict(flatten_settings(to_dict(bench.config)))
     searched = {parameter.path for parameter in space.parameters}
     return {
@@ -63,18 +63,18 @@ def open_study(
     maximize: bool,
     **parts: Any,
 ) -> optuna.Study:
-    """Create a study with the trial of the defaults as its first, or open the one that is there.
+    """Create a study whose first trial is the defaults, or open the existing study.
 
     Args:
-        storage: where it is kept.
-        name: its name there.
-        wanted: its `identity`.
-        enqueued: values of the first trial, those that the space can propose.
-        maximize: whether more of the metric is better.
+        storage: the storage of the study.
+        name: the name of the study.
+        wanted: the `identity` of the study.
+        enqueued: values of the first trial that the space can propose.
+        maximize: whether a higher value of the metric is better.
         parts: sampler and pruner.
 
     Raises:
-        RunError: a study of another space, data, base model or setting has that name; says what differs.
+        RunError: a study with this name has another space, data, base model or setting. The error names the difference.
     """
     direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
     try:
@@ -87,16 +87,17 @@ def open_study(
             return study
         if study.get_trials(deepcopy=False):
             raise RunError(
-                f"The storage holds a study '{name}' that is not Kerora's. Choose another --study."
+                f"The storage holds a study '{name}' that Kerora did not make. Choose another --study."
             ) from None
-        # its maker died at once: the study is ours to make
+        # the process that created the study ended before it wrote the identity, so this one completes the study
+    # the identity comes last: other processes take it as the sign that the study is complete
     study.enqueue_trial(dict(enqueued), user_attrs={DEFAULTS: True})
     study.set_user_attr(IDENTITY, dict(wanted))
     return study
 
 
 def _wait_for_identity(study: optuna.Study) -> dict[str, Any] | None:
-    """Return what a study is of; another process may have made it a moment ago."""
+    """Return the identity of a study. Wait for it, because another process may create the study at this moment."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         found: dict[str, Any] | None = study.user_attrs.get(IDENTITY)
@@ -111,13 +112,13 @@ def _check_same(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> N
     if found:
         more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
         raise RunError(
-            f"The study '{name}' was begun with other settings: {'; '.join(found[:MOST_DIFFERENCES])}{more}. "
-            "Choose another --study, or restore them."
+            f"The study '{name}' was started with other settings: {'; '.join(found[:MOST_DIFFERENCES])}{more}. "
+            "Choose another --study, or restore the settings."
         )
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what differs between two identities, in words."""
+    """Yield the differences between two identities as text."""
     for part in dict.fromkeys((*then, *now)):
         old, new = then.get(part), now.get(part)
         if old == new:

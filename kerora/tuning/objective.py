@@ -1,4 +1,4 @@
-"""One trial: settings from Optuna, a training a seed, what is recorded, and when it is pruned."""
+"""One trial: settings from Optuna, one training per seed, the recorded results, and pruning."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,19 +19,19 @@ from kerora.tuning.workbench import OnEpoch, Outcome, Workbench
 
 
 class TrialFailed(Exception):
-    """A trial cannot be used; why is recorded with it, and the search goes on."""
+    """A trial failed. The reason is recorded with the trial, and the search continues."""
 
 
 class Objective:
-    """Trains what a trial proposes and returns its score.
+    """Trains the settings of a trial and returns the score.
 
     Args:
         bench: data and base models.
-        space: what is searched.
+        space: the search space.
         settings: metric, repeats, and the number of trials.
-        defaults: values of the searched settings without a search.
+        defaults: default values of the searched settings.
         shown: called after each epoch, for a live table.
-        flag: notes signals; held outside of training, see `run_trials`.
+        flag: records signals. It is held outside of training, see `run_trials`.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Objective:
         """Return the mean score of the seeds.
 
         Raises:
-            TrialFailed: the settings do not fit, training failed, or the study has its trials already.
-            optuna.TrialPruned: the pruner gave the trial up.
+            TrialFailed: the settings do not fit, training failed, or the study already has enough trials.
+            optuna.TrialPruned: the pruner stopped the trial.
         """
         try:
             trial.set_user_attr(PROCESS, this_worker())
@@ -67,6 +67,7 @@ class Objective:
             self.shown()
             return self._score(trial, values)
         except KeyboardInterrupt:
+            # the trial is queued again, so that a continued study trains it first; the stop is no failed attempt
             frozen = next(item for item in trial.study.get_trials(deepcopy=False) if item.number == trial.number)
             requeue(trial.study, frozen, counts=False)
             raise
@@ -78,6 +79,7 @@ class Objective:
             raise TrialFailed(message) from error
 
     def _is_surplus(self, trial: optuna.Trial) -> bool:
+        # Two workers can ask for the last trial at the same moment. The number of the trial decides who keeps it.
         numbers = [item.number for item in counted(trial.study.get_trials(deepcopy=False))]
         return trial.number in numbers[self.settings.trials :]
 
@@ -88,7 +90,8 @@ class Objective:
         for parameter in self.space.parameters:
             value = self.defaults[parameter.path]
             if self.space.active(parameter, values) and parameter.holds(value):
-                # so that the sampler learns from it; a value outside of the space is beyond its view
+                # Through Optuna, so that the sampler learns from the value. A value outside of the space cannot be
+                # suggested.
                 value = parameter.suggest(trial)
             values[parameter.path] = value
         return values
@@ -99,6 +102,7 @@ class Objective:
         outcomes: list[Outcome] = []
         for repeat in range(self.settings.repeats):
             seeded = resolve(to_dict(config), {"training.seed": base.training.seed + repeat})
+            # only the first seed reports: Optuna takes one value per epoch number
             on_epoch = self._on_epoch(trial) if repeat == 0 else None
             with self.flag.release():
                 outcomes.append(self.bench.train(seeded, metric, on_epoch))
@@ -113,7 +117,7 @@ class Objective:
             with self.flag.hold():
                 trial.report(value, epoch)
                 self.shown()
-                # the defaults are what everything is compared with; after the last epoch nothing is saved
+                # The defaults are needed for the comparison. After the last epoch, pruning saves no time.
                 kept = last or trial.user_attrs.get(DEFAULTS)
                 if not kept and trial.should_prune():
                     trial.set_user_attr(RESULTS, {"epochs": epoch})

@@ -1,4 +1,4 @@
-"""The figures of a study's report, in the look of the other reports."""
+"""The figures of the report of a study, in the style of the other reports."""
 
 import math
 import warnings
@@ -20,7 +20,7 @@ COLUMNS = 3
 
 
 def history(records: Sequence[Record], metric: str, maximize: bool) -> Figure:
-    """Draw the score of each trial and the best so far; pruned trials are hollow."""
+    """Plot the score of each trial and the best score so far. Pruned trials are hollow."""
     scored = [record for record in records if record.score is not None and record.ended]
     complete = [record for record in scored if record.state == "complete"]
     pruned = [record for record in scored if record.state == "pruned"]
@@ -55,9 +55,9 @@ def _dots(axis: Axes, places: Sequence[float], records: Sequence[Record], colour
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Return how much of the score's variation each setting explains, in shares of 1, the largest first.
+    """Return the fraction of the variation of the score that each setting explains, largest first.
 
-    PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255). Empty where there are too few trials to say.
+    The method is PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255). The result is empty if there are too few trials.
     """
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(complete) < LEAST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
@@ -66,14 +66,14 @@ def importances(study: optuna.Study) -> dict[str, float]:
         warnings.simplefilter("ignore")
         try:
             found = optuna.importance.get_param_importances(study)
-        except (ValueError, RuntimeError):  # a setting with one value alone
+        except (ValueError, RuntimeError):  # a setting that had only one value
             return {}
     shares = {path: share for path, share in found.items() if math.isfinite(share)}
     return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
 
 
 def importance_bars(shares: Mapping[str, float]) -> Figure:
-    """Draw the importances as bars."""
+    """Plot the importances as bars."""
     names, values = list(shares)[::-1], list(shares.values())[::-1]
     with style():
         figure = new_figure(8.4, 0.9 + 0.34 * len(names))
@@ -88,7 +88,7 @@ def importance_bars(shares: Mapping[str, float]) -> Figure:
 
 
 def slices(records: Sequence[Record], parameters: Sequence[Parameter], metric: str) -> Figure:
-    """Draw the score by each setting, all others as they come."""
+    """Plot the score against each setting. The other settings vary."""
     rows = math.ceil(len(parameters) / COLUMNS)
     with style():
         figure = new_figure(9.6, 2.7 * rows)
@@ -120,14 +120,14 @@ def _slice(axis: Axes, records: Sequence[Record], parameter: Parameter) -> None:
     elif parameter.range is not None and parameter.range.log:
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=8))
-        # plain numbers: the figures' texts are not set as mathematics
+        # plain numbers, because the default labels of a log axis need mathematical text
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
     axis.margins(y=0.12)
 
 
 def _categories(parameter: Parameter, records: Sequence[Record]) -> list[str] | None:
-    """Return the labels of a categorical setting, with values of the defaults that the space has not."""
+    """Return the labels of a categorical setting. They include default values that are not in the space."""
     if parameter.range is not None:
         return None
     values = [*parameter.choices, *(record.settings[parameter.path] for record in records)]
@@ -139,7 +139,7 @@ def _place(value: Any, labels: Sequence[str] | None) -> float:
 
 
 def parallel(records: Sequence[Record], parameters: Sequence[Parameter], metric: str, best: Record) -> Figure:
-    """Draw each complete trial as a line through its settings to its score; the best one stands out."""
+    """Plot each complete trial as a line through its settings to its score. The best trial is highlighted."""
     complete = [record for record in records if record.state == "complete"]
     scores = np.array([_score(record) for record in complete])
     low, high = float(scores.min()), float(scores.max())
@@ -182,14 +182,14 @@ def _ends(axis: Axes, place: int, low: str, high: str) -> None:
 
 
 def _bounds(parameter: Parameter, records: Sequence[Record]) -> tuple[float, float]:
-    """Return the ends of an axis: the range, or more where the defaults lie outside of it."""
+    """Return the ends of an axis: the range, extended to default values outside of it."""
     assert parameter.range is not None
     found = [float(record.settings[parameter.path]) for record in records if parameter.path in record.settings]
     return min([parameter.range.low, *found]), max([parameter.range.high, *found])
 
 
 def _height(record: Record, parameter: Parameter, records: Sequence[Record]) -> float:
-    """Return where a trial's line crosses a setting's axis, 0 to 1; not a number where it has none."""
+    """Return the height from 0 to 1 at which the line of a trial crosses the axis of a setting, or NaN without one."""
     if parameter.path not in record.settings:
         return math.nan
     value = record.settings[parameter.path]

@@ -1,4 +1,4 @@
-"""What a study came to, trial by trial, read from its storage."""
+"""The results of a study, trial by trial, read from its storage."""
 
 import base64
 import csv
@@ -28,12 +28,12 @@ STATES = {
     TrialState.WAITING: "waiting",
 }
 ENDED = ("complete", "pruned", "failed")
-DIED = "Its process ended without a word, several times."
+DIED = "The process of the trial ended several times without an error message."
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of the validation rows, enough for every metric that resampling rows can give.
+    """Predictions of the validation rows. They are sufficient for every metric in `noise.RESAMPLED`.
 
     Attributes:
         predicted: predicted class numbers, shape (rows,).
@@ -52,15 +52,15 @@ class Record:
         number: place in the study, from 1.
         state: ``complete``, ``pruned``, ``failed``, ``running`` or ``waiting``.
         is_default: whether it is the trial of the defaults.
-        settings: values of the searched settings; those whose condition failed are missing.
-        score: value of the metric, mean over the seeds; of a pruned or running trial the newest one.
-        results: what `Objective` recorded: metrics, spread, epochs, seconds, config.
-        epoch: epochs after which the metric was reported.
-        started: when it began.
-        seconds: how long it took, or has taken so far.
+        settings: values of the searched settings. Settings whose condition does not hold are missing.
+        score: value of the metric, mean over the seeds. For a pruned or running trial: the newest value.
+        results: the record of `Objective`: scores, metrics, epochs, seconds, config.
+        epoch: number of the newest epoch with a reported metric.
+        started: start time.
+        seconds: duration, or time so far.
         worker: host and process.
-        error: why it failed.
-        trial: Optuna's own record.
+        error: reason of the failure.
+        trial: the record of Optuna.
     """
 
     number: int
@@ -78,7 +78,7 @@ class Record:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the trial has ended."""
         return self.state in ENDED
 
     @property
@@ -88,7 +88,7 @@ class Record:
 
     @property
     def config(self) -> FitConfig:
-        """The settings of the fit, settled."""
+        """The settled settings of the fit."""
         return resolve(self.results["config"])
 
     @property
@@ -129,7 +129,7 @@ def _record(number: int, trial: FrozenTrial) -> Record:
 
 
 def best_record(records: Sequence[Record], maximize: bool) -> Record | None:
-    """Return the complete trial with the best score, the earliest of equals; None where none is complete."""
+    """Return the complete trial with the best score, or None. Of equal scores, the earliest trial is taken."""
     complete = [record for record in records if record.state == "complete" and record.score is not None]
     sign = -1 if maximize else 1
     return min(complete, key=lambda record: (sign * (record.score or 0.0), record.number), default=None)
@@ -141,7 +141,7 @@ def default_record(records: Sequence[Record]) -> Record | None:
 
 
 def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
-    """Return experiment_log.csv: a row a trial.
+    """Return the text of experiment_log.csv, with one row per trial.
 
     Columns: trial, state, score, score_sd (over the seeds), the searched settings, the validation
     metrics (means over the seeds), epochs, kept_epoch, training_seconds, seconds, started, worker, error.
@@ -173,14 +173,14 @@ def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
 
 
 def encode_predictions(labels: np.ndarray, probabilities: np.ndarray) -> str:
-    """Return predictions as text for the storage: two bytes of class and four of probability a row, compressed."""
+    """Return predictions as compressed text for the storage: per row two bytes of class and four of probability."""
     predicted = probabilities.argmax(axis=1).astype("<u2")
     true = probabilities[np.arange(len(labels)), labels].astype("<f4")
     return base64.b64encode(zlib.compress(predicted.tobytes() + true.tobytes())).decode()
 
 
 def decode_predictions(text: str) -> Predictions:
-    """Read what `encode_predictions` wrote."""
+    """Read the text of `encode_predictions`."""
     content = zlib.decompress(base64.b64decode(text))
     rows = len(content) // 6
     return Predictions(

@@ -1,4 +1,4 @@
-"""The best settings trained once more, on training and validation rows, and evaluated once on the test rows."""
+"""Trains the best settings again on training and validation rows, and evaluates once on the test rows."""
 
 import csv
 import dataclasses
@@ -22,11 +22,11 @@ from kerora.tuning.search import Search
 
 
 def check_refit(data: DataConfig) -> None:
-    """Check before the search that there will be test rows at its end; reads none.
+    """Check before the search that test rows exist. This reads no test row.
 
     Raises:
-        ConfigError: there are none.
-        DataError: the file that is to hold them does not exist.
+        ConfigError: there are no test rows.
+        DataError: the file of the test rows does not exist.
     """
     if data.test is not None and not Path(data.test).expanduser().is_dir():
         require_file(Path(data.test).expanduser())
@@ -37,8 +37,8 @@ def check_refit(data: DataConfig) -> None:
 def refit(search: Search, best: Record, progress: Progress | None = None, argv: Sequence[str] = ()) -> RunFolder:
     """Train the best settings on training and validation rows together, and write submission.csv.
 
-    There are no validation rows left to stop early by, so it trains as many epochs as the search kept.
-    A refit of the same trial that is there already is not done again.
+    No validation rows are left for early stopping, so the refit trains as many epochs as the search kept.
+    An existing refit of the same trial is not repeated.
 
     Raises:
         KeroraError: as in `kerora.fit`.
@@ -58,6 +58,7 @@ def refit(search: Search, best: Record, progress: Progress | None = None, argv: 
 
 def _config(best: Record, data: Path, run: Path) -> FitConfig:
     config = best.config
+    # with --max-steps the number of updates is the limit, not the epochs
     epochs = config.training.epochs if config.training.max_steps else math.ceil(best.results["kept_epoch"])
     return dataclasses.replace(
         config,

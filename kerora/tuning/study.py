@@ -1,4 +1,4 @@
-"""`kerora tune`: from settings and a space to a study and what it writes."""
+"""`kerora tune`: runs a study from settings and a search space, and writes its results."""
 
 import dataclasses
 import os
@@ -37,15 +37,15 @@ SHOW_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
-        folder: the study's folder.
-        records: every trial.
+        folder: the folder of the study.
+        records: all trials.
         best: the best trial.
-        default: the trial of the defaults; None when it failed.
-        difference: the best trial against the defaults on the validation rows; None where that was not tested.
-        verdict: the same in a sentence.
+        default: the trial of the defaults. None if it failed.
+        difference: difference of the best trial to the defaults on the validation rows. None if it was not tested.
+        verdict: the difference as a sentence.
         refit: the run that was trained on training and validation rows, or None.
     """
 
@@ -67,21 +67,21 @@ def tune(
     progress: Progress | None = None,
     argv: Sequence[str] = (),
 ) -> TuneResult:
-    """Search settings of a fit, and write the study's folder.
+    """Search settings of a fit, and write the folder of the study.
 
-    The first trial is the defaults. A study that is there already goes on; its test rows are never read.
+    The first trial is the defaults. An existing study is continued. The trials never read the test rows.
 
     Args:
-        config: the settings of every trial that the space does not search; None takes every default.
-        settings: how to search; None takes every default.
-        space: what to search, in place of the file or name in `settings`.
-        observer: sees the trials as they run; None shows nothing.
-        progress: shows the training of the refit; None shows nothing.
+        config: the settings of every trial that are not searched. None takes every default.
+        settings: the settings of the search. None takes every default.
+        space: the search space, in place of the file or name in `settings`.
+        observer: receives the trials while they run. None shows nothing.
+        progress: shows the training of the refit. None shows nothing.
         argv: the command line, for the manifest of the refit.
 
     Raises:
-        KeroraError: an input cannot be used, in which case nothing was written, or all trials failed, or the
-            search was interrupted, in which case the same call goes on with it.
+        KeroraError: an input cannot be used, and nothing was written. Or all trials failed. Or the search was
+            interrupted, and the same call continues it.
     """
     search = prepare(config or FitConfig(), settings or TuneConfig(), space)
     observer = observer or Observer()
@@ -95,7 +95,7 @@ def tune(
             records = conclude(search, study)
             done = sum(record.ended for record in records)
             raise Interrupted(
-                f"Interrupted after {done} of {search.settings.trials} trials. The same command goes on with the study "
+                f"Interrupted after {done} of {search.settings.trials} trials. The same command continues the study "
                 f"{search.folder.path}.",
                 flag.signal_number or signal.SIGINT,
             ) from error
@@ -106,14 +106,14 @@ def tune(
 
 
 def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str, Any] | None = None) -> Search:
-    """Check everything that a search needs, and load data and base model; writes nothing."""
+    """Check everything that a search needs, and load data and base model. This writes nothing."""
     found = load_space(settings.space if space is None else space)
     maximize = is_maximized(settings.metric)
     if settings.refit:
         check_refit(config.data)
     bench = Workbench(config)
     defaults = found.defaults(bench.settled(bench.config))
-    make_sampler(settings, found, config.training.seed, defaults)
+    make_sampler(settings, found, config.training.seed, defaults)  # raises if the space does not suit the sampler
     trials = settings.trials
     if settings.sampler == "grid":
         trials = min(trials, 1 + len(grid_points(found, config.training.seed, defaults)))
@@ -169,14 +169,17 @@ def _run(search: Search, study: optuna.Study, shown: Callable[[], None], flag: I
         run_trials(study, objective, settings.trials, search.deadline, shown, flag)
         return
     most_epochs = _most_epochs(search)
-    search.bench.release()
+    search.bench.release()  # the workers load their own base models, so this process needs no memory for them
     job = Job(search.config, settings, search.space, search.folder.path, most_epochs, search.deadline)
     with Workers(job, settings.workers) as workers:
         workers.wait(shown, flag)
 
 
 def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callable[[], None]:
-    """Return a function that shows the trials and writes the log, at most each half second where nothing ended."""
+    """Return a function that shows the trials, and writes the log when a trial ended. With workers: every half second.
+
+    The interval limits the queries to the storage while several workers run.
+    """
     seen = {"ended": -1, "at": 0.0}
 
     def shown() -> None:
@@ -193,7 +196,7 @@ def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callabl
 
 
 def conclude(search: Search, study: optuna.Study) -> list[Record]:
-    """Write what a study leaves: the log, and where a trial is complete the best settings and the report."""
+    """Write the results of a study: the log, and if a trial is complete, the best settings and the report."""
     records = read_records(study)
     write_text(search.folder.log, experiment_log(records, search.paths))
     best = best_record(records, search.maximize)
@@ -224,6 +227,6 @@ def _result(search: Search, records: list[Record], progress: Progress | None, ar
 def _nothing_complete(search: Search, records: Sequence[Record]) -> TrainingError:
     failed = [record for record in records if record.state == "failed"]
     if not failed:
-        return TrainingError("No trial was complete before the time was over. Give a longer --timeout.")
+        return TrainingError("No trial was complete before the timeout. Give a longer --timeout.")
     first = failed[0].error.rstrip(".")
     return TrainingError(f"All {len(failed)} trials failed. The first error: {first}. Log: {search.folder.log}")

@@ -36,4 +36,4 @@ def test_what_is_wrong_is_marked_and_exits_2(kerora: Kerora, tmp_path: Path, mon
     assert answer.code == 2 and answer.err == ""
     assert "[bold]cache" in answer.out
     line = next(line for line in answer.out.splitlines() if "free disk here" in line)
-    assert line.strip().startswith("!!") and "Free 1000000000 GB or work elsewhere." in line
+    assert line.strip().startswith("!!") and "Free 1000000000 GB or work in a folder on another disk." in line

@@ -232,7 +232,7 @@ def test_ctrl_c_in_a_real_process_while_training(own: Path, kerora: Kerora) -> N
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 130 and "Traceback" not in errors, errors
-    assert errors.splitlines()[-1] == "Error: Interrupted; the state is saved. Go on with: kerora fit --resume new"
+    assert errors.splitlines()[-1] == "Error: Interrupted. The state is saved. Continue with: kerora fit --resume new"
     assert list((own / "new" / "checkpoints").glob("step-*/state.json"))
 
 

@@ -144,12 +144,12 @@ def test_generate_stops_and_repeats_with_a_seed(run: Path, call: Call) -> None:
 def test_a_prompt_longer_than_the_context_says_what_is_cut(run: Path, tmp_path: Path, call: Call) -> None:
     long = ("the movie was great " * 40).strip()
     _, told = call("generate", run, "--prompt", long, "--max-tokens", 4)
-    cut = re.search(r"The prompt is longer than the model takes: its first (\d+) tokens were cut", told)
+    cut = re.search(r"The prompt is too long for the model. Its first (\d+) tokens were cut", told)
     assert cut
     (tmp_path / "prompts.txt").write_text(f"{long}\nhe\n", encoding="utf-8")
     out, told = call("generate", run, "--prompts", tmp_path / "prompts.txt", "--max-tokens", 4)
     assert [json.loads(line).get("cut") for line in out.splitlines()] == [int(cut[1]), None]
-    assert told == "Prompts longer than the model takes, whose start was cut: 1.\n"
+    assert told == "Prompts that are too long for the model, so their start was cut: 1.\n"
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_a_bug_shows_its_traceback_and_exits_1(
     raising(error, monkeypatch)
     answer = kerora("init")
     assert answer.code == 1 and "Traceback" in answer.err
-    assert answer.err.endswith("Error: This is a bug in Kerora; the traceback above says where.\n")
+    assert answer.err.endswith("Error: This is a bug in Kerora. The traceback above shows the place.\n")
 
 
 def test_sigterm_unwinds_and_its_handler_is_put_back(kerora: Kerora, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,5 +91,5 @@ def test_ctrl_c_saves_and_exits_130(kerora: Kerora, text: str, tmp_path: Path) -
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors.count("\n") == 1, errors
-    assert "the state is saved. Go on with: kerora pretrain --resume out" in errors
+    assert "The state is saved. Continue with: kerora pretrain --resume out" in errors
     assert json.loads((tmp_path / "out" / "pretrain.json").read_text())["state"] == "stopped"

@@ -43,7 +43,7 @@ OPTIONAL_IMPORTS = {
     "data/parquet.py": {"pyarrow", "pyarrow.parquet"},
     # the hubs' clients, a third of a second that only a download needs
     "models/catalogue.py": {"kerora.models"},
-    # Keras, which the length of texts in words does not need
+    # the length of texts in words does not need Keras
     "tasks/classification/audit_screen.py": {"kerora.models.presets"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
     # what the extras bring

@@ -95,7 +95,7 @@ def test_a_task_goes_through_every_command(
 
 
 def check_resume(call: Callable[..., str], fit: tuple[object, ...]) -> None:
-    """A run whose last epoch is taken away ends with the same adapter when it goes on."""
+    """A run without its last epoch is continued, and ends with the same adapter."""
     call(*fit, "--run", "./again", "--save-steps", 2)
     path = Path("again/run.json")
     manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ Counted = SourcePart[Rows[float]]
 
 
 class WordCounter(RowReader[Counted, Rows[float]]):
-    """Texts with the number of their words, which a model is to tell."""
+    """Texts, each with the number of its words. A model has to predict the number."""
 
     def table(self, table: Table, config: DataConfig) -> Counted:
         columns = find_columns(table.columns, config, table.name, labelled=False)

@@ -156,7 +156,7 @@ def test_saving_needs_lora_and_a_folder(plain: keras.Model, saved: Path, tmp_pat
 
 
 def refused(model: keras.Model, folder: Path) -> str:
-    """Load, which must fail with one line and leave the model as it was; return the line."""
+    """Load a file. This must fail with one line and leave the model unchanged. Return the line."""
     before = snapshot(model)
     with pytest.raises(AdapterError) as caught:
         load_adapter(model, folder)
@@ -307,7 +307,7 @@ def test_any_flipped_byte_of_the_weights_is_noticed(plain: keras.Model, copy: Pa
 
 
 def damaged(content: bytes, generator: np.random.Generator) -> bytes:
-    """Flip bytes, half of them in the header, which is small against the data; or delete or cut tensors."""
+    """Flip bytes, or delete or cut tensors. Half of the flips are in the header, because it is small."""
     kind = generator.integers(0, 4)
     if kind < 2:
         changed = bytearray(content)

@@ -248,7 +248,8 @@ def test_gradients_reach_the_backbone_through_the_head(tiny_preset: Path) -> Non
     model = TextClassifier.from_preset(str(tiny_preset), 2, seed=0)
     model(model.encode(TEXTS[:2]), training=True).sum().backward()
     missing = [v.path for v in model.trainable_variables if v.value.grad is None or not torch.any(v.value.grad)]
-    # a key's bias moves all scores of a query alike, which softmax does not see; unused positions have no gradient
+    # The bias of a key adds the same number to all scores of a query, so softmax does not change. Unused positions have
+    # no gradient.
     assert not [path for path in missing if not path.endswith("key/bias")]
 
 

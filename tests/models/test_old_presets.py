@@ -46,7 +46,7 @@ def arrays_of(output: Any) -> dict[str, np.ndarray]:
 
 
 def assert_close(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], mask: np.ndarray, within: float) -> None:
-    """Compare outputs where there are tokens; what stands at padding is nobody's business."""
+    """Compare the outputs at tokens. The outputs at padding do not matter."""
     assert ours.keys() <= theirs.keys()
     for name, value in ours.items():
         places = mask.astype(bool) if value.ndim == 3 else slice(None)
@@ -186,7 +186,7 @@ def test_lora_files_that_do_not_fit(tmp_path: Path) -> None:
 def test_fit_on_an_old_classifier_or_backbone(writer: str, folder: str, head: str, tmp_path: Path) -> None:
     preset = unpack(writer, folder, tmp_path)
     rows = write_rows(tmp_path / "rows.jsonl", rows=24)
-    if head:  # the names of its own classes, so that the head goes on
+    if head:  # the class names of the preset, so that its head is used
         lines = [json.loads(line) for line in rows.read_text().splitlines()]
         text = "".join(json.dumps({**line, "label": str(n % 3)}) + "\n" for n, line in enumerate(lines))
         rows.write_text(text)

@@ -100,7 +100,7 @@ def test_objects_check_themselves() -> None:
         ({"lora": {"rnk": 3}}, "Did you mean 'lora.rank'"),
         ({"learning_rate": 3}, "Did you mean 'training.learning_rate' or 'learning_rate'|Did you mean"),
         ({"lorra": {"rank": 3}}, "Unknown setting 'lorra'"),
-        ({"lora": 3}, "'lora' is a group and needs keys below it. Received: 3"),
+        ({"lora": 3}, "'lora' is a group and needs keys inside it. Received: 3"),
         ({"": 3}, "Unknown setting ''"),
         ({5: 3}, "Unknown setting '5'"),
     ],

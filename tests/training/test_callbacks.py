@@ -1,4 +1,4 @@
-"""Callbacks through one contract, alone and together with Keras' own."""
+"""Callbacks with one common contract, without and with the callbacks of Keras."""
 
 import csv
 import json
@@ -159,7 +159,7 @@ class Errors:
         ([0.60, 0.80, 0.78, 0.70, 0.76], [1.0] * 5, 4, 5, 4),
         ([0.60, 0.80, 0.78, 0.70, 0.70], [1.0] * 5, 2, 5, 2),
         ([0.60, 0.80, 0.70, 0.71, 0.80], [1.0] * 5, 2, 4, 1),
-        # the value goes on rising while the loss says that the model overfits
+        # the value still rises, but the loss shows that the model overfits
         ([0.60, 0.70, 0.72, 0.80, 0.81], [1.0, 0.5, 0.65, 0.8, 0.9], 2, 5, 2),
         # a first epoch that is best in value, with a loss that falls later: the next within the noise takes its place
         ([0.80, 0.79, 0.79, 0.79, 0.79], [1.0, 0.9, 0.5, 0.5, 0.9], 4, 5, 3),

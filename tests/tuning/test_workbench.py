@@ -1,4 +1,4 @@
-"""Trial after trial on one base model: the same as a fit alone, the base untouched, no growth, no test rows."""
+"""Many trials on one base model: each equals a separate fit, the base and the memory stay the same, no test rows."""
 
 import dataclasses
 import os
