@@ -139,7 +139,7 @@ def test_bad_prompts(row: dict[str, Any], message: str, tmp_path: Path) -> None:
         ("hello", "has no list of turns in 'turns'"),
         (["hi", " "], "has an empty text in 'turns', turn 2"),
         (["hi"], "has no turn in 'turns' that the model can learn"),
-        ([{"role": "user", "content": "hi"}], "none of the assistant"),
+        ([{"role": "user", "content": "hi"}], "no turn of the assistant"),
         ([{"role": "user"}, "hello"], "has no text in 'turns', turn 1"),
     ],
 )
