@@ -156,7 +156,7 @@ def test_other_faults(tmp_path: Path) -> None:
     pairs = write(tmp_path / "pairs.jsonl", {"prompt": "a", "completion": "b"})
     with pytest.raises(DataError, match=r"empty.txt holds no text"):
         load(tmp_path / "empty.txt")
-    with pytest.raises(DataError, match="neither train and test files nor .txt files"):
+    with pytest.raises(DataError, match="holds no texts. It needs train and test files, or .txt files"):
         load(tmp_path / "none")
     with pytest.raises(DataError, match="1 texts are too few to hold out a validation part"):
         load(rows)
