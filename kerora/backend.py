@@ -1,8 +1,8 @@
-"""Selects Keras' torch backend, and imports KerasHub without TensorFlow.
+"""Selects the torch backend of Keras, and imports KerasHub without TensorFlow.
 
-KerasHub imports TensorFlow wherever it is installed, on import and again at each preset it loads
-or saves. That costs seconds and half a gigabyte, can seize a GPU's memory, and gives Kerora
-nothing, so both happen inside `without_tensorflow`.
+If TensorFlow is installed, KerasHub imports it when KerasHub is imported and when a preset is loaded or saved. That is
+slow, needs memory, can occupy the memory of a GPU, and is of no use for Kerora. Both are therefore done inside
+`without_tensorflow`.
 """
 
 import importlib
@@ -17,10 +17,9 @@ from kerora.fast.allocator import keep_heap, use_huge_pages
 
 
 def select_torch_backend() -> None:
-    """Make torch the backend of Keras, whatever ``KERAS_BACKEND`` and ``~/.keras/keras.json`` say.
+    """Make torch the backend of Keras. The values of ``KERAS_BACKEND`` and ``~/.keras/keras.json`` are ignored.
 
-    Kerora works only there, so another value of the variable is replaced as long as keras is not
-    imported yet.
+    Kerora works only with torch. It therefore replaces another value of the variable, if keras is not imported yet.
 
     Raises:
         KeroraError: keras is already imported on another backend.
@@ -36,10 +35,10 @@ def select_torch_backend() -> None:
 
 @contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Hide TensorFlow from imports inside the block, unless it is loaded already.
+    """Hide TensorFlow from imports inside the block, unless it is already imported.
 
-    Wrap every import of KerasHub and every preset that it loads or saves. TensorFlow can be
-    imported as usual after the block (TFDS needs it for some data sets).
+    Use it around every import of KerasHub and whenever KerasHub loads or saves a preset. After the block TensorFlow can
+    be imported as usual (TFDS needs it for some data sets).
     """
     with hidden("tensorflow", "tensorflow_text"):
         yield
@@ -47,7 +46,8 @@ def without_tensorflow() -> Iterator[None]:
 
 @contextmanager
 def hidden(*names: str) -> Iterator[None]:
-    """Let imports of modules fail inside the block, unless they are loaded already."""
+    """Make imports of modules fail inside the block, unless they are already imported."""
+    # An import of a module whose entry in sys.modules is None raises ImportError. The entry must be removed afterwards.
     absent = [name for name in names if name not in sys.modules]
     for name in absent:
         sys.modules[name] = None  # type: ignore[assignment]
@@ -75,7 +75,7 @@ def import_keras_hub() -> ModuleType:
 def set_random_seed(seed: int) -> None:
     """Seed Python, numpy, torch and Keras.
 
-    `keras.utils.set_random_seed` by itself imports TensorFlow wherever it is installed.
+    `keras.utils.set_random_seed` alone would import TensorFlow if it is installed.
     """
     select_torch_backend()
     with without_tensorflow():

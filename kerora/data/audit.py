@@ -1,4 +1,4 @@
-"""What one should know of a data set before training: balance, lengths, duplicates, leakage."""
+"""Checks a data set before training: class balance, lengths, duplicates, leakage."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -18,15 +18,15 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class SplitAudit:
-    """One split.
+    """The audit of one split.
 
     Attributes:
         rows: number of rows.
-        labels: rows by class name.
+        labels: number of rows by class name.
         lengths: the 50th, 90th, 95th and 99th percentile and the maximum (``p50`` ... ``p99``, ``max``).
-        truncated: share of the rows longer than the maximum length, from 0 to 1.
-        duplicates: rows whose text occurs earlier in the split.
-        conflicts: rows whose text occurs in the split with more than one label.
+        truncated: fraction of the rows that are longer than the maximum length, from 0 to 1.
+        duplicates: number of rows whose text occurs earlier in the split.
+        conflicts: number of rows whose text occurs in the split with more than one label.
     """
 
     rows: int
@@ -42,9 +42,9 @@ class Leakage:
     """Rows of a split whose text is also a training text.
 
     Attributes:
-        count: such rows.
-        share: their share of the split, from 0 to 1.
-        examples: the first of them as (id in the split, id in train, text).
+        count: number of such rows.
+        share: their fraction of the split, from 0 to 1.
+        examples: the first of these rows as (id in the split, id in train, text).
     """
 
     count: int
@@ -54,14 +54,14 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Audit:
-    """A data set.
+    """The audit of a data set.
 
     Attributes:
-        name: the data set's name.
-        unit: what lengths count: ``tokens`` or ``words``.
-        max_length: the length, in that unit, beyond which rows count as truncated.
+        name: name of the data set.
+        unit: unit of the lengths: ``tokens`` or ``words``.
+        max_length: length in that unit. Longer rows count as truncated.
         splits: the audit of each split.
-        leakage: by split (validation, test), the texts shared with train.
+        leakage: by split (validation, test), the texts that are also training texts.
     """
 
     name: str
@@ -73,14 +73,14 @@ class Audit:
 
 @dataclass(frozen=True)
 class TextCounts:
-    """The texts of one split of a language model's data.
+    """Counts of the texts of one split for a language model.
 
     Attributes:
         form: ``text``, ``completion`` (of prompts) or ``turns`` (of conversations).
         texts: number of texts.
-        parts: number of their parts: turns, of prompts with completions two each.
-        size: all tokens, or words.
-        counted: those of them that the loss counts.
+        parts: number of parts. A prompt with its completion has two parts, a conversation one for each turn.
+        size: number of tokens, or words.
+        counted: number of tokens, or words, that the loss counts.
         characters: number of characters.
     """
 
@@ -99,9 +99,9 @@ def audit_texts(
 
     Args:
         dataset: the texts.
-        part_lengths: returns the tokens of each piece of text, without special ones; None counts words. With tokens
-            the end-of-text tokens are counted too.
-        max_length: the longest row in tokens.
+        part_lengths: returns the number of tokens in each piece of text, without special tokens. End-of-text tokens
+            are then added to it. With None, words are counted.
+        max_length: the longest row, in tokens.
 
     Returns:
         The audit, and the counts of each split.
@@ -127,12 +127,12 @@ def audit(
 ) -> Audit:
     """Audit a data set.
 
-    Texts are the same when they are equal after case-folding and with white space normalised.
+    Two texts are the same if they differ only in case and white space.
 
     Args:
         dataset: the rows.
-        tokenizer_lengths: returns each row's length in tokens, with special tokens; None counts words.
-        max_length: the longest input in tokens.
+        tokenizer_lengths: returns the length of each row in tokens, with special tokens. With None, words are counted.
+        max_length: the longest input, in tokens.
     """
     lengths = {split: (tokenizer_lengths or _words)(rows) for split, rows in dataset}
     unit = "words" if tokenizer_lengths is None else "tokens"
@@ -180,6 +180,7 @@ def _audit_split(
 def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
     if not len(lengths):
         return dict.fromkeys((*(f"p{percent}" for percent in PERCENTILES), "max"), 0)
+    # This method returns lengths that occur, not interpolated values between them.
     values = np.percentile(lengths, (*PERCENTILES, 100), method="inverted_cdf")
     return {name: int(value) for name, value in zip((*(f"p{p}" for p in PERCENTILES), "max"), values, strict=True)}
 

@@ -1,4 +1,4 @@
-"""Class names: which there are, their order, and the numbers of rows' labels."""
+"""Class names: their choice, their order, and the class number of each label."""
 
 import re
 from collections import Counter
@@ -15,14 +15,14 @@ INTEGER = re.compile(r"[+-]?\d+")
 
 
 def choose_classes(train: LabelledRows, config: DataConfig) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Return the class names and the number of each label as the rows spell it.
+    """Return the class names, and the class number of each label in the rows.
 
-    Names are the labels: integers in numerical order, others in alphabetical order; classes that the
-    source itself knows keep its names and order. `class_names` renames integer or known classes; when it
-    holds the very labels it gives their order.
+    By default the labels are the names. Integers stand in numerical order, other labels in alphabetical order. If the
+    source itself has class names, their names and order are kept. `class_names` renames integer labels or the classes
+    of the source. If `class_names` holds the labels themselves, it sets their order.
 
     Raises:
-        DataError: one class only, a label a row, or `class_names` do not fit.
+        DataError: there is only one class, every row has a different label, or `class_names` do not fit the labels.
     """
     labels = train.classes or ordered(train.first_seen)
     if len(train.first_seen) < 2:
@@ -43,7 +43,7 @@ def choose_classes(train: LabelledRows, config: DataConfig) -> tuple[tuple[str, 
 
 
 def ordered(labels: Iterable[str]) -> tuple[str, ...]:
-    """Sort labels: numerically when all are integers, else alphabetically."""
+    """Sort labels: numerically if all are integers, else alphabetically."""
     labels = list(labels)
     if are_integers(labels):
         return tuple(sorted(labels, key=lambda label: (int(label), label)))
@@ -61,10 +61,10 @@ def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Row
     Args:
         part: the rows.
         numbers: class number by label.
-        origin: who knows the classes, for the message: ``the training rows`` or ``the run``.
+        origin: where the classes come from, for the message: ``the training rows`` or ``the run``.
 
     Raises:
-        DataError: a label is not among them (row, value, and the known ones).
+        DataError: a label is unknown. The error names the row, the label and the known labels.
     """
     unknown = next((label for label in part.first_seen if label not in numbers), None)
     if unknown is not None:
@@ -77,14 +77,14 @@ def numbered(part: LabelledRows, numbers: Mapping[str, int], origin: str) -> Row
 
 
 def numbers_for_run(part: LabelledRows, classes: Sequence[str], config: DataConfig) -> dict[str, int]:
-    """Return the class numbers of a trained run's classes for the labels in a file.
+    """Return the class number in a trained run of each label in a file.
 
-    Labels are matched by name. Where the run named integer or known labels with `class_names`, they are
-    matched by their order if all classes occur, integers else by counting from 0 or from 1 where only
-    one of these fits.
+    Labels are matched by name. If the run renamed its labels with `class_names`, the file may still have the old
+    labels. They are then matched by their order if all classes occur. If only some classes occur, integer labels are
+    counted from 0 or from 1, if only one of the two is possible.
 
     Raises:
-        DataError: the labels can be read in two ways.
+        DataError: more than one match is possible, or none.
     """
     numbers = {name: number for number, name in enumerate(classes)}
     labels = part.classes or ordered(part.first_seen)
@@ -97,26 +97,26 @@ def numbers_for_run(part: LabelledRows, classes: Sequence[str], config: DataConf
     if len(starts) == 1:
         return {label: int(label) - starts[0] for label in labels}
     raise DataError(
-        f"{part.source}: cannot tell which classes the labels {_listed(labels)} are: the run knows "
-        f"{_listed(list(classes))}. Write the class names into the file."
+        f"{part.source}: cannot tell which classes the labels {_listed(labels)} are. The run has the classes "
+        f"{_listed(list(classes))}. Write these names into the file."
     )
 
 
 def _possible_starts(labels: Sequence[str], count: int) -> list[int]:
-    """Return from which of 0 and 1 the sorted integer labels can count `count` classes."""
+    """Return 0, 1 or both: the numbers from which the sorted integer labels can count `count` classes."""
     if not are_integers(labels):
         return []
     return [start for start in (0, 1) if start <= int(labels[0]) and int(labels[-1]) < start + count]
 
 
 def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts: Sequence[str]) -> None:
-    """Check that every class can be in the training part and in the parts cut from it.
+    """Check that every class has a row for the training part and one for each part that is cut from it.
 
     Args:
         labels: class numbers of the training rows (rows,).
         classes: the names of the classes.
-        source: where the rows are from, for the message.
-        parts: the parts that are to be cut.
+        source: source of the rows, for the message.
+        parts: names of the parts that are cut.
 
     Raises:
         DataError: a class has too few rows.

@@ -1,4 +1,4 @@
-"""Which columns hold the text, the label and the identifier."""
+"""Finds the columns of the text, the label and the identifier."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,19 +58,19 @@ class Columns:
 
 
 def find_columns(columns: Sequence[str], config: DataConfig, place: str, labelled: bool = True) -> Columns:
-    """Choose the columns: those of the settings, else by their names (case does not matter).
+    """Choose the columns that the settings name. Without settings, choose them by their names, ignoring case.
 
-    Without settings a column named ``text`` wins, then known pairs (sentence1 and sentence2, premise
-    and hypothesis, ...), then title with description, then the other usual names of text columns.
+    A column named ``text`` comes first, then known pairs (sentence1 and sentence2, premise and hypothesis, ...), then
+    title with description and subject with body, then other usual names of text columns.
 
     Args:
         columns: the file's columns.
         config: the settings `text`, `text_join`, `label` and `id`.
         place: the file, for messages.
-        labelled: whether a label column is needed; without it, a single column is the text.
+        labelled: whether a label column is needed. If not, the column of a table with one column is the text.
 
     Raises:
-        DataError: a column is missing (lists the columns), or one column is both text and label.
+        DataError: a column is missing (the error lists the columns), or one column is both text and label.
     """
     label = _label_column(columns, config, place) if labelled else None
     texts = _text_columns([name for name in columns if name != label], config, place, columns, labelled)
@@ -120,7 +120,7 @@ def column_named(name: str, columns: Sequence[str], place: str, option: str) -> 
     """Return `name` if there is such a column.
 
     Raises:
-        DataError: there is none; lists the columns and names the option that chooses it.
+        DataError: there is no such column. The error lists the columns and names the option that chooses one.
     """
     if name in columns:
         return name
@@ -128,7 +128,8 @@ def column_named(name: str, columns: Sequence[str], place: str, option: str) -> 
 
 
 def column_by_name(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """Return the column whose name comes first in `names`, or None; case does not matter."""
+    """Return the column whose name comes first in `names`, ignoring case, or None."""
+    # Reversed, so that the first of several columns with the same plain name is kept.
     by_plain_name = {_plain(column): column for column in reversed(list(columns))}
     return next((by_plain_name[name] for name in names if name in by_plain_name), None)
 

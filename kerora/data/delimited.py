@@ -17,10 +17,10 @@ QUOTE_REMEDY = 'Put fields that hold quotes, delimiters or line ends in "..." an
 
 
 def delimiter_of(config: DataConfig, suffix: str) -> str:
-    r"""Return the field separator: the setting's, else a tab for ``.tsv`` and a comma for ``.csv``.
+    r"""Return the field separator: the setting, or by default a tab for ``.tsv`` and a comma for ``.csv``.
 
     Raises:
-        DataError: the setting is not one character (``tab`` and ``\t`` are understood).
+        DataError: the setting is not one character. The names ``tab``, ``comma``, ``semicolon`` and ``\t`` are allowed.
     """
     if config.delimiter is None:
         return "\t" if suffix == ".tsv" else ","
@@ -31,10 +31,10 @@ def delimiter_of(config: DataConfig, suffix: str) -> str:
 
 
 def is_quoted(path: Path, delimiter: str) -> bool:
-    """Tell whether a whole tab-separated file parses with quoted fields.
+    """Tell whether a whole tab-separated file can be parsed with quoted fields.
 
-    Many published TSV files (GLUE's among them) hold bare quotation marks and were written
-    without quoting; those do not parse as quoted, and are then read without it.
+    Many published TSV files, such as those of GLUE, were written without quoting and contain single quotation marks.
+    They cannot be parsed with quoting, so they are read without it.
     """
     try:
         with open_lines(path) as lines:
@@ -48,16 +48,16 @@ def read_delimited(lines: Lines, columns: Sequence[str], delimiter: str, quoted:
 
     Args:
         lines: the file.
-        columns: names for a file without a header line; empty takes them from the first line. A first
-            line that equals the names is a header all the same.
+        columns: names for a file without a header line. If empty, the first line gives the names. A first line that
+            is equal to the names is a header too.
         delimiter: field separator, one character.
         quoted: whether fields may stand in double quotes.
 
     Returns:
-        The table; all values are text. Blank lines are no rows.
+        The table. All values are text. Blank lines are skipped.
 
     Raises:
-        DataError: the file is empty, a column name occurs twice, or (while reading) a row has another
+        DataError: the file is empty, or a column name occurs twice. While the rows are read: a row has a different
             number of fields or is not valid CSV.
     """
     parsed = _located(lines, delimiter, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
@@ -91,6 +91,7 @@ def _located(lines: Lines, delimiter: str, quoting: Quoting) -> Iterator[tuple[i
     """Yield non-blank records with the line that each starts on."""
     parsed = _parse(lines, delimiter, quoting)
     while True:
+        # A quoted field may hold line ends, so a record can take several lines.
         start = lines.line + 1
         try:
             fields = next(parsed, None)
@@ -103,5 +104,7 @@ def _located(lines: Lines, delimiter: str, quoting: Quoting) -> Iterator[tuple[i
 
 
 def _parse(lines: Lines, delimiter: str, quoting: Quoting) -> Iterator[list[str]]:
+    # Python's default limit of 131,072 characters a field is too short for documents. The limit is a C long, which
+    # has 32 bits on some systems.
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)

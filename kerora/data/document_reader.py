@@ -1,6 +1,4 @@
-"""Texts for language models: how they are read, whatever the source: text files, and tables of whole texts, prompts or
-conversations.
-"""
+"""Reader of texts for language models: text files, and tables of whole texts, prompts or conversations."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -35,7 +33,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         self.language = language
 
     def file(self, path: Path, name: str, config: DataConfig) -> SourcePart[Documents]:
-        """Read a table, or any other file as one text.
+        """Read a table, or read a file of any other format as one text.
 
         Raises:
             DataError: the file is missing or cannot be used.
@@ -52,7 +50,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         return part
 
     def table(self, table: Table, config: DataConfig) -> SourcePart[Documents]:
-        """Read all rows of a table, a text each.
+        """Read all rows of a table. Each row is one text.
 
         Raises:
             DataError: a column is missing, or rows cannot be used.
@@ -73,11 +71,13 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         """Find all ``.txt`` files in a folder and the folders inside it, as one part.
 
         Raises:
-            DataError: there are none.
+            DataError: there is no such file.
         """
         texts = sorted(path for path in folder.rglob("*.txt") if path.is_file())
         if not texts:
-            raise DataError(f"The folder {folder} holds no texts: neither train and test files nor .txt files.")
+            raise DataError(
+                f"The folder {folder} holds no texts. It needs train and test files, or .txt files. Choose another."
+            )
         names = {path: path.relative_to(folder).as_posix() for path in texts}
         return Found(
             {"train": lambda: joined(self.file(path, name, config) for path, name in names.items())}, whole=True
@@ -86,10 +86,9 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
     def saved(
         self, folder: Path, description: Mapping[str, Any]
     ) -> Callable[[Path, str], SourcePart[Documents]] | None:
-        """Return what reads a saved file of texts; the files of labelled rows are read like others.
+        """Return a function that reads a saved file of texts, or None for labelled rows, which are read as tables.
 
-        Raises:
-            DataError: of the reading: the file is missing or damaged, or differs from what was saved.
+        The returned function raises a DataError if the file is missing, damaged, or differs from what was saved.
         """
         return partial(self._saved, description) if "form" in description else None
 
@@ -97,7 +96,10 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         saved, form = description["splits"][split], description["form"]
         known = next((known for known in FORMS if known == form), None)
         if known is None:
-            raise DataError(f"{path.parent} holds texts of the unknown form {form!r}. Save the data set again.")
+            raise DataError(
+                f"{path.parent} holds texts of the unknown form {form!r}, not one of {', '.join(FORMS)}. "
+                "Save the data set again."
+            )
         part = SourcePart(str(path), Documents(form=known, files=split in description.get("files", ())))
         if saved["rows"]:
             _read_saved(path, part.rows)
@@ -114,12 +116,15 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         """Check that all parts hold texts of one form.
 
         Raises:
-            DataError: they do not.
+            DataError: the forms differ.
         """
         splits = {split: part.rows for split, part in parts.items()}
         for split, documents in splits.items():
             if len(documents) and documents.form != splits["train"].form:
-                raise DataError(f"The {split} part holds {documents.form}, the training part {splits['train'].form}.")
+                raise DataError(
+                    f"The {split} part holds {documents.form}, but the training part holds {splits['train'].form}. "
+                    "Give both parts in the same form."
+                )
         return (), splits
 
 

@@ -1,4 +1,4 @@
-"""Rows of tables into texts and identifiers, with a check of every value; and rows whose labels are still names."""
+"""Takes texts and identifiers from the rows of tables and checks every value. Labels are still names here."""
 
 import sys
 from collections.abc import Iterator
@@ -32,20 +32,20 @@ class Record:
 
 @dataclass
 class LabelledRows(SourcePart[Rows[str]]):
-    """Rows of one part before classes have numbers: the labels are names; integers and booleans ``"3"``, ``"true"``.
+    """Rows of one part whose labels are still names. Integers and booleans become names too: ``"3"``, ``"true"``.
 
     Attributes:
-        first_seen: where each label occurs first, for messages.
-        classes: all class names in order where the source itself knows them.
+        first_seen: place of the first row with each label, for messages.
+        classes: all class names in order, if the source itself has them; else None.
     """
 
     first_seen: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
 
     def append(self, record: Record, label: str, place: str) -> None:
-        """Add a row; `place` is where it stands, such as ``row 3 (line 4)``."""
+        """Add a row. `place` says where it is in the source, such as ``row 3 (line 4)``."""
         self.first_seen.setdefault(label, place)
-        # one object a class, not one a row
+        # All rows of a class share one string object, which saves memory.
         self.rows.append(record.text, record.id, sys.intern(label), record.pair)
 
     def extend(self, other: Self) -> None:
@@ -56,11 +56,11 @@ class LabelledRows(SourcePart[Rows[str]]):
 
 
 def read_records(table: Table, config: DataConfig) -> Iterator[Record]:
-    """Stream the texts of a table; label columns are not looked at.
+    """Stream the texts of a table. Label columns are ignored.
 
     Raises:
-        DataError: a text column is missing; while reading also when a text is empty or no text, unless
-            `skip_bad_rows` drops such rows.
+        DataError: a text column is missing. While the rows are read: a text is empty or not a string, and
+            `skip_bad_rows` is not set.
     """
     columns = find_columns(table.columns, config, table.name, labelled=False)
     for row in table.rows:
@@ -72,7 +72,7 @@ def read_records(table: Table, config: DataConfig) -> Iterator[Record]:
 
 
 def text_problem(value: Any, name: str) -> str | None:
-    """Return what is wrong with a text, or None."""
+    """Return a description of what is wrong with a text, or None."""
     if is_missing(value):
         return f"has no text in '{name}'"
     if not isinstance(value, str):
@@ -87,22 +87,22 @@ def text_problem(value: Any, name: str) -> str | None:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value is absent: None, or NaN as JSON and Parquet hold missing numbers."""
+    """Tell whether a value is absent: None, or NaN, which JSON and Parquet files use for missing numbers."""
     return value is None or (isinstance(value, float) and value != value)
 
 
 def row_problem(row: RawRow, columns: Columns) -> str | None:
-    """Return what is wrong with the texts of a row, or None."""
+    """Return a description of what is wrong with the texts of a row, or None."""
     problems = [text_problem(row.values.get(name), name) for name in columns.texts]
     if len(problems) > 1 and not columns.paired:
         empty = [is_missing(value) or (isinstance(value, str) and not value.strip()) for value in _texts(row, columns)]
-        if not all(empty):  # of columns that are joined, some may be empty
+        if not all(empty):  # Some of the columns may be empty if they are joined to one text.
             problems = [problem for problem, absent in zip(problems, empty, strict=True) if not absent]
     return next(filter(None, problems), None)
 
 
 def record_of(row: RawRow, columns: Columns) -> Record:
-    """Return the text of a row with nothing wrong, the second one of a pair, and the identifier."""
+    """Return the text, the second sentence of a pair, and the identifier of a row that `row_problem` accepts."""
     values = _texts(row, columns)
     pair: str | None = None
     if len(values) == 1 or columns.paired:
@@ -113,7 +113,7 @@ def record_of(row: RawRow, columns: Columns) -> Record:
 
 
 def identifier_of(row: RawRow, column: str | None) -> str:
-    """Return a row's identifier, or its number where it has none."""
+    """Return the identifier of a row, or its number if it has none."""
     value = row.values.get(column) if column else None
     return str(row.number) if is_missing(value) or value == "" else str(value)
 

@@ -1,4 +1,4 @@
-"""Data files: which formats there are, and opening one of them."""
+"""The formats of data files, and a function that opens a file of any format."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ def format_of(path: Path) -> str:
 
 
 def is_data_file(path: Path) -> bool:
-    """Tell by the name whether a file is in one of the formats."""
+    """Tell by its name whether a file has one of the formats. Only text formats may have ``.gz`` at the end."""
     return format_of(path) in (TEXT_FORMATS if path.suffix.lower() == ".gz" else FORMATS)
 
 
@@ -36,15 +36,15 @@ def stem_of(path: Path) -> str:
 
 @contextmanager
 def open_table(path: Path, config: DataConfig) -> Iterator[Table]:
-    """Open a data file of any format by its ending.
+    """Open a data file. Its ending gives the format.
 
     Raises:
-        DataError: the file is missing (nearest names), of an unknown format, empty, or damaged.
+        DataError: the file is missing (the error names similar files), has an unknown format, is empty, or is damaged.
     """
     require_file(path)
     suffix = format_of(path)
     if not is_data_file(path):
-        raise DataError(f"{path}: the ending '{suffix}' is no known format. Give {FORMATS_IN_WORDS}, or a folder.")
+        raise DataError(f"{path}: the ending '{suffix}' is not a known format. Give {FORMATS_IN_WORDS}, or a folder.")
     if suffix == ".parquet":
         with open_parquet(path) as table:
             yield table
@@ -64,7 +64,7 @@ def require_file(path: Path) -> None:
     """Check that a file exists.
 
     Raises:
-        DataError: it does not; names the files in that folder with the closest names.
+        DataError: the file does not exist. The error names files in that folder with similar names.
     """
     if path.is_file():
         return
@@ -74,7 +74,7 @@ def require_file(path: Path) -> None:
 
 
 def missing_file(path: Path) -> str:
-    """Return the message for a path that does not exist, with the nearest names in its folder."""
+    """Return the message for a path that does not exist, with similar names from its folder."""
     folder = path.parent
     if not folder.is_dir():
         return f"There is no file {path}: the folder {folder} does not exist. Check the path."

@@ -23,12 +23,17 @@ UNLABELLED = ("unsup", "unsupervised")
 def find_in_folder(folder: Path, config: DataConfig, reader: RowReader[P, S]) -> Found[P]:
     """Find the parts of a folder.
 
-    Tried in this order: what `kerora data save` wrote; files named by split (``train.csv``, ``dev.tsv``,
-    ``test-00000-of-00002.parquet``, for a reader of text files also ``train.txt``); what else the reader finds.
-    Hidden files and folders are left out.
+    The first of these that exists is used:
+
+    1. A data set that `kerora data save` wrote.
+    2. Files named by split: ``train.csv``, ``dev.tsv``, ``test-00000-of-00002.parquet``. A reader of text files also
+       takes ``train.txt``.
+    3. What `reader.folder` finds.
+
+    Hidden files and folders are ignored.
 
     Raises:
-        DataError: nothing of this is there.
+        DataError: the folder has none of them.
     """
     saved = find_saved(folder, reader) if is_saved(folder) else None
     if saved is not None:
@@ -40,11 +45,11 @@ def find_in_folder(folder: Path, config: DataConfig, reader: RowReader[P, S]) ->
 
 
 def split_files(folder: Path, endings: Sequence[str]) -> dict[str, list[Path]]:
-    """Return the files that are named by split (``train.csv``, ``dev.txt``), by split in their usual order.
+    """Return the files that are named by split (``train.csv``, ``dev.txt``), by split in the order of `SPLITS`.
 
     Args:
-        folder: where to look; folders inside are not looked into.
-        endings: of files to take beside tables.
+        folder: the folder; folders inside it are not searched.
+        endings: endings of other files to take, in addition to tables.
     """
     files = [path for path in _entries(folder) if path.is_file() and _split_of(path)]
     files = [path for path in files if is_data_file(path) or format_of(path) in endings]
@@ -52,7 +57,7 @@ def split_files(folder: Path, endings: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def class_folders_by_split(folder: Path) -> dict[str, Path]:
-    """Return the folders named by split that hold a folder of ``.txt`` files a class."""
+    """Return the folders that are named by split and hold one folder of ``.txt`` files for each class."""
     folders = [path for path in _entries(folder) if path.is_dir()]
     return {
         SPLIT_NAMES[path.name.lower()]: path
@@ -62,7 +67,10 @@ def class_folders_by_split(folder: Path) -> dict[str, Path]:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Return the folders of ``.txt`` files, but ``unsup``: the unlabelled ones of the Large Movie Review Dataset."""
+    """Return the folders that hold ``.txt`` files.
+
+    ``unsup`` is left out: the Large Movie Review Dataset keeps its unlabelled texts there.
+    """
     folders = [path for path in _entries(folder) if path.is_dir() and path.name.lower() not in UNLABELLED]
     return [path for path in folders if text_files(path)]
 
@@ -73,7 +81,7 @@ def text_files(folder: Path) -> list[Path]:
 
 
 def joined(parts: Iterable[P]) -> P:
-    """Return the shards of a part, one or more, as one."""
+    """Join the shards of a part, one or more, to one part."""
     parts = iter(parts)
     whole = next(parts)
     for part in parts:

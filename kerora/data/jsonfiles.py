@@ -13,7 +13,7 @@ ROWS_FOR_COLUMNS = 1000
 
 
 def read_json_lines(lines: Lines) -> Table:
-    """Read one JSON object a line; blank lines are no rows.
+    """Read a file with one JSON object in each line. Blank lines are skipped.
 
     The columns are the keys of the first 1,000 objects, in order of appearance.
 
@@ -24,10 +24,10 @@ def read_json_lines(lines: Lines) -> Table:
 
 
 def read_json_table(lines: Lines) -> Table:
-    """Read a JSON file that holds a list of objects, or an object of columns (lists of one length).
+    """Read a JSON file that holds a list of objects, or an object of columns (lists of equal length).
 
     Raises:
-        DataError: the file is empty, is not JSON, or holds something else.
+        DataError: the file is empty, is not JSON, or has another structure.
     """
     text = "".join(lines)
     if not text.strip():
@@ -52,7 +52,7 @@ def _parse(text: str, place: str, line: int = 0) -> Any:
     except json.JSONDecodeError as error:
         where = f"column {error.colno}" if line else f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{place}: not valid JSON at {where} ({error.msg}). Correct or remove it.") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # A number with too many digits, or lists nested too deeply.
         raise DataError(f"{place}: not usable JSON ({error}). Correct or remove it.") from error
 
 

@@ -1,4 +1,4 @@
-"""Rows of single texts or pairs with a class each: how they are read, whatever the source."""
+"""Reader of labelled rows: single texts or sentence pairs, each with a class, from any source."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -27,8 +27,9 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         """Read all rows of a table.
 
         Raises:
-            DataError: a column is missing; texts or labels are empty or of the wrong type (row numbers and
-                count; with `skip_bad_rows` such rows are dropped and counted); no row is left.
+            DataError: a column is missing. Texts or labels are empty or of the wrong type; the error gives the row
+                numbers and the count, and with `skip_bad_rows` such rows are dropped and counted instead. No row
+                is left.
         """
         columns = find_columns(table.columns, config, table.name)
         label = columns.label or ""
@@ -44,10 +45,12 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         return read_table(table, part, add, config)
 
     def folder(self, folder: Path, config: DataConfig) -> Found[LabelledRows]:
-        """Find folders of ``.txt`` files by class: below folders named by split (``train/pos/1.txt``), or as one part.
+        """Find folders of ``.txt`` files, one folder for each class.
+
+        They stand in folders named by split (``train/pos/1.txt``), or directly in `folder`, which is then one part.
 
         Raises:
-            DataError: there are none.
+            DataError: there is no such folder.
         """
         named = class_folders_by_split(folder)
         if named:
@@ -68,10 +71,11 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         return find_columns(columns, config, place).label
 
     def saved(self, folder: Path, description: Mapping[str, Any]) -> Callable[[Path, str], LabelledRows]:
-        """Return what reads a saved file; classes keep their order, also those without rows.
+        """Return a function that reads a saved file. It keeps all classes in their order, also classes without rows.
 
         Raises:
-            DataError: the folder holds texts without labels; of the reading, also a file differs from what was saved.
+            DataError: the folder holds texts without labels. The returned function also raises it if a file differs
+                from what was saved.
         """
         if "form" in description:
             raise DataError(f"{folder} holds texts for a language model, without labels. Add --task causal-lm.")
@@ -96,10 +100,11 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
     def settle(
         self, parts: Mapping[str, LabelledRows], config: DataConfig
     ) -> tuple[tuple[str, ...], dict[str, Rows[int]]]:
-        """Choose the classes by the training rows, and number the labels of all.
+        """Choose the classes from the training rows, and replace the labels of all parts by class numbers.
 
         Raises:
-            DataError: a label is unknown, there are too few rows or classes, or single texts and pairs are mixed.
+            DataError: a label is unknown, there are too few rows or classes, or one part holds single texts and
+                another one pairs.
         """
         classes, numbers = choose_classes(parts["train"], config)
         if config.subset is not None and config.subset < len(classes):
@@ -112,7 +117,7 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
 
 
 def read_class_folders(folder: Path, config: DataConfig) -> LabelledRows:
-    """Read ``CLASS/*.txt``: one text a file, the folder's name is the label, ``CLASS/FILE`` the id.
+    """Read ``CLASS/*.txt``. Each file is one text, the name of its folder is the label, and ``CLASS/FILE`` is the id.
 
     Raises:
         DataError: a text is empty or not UTF-8.
@@ -152,8 +157,10 @@ def _label_problem(row: RawRow, column: str) -> str | None:
 
 def _label_name(row: RawRow, column: str, source: str, known: tuple[str, ...] | None) -> str:
     value = row.values[column]
+    # Pandas stores integers as floats when the column has missing values.
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    # Booleans come before integers: in Python a bool is an int.
     if isinstance(value, bool):
         return str(value).lower()
     if known is not None and isinstance(value, int) and 0 <= value < len(known):

@@ -1,4 +1,4 @@
-"""Data of language models: whole data sets, one part of a source, and prompts."""
+"""Loads data for language models: whole data sets, one part of a source, or prompts."""
 
 from pathlib import Path
 from typing import Any
@@ -19,47 +19,48 @@ from kerora.settings.language import LanguageConfig
 
 
 def load_documents(config: DataConfig, language: LanguageConfig, seed: int = 42) -> Dataset[Documents]:
-    """Load the texts of a language model, split and cut to a subset.
+    """Load the texts of a language model with their splits, limited to a subset if one is set.
 
-    A plain text file is one text, whose last share becomes a missing validation or test part; of the rows of a table,
-    and of the files of a folder where they are enough, these parts are drawn at random. `train`, `validation` and
-    `test` work as in `kerora.data.sources.load_dataset`.
+    A plain text file is one text. Its last share becomes a missing validation or test part. From a table these parts
+    are sampled by row, and from a folder with enough files by file. `train`, `validation` and `test` work as in
+    `kerora.data.sources.load_dataset`.
 
     Args:
         config: the source, its text column and the splits.
         language: the other columns.
-        seed: seed of the splits and the subset; default 42.
+        seed: seed of the splits and the subset. Default: 42.
 
     Raises:
-        DataError: a file or a row cannot be used; says which, where, and what to do.
+        DataError: a file or a row cannot be used. The error gives the place and the remedy.
     """
     return load_splits(config, DocumentReader(language), seed)
 
 
 def load_split(spec: str, config: DataConfig, language: LanguageConfig, split: str = "test") -> Documents:
-    """Load the texts of one part of a source; a file, or a folder without parts, is taken whole.
+    """Load the texts of one part of a source. A file, or a folder without parts, is loaded whole.
 
     Raises:
-        DataError: the source has no such part, or cannot be used.
+        DataError: the source has no such part, or it cannot be used.
     """
     return read_part(spec, config, DocumentReader(language), split).rows
 
 
 def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, Parts]]:
-    """Read prompts: a line each of a text file, or a row each of a table, from its column ``prompt`` or its text.
+    """Read prompts. Each line of a text file is a prompt, or each row of a table.
 
-    For a model of conversations, a column of turns holds what was said so far.
+    A table has its prompts in the column ``prompt`` or in its text column. For a model of conversations, a column of
+    turns holds the conversation so far.
 
     Args:
         path: the file.
-        config: its text column, and whether bad rows are skipped.
+        config: the text column, and whether bad rows are skipped.
         form: what the model was trained on: ``text``, ``completion`` or ``turns``.
 
     Returns:
         The id and the parts of each prompt.
 
     Raises:
-        DataError: a row cannot be used (says which), or there is none.
+        DataError: a row cannot be used (the error gives its place), or there is no row.
     """
     require_file(path)
     if not is_data_file(path):
@@ -87,4 +88,4 @@ def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, P
 
 
 def _no_prompt(path: Path) -> Any:
-    raise DataError(f"{path} holds no prompt. Give one a line.")
+    raise DataError(f"{path} holds no prompt. Give one prompt in each line.")

@@ -1,4 +1,4 @@
-"""Text files as decoded lines, with the place of every fault."""
+"""Text files as decoded lines. Errors give the place in the file."""
 
 import gzip
 import zlib
@@ -15,15 +15,15 @@ DAMAGED_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
 class Lines:
-    """The lines of a UTF-8 stream, with their ends; a byte order mark at the start is dropped.
+    """The lines of a UTF-8 stream, with their line ends. A byte order mark at the start is removed.
 
     Args:
-        stream: bytes, read line by line, so that any size can be streamed.
-        name: what messages call the file.
+        stream: bytes, read line by line, so that files of any size can be streamed.
+        name: name of the file in messages.
 
     Attributes:
         line: number of the line yielded last, from 1.
-        row: number of the row made last; the reader of the format keeps it, None before the first.
+        row: number of the row made last, or None before the first row. The reader of the format sets it.
     """
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
@@ -48,7 +48,7 @@ class Lines:
         return self._decode(raw, start)
 
     def first_character(self) -> str:
-        """Look ahead for the first character that is not white space, without consuming it; ``""`` at the end."""
+        """Return the first character that is not white space, or ``""`` at the end. The lines can still be read."""
         while raw := self._read():
             self._ahead.append(raw)
             if text := raw.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace").strip():
@@ -56,7 +56,7 @@ class Lines:
         return ""
 
     def place(self, line: int | None = None) -> str:
-        """Return where the reader is: ``FILE, row 3 (line 4)``, without the row before the first one."""
+        """Return the position of the reader: ``FILE, row 3 (line 4)``, or ``FILE, line 1`` before the first row."""
         line = self.line if line is None else line
         return f"{self.name}, line {line}" if self.row is None else f"{self.name}, row {self.row + 1} (line {line})"
 
@@ -82,7 +82,7 @@ class Lines:
         if "\0" in text:
             offset = start + raw.index(b"\0")
             raise DataError(
-                f"{self.place()}, byte offset {offset}: a NUL byte, which text files do not hold. "
+                f"{self.place()}, byte offset {offset}: a NUL byte. Text files hold none. "
                 "If the file is UTF-16, convert it with iconv -f UTF-16 -t UTF-8; "
                 "otherwise remove the byte with tr -d '\\000'."
             )
@@ -91,11 +91,11 @@ class Lines:
 
 @contextmanager
 def open_lines(path: Path) -> Iterator[Lines]:
-    """Open a text file, through gzip when it ends in ``.gz``.
+    """Open a text file. A file that ends in ``.gz`` is decompressed.
 
     Raises:
-        DataError: the file cannot be opened; while reading also when it is not UTF-8, holds a NUL byte,
-            or is a damaged gzip file.
+        DataError: the file cannot be opened. While it is read: it is not UTF-8, holds a NUL byte, or is a damaged
+            gzip file.
     """
     try:
         raw = open(path, "rb")  # noqa: SIM115 (closed by the block below)

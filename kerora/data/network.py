@@ -1,4 +1,4 @@
-"""A quick look whether a server can be reached, before a library waits for minutes."""
+"""Checks quickly whether a server can be reached, because some libraries wait for minutes."""
 
 import itertools
 import queue
@@ -15,22 +15,22 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Reach:
-    """The outcome: the servers that were tried, and the first that answered, or None."""
+    """The result: the servers that were tried, and the first one that answered, or None."""
 
     tried: tuple[str, ...]
     reached: str | None
 
 
 def first_reachable(urls: Sequence[str], seconds: float, most: int = 4) -> Reach:
-    """Try to connect to the hosts of some URLs (or to their proxy) at the same time.
+    """Try to connect to the hosts of some URLs (or to their proxies) in parallel.
 
-    Looking up a name can block for longer than any socket's time-out, so each host has a daemon
-    thread of its own, which may outlive the answer.
+    A name lookup can block for longer than the time-out of a socket. Each host therefore has its own daemon thread,
+    which may still run when this function returns.
 
     Args:
         urls: http or https addresses.
         seconds: longest wait for all of them together.
-        most: how many different hosts to try.
+        most: largest number of different hosts to try. Default: 4.
     """
     addresses = dict(itertools.islice(dict(map(_address, urls)).items(), most))
     answers: queue.Queue[str | None] = queue.Queue()
@@ -47,7 +47,7 @@ def first_reachable(urls: Sequence[str], seconds: float, most: int = 4) -> Reach
 
 
 def _address(url: str) -> tuple[str, tuple[str, int]]:
-    """Return what to call the server of a URL, and the host and port to connect to."""
+    """Return the name of the server of a URL for messages, and the host and port to connect to."""
     parts = urllib.parse.urlsplit(url)
     name = parts.hostname or "localhost"
     proxy = urllib.request.getproxies().get(parts.scheme)

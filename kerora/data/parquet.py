@@ -1,4 +1,4 @@
-"""Parquet files; pyarrow is loaded for them alone, since it takes 25 MB."""
+"""Parquet files. pyarrow is imported only when a Parquet file is opened, because it needs memory."""
 
 import json
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from kerora.errors import DataError
 
 @contextmanager
 def open_parquet(path: Path, batch_rows: int = 4096) -> Iterator[Table]:
-    """Open a Parquet file; rows are read in batches, so that any size can be streamed.
+    """Open a Parquet file. Rows are read in batches, so that files of any size can be streamed.
 
-    Class names that Hugging Face's `datasets` stored in the file's metadata are kept.
+    Class names that Hugging Face `datasets` stored in the metadata of the file are kept.
 
     Raises:
         DataError: the file is empty, damaged, or not Parquet (also while reading).
@@ -60,4 +60,4 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
     except (ValueError, AttributeError, KeyError, TypeError):
-        return {}  # metadata of other writers: not ours to judge
+        return {}  # Another program wrote this metadata. It need not have the form of `datasets`.

@@ -1,4 +1,4 @@
-"""The form that every source is brought to: rows with what is to be learnt of them, and data sets of several splits."""
+"""The common form of all sources: rows with their targets, and data sets of several splits."""
 
 import hashlib
 import itertools
@@ -12,12 +12,12 @@ import numpy as np
 from kerora.data.text_store import TextStore
 
 Texts = list[str] | TextStore
-"""A column of texts: in memory, or as those who read files make it, on disk."""
+"""A column of texts: in memory, or on disk as the readers of files make it."""
 T = TypeVar("T")
 
 
 class Column(Protocol[T]):
-    """A column of values that can be added to: a list, or of texts a `TextStore`."""
+    """A column to which values can be added: a list, or a `TextStore` for texts."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[T]: ...
@@ -30,21 +30,21 @@ class Column(Protocol[T]):
 
 
 class Split(Protocol):
-    """One split of a data set, whatever the task: texts with identifiers, and what is to be learnt of them.
+    """One split of a data set of any task: texts with identifiers, and what the model learns about them.
 
     Attributes:
-        noun: what messages call the rows: ``rows`` or ``texts``.
+        noun: name of the rows in messages: ``rows`` or ``texts``.
     """
 
     noun: ClassVar[str]
 
     @property
     def texts(self) -> Texts:
-        """The texts, as a person would read them."""
+        """The texts, for display."""
 
     @property
     def ids(self) -> Texts:
-        """An identifier a row."""
+        """The identifier of each row."""
 
     def __len__(self) -> int: ...
 
@@ -55,32 +55,32 @@ class Split(Protocol):
         """Add the rows of another split."""
 
     def fingerprint(self) -> str:
-        """Return the sha256 of everything but the identifiers, in order."""
+        """Return the sha256 of all values except the identifiers, in order."""
 
     def strata(self) -> np.ndarray | None:
-        """Return the class of each row (rows,), by which parts are drawn; None where rows have no class."""
+        """Return the class of each row (rows,) for stratified sampling; None if rows have no class."""
 
     def tails(self, share: float) -> tuple[Self, Self] | None:
-        """Divide every row where its last `share` begins; None where rows are not divided."""
+        """Cut the last `share` of each row and return both parts; None if rows cannot be divided."""
 
     def objects(self, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Yield each row as `kerora data save` writes it."""
 
     @classmethod
     def facts(cls, splits: Mapping[str, Self]) -> dict[str, Any]:
-        """Return what a saved data set's description has to say to read these rows back."""
+        """Return the entries that the description of a saved data set needs so that these rows can be read again."""
 
 
 @dataclass
 class Rows(Generic[T]):
-    """One split of texts with a target each.
+    """One split of texts with one target each.
 
     Attributes:
         texts: the texts; for sentence pairs the first sentences.
-        ids: an identifier a row, as text: the id column's value or the row's number from 1.
-        targets: what is to be predicted of each row, one kind of value throughout: for a classifier class numbers
-            (positions in `Dataset.classes`); None where rows are unlabelled.
-        pairs: the second sentences, or None where rows are single texts.
+        ids: identifier of each row as text: the value of the id column, or the number of the row from 1.
+        targets: the value to predict for each row, all of one type. For a classifier these are class numbers
+            (positions in `Dataset.classes`). None if rows are unlabelled.
+        pairs: the second sentences, or None if rows are single texts.
     """
 
     noun: ClassVar[str] = "rows"
@@ -95,7 +95,7 @@ class Rows(Generic[T]):
         return len(self.texts)
 
     def append(self, text: str, identifier: str, target: T | None = None, pair: str | None = None) -> None:
-        """Add a row; the columns of targets and pairs begin with the first that is given."""
+        """Add a row. The columns of targets and pairs are created when the first value is given."""
         self.texts.append(text)
         self.ids.append(identifier)
         if target is not None:
@@ -106,7 +106,7 @@ class Rows(Generic[T]):
             self.pairs.append(pair)
 
     def extend(self, other: Self) -> None:
-        """Add the rows of another split; targets and pairs where both have them."""
+        """Add the rows of another split. Targets and pairs are added if both splits have them."""
         self.texts.extend(other.texts)
         self.ids.extend(other.ids)
         if self.targets is not None and other.targets is not None:
@@ -124,16 +124,16 @@ class Rows(Generic[T]):
         )
 
     def strata(self) -> np.ndarray | None:
-        """Return the class numbers (rows,); None where targets are something else."""
+        """Return the class numbers (rows,); None if the targets are other values."""
         if not self.targets or not isinstance(self.targets[0], int):
             return None
         return np.asarray(self.targets)
 
     def tails(self, share: float) -> None:
-        """Return None: rows are not divided."""
+        """Return None, because rows cannot be divided."""
 
     def objects(self, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Yield each row with ``id``, ``text``, for sentence pairs ``pair``, and ``label``, a class by its name."""
+        """Yield each row with ``id``, ``text``, ``label`` (the class name), and for sentence pairs ``pair``."""
         for index, text in enumerate(self.texts):
             row: dict[str, Any] = {"id": self.ids[index], "text": text}
             if self.pairs is not None:
@@ -145,11 +145,11 @@ class Rows(Generic[T]):
 
     @classmethod
     def facts(cls, splits: Mapping[str, Self]) -> dict[str, Any]:
-        """Return nothing: a row says all of itself."""
+        """Return no entries: the rows need none."""
         return {}
 
     def fingerprint(self) -> str:
-        """Return the sha256 of texts, pairs and targets, in order; computed once where texts cannot change."""
+        """Return the sha256 of texts, pairs and targets, in order. It is computed only once if no row can change."""
         state = self._state()
         if state is not None and self._digest is not None and self._digest[0] == state:
             return self._digest[1]
@@ -158,7 +158,7 @@ class Rows(Generic[T]):
         return found
 
     def _state(self) -> Any:
-        """Return what tells of texts that are only added to whether they are the same; None for texts in lists."""
+        """Return a value that differs after rows are added, or None for texts in lists, which can change unnoticed."""
         if not isinstance(self.texts, TextStore) or isinstance(self.pairs, list):
             return None
         if isinstance(self.targets, TextStore):
@@ -167,6 +167,7 @@ class Rows(Generic[T]):
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
+        # The repeated empty texts have no end, so the zip below cannot be strict.
         nothing = itertools.repeat("")
         seconds = nothing if self.pairs is None else self.pairs
         targets = nothing if self.targets is None else map(str, self.targets)
@@ -184,8 +185,8 @@ class Dataset(Generic[S]):
 
     Attributes:
         name: short name for run folders, such as ``imdb_reviews`` or a file's stem.
-        classes: class names in the order of their numbers; none where targets are no classes.
-        splits: rows by split name: ``train``, and where there are any ``validation`` and ``test``.
+        classes: class names in the order of their numbers; empty if the targets are not classes.
+        splits: rows by split name: ``train``, and ``validation`` and ``test`` if they exist.
         skipped: rows dropped by `skip_bad_rows`, by split.
     """
 
@@ -212,7 +213,7 @@ class Dataset(Generic[S]):
 
 
 def take(column: Any, indices: Sequence[int]) -> Any:
-    """Return the values of a column at `indices`, in that order; a `TextStore` stays one."""
+    """Return the values of a column at `indices`, in that order. The result for a `TextStore` is a `TextStore`."""
     if isinstance(column, TextStore):
         return column.take(indices)
     return [column[index] for index in indices]

@@ -1,4 +1,4 @@
-"""The folder that `kerora data save` writes, whatever the task, and reading it back."""
+"""Writes and reads the folder of `kerora data save`, for all tasks."""
 
 import json
 import os
@@ -20,21 +20,21 @@ VERSION = 1
 
 
 def save_dataset(dataset: Dataset[S], directory: Path, force: bool = False) -> None:
-    """Write a data set as one JSONL file a split, and a description.
+    """Write a data set as one JSONL file for each split, and a description.
 
-    The files ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` hold a row a line with the keys
-    ``id``, ``text``, for sentence pairs ``pair``, and ``label`` (the class name); of a language model's data
-    ``text``, ``prompt`` and ``completion``, or ``messages``. ``dataset.json`` holds the name, the classes in order
-    or the form of the texts, rows and label counts, and the sha256 of each split's rows.
-    Everything is written beside the folder first and moved into it when it is complete.
+    The files ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` hold one row in each line. A labelled row has the
+    keys ``id``, ``text``, ``label`` (the class name), and for sentence pairs ``pair``. A row for a language model has
+    ``id`` and ``text``, ``prompt`` and ``completion``, or ``messages``. ``dataset.json`` holds the name, the classes in
+    order or the form of the texts, the counts of rows and labels, and the sha256 of the rows of each split.
+    The files are first written to a temporary folder and moved when all are complete.
 
     Args:
         dataset: the rows.
-        directory: the folder; made when it does not exist.
+        directory: the folder. It is created if it does not exist.
         force: replace a data set that was saved there.
 
     Raises:
-        DataError: the folder is not empty and `force` is False, or it holds something else.
+        DataError: the folder is not empty and `force` is False, or the folder holds something else.
         RunError: the folder is not writable or the disk is full.
     """
     _check_target(directory, force)
@@ -56,10 +56,10 @@ def is_saved(directory: Path) -> bool:
 
 
 def find_saved(directory: Path, reader: RowReader[P, S]) -> Found[P] | None:
-    """Find the parts of the folder that `save_dataset` wrote; None if its rows are not of the reader's kind.
+    """Find the parts of a folder that `save_dataset` wrote. Return None if the reader has no own form of saved rows.
 
     Raises:
-        DataError: the description is damaged, or the reader has no use for what it describes.
+        DataError: the description is damaged, or the reader cannot use the data.
     """
     description = _read_description(directory)
     read = reader.saved(directory, description)
@@ -95,15 +95,15 @@ def _read_description(directory: Path) -> dict[str, Any]:
 
 
 def check_same(path: Path, rows: Split, saved: Mapping[str, Any]) -> None:
-    """Check that rows are what was saved.
+    """Check that the rows of a file are the rows that were saved.
 
     Args:
         path: the file, for the message.
-        rows: what it holds.
-        saved: ``sha256`` and ``rows`` of what was saved.
+        rows: the rows in the file.
+        saved: ``sha256`` and ``rows`` (their count) of the saved rows.
 
     Raises:
-        DataError: they are not.
+        DataError: the rows differ.
     """
     if rows.fingerprint() != saved["sha256"]:
         raise DataError(
@@ -120,7 +120,7 @@ def _check_target(directory: Path, force: bool) -> None:
     if any(directory.iterdir()) and not (force and is_saved(directory)):
         remedy = "Choose another folder, or replace the data set in it with --force."
         if force:
-            remedy = f"--force replaces only a saved data set, and it holds no {DESCRIPTION}. Choose another folder."
+            remedy = f"--force replaces only a saved data set, but there is no {DESCRIPTION}. Choose another folder."
         raise DataError(f"The folder {directory} is not empty. {remedy}")
 
 
@@ -137,7 +137,7 @@ def _description(dataset: Dataset[S]) -> dict[str, Any]:
 
 
 def _move_into(work: Path, directory: Path) -> None:
-    """Move the complete files; the description goes last, so that a mixture is noticed by its sums."""
+    """Move the complete files. The description is moved last: a mix of old and new files then has wrong checksums."""
     directory.mkdir(exist_ok=True)
     written = [path.name for path in work.iterdir()]
     for split in SPLITS:

@@ -1,4 +1,4 @@
-"""Every source of rows, whatever the task, behind a few functions: a whole data set, one part, streamed texts."""
+"""Loads rows from every kind of source, for all tasks: a whole data set, one part of it, or a stream of texts."""
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
@@ -27,20 +27,20 @@ BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")
 
 
 def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset[Rows[int]]:
-    """Load a data set: its parts, split and cut to a subset.
+    """Load a data set with its splits, limited to a subset if one is set.
 
-    `train`, `validation` and `test` files replace or add parts of the source. With `train` the source is
-    not read; nor is the default source when any of the three is given. A validation part that is
-    missing is cut from the training rows (`validation_split`), a test part likewise (`test_split`).
+    The files `train`, `validation` and `test` replace parts of the source or add parts to it. If `train` is given, the
+    source is not read. If any of the three is given, the default source is not read either. A missing validation part
+    is cut from the training rows (`validation_split`), and so is a missing test part (`test_split`).
 
     Args:
-        config: the settings, or the source alone.
-        seed: seed of the splits and the subset; default 42.
-        without: parts to leave out, such as ``test``: their files are not opened, and rows that are cut for them from
-            the training rows are dropped.
+        config: the settings, or only the source.
+        seed: seed of the splits and the subset. Default: 42.
+        without: parts to leave out, such as ``test``. Their files are not opened. Rows that are cut for them from the
+            training rows are dropped, so that the training rows are the same as with these parts.
 
     Raises:
-        DataError: a file or a row cannot be used; says which, where, and what to do.
+        DataError: a file or a row cannot be used. The error gives the place and the remedy.
     """
     config = DataConfig(source=config) if isinstance(config, str) else config
     return load_splits(config, LabelledReader(), seed, without)
@@ -53,12 +53,12 @@ def load_splits(
 
     Args:
         config: the settings.
-        reader: reads the rows, and makes splits of them.
-        seed: seed of the splits and the subset; default 42.
+        reader: reads the rows and makes splits from them.
+        seed: seed of the splits and the subset. Default: 42.
         without: parts to leave out.
 
     Raises:
-        DataError: a file or a row cannot be used; says which, where, and what to do.
+        DataError: a file or a row cannot be used. The error gives the place and the remedy.
     """
     parts = read_parts(config, reader, without)
     if "train" not in parts:
@@ -74,33 +74,34 @@ def load_splits(
 
 
 def has_test_rows(config: DataConfig) -> bool:
-    """Tell whether `load_dataset` would find or cut a test part; its rows are not read."""
+    """Tell whether `load_dataset` would find or cut a test part. The rows are not read."""
     return config.test_split > 0 or "test" in read_parts(config, LabelledReader(), without=SPLITS)
 
 
 def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows[int]:
-    """Load labelled rows in the label set of a trained run.
+    """Load labelled rows with the class numbers of a trained run.
 
     Args:
         spec: a data set, file or folder, as `DataConfig.source`.
-        config: columns and formats; the sources and splits in it are not looked at.
-        classes: the run's class names in order.
-        split: part to take where the source has parts; a file is taken whole.
+        config: columns and formats. Its sources and splits are ignored.
+        classes: the class names of the run in order.
+        split: part to load if the source has parts. A file is loaded whole.
 
     Raises:
-        DataError: the source has no such part, or a row cannot be used, for example because the run
-            does not know its label.
+        DataError: the source has no such part, or a row cannot be used, for example because the run does not know
+            its label.
     """
     part = read_part(spec, config, LabelledReader(), split)
     return numbered(part, numbers_for_run(part, classes, config), "the run")
 
 
 def stream_texts(path: Path | IO[bytes] | IO[str], config: DataConfig) -> Iterator[Record]:
-    """Stream unlabelled texts of any size from a file, or from a stream such as stdin.
+    """Stream unlabelled texts from a file or an open stream, such as stdin, of any size.
 
-    A ``.txt`` file (or ``.txt.gz``) holds a text a line; blank lines are left out, and the row number is
-    the line's. Other files are read by their ending. A stream is JSON Lines when its first character
-    other than white space is ``{``, CSV when the `delimiter` or `columns` are set, else a text a line.
+    A ``.txt`` or ``.txt.gz`` file holds one text in each line. Blank lines are skipped, and the row number is the
+    number of the line. The format of other files follows from their ending. A stream is read as CSV if `delimiter` or
+    `columns` is set, as JSON Lines if its first character other than white space is ``{``, and else as one text in each
+    line.
 
     Args:
         path: file or open stream.
@@ -113,6 +114,7 @@ def stream_texts(path: Path | IO[bytes] | IO[str], config: DataConfig) -> Iterat
         DataError: the file or a row cannot be used.
     """
     if not isinstance(path, str | Path):
+        # A text stream such as sys.stdin has its bytes in `buffer`. `Lines` decodes them itself, to report errors.
         stream: IO[bytes] = getattr(path, "buffer", cast(IO[bytes], path))
         yield from _stream_input(Lines(stream, "the input"), config)
     elif format_of(Path(path)) == ".txt":
@@ -127,7 +129,7 @@ def stream_texts(path: Path | IO[bytes] | IO[str], config: DataConfig) -> Iterat
 def _stream_input(lines: Lines, config: DataConfig) -> Iterator[Record]:
     first = lines.first_character()
     if not first:
-        raise DataError(f"{lines.name} is empty. Give a text a line, or JSON Lines.")
+        raise DataError(f"{lines.name} is empty. Give one text in each line, or JSON Lines.")
     if config.columns or config.delimiter:
         yield from read_records(read_delimited(lines, config.columns, delimiter_of(config, ".csv")), config)
     elif first == "{":
@@ -143,7 +145,7 @@ def _plain_texts(lines: Lines) -> Iterator[Record]:
 
 
 def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[str] = ()) -> dict[str, P]:
-    """Read the source, and the `train`, `validation` and `test` that replace or add parts of it; see `load_dataset`.
+    """Read the source and the files `train`, `validation` and `test`, which replace or add parts; see `load_dataset`.
 
     Raises:
         DataError: a file or a row cannot be used.
@@ -161,12 +163,12 @@ def read_source(spec: str, config: DataConfig, reader: RowReader[P, S], without:
 
     Args:
         spec: the bundled data set, a file, a folder, or the name of a TFDS data set.
-        config: columns and formats; the sources in it are not looked at.
+        config: columns and formats. Its sources are ignored.
         reader: reads the rows.
-        without: parts that are not read; where they are there, they come back without rows.
+        without: parts that are not read. If the source has them, they are returned without rows.
 
     Returns:
-        The parts by split; a file is ``train``.
+        The parts by split. A file is ``train``.
 
     Raises:
         DataError: there is no such source, or it cannot be used.
@@ -178,7 +180,7 @@ def read_source(spec: str, config: DataConfig, reader: RowReader[P, S], without:
 
 
 def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str) -> P:
-    """Read one part of a source; a file, or a folder without parts, is taken whole.
+    """Read one part of a source. A file, or a folder without parts, is read whole.
 
     Raises:
         DataError: the source has no such part, or it cannot be used.
@@ -220,7 +222,7 @@ def _find_bundled(reader: RowReader[P, S]) -> Found[P]:
 
 
 def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: str) -> P:
-    """Read a source of one part whole; of one with parts take the part of that name."""
+    """Read a source with one part whole. If the source has several parts, read the part `split`."""
     found = find_source(spec, config, reader)
     name = next(iter(found.parts)) if len(found.parts) == 1 else split
     part = found.parts[name]() if name in found.parts else None
@@ -231,7 +233,7 @@ def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: s
 
 
 def dataset_name(config: DataConfig) -> str:
-    """Return the short name of a data set for run folders: its TFDS name, or the stem of its file."""
+    """Return the short name of a data set for run folders: its TFDS name, or the name of its file without endings."""
     spec = config.train or config.source
     path = Path(spec).expanduser()
     if not path.exists() or spec == BUNDLED:

@@ -1,4 +1,4 @@
-"""Which columns of a table hold the texts of a language model, and how a row becomes the parts of one."""
+"""Finds the columns with the texts of a language model, and makes the parts of a text from a row."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ MODEL_ROLES = ("assistant", "gpt", "model", "bot", "chatbot")
 
 
 class TextColumns:
-    """Which columns of a table hold what, and how a row becomes the parts of a text."""
+    """The columns of a table for a language model, and the parts of the text in each row."""
 
     form: Form
 
@@ -45,11 +45,11 @@ class TextColumns:
         self.id = config.id or column_by_name(columns, ("id",))
 
     def identifier(self, row: RawRow) -> str:
-        """Return the row's id, or its number."""
+        """Return the id of a row, or its number if it has none."""
         return identifier_of(row, self.id)
 
     def parts(self, row: RawRow) -> Parts | str:
-        """Return the parts of a row's text, or what is wrong with it."""
+        """Return the parts of the text in a row, or a description of what is wrong with the row."""
         if self.text is not None:
             problem = row_problem(row, self.text)
             if problem is not None:
@@ -84,7 +84,13 @@ def _prompt_columns(
 
 
 def turns_of(value: Any, name: str, learnt: bool = True) -> Parts | str:
-    """Return the turns of a conversation, given as a list or as the JSON of one; `learnt`: one of them must count."""
+    """Return the turns of a conversation, or a description of what is wrong with them.
+
+    Args:
+        value: the turns as a list, or as JSON text of a list.
+        name: the column, for messages.
+        learnt: whether the loss must count at least one turn. Default: True.
+    """
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -100,11 +106,12 @@ def turns_of(value: Any, name: str, learnt: bool = True) -> Parts | str:
         if problem is not None:
             return f"{problem}, turn {number}"
     if learnt and not any(counted for _, counted in turns):
-        return f"has no turn in '{name}' that the model could learn: none of the assistant, or one turn only"
+        return f"has no turn in '{name}' that the model can learn: no turn of the assistant, or only one turn"
     return conversation([(str(text), counted) for text, counted in turns])
 
 
 def _turn(turn: Any, number: int) -> tuple[Any, bool]:
+    # Turns without roles alternate, and the user has the first one.
     if not isinstance(turn, dict):
         return turn, number % 2 == 1
     text = next((turn[key] for key in CONTENTS if key in turn), None)

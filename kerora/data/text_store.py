@@ -1,7 +1,6 @@
-"""A column of texts that stays on disk, so that a million rows do not live in memory.
+"""A column of texts on disk, so that a data set does not need to fit into memory.
 
-As Python strings in lists, a million rows of 220 bytes with their numbers take about 0.4 GB; here it is 12 bytes a
-text, and at most `SPILL_BYTES` of what was added last.
+Memory holds 12 bytes for each text (its place and its length), and at most `SPILL_BYTES` of the texts added last.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ BLOCK_TEXTS = 1_024
 
 
 class _Bytes:
-    """Bytes that are only added to: the last ones in memory, the others in a temporary file without a name."""
+    """Bytes that can be appended. The last ones are in memory, the others in a temporary file without a name."""
 
     def __init__(self) -> None:
         self.tail = bytearray()
@@ -26,7 +25,7 @@ class _Bytes:
         self._lock = threading.Lock()
 
     def append(self, data: bytes) -> int:
-        """Add bytes and return where they begin."""
+        """Append bytes and return the position of the first one."""
         start = self.written + len(self.tail)
         self.tail += data
         if self._may_spill and len(self.tail) >= SPILL_BYTES:
@@ -38,6 +37,7 @@ class _Bytes:
         inside = b""
         if start < self.written:
             assert self._file is not None
+            # Another thread could move the position of the file between seek and read.
             with self._lock:
                 self._file.seek(start)
                 inside = self._file.read(min(stop, self.written) - start)
@@ -51,7 +51,7 @@ class _Bytes:
             self._file.seek(self.written)
             self._file.write(self.tail)
             self._file.flush()
-        except OSError:  # a full disk: from here on in memory
+        except OSError:  # The disk is full: later texts stay in memory.
             self._may_spill = False
             with contextlib.suppress(OSError):
                 if self._file is not None and self.written == 0:
@@ -62,7 +62,7 @@ class _Bytes:
 
 
 class TextStore(Sequence[str]):
-    """Texts that can be added to, but not changed; reads as a list of strings does.
+    """A list of texts on disk. Texts can be added but not changed. It is read like a list of strings.
 
     Args:
         texts: the first texts.
@@ -86,7 +86,7 @@ class TextStore(Sequence[str]):
             self.append(text)
 
     def take(self, indices: Sequence[int]) -> "TextStore":
-        """Return the texts at `indices`, in that order; their bytes are not copied."""
+        """Return the texts at `indices`, in that order. Their bytes are shared, not copied."""
         taken = TextStore()
         taken._bytes = self._bytes
         taken._starts = array("q", (self._starts[index] for index in indices))
@@ -101,7 +101,7 @@ class TextStore(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        """Return a text, or for a slice a list of texts."""
+        """Return a text, or a list of texts for a slice."""
         if isinstance(index, slice):
             places = range(*index.indices(len(self)))
             return self._block(places) if places.step == 1 else [self[place] for place in places]
@@ -125,7 +125,7 @@ class TextStore(Sequence[str]):
         return TextStore, (list(self),)
 
     def _block(self, places: range) -> list[str]:
-        """Read neighbours, with one access where they lie end to end."""
+        """Return neighbouring texts. If they lie end to end on disk, one read is enough."""
         starts, lengths = self._starts[places.start : places.stop], self._lengths[places.start : places.stop]
         if any(at + length != after for at, length, after in zip(starts, lengths, starts[1:], strict=False)):
             return [self[place] for place in places]

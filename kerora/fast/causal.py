@@ -1,8 +1,8 @@
-"""Causal attention without a mask: decoders of KerasHub, taught to use the causal kernel.
+"""Lets decoders of KerasHub use the causal attention kernel, which needs no mask.
 
-KerasHub's decoders build a mask of shape (batch, length, length) for every layer and call. Rows here are padded
-behind the text, where no token of the text looks, so the causal kernel needs no mask at all. Only where rows hold
-several documents that must not see one another there is one, made once for all layers (`kerora.models.decoders`).
+The decoders of KerasHub build a mask of shape (batch, length, length) for every layer and call. In Kerora, padding
+follows the text, and no token of the text attends to it, so the causal kernel needs no mask. Only rows with several
+documents that must not see each other need a mask. It is made once for all layers (`kerora.models.decoders`).
 """
 
 import functools
@@ -24,17 +24,17 @@ _Attention: Any = keras_hub.layers.CachedMultiHeadAttention
 WHOLE = ("decoder_padding_mask", "training")
 """Arguments with which a decoder layer can be computed as a whole."""
 ATTENTIONS = ("_self_attention_layer", "self_attn", "attention")
-"""What KerasHub's decoders call their attention."""
+"""Names of the attention layer in the decoders of KerasHub."""
 
 
 class RowLayout(Protocol):
-    """What is to be known of how rows are divided; see `kerora.models.decoders.RowLayout`."""
+    """The part of `kerora.models.decoders.RowLayout` that the attention needs."""
 
     seen: torch.Tensor | None
 
 
 class CausalDecoder(_Decoder):
-    """A decoder layer whose attention looks only backwards, computed as a whole where it is frozen."""
+    """A decoder layer with causal attention. It is computed as a whole if its weights are frozen."""
 
     row_layout: RowLayout
     pooling: Pooling | None = None
@@ -49,7 +49,7 @@ class CausalDecoder(_Decoder):
         scale, seen = self._self_attention_layer._inverse_sqrt_key_dim, self.row_layout.seen
         if self.pooling is None or not self.pooling.only or padding is None or seen is not None:
             return compute_block(parts, decoder_sequence, lambda q, k, v: causal_attention(q, k, v, scale, seen))
-        # the last token sees all that is no padding
+        # The last token sees all tokens that are not padding.
         mask = padding.bool()
         places = (mask.sum(dim=1) - 1).clamp_min(0)
         return compute_block(parts, decoder_sequence, lambda q, k, v: attend(q, k, v, mask[:, None], scale), places)
@@ -61,7 +61,7 @@ class CausalDecoder(_Decoder):
 
 
 class CausalAttention(_Attention):
-    """Attention in which no mask means: each token sees itself and those before it, in its document."""
+    """Attention in which no mask means: each token sees itself and the tokens before it in its document."""
 
     row_layout: RowLayout
 
@@ -86,19 +86,19 @@ class CausalAttention(_Attention):
         return causal_attention(query, key, value, self._inverse_sqrt_key_dim, self.row_layout.seen), None
 
 
-# Keras names a layer's place in a weight file by its class, and the files must stay those of KerasHub
+# Keras uses the class name as the path of a layer in a weight file. The files must stay compatible with KerasHub.
 CausalDecoder.__name__, CausalAttention.__name__ = _Decoder.__name__, _Attention.__name__
 
 
 def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any = None) -> torch.Tensor:
-    """Return softmax(scale * Q K^T) V in which each token sees itself and those before it.
+    """Return softmax(scale * Q K^T) V in which each token sees itself and the tokens before it.
 
     Args:
         query: (batch, length, heads, size), as Keras' layer projects it; key and value likewise.
         key: see `query`.
         value: see `query`.
         scale: factor of the scores.
-        seen: which tokens each token sees, bool (batch, length, length), where it does not see all before it.
+        seen: which tokens each token sees, bool (batch, length, length). Default: None, all tokens before it.
 
     Returns:
         (batch, length, heads, size).
@@ -116,7 +116,7 @@ def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any =
 
 
 def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.Tensor:
-    """Return the attention of the last tokens of texts, of which all keys and values are known.
+    """Return the attention output of the last tokens of texts. All keys and values are in the cache.
 
     Args:
         query: (batch, new, heads, size).
@@ -128,7 +128,7 @@ def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.
         (batch, new, heads, size).
     """
     new, every = query.shape[1], keys.shape[1]
-    mask = None  # a single new token sees all
+    mask = None  # A single new token sees all tokens.
     if new > 1 and new < every:
         mask = torch.ones(new, every, dtype=torch.bool, device=query.device).tril(every - new)
     q, k, v = (tensor.transpose(1, 2) for tensor in (query, keys, values))
@@ -139,14 +139,14 @@ def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.
 
 
 def use_causal_kernel(backbone: keras.Model) -> None:
-    """Let the decoder layers of a backbone use the causal kernel; their weights and names stay.
+    """Let the decoder layers of a backbone use the causal kernel. Their weights and names do not change.
 
-    Layers whose attention is more than scaled products (Gemma's) keep KerasHub's masks, as do rows longer than a
-    sliding window; documents in rows are told apart in all of them. Backbone dropout must be 0, as
-    `Preset.load_backbone` sets it.
+    The masks of KerasHub are kept for attention with more than scaled products (Gemma) and for rows longer than a
+    sliding window. All layers keep the documents of a row separate. The dropout of the backbone must be 0, as in
+    `Preset.load_backbone`.
 
     Args:
-        backbone: a backbone whose decoder layers know its ``row_layout``, and in ``keras_class`` what they were.
+        backbone: a backbone whose decoder layers have its ``row_layout``, and their original class in ``keras_class``.
     """
     if is_plain():
         return
@@ -154,7 +154,7 @@ def use_causal_kernel(backbone: keras.Model) -> None:
     for layer in backbone._flatten_layers():
         keras_class = getattr(type(layer), "keras_class", None)
         if keras_class is None:
-            continue  # no decoder layer, or seen before: a backbone lists its layers more than once
+            continue  # Not a decoder layer, or handled before: a backbone lists its layers more than once.
         if keras_class is _Decoder:
             attention = layer._self_attention_layer
             if layer._cross_attention_layer is None and type(attention) is _Attention and attention._dropout == 0:
@@ -166,7 +166,7 @@ def use_causal_kernel(backbone: keras.Model) -> None:
 
 
 def _teach(layer: Any, layout: RowLayout) -> None:
-    """Let a decoder that is not built of KerasHub's common layers use the causal kernel where it can."""
+    """Let a decoder that does not use the common layers of KerasHub use the causal kernel if possible."""
     attentions = (getattr(layer, name, None) for name in ATTENTIONS)
     scaled: list[Any] = [part for part in attentions if hasattr(part, "_inv_norm_factor")]
     decoder: Any = type(layer)
@@ -182,7 +182,7 @@ def _teach(layer: Any, layout: RowLayout) -> None:
 
 @functools.cache
 def _taught_decoder(decoder: Any, method: str) -> Any:
-    """Return a subclass that makes no mask where the kernel needs none."""
+    """Return a subclass that makes no mask if the kernel needs none."""
     original = getattr(decoder, method)
 
     def mask(self: Any, *arguments: Any, **options: Any) -> Any:

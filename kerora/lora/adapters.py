@@ -1,8 +1,7 @@
-"""Many adapters over one base: switched in place, or mixed row by row in one forward pass.
+"""Several adapters on one base model: switched in place, or mixed by row in one forward pass.
 
-Each adapter keeps its own updates (`LoraLayer.stored_updates`) and its own values of the weights that
-are trained in full: head, biases, further modules. Switching exchanges references; no weight of the
-base is copied or changed.
+Each adapter has its own updates (`LoraLayer.stored_updates`) and its own values of the weights that are trained in
+full: head, biases, other modules. A switch only exchanges references. It does not copy or change a weight of the base.
 """
 
 import contextlib
@@ -30,13 +29,13 @@ BASE = None
 
 @dataclass
 class State:
-    """What belongs to one adapter.
+    """The data of one adapter.
 
     Attributes:
         updates: layer and its update.
         values: variable and its value (a torch tensor) while the adapter is active.
         trainable: the variables that are trained with it.
-        classes: class names of its head, or None where the model has none.
+        classes: class names of its head, or None if the model has none.
     """
 
     updates: list[tuple[Any, LowRankUpdate]] = field(default_factory=list)
@@ -49,7 +48,7 @@ class Adapters:
     """The adapters of a model by name.
 
     Args:
-        model: a task model, with or without LoRA; its LoRA becomes the adapter ``default``.
+        model: a task model, with or without LoRA. Its LoRA becomes the adapter ``default``.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -68,7 +67,7 @@ class Adapters:
         self._note_base({id(variable): base for variable, base in self._base_values()})
 
     def load(self, directory: str | Path, name: str) -> None:
-        """Load an adapter beside those there are; which one is active does not change."""
+        """Load another adapter. The active adapter does not change."""
         if name in self.states or not name:
             raise ConfigError(f"There is an adapter '{name}' already. Choose another name.")
         before, folder = self.active, adapter_folder(directory)
@@ -95,7 +94,7 @@ class Adapters:
             self.activate(before)
 
     def _collect(self, classes: tuple[str, ...] | None) -> State:
-        """Make a state of what is on the model now."""
+        """Make a state from the current updates and trained values of the model."""
         updates = [(layer, layer.update) for layer in lora_layers(self.model)]
         for layer, update in updates:
             layer.__dict__.setdefault("stored_updates", {})[id(update)] = update
@@ -104,7 +103,7 @@ class Adapters:
         return State(updates, [(v, v.value) for v in trained if id(v) not in mine], trained, classes)
 
     def _note_base(self, values: dict[int, torch.Tensor]) -> None:
-        """Note the base's values of weights that some adapter has for itself."""
+        """Store the base values of weights for which an adapter has its own values."""
         known = {id(variable) for variable, _ in self.states[BASE].values}
         for state in self.states.values():
             for variable, value in state.values:
@@ -113,7 +112,7 @@ class Adapters:
                     self.states[BASE].values.append((variable, values.get(id(variable), value)))
 
     def _base_values(self) -> list[tuple[Any, torch.Tensor]]:
-        """Read the base's own values of weights that the model's first adapter trained in full; the head has none."""
+        """Read the base values of weights that the first adapter trained in full. The head has no base values."""
         heads = {id(v) for layer in getattr(self.model, "head_layers", ()) for v in layer.variables}
         changed = [v for v, _ in self.states["default"].values if id(v) not in heads]
         if not changed or not hasattr(self.model, "preset"):
@@ -125,7 +124,7 @@ class Adapters:
     def _give_own_tensors(
         self, description: dict[str, Any], tensors: dict[str, np.ndarray]
     ) -> dict[int, tuple[Any, torch.Tensor]]:
-        """Let the weights that a file holds in full hold tensors of their own; return them with the base's."""
+        """Give new tensors to the weights that a file holds in full. Return these weights with the base tensors."""
         names = Names(self.model, description.get("kerora", {}).get("method", "lora") != "lora")
         keys = {key.removeprefix(PREFIX).replace(".base_layer.", ".") for key in tensors if ".lora_" not in key}
         found = {id(owned.variable): owned.variable for key in keys for owned in names.with_key(key)}
@@ -139,7 +138,7 @@ class Adapters:
         return saved
 
     def activate(self, name: str | None) -> None:
-        """Let the model compute with one adapter, or with None as the base."""
+        """Make the model compute with one adapter, or, with None, as the base model."""
         if name not in self.states:
             known = ", ".join(f"'{known}'" for known in self.states if known is not None) or "none"
             raise ConfigError(f"There is no adapter '{name}'. Loaded: {known}.")
@@ -150,6 +149,7 @@ class Adapters:
                 variable.trainable = False
         for variable in old.trainable:
             variable.trainable = False
+        # The base values come first: they undo the values of the old adapter that the new one does not have.
         for variable, value in (*self.states[BASE].values, *new.values):
             point_at(variable, value)
         for layer, update in new.updates:
@@ -162,11 +162,11 @@ class Adapters:
 
     @contextlib.contextmanager
     def mixed(self, rows: Sequence[str | None]) -> Iterator[None]:
-        """Inside the block, row i of a batch is computed with ``rows[i]``; narrower heads are filled with -inf."""
+        """Inside the block, compute row i of a batch with the adapter ``rows[i]``. Narrower heads end in -inf."""
         groups: dict[str | None, list[int]] = {}
         for number, name in enumerate(rows):
             if name not in self.states:
-                self.activate(name)  # which says what there is
+                self.activate(name)  # This raises the error with the known names.
             groups.setdefault(name, []).append(number)
         touched = {id(layer): layer for state in self.states.values() for layer, _ in state.updates}
         owned = {id(variable) for state in self.states.values() for variable, _ in state.values}

@@ -1,4 +1,4 @@
-"""The tensors of an adapter file, joined to the variables that they are read from and written to."""
+"""The tensors of an adapter file, each with functions that read and set the matching variables of a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Entry:
     Attributes:
         key: its name in the file.
         shape: its shape in the file.
-        read: returns the model's value, float32.
-        assign: sets the model from the file's value, float32.
-        problem: says what is wrong with a value of the right shape, or returns None.
+        read: returns the value in the model, float32.
+        assign: sets the model to the value in the file, float32.
+        problem: returns a description of what is wrong with a value of the right shape, or None.
     """
 
     key: str
@@ -37,13 +37,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stored:
-    """How a file describes the update of one module.
+    """The update of one module as a file describes it.
 
     Attributes:
         module: path of the module.
         layers: the adapted layers that the module computes.
         siblings: all layers that it computes.
-        rank: rank in the file: with several layers the sum of theirs, with PiSSA twice the trained one.
+        rank: rank in the file: the sum over the layers of the module, and with PiSSA twice the trained rank.
         alpha: numerator of the scale in the file.
         form: form of the module's weight; see `TensorName`.
     """
@@ -57,7 +57,7 @@ class Stored:
 
     @property
     def fused(self) -> bool:
-        """Whether the module computes several layers side by side."""
+        """Whether the module computes several layers together."""
         return len(self.siblings) > 1
 
 

@@ -1,14 +1,14 @@
-"""Adapter files in PEFT's own format: adapter_model.safetensors and adapter_config.json.
+"""Adapter files in the format of PEFT: adapter_model.safetensors and adapter_config.json.
 
-For each adapted module the weights file holds ``base_model.model.<module>.lora_A.weight`` (rank, in)
-and ``.lora_B.weight`` (out, rank), with DoRA ``.lora_magnitude_vector`` (out,), trained biases under
-``<module>.base_layer.bias`` or ``<module>.bias``, and all weights of the layers that were trained in
-full, the head above all. Modules go by transformers' names where the model knows them, else by the
-Keras layer's path with dots.
+For each adapted module the weight file holds ``base_model.model.<module>.lora_A.weight`` (rank, in) and
+``.lora_B.weight`` (out, rank), and with DoRA ``.lora_magnitude_vector`` (out,). Trained biases are stored as
+``<module>.base_layer.bias`` or ``<module>.bias``. The file also holds all weights of the layers that were trained in
+full, such as the head. Modules have their names from transformers if the model knows them. Otherwise the name is the
+path of the Keras layer with dots.
 
-Loading checks everything before it changes anything: every tensor must be there, none may be left
-over, and all shapes, dtypes and values must be sound. All faults are named in one error. The
-description holds the sha256 of the weights file, so that a single flipped bit is found too.
+All checks are done before anything is changed: no tensor may be missing or left over, and all shapes, dtypes and values
+must be valid. One error names all faults. The description holds the sha256 of the weight file, so that every damage is
+found.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def adapter_entries(model: keras.Model, head: Sequence[str] | None = None) -> list[Entry]:
-    """List the tensors that make up a model's adapter: A, B, trained biases, layers trained in full."""
+    """List the tensors of the adapter of a model: A, B, trained biases, layers trained in full."""
     keras_paths = not lora_layers(model)
     names = Names(model, keras_paths)
     return entries_of(trained(model, names, head), names)
@@ -57,15 +57,15 @@ def save_adapter(
     *,
     dtype: str = "float32",
 ) -> None:
-    """Write a model's adapter into a folder.
+    """Write the adapter of a model to a folder.
 
     Args:
-        model: a model with LoRA, or one of Kerora's of which all or the head alone is trained.
-        directory: the folder; its adapter files are replaced.
-        extra: more to know: ``task_type`` and ``base_model_name_or_path`` as in PEFT, all else under the key
-            ``kerora``. Kerora's task models add their base, its fingerprint and their classes by themselves.
-        head: names of the layers trained in full; None takes the model's own.
-        dtype: type of the tensors, float32 or float16.
+        model: a model with LoRA, or a task model of Kerora of which all weights or only the head is trained.
+        directory: the folder. Its adapter files are replaced.
+        extra: more entries of the description: ``task_type`` and ``base_model_name_or_path`` as in PEFT, all others
+            under the key ``kerora``. Task models of Kerora add their base, its fingerprint and their classes.
+        head: names of the layers trained in full. Default: None, the head of the model.
+        dtype: dtype of the tensors, float32 or float16. Default: float32.
 
     Raises:
         AdapterError: the model has no LoRA, trains a weight that the format cannot hold, or a value does not fit dtype.
@@ -90,25 +90,25 @@ def save_adapter(
 
 
 def round_adapter(model: keras.Model, dtype: str) -> None:
-    """Round what is trained to what files of `dtype` hold, so that what is measured is what is stored."""
+    """Round the trained weights to their values in a file of `dtype`, so that measurements fit that file."""
     if dtype == "float16":
         for entry in adapter_entries(model):
             entry.assign(_narrow(entry, dtype).astype(np.float32))
 
 
 def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] | None = None) -> dict[str, Any]:
-    """Load an adapter into a model: promotes its layers if need be, then sets A, B, biases and head.
+    """Load an adapter into a model: add LoRA to its layers if needed, then set A, B, biases and head.
 
     Args:
-        model: the base the adapter was trained on, with a head of the same classes.
+        model: the base model of the adapter, with a head of the same classes.
         directory: a folder with adapter_model.safetensors and adapter_config.json, of Kerora or PEFT, or a run folder.
-        head: names of the layers trained in full; None takes the model's own.
+        head: names of the layers trained in full. Default: None, the head of the model.
 
     Returns:
-        adapter_config.json as a dict.
+        The content of adapter_config.json.
 
     Raises:
-        AdapterError: a file is missing or damaged, or does not fit the model; all faults in one message.
+        AdapterError: a file is missing or damaged, or does not fit the model. The message names all faults.
     """
     folder = adapter_folder(directory)
     description = read_adapter_config(folder)
@@ -137,7 +137,7 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
 
 
 def adapter_folder(path: Path | str) -> Path:
-    """Return the folder of the adapter's files: that of a run, or the path itself."""
+    """Return the folder of the adapter files: the adapter folder of a run, or the path itself."""
     run = RunFolder(path)
     return run.adapter if run.manifest.is_file() else run.path
 
@@ -146,7 +146,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """Read adapter_config.json and check the keys that loading needs.
 
     Raises:
-        AdapterError: the file is missing, damaged, or of another kind.
+        AdapterError: the file is missing, damaged, or does not describe a LoRA adapter.
     """
     path = folder / CONFIG_FILE
     try:
@@ -168,7 +168,7 @@ def _narrow(entry: Entry, dtype: str) -> np.ndarray:
 
 
 def _prepare(model: keras.Model, plan: Plan) -> list[str]:
-    """Make the model's trainable weights those of the adapter; return what does not fit."""
+    """Make the same weights trainable as in the adapter. Return the faults."""
     try:
         if plan.method == "lora":
             install(model, plan.updates, plan.bias, plan.full)
@@ -180,7 +180,7 @@ def _prepare(model: keras.Model, plan: Plan) -> list[str]:
 
 
 def read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
-    """Read the weights file; `sha256` is the description's, None where another tool wrote it without one."""
+    """Read the weight file. `sha256` comes from the description, or is None if another tool wrote none."""
     try:
         content = path.read_bytes()
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
@@ -204,7 +204,7 @@ def _short(value: Any) -> str:
 
 
 def _other_settings(model: keras.Model, plan: Plan) -> list[str]:
-    """Name the settings in which a model that had LoRA already differs; a wrong scale shows in no shape."""
+    """Return the settings in which a model with LoRA differs from the file. A wrong scale does not change a shape."""
     have = {layer.path: layer.update for layer in lora_layers(model)}
     faults = []
     for layer, wanted in plan.updates:

@@ -1,4 +1,4 @@
-"""Put low-rank updates on a model's layers, freeze the rest, and count."""
+"""Adds low-rank updates to the layers of a model, freezes the other weights, and counts them."""
 
 import contextlib
 import math
@@ -29,7 +29,7 @@ BIAS_NAMES = ("bias", "beta")
 
 @dataclass(frozen=True)
 class LoraSummary:
-    """What `enable_lora` made trainable, in numbers of scalars."""
+    """Numbers of trainable scalars after `enable_lora`."""
 
     lora: int
     head: int
@@ -38,7 +38,7 @@ class LoraSummary:
 
     @property
     def trainable(self) -> int:
-        """All trainable scalars (biases and layers outside the head that are trained count under `lora`)."""
+        """All trainable scalars. Trained biases and layers outside the head count under `lora`."""
         return self.lora + self.head
 
     def __str__(self) -> str:
@@ -53,13 +53,13 @@ class LoraOptions(TypedDict, total=False):
 
     Attributes:
         use_rslora: scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732).
-        use_dora: learn each column's magnitude apart (Liu et al. 2024, arXiv:2402.09353).
-        init: ``default``, or ``pissa``: A and B start from the kernel's largest singular vectors
-            (Meng et al. 2024, arXiv:2404.02948); files hold such an adapter with twice the rank.
-        rank_pattern: rank of the layers that a pattern matches, as in `targets`; the first match counts.
+        use_dora: train the magnitude of each column separately (Liu et al. 2024, arXiv:2402.09353).
+        init: ``default``, or ``pissa``: A and B start from the largest singular vectors of the kernel (Meng et al.
+            2024, arXiv:2404.02948). Files hold such an adapter with twice the rank.
+        rank_pattern: rank of the layers that a pattern matches, as in `targets`. The first match counts.
         alpha_pattern: alpha of the layers that a pattern matches.
-        layers: adapt these blocks only: ``last:K``, ``first:K``, or numbers and ranges from 0 such as ``0,4-7``.
-        modules_to_save: more layers to train in full, as in `targets`, with all that is inside them.
+        layers: adapt only these blocks: ``last:K``, ``first:K``, or numbers and ranges from 0 such as ``0,4-7``.
+        modules_to_save: more layers to train in full, as in `targets`, with all layers inside them.
     """
 
     use_rslora: bool
@@ -85,29 +85,29 @@ def enable_lora(
 ) -> LoraSummary:
     """Adapt a built Keras model with LoRA (Hu et al. 2021, arXiv:2106.09685) or one of its variants.
 
-    Every matched Dense or EinsumDense layer computes ``xW + b + (alpha / rank) * dropout(x) A B``;
-    all else is frozen except the head. Call `model.compile` after this, not before.
+    Every matched Dense or EinsumDense layer computes ``xW + b + (alpha / rank) * dropout(x) A B``. All other weights
+    except those of the head are frozen. Call `model.compile` after this function, not before.
 
     Args:
         model: any built `keras.Model`.
-        rank: columns of A; default 8.
-        alpha: numerator of the scale; default 16.
-        dropout: share of the low-rank path's inputs dropped in training; default 0.05.
-        targets: layer names, path patterns with ``*`` (matched against the whole path or its
-            end), ``"all-linear"``: every such layer outside the head, or for Kerora's models what
-            transformers calls the modules, matched as PEFT does (``c_attn``: query, key and value).
-        bias: which biases are trained: ``none``, ``lora_only`` (of the adapted layers) or ``all``.
-        head: names of the layers to train in full; None takes the model's own
-            (`model.head_layers`, or for a KerasHub task all outside its backbone).
-        seed: seed of A.
+        rank: columns of A. Default: 8.
+        alpha: numerator of the scale. Default: 16.
+        dropout: fraction of the inputs of A that is dropped during training. Default: 0.05.
+        targets: layer names; path patterns with ``*``, matched against the whole path or its end; ``"all-linear"`` for
+            every such layer outside the head; or, for models of Kerora, module names of transformers, matched as in
+            PEFT (``c_attn``: query, key and value). Default: query and value.
+        bias: the biases to train: ``none``, ``lora_only`` (of the adapted layers) or ``all``. Default: none.
+        head: names of the layers to train in full. Default: None, `model.head_layers`, or for a KerasHub task all
+            layers outside its backbone.
+        seed: seed of A. Default: 0.
         **options: variants and patterns; see `LoraOptions`.
 
     Returns:
         The counts, printable as ``trainable N (LoRA a + head b) of M (x %)``.
 
     Raises:
-        ConfigError: no layer matches (the message lists what could), a setting is out of range,
-            the rank is above a layer's smaller side, the model is not built, or has LoRA already.
+        ConfigError: no layer matches (the message lists the layers that can match), a setting is out of range, the rank
+            is larger than the smaller side of a kernel, the model is not built, or it has LoRA already.
     """
     _check_choices(bias, options.get("init", "default"))
     _check_model(model)
@@ -122,7 +122,7 @@ def enable_lora(
 def install(
     model: keras.Model, plan: Sequence[tuple[Any, UpdateSettings]], bias: str, full: Sequence[Any], seed: int = 0
 ) -> None:
-    """Put the updates on the layers and make trainable what is to be trained.
+    """Add the updates to the layers and set which weights are trainable.
 
     Args:
         model: a built model without LoRA.
@@ -132,7 +132,7 @@ def install(
         seed: seed of A.
 
     Raises:
-        ConfigError: a setting is out of range; the model is as it was.
+        ConfigError: a setting is out of range. The model is not changed.
     """
     for layer, settings in plan:
         _check_settings(settings)
@@ -166,7 +166,7 @@ def train_full(model: keras.Model) -> LoraSummary:
 
 
 def train_head(model: keras.Model) -> LoraSummary:
-    """Make the head alone trainable: a probe of the frozen model.
+    """Make only the head trainable: a probe of the frozen model.
 
     Raises:
         ConfigError: the model has no head.
@@ -181,7 +181,7 @@ def train_head(model: keras.Model) -> LoraSummary:
 
 
 def remove_lora(model: keras.Model) -> None:
-    """Take all updates off; the model is the base again, bit for bit, and trainable as before."""
+    """Remove all updates. The model equals the base model bit for bit, and the same weights are trainable as before."""
     for layer in lora_layers(model):
         demote(layer)
     original = model.__dict__.pop("_kerora_trainable", {})
@@ -190,20 +190,20 @@ def remove_lora(model: keras.Model) -> None:
 
 
 def merge_lora(model: keras.Model) -> None:
-    """Add the updates to the kernels: the same output within rounding, at the base's cost."""
+    """Add the updates to the kernels: the same outputs within rounding, as fast as the base model."""
     for layer in lora_layers(model):
         layer.merge()
 
 
 def unmerge_lora(model: keras.Model) -> None:
-    """Undo `merge_lora`; the kernels are restored bit for bit."""
+    """Undo `merge_lora`. The kernels are restored bit for bit."""
     for layer in lora_layers(model):
         layer.unmerge()
 
 
 @contextlib.contextmanager
 def disable_adapter(model: keras.Model) -> Iterator[None]:
-    """Inside the block the adapted layers compute what the base computes.
+    """Inside the block, make the adapted layers compute the same as in the base model.
 
     Raises:
         ConfigError: the updates are merged into the kernels.
@@ -306,7 +306,7 @@ def _check_rank(layer: Any, rank: int) -> None:
 
 
 def _remember_trainable(model: keras.Model) -> None:
-    # of a model that has other adapters, it was noted when it had none
+    # With other adapters on the model, the state from before the first one must be kept.
     known = model.__dict__.get("_kerora_trainable", {})
     model.__dict__["_kerora_trainable"] = {id(v): v.trainable for v in model.variables} | known
 
@@ -316,7 +316,7 @@ def _train_only(model: keras.Model, variables: Sequence[Any]) -> None:
     for variable in model.variables:
         variable.trainable = id(variable) in keep
     if getattr(model, "compiled", False):
-        # its optimizer knows the old set of weights; Keras now asks for a new compile
+        # The optimizer knows the old set of weights. Keras now asks the user to compile again.
         model.compiled = False
 
 

@@ -1,7 +1,7 @@
-"""What adapter files call a model's variables: as the model says, or by their Keras paths.
+"""Names of the variables of a model in adapter files.
 
-A model that knows transformers' names has `tensor_names`, a mapping from variable path to
-`TensorName` (Kerora's task models do); any other goes by its Keras paths with dots for slashes.
+A model that knows the names of transformers has `tensor_names`, a mapping from variable path to `TensorName`. The task
+models of Kerora have it. For other models the names are the Keras paths with dots in place of slashes.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ class TensorName:
     Attributes:
         module: path of its module, such as ``bert.encoder.layer.0.attention.self.query``.
         name: ``weight``, ``bias`` or another name inside the module.
-        form: ``dense`` weights are (outputs, inputs), ``conv`` weights (inputs, outputs), all else as in Keras;
-            ``none`` cannot be held by a file.
-        part: (number, count) where the file's tensor holds `count` variables side by side, else None.
+        form: ``dense`` weights are (outputs, inputs), ``conv`` weights (inputs, outputs), all others as in Keras. A
+            file cannot hold a variable of the form ``none``.
+        part: (number, count) if the tensor in the file holds `count` variables together, else None.
     """
 
     module: str

@@ -1,8 +1,8 @@
-"""adapter_config.json in PEFT's fields: written from a model, and read from Kerora's files and PEFT's own.
+"""Writes adapter_config.json with the fields of PEFT, and reads such files of Kerora and of PEFT.
 
-PEFT's fields say all that PEFT needs; what only Kerora needs stands under the key ``kerora``, which
-PEFT ignores: the fingerprint of the base, class names, the sha256 of the weights, how a module that
-computes several layers (GPT-2's ``c_attn``) is made up, and the Keras layers that were trained in full.
+The fields of PEFT hold everything that PEFT needs. Entries that only Kerora needs are under the key ``kerora``, which
+PEFT ignores: the fingerprint of the base model, class names, the sha256 of the weights, the parts of a module that
+computes several layers (``c_attn`` of GPT-2), and the Keras layers that were trained in full.
 """
 
 import math
@@ -47,27 +47,27 @@ CARRIED = {
         "kerora",
     ),
 }
-"""Fields that are understood."""
+"""Fields that Kerora supports."""
 INERT = {
     *("auto_mapping", "revision", "inference_mode", "peft_version", "megatron_core", "qalora_group_size"),
     *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"),
 }
-"""Fields that do not change what the files of an adapter mean."""
+"""Fields that do not change the meaning of the files of an adapter."""
 CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq", "mica")
-"""Initialisations after which an adapter fits a changed base only."""
+"""Initialisations that change the weights of the base model. The adapter then fits only the changed base."""
 
 
 @dataclass
 class Plan:
-    """What loading an adapter will do to a model.
+    """The changes that loading an adapter makes to a model.
 
     Attributes:
         method: ``lora``, ``full`` or ``head``.
         updates: the layers to adapt, with the settings of each.
         bias: which biases were trained.
         full: the layers that were trained in full.
-        tensors: the file's tensors as Kerora would have written them.
-        faults: what does not fit.
+        tensors: the tensors of the file in the form in which Kerora writes them.
+        faults: descriptions of everything that does not fit.
     """
 
     method: str
@@ -80,7 +80,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a model's files have to hold."""
+    """The trained weights of a model, which its files must hold."""
 
     method: str
     updates: list[Stored]
@@ -90,7 +90,7 @@ class Trained:
 
 
 def trained(model: keras.Model, names: Names, head: Sequence[str] | None = None) -> Trained:
-    """Return what is trained in a model, by its layers' updates and its variables' `trainable`."""
+    """Return the trained weights of a model, from the updates of its layers and from `trainable` of its variables."""
     layers = lora_layers(model)
     updates = {id(variable) for layer in layers for variable in layer.update.variables}
     biases: list[Owned] = []
@@ -129,8 +129,8 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         parts: what is trained.
-        info: ``task_type``, ``base_model_name_or_path`` and ``classes`` where the model has them; the rest goes under
-            the key ``kerora``.
+        info: ``task_type``, ``base_model_name_or_path`` and ``classes`` if the model has them. Other entries are
+            written under the key ``kerora``.
     """
     own = {key: value for key, value in info.items() if key not in ("task_type", "base_model_name_or_path")}
     own = {"format_version": FORMAT_VERSION, "method": parts.method, **own}
@@ -173,7 +173,7 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_faults(config: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the fields of adapter_config.json that loading needs."""
+    """Return the faults in the fields of adapter_config.json that loading needs."""
     own = config.get("kerora", {})
     if not isinstance(own, dict):
         return [f"kerora must be an object, found {own!r}"]
@@ -225,7 +225,7 @@ def _lora_faults(config: Mapping[str, Any]) -> list[str]:
 
 
 def _not_carried(config: Mapping[str, Any]) -> list[str]:
-    """Name the features of PEFT that Kerora has no counterpart for."""
+    """Return the features of PEFT in the config that Kerora does not have."""
     faults = [
         f"{key}={value!r} cannot be carried over"
         for key, value in config.items()
@@ -247,7 +247,7 @@ def plan_loading(
     tensors: Mapping[str, np.ndarray],
     head: Sequence[str] | None,
 ) -> Plan:
-    """Work out which layers an adapter adapts and how, from a checked adapter_config.json and the tensors."""
+    """Find the layers that an adapter adapts, and their settings, from a checked config and the tensors."""
     own = config.get("kerora", {})
     heads = find_head(model, head)
     if own.get("method", "lora") != "lora":
@@ -287,7 +287,7 @@ def _settings(config: Mapping[str, Any], rank: int, alpha: float) -> UpdateSetti
 
 def _adapted_modules(config: Mapping[str, Any], modules: Mapping[str, list[Any]], plan: Plan) -> list[str]:
     targets = config["target_modules"]
-    # PEFT's all-linear reaches into a head that it saves in full: what counts is what was saved
+    # The target all-linear of PEFT includes a head that PEFT saves in full. The saved tensors decide.
     heads = {id(layer) for layer in plan.full}
     modules = {module: layers for module, layers in modules.items() if not any(id(layer) in heads for layer in layers)}
     if "kerora" in config:
@@ -318,14 +318,14 @@ def _own_parts(
 
 
 def _split_module(tensors: dict[str, np.ndarray], module: str, layers: Sequence[Any], rank: int) -> None:
-    """Give each layer of a module that PEFT adapted as a whole its own copy of A, and its rows of B."""
+    """Give each layer of a module that PEFT adapted as a whole a copy of A, and its own rows of B."""
     key_a, key_b = (f"{PREFIX}{module}.lora_{letter}.weight" for letter in "AB")
     if key_a not in tensors or key_b not in tensors:
         return
     a, b = tensors[key_a], tensors[key_b]
     rows = np.cumsum([0, *(outputs_of(layer) for layer in layers)])
     if a.ndim != 2 or a.shape[0] != rank or b.shape != (rows[-1], rank):
-        return  # told as a wrong shape below
+        return  # A later check reports the wrong shape.
     tensors[key_a] = np.concatenate([a] * len(layers))
     blocks = np.zeros((rows[-1], rank * len(layers)), b.dtype)
     for number in range(len(layers)):
@@ -335,7 +335,7 @@ def _split_module(tensors: dict[str, np.ndarray], module: str, layers: Sequence[
 
 
 def _find_full(plan: Plan, model: keras.Model, names: Names, own: Mapping[str, Any], adapted: set[int]) -> None:
-    """Find the layers outside the head that were trained in full; drop what PEFT stores twice."""
+    """Find the layers outside the head that were trained in full. Remove tensors that PEFT stores twice."""
     if own:
         leaves = {leaf_path(owned.layer): owned.layer for owned in names}
         plan.faults += [
@@ -346,7 +346,7 @@ def _find_full(plan: Plan, model: keras.Model, names: Names, own: Mapping[str, A
     heads = {id(layer) for layer in plan.full}
     for key in list(plan.tensors):
         if ".original_module." in key or ".modules_to_save." in key:
-            del plan.tensors[key]  # the biases of saved modules, again
+            del plan.tensors[key]  # A second copy of the biases of saved modules.
     for key in plan.tensors:
         members = names.with_key(key.removeprefix(PREFIX))
         for owned in members:
@@ -381,7 +381,7 @@ def _bias_mode(parts: Trained) -> str:
 
 
 def _saved_module(name: TensorName, info: Mapping[str, Any]) -> str:
-    # PEFT wraps the whole head, transformers' module of the first name
+    # PEFT wraps the whole head: the module of transformers with the first part of the name.
     prefix = str(info.get("prefix", ""))
     return name.module if not prefix or name.module.startswith(f"{prefix}.") else name.module.partition(".")[0]
 
@@ -412,7 +412,7 @@ def _is_rank(value: Any) -> bool:
 
 
 def _is_number(value: Any, above: float, below: float = math.inf) -> bool:
-    # compared with the largest float, because JSON holds integers that no float can
+    # JSON may hold integers that are too large for a float, so the value is compared with the largest float.
     return isinstance(value, int | float) and not isinstance(value, bool) and above < value < min(below, FLOAT_MAX)
 
 

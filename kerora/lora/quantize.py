@@ -1,7 +1,7 @@
-"""Frozen kernels in 8 or 4 bits under float32 updates (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
+"""Frozen kernels in 8 or 4 bits with float32 updates (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
 
-Only the weights are quantised, of dense layers inside the backbone: with Keras' default, which also
-quantises activations and the tied embeddings, gradients are wrong.
+Only the kernels of dense layers inside the backbone are quantized. By default Keras would also quantize activations and
+tied embeddings, which makes the gradients wrong.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ MODES = ("int8", "int4")
 
 @dataclass(frozen=True)
 class Quantised:
-    """What quantising came to.
+    """The result of quantization.
 
     Attributes:
-        layers: number of quantised layers.
-        bytes_before: size of the backbone's weights before.
-        bytes_after: and after.
+        layers: number of quantized layers.
+        bytes_before: size of the weights of the backbone before it.
+        bytes_after: size of these weights after it.
         mode: ``int8`` or ``int4``.
     """
 
@@ -38,7 +38,7 @@ class Quantised:
     mode: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a manifest says of it."""
+        """Return the entries for a manifest."""
         return {
             "quantize": self.mode,
             "layers": self.layers,

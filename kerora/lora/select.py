@@ -1,4 +1,4 @@
-"""Find a model's layers by the names that targets, heads, patterns and block numbers give them."""
+"""Finds the layers of a model by targets, head names, patterns and block numbers."""
 
 import fnmatch
 import re
@@ -13,7 +13,7 @@ from kerora.lora.layers import DEMOTIONS, PROMOTIONS
 
 ALL_LINEAR = "all-linear"
 COMMON_NAMES = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
-"""What SmolLM3's layers are called in KerasHub, which names those of all other models as here."""
+"""Usual layer names of KerasHub -> the names of these layers in SmolLM3, the only exception."""
 Value = TypeVar("Value")
 
 
@@ -22,7 +22,7 @@ def find_head(model: keras.Model, names: Sequence[str] | None = None) -> list[An
 
     Args:
         model: any Keras model.
-        names: names of the layers; None takes `model.head_layers`, or all layers outside `model.backbone`.
+        names: names of the layers. Default: None, `model.head_layers`, or all layers outside `model.backbone`.
 
     Raises:
         ConfigError: a name is not a layer of the model.
@@ -50,11 +50,11 @@ def select_layers(
     Args:
         model: a built model.
         targets: see `kerora.lora.inject.enable_lora`.
-        leave_out: layers that are trained in full, with all inside them.
-        blocks: the blocks to stay in; None takes all.
+        leave_out: layers that are trained in full, with all layers inside them. They get no update.
+        blocks: the blocks to search. Default: None, all blocks.
 
     Raises:
-        ConfigError: a target matches nothing; the message lists what could match.
+        ConfigError: a target matches nothing. The message lists the layers that can match.
     """
     patterns = (targets,) if isinstance(targets, str) else tuple(targets)
     taken = {id(inner) for layer in leave_out for inner in flatten_layers(layer)}
@@ -78,7 +78,7 @@ def select_layers(
 
 
 def find_modules(model: keras.Model, patterns: Sequence[str]) -> list[Any]:
-    """Return the innermost layers with weights that the patterns name, or that lie inside what they name.
+    """Return the innermost layers with weights that match a pattern or are inside a layer that matches.
 
     Raises:
         ConfigError: a pattern matches nothing.
@@ -98,7 +98,7 @@ def find_modules(model: keras.Model, patterns: Sequence[str]) -> list[Any]:
 
 
 def first_match(model: keras.Model, layer: Any, patterns: Mapping[str, Value], default: Value, used: set[str]) -> Value:
-    """Return the value of the first pattern that matches a layer, and note the pattern in `used`."""
+    """Return the value of the first pattern that matches a layer, and add the pattern to `used`."""
     modules = getattr(model, "module_names", {})
     for pattern, value in patterns.items():
         if _matches(layer, pattern, modules):
@@ -108,14 +108,14 @@ def first_match(model: keras.Model, layer: Any, patterns: Mapping[str, Value], d
 
 
 def all_layers(model: keras.Model) -> list[Any]:
-    """Return the layers with weights by the order of their first: Keras' own runs backwards through nested layers."""
+    """Return the layers with weights in the order of their first weight. Keras lists nested layers backwards."""
     position = {id(variable): index for index, variable in enumerate(model.variables)}
     layers = [layer for layer in flatten_layers(model, include_self=False) if layer.variables]
     return sorted(layers, key=lambda layer: position.get(id(layer.variables[0]), -1))
 
 
 def replaced_by_head(model: keras.Model) -> set[int]:
-    """Return the ids of the backbone's weights that a head's of the same path stand in for: an unused pooler's."""
+    """Return the ids of unused backbone weights: a weight of the head has the same path (as for a replaced pooler)."""
     last = {variable.path: id(variable) for variable in model.variables}
     return {id(variable) for variable in model.variables if last[variable.path] != id(variable)}
 
@@ -136,7 +136,7 @@ def leaf_path(layer: Any) -> str:
 
 
 def block_of(path: str) -> str | None:
-    """Return the block that a layer lies in, such as ``transformer_layer_0``; None outside all blocks."""
+    """Return the block of a layer, such as ``transformer_layer_0``, or None if it is not in a block."""
     return next((part for part in path.split("/") if re.search(r"_\d+$", part)), None)
 
 

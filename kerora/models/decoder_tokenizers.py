@@ -1,4 +1,4 @@
-"""Tokenizers of decoders from the vocabulary files of Keras presets, as transformers builds them."""
+"""Builds tokenizers of decoders, equal to those of transformers, from the vocabulary files of Keras presets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ QWEN_SPLIT = _WORDS + r"\p{N}" + _REST
 
 @dataclass(frozen=True)
 class DecoderTokens:
-    """What KerasHub's tokenizer class of a decoder leaves unsaid.
+    """Facts about the tokenizer of a decoder that the files of KerasHub do not hold.
 
     Attributes:
         end: the end-of-text token.
-        start: the token in front of a text, or "" for none.
+        start: the token before a text, or "" for none.
         pad: the padding token, or "" for none.
-        split: how text is split before byte pairs are joined; None where the vocabulary is a SentencePiece model.
+        split: pattern that splits text before byte pairs are joined; None if the vocabulary is a SentencePiece model.
     """
 
     end: str
@@ -47,11 +47,12 @@ DECODER_TOKENIZERS: dict[str, DecoderTokens] = {
     "Phi3Tokenizer": DecoderTokens("<|endoftext|>", "<s>"),
     "SmolLM3Tokenizer": DecoderTokens("<|end_of_text|>", split=LLAMA_SPLIT),
 }
-"""By the name of KerasHub's tokenizer class."""
+"""By the name of the tokenizer class in KerasHub."""
 
 
 def split_byte_pairs(vocabulary: Path, merges: Path, split: str) -> Tokenizer:
     """Build a byte-level byte-pair tokenizer that splits text by a pattern first, as Llama 3 and Qwen do."""
+    # Llama 3 takes a word that is in the vocabulary whole, without the merges.
     pairs = BPE.from_file(str(vocabulary), str(merges), ignore_merges=split == LLAMA_SPLIT)
     tokenizer = Tokenizer(pairs)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -88,7 +89,7 @@ def sentencepiece_decoder(proto: Any) -> Tokenizer:
 
 
 def start_template(tokenizer: Tokenizer, start: str) -> Any:
-    """Return the post-processor that puts a start token in front of a text, or None where there is no such token."""
+    """Return the post-processor that puts a start token before a text, or None if there is no such token."""
     number = tokenizer.token_to_id(start) if start else None
     if number is None:
         return None
@@ -98,7 +99,10 @@ def start_template(tokenizer: Tokenizer, start: str) -> Any:
 
 
 def _merges(numbers: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return every way to make a piece of two others, the pieces of the highest score first."""
+    """Return every pair of pieces whose concatenation is a piece too. Pieces of the highest score come first.
+
+    A SentencePiece model stores no merges, but the scores of its byte pairs give their order.
+    """
     found: list[tuple[str, str, float]] = []
     for piece, score in scores.items():
         halves: Sequence[tuple[str, str]] = [

@@ -1,7 +1,7 @@
-"""Brings models from Kaggle and the Hugging Face hub into their own caches, and finds them there.
+"""Downloads models from Kaggle and the Hugging Face hub into the caches of these hubs, and finds them there.
 
-The clients of both hubs wait for a dead network for minutes or for ever, so each download is
-preceded by a short look whether the site answers, and is given up when it stops moving.
+The clients of both hubs wait for minutes or forever if the network is down. Each download therefore starts with a short
+check that the site answers, and stops if no data arrives for some time.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ from kerora.models.tensor_files import weight_files
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, TOKENIZER_FILE, keras_vocabulary
 
 PROBE_SECONDS = 4.0
-"""How long a site may take to answer at all."""
+"""Longest wait for an answer of a site."""
 STALL_SECONDS = 60.0
-"""How long a download may go without a new byte."""
+"""Longest time that a download may continue without a new byte."""
 
 _KERORA_FILES = (EXACT_FILE, LABELS_FILE, HEAD_FILE)
-"""What a preset has beside KerasHub's files where Kerora exported it."""
+"""Files that Kerora adds to the files of KerasHub when it exports a preset."""
 _HUGGING_FACE_PATTERNS = [
     CONFIG,
     *HUGGING_FACE_FILES,
@@ -56,9 +56,9 @@ Result = TypeVar("Result")
 
 
 def cached_kaggle_directory(handle: str) -> Path | None:
-    """Return the folder of a Kaggle model in KaggleHub's cache if every file of it is complete, else None.
+    """Return the folder of a Kaggle model in the cache of KaggleHub if all its files are complete, else None.
 
-    A handle without a version finds the newest complete version.
+    A handle without a version gives the newest complete version.
     """
     parsed = _parse(handle)
     if parsed.is_versioned():
@@ -70,15 +70,15 @@ def cached_kaggle_directory(handle: str) -> Path | None:
 
 
 def kaggle_directory(handle: str, spec: str) -> Path:
-    """Return the local folder of a Kaggle model, downloading what KaggleHub's cache lacks.
+    """Return the local folder of a Kaggle model. Download the files that are not in the cache of KaggleHub.
 
     Args:
         handle: ``kaggle://owner/model/framework/variation[/version]``.
         spec: what the user asked for, for messages.
 
     Raises:
-        OfflineError: it is not cached and Kaggle cannot be reached.
-        PresetError: Kaggle refuses it.
+        OfflineError: the model is not cached and Kaggle cannot be reached.
+        PresetError: Kaggle refuses the download.
     """
     cached = cached_kaggle_directory(handle)
     if cached:
@@ -86,7 +86,7 @@ def kaggle_directory(handle: str, spec: str) -> Path:
     parsed = _parse(handle)
     cache = Path(get_cached_path(parsed)) if parsed.is_versioned() else Path(get_cached_path(parsed)).parent
     site = get_endpoint(get_env())
-    if not is_in_kaggle_notebook():  # there models are mounted, and the site need not be reachable
+    if not is_in_kaggle_notebook():  # A notebook of Kaggle mounts models, so the site need not be reachable.
         _probe(site, cache)
     try:
         return _patiently(lambda: _download_from_kaggle(handle.removeprefix(KAGGLE)), cache.parent)
@@ -103,11 +103,11 @@ def kaggle_directory(handle: str, spec: str) -> Path:
 
 
 def huggingface_directory(spec: str) -> Path:
-    """Return the local folder of ``hf://organisation/name``, downloading what the hub's cache lacks.
+    """Return the local folder of ``hf://organisation/name``. Download the files that are not in the cache of the hub.
 
     Raises:
-        OfflineError: it is not cached and the hub cannot be reached.
-        PresetError: the name is malformed, or the hub refuses it.
+        OfflineError: the model is not cached and the hub cannot be reached.
+        PresetError: the name is malformed, or the hub refuses the download.
     """
     repository = spec.removeprefix(HUGGING_FACE).strip("/")
     cache = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
@@ -126,7 +126,7 @@ def huggingface_directory(spec: str) -> Path:
         return _patiently(lambda: _download_from_hugging_face(repository), cache)
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise _refused(spec, "The Hugging Face hub", error) from error
-    except Exception as error:  # which HTTP library raises depends on the client's version
+    except Exception as error:  # The HTTP library, and so its exceptions, depend on the version of the client.
         raise OfflineError(constants.ENDPOINT, cache, _reason(error)) from error
 
 
@@ -145,6 +145,7 @@ def _complete_directory(handle: ModelHandle) -> Path | None:
     def has(name: str) -> bool:
         return (directory / name).is_file() and (whole or cache.load_from_cache(handle, name) is not None)
 
+    # KaggleHub marks complete downloads: one mark for the whole model, or one for each file.
     whole = cache.load_from_cache(handle) is not None
     if not has(CONFIG) or not has(TOKENIZER_FILE):
         return None
@@ -157,7 +158,7 @@ def _vocabulary_files(directory: Path) -> list[str]:
 
 
 def _download_from_kaggle(handle: str) -> Path:
-    """Fetch file by file, as KerasHub does, so that both share one cache."""
+    """Download file by file, as KerasHub does, so that both use the same cache."""
 
     def fetch(name: str) -> Path:
         return Path(kagglehub.model_download(handle, name))
@@ -168,7 +169,7 @@ def _download_from_kaggle(handle: str) -> Path:
     for name in _vocabulary_files(directory):
         fetch(name)
     _fetch_weights(fetch)
-    # most presets hold a backbone only, and none of Keras' own was exported by Kerora
+    # Most presets hold only a backbone. No preset of the owner "keras" was exported by Kerora.
     optional = [[TASK, TASK_WEIGHTS], *([] if handle.startswith("keras/") else [[name] for name in _KERORA_FILES])]
     for names in optional:
         with contextlib.suppress(KaggleApiHTTPError, ValueError):
@@ -178,14 +179,14 @@ def _download_from_kaggle(handle: str) -> Path:
 
 
 def _keep_standard_output_clean() -> None:
-    """Turn KaggleHub's messages to standard error: standard output is for results, such as those of ``--json``."""
+    """Send the messages of KaggleHub to standard error. Standard output is for results, such as those of ``--json``."""
     for handler in logging.getLogger("kagglehub").handlers:
         if type(handler) is logging.StreamHandler:
             handler.stream = sys.stderr
 
 
 def _fetch_weights(fetch: Callable[[str], Path]) -> None:
-    """Fetch the weights, of which large presets have several files and a list of them."""
+    """Download the weights. Large presets have several weight files and a list of these files."""
     try:
         fetch(WEIGHTS)
     except (KaggleApiHTTPError, ValueError) as missing:
@@ -198,7 +199,7 @@ def _fetch_weights(fetch: Callable[[str], Path]) -> None:
 
 
 def _download_from_hugging_face(repository: str) -> Path:
-    """Fetch torch files only where there are no others; they may hold code, though none of it is run."""
+    """Download the model. Torch files, which may hold code, are fetched only if there are no others. No code runs."""
     directory = Path(snapshot_download(repository, allow_patterns=_HUGGING_FACE_PATTERNS, etag_timeout=PROBE_SECONDS))
     if not weight_files(directory) and not has_keras_weights(directory):
         snapshot_download(repository, allow_patterns=_TORCH_PATTERNS, etag_timeout=PROBE_SECONDS)
@@ -210,12 +211,12 @@ def _is_complete_snapshot(directory: Path) -> bool:
         return False
     try:
         return bool(weight_files(directory)) or has_keras_weights(directory)
-    except PresetError:  # a shard is missing
+    except PresetError:  # A shard is missing.
         return False
 
 
 def _probe(site: str, cache: Path) -> None:
-    """Raise `OfflineError` unless the site answers anything at all within `PROBE_SECONDS`."""
+    """Raise `OfflineError` if the site gives no answer of any kind within `PROBE_SECONDS`."""
     try:
         _in_thread(lambda: requests.head(site, timeout=PROBE_SECONDS / 2), lambda: None, PROBE_SECONDS)
     except (requests.exceptions.RequestException, TimeoutError) as error:
@@ -223,7 +224,7 @@ def _probe(site: str, cache: Path) -> None:
 
 
 def _patiently(download: Callable[[], Result], folder: Path) -> Result:
-    """Run a download that fails once the folder has not grown for `STALL_SECONDS`."""
+    """Run a download. It fails if the size of the folder does not change for `STALL_SECONDS`."""
 
     def size() -> int:
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
@@ -232,13 +233,13 @@ def _patiently(download: Callable[[], Result], folder: Path) -> Result:
 
 
 def _in_thread(work: Callable[[], Result], progress: Callable[[], Any], seconds: float) -> Result:
-    """Run `work` in a thread and raise TimeoutError when `progress` stands still for `seconds`."""
+    """Run `work` in a thread. Raise TimeoutError if the value of `progress` does not change for `seconds`."""
     outcome: dict[str, Any] = {}
 
     def run() -> None:
         try:
             outcome["value"] = work()
-        except BaseException as error:  # handed to the caller below
+        except BaseException as error:  # Raised again below, in the thread of the caller.
             outcome["error"] = error
 
     thread = threading.Thread(target=run, daemon=True)
@@ -257,7 +258,7 @@ def _in_thread(work: Callable[[], Result], progress: Callable[[], Any], seconds:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause's message on one line, without the clients' nested wrappers."""
+    """Return the reason of an error on one line, without the nested text of the clients."""
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ReadTimeout):
         return f"no answer within {PROBE_SECONDS:g} seconds"
     text = " ".join(str(error).split())
@@ -272,5 +273,5 @@ def _reason(error: BaseException) -> str:
 def _refused(spec: str, site: str, error: BaseException) -> PresetError:
     reason = " ".join(str(error).split())[:200]
     return PresetError(
-        f"{site} does not give out {spec!r}: {reason}. Check the name, its licence page and your credentials."
+        f"{site} refuses the download of {spec!r}: {reason}. Check the name, its licence page and your credentials."
     )

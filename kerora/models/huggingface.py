@@ -1,7 +1,7 @@
 """Builds KerasHub backbones and classification heads from Hugging Face model folders.
 
-The result equals transformers' model within rounding: exact GELU and the layer norm epsilons of
-the folder's config are kept, which KerasHub's own converters replace by fixed ones.
+The result equals the model of transformers within rounding. The converters of KerasHub use a fixed activation and fixed
+layer norm epsilons. This module keeps the exact GELU and the epsilons of the config.
 """
 
 import re
@@ -31,13 +31,13 @@ GELU = {"gelu": False, "gelu_python": False, "gelu_new": True, "gelu_fast": True
 
 
 class HuggingFaceFolder:
-    """A model folder as transformers' `save_pretrained` writes it.
+    """A model folder that `save_pretrained` of transformers wrote.
 
     Args:
         directory: folder with config.json and weights.
 
     Raises:
-        PresetError: config.json is damaged, or the model is of a kind or has a setting that is not supported.
+        PresetError: config.json is damaged, or the kind of the model or one of its settings is not supported.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -47,12 +47,12 @@ class HuggingFaceFolder:
         self._check_config()
 
     def setting(self, key: str, default: Any) -> Any:
-        """Return a value of config.json, or transformers' default for it."""
+        """Return a value of config.json, or its default in transformers."""
         return self.config.get(key, default)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Class names of a single-label classification head, in order; None where there is no such head."""
+        """Class names of a single-label classification head, in order; None if there is no such head."""
         architectures = self.config.get("architectures") or []
         problem = self.config.get("problem_type") or "single_label_classification"
         if not any(name.endswith("ForSequenceClassification") for name in architectures):
@@ -68,16 +68,16 @@ class HuggingFaceFolder:
         arguments = {name: self.setting(*source) for name, source in self.architecture.arguments.items()}
         arguments["max_sequence_length"] -= self._position_offset()
         if arguments["intermediate_dim"] is None:
-            arguments["intermediate_dim"] = 4 * arguments["hidden_dim"]  # GPT-2's n_inner: null
+            arguments["intermediate_dim"] = 4 * arguments["hidden_dim"]  # What "n_inner": null means for GPT-2.
         return arguments
 
     def load_backbone(self, dtype: str, dropout: float) -> Any:
-        """Build the backbone and fill it with the folder's weights.
+        """Build the backbone and load the weights of the folder.
 
-        A pooler that the folder lacks keeps its random values; see `missing_pooler`.
+        If the folder has no weights for the pooler, the pooler keeps random values; see `missing_pooler`.
 
         Raises:
-            PresetError: a tensor is missing or has another shape than the config says.
+            PresetError: a tensor is missing, or its shape does not fit the config.
         """
         if self.architecture.hub:
             return self._convert(dtype, dropout)
@@ -101,7 +101,7 @@ class HuggingFaceFolder:
 
     def _convert(self, dtype: str, dropout: float) -> Any:
         tensors = TensorFiles(self.directory)
-        # a folder with a classification head has no output layer; tied, KerasHub does not look for one
+        # A folder with a classification head has no output layer. With tied embeddings KerasHub does not read one.
         options = rope_options(self.directory / "config.json", self.config, self.architecture)
         if "lm_head.weight" not in tensors and "score.weight" in tensors:
             options["tie_word_embeddings"] = True
@@ -116,17 +116,18 @@ class HuggingFaceFolder:
                 f"KerasHub cannot convert the {self.architecture.title} model in {self.directory}: {reason}. "
                 "Give a folder with safetensors, or a Keras preset."
             ) from error
-        # not every converter keeps it
+        # Some converters of KerasHub ignore the epsilon of the config.
         epsilon = float(self.setting(*self.architecture.norm_epsilon))
         for layer in flatten_layers(backbone):
             set_norms_epsilon(layer, epsilon)
-        backbone.layer_norm_epsilon = epsilon  # which its config says, and so a preset that is saved of it
+        # The config of the backbone, and so a preset that is saved later, gets its epsilon from here.
+        backbone.layer_norm_epsilon = epsilon
         if self.architecture.rounds_weights:
             self._widen(backbone)
         return backbone
 
     def _widen(self, backbone: Any) -> None:
-        """Read the weights again that KerasHub's converter rounded to float16."""
+        """Read the weights again, because the converter of KerasHub rounds them to float16."""
         tensors = TensorFiles(self.directory)
         variables = {variable.path: variable for variable in backbone.variables}
         for pair in self.layer_pairs():
@@ -136,7 +137,7 @@ class HuggingFaceFolder:
                     self._assign(variables[path], self._read(tensors, name, pair))
 
     def missing_pooler(self) -> bool:
-        """Return whether the backbone has a pooler whose weights the folder lacks (as after masked-LM training)."""
+        """Return whether the folder lacks the weights of the backbone's pooler, as after masked-LM training."""
         if self.architecture.hub:
             return False
         tensors = TensorFiles(self.directory)
@@ -172,7 +173,7 @@ class HuggingFaceFolder:
 
     def _check_config(self) -> None:
         if self.architecture.hub:
-            return  # KerasHub's converter says what it cannot express
+            return  # The converter of KerasHub checks the config itself.
         where = self.directory / "config.json"
         for key, (default, accepted) in self.architecture.required.items():
             value = self.setting(key, default)
@@ -207,7 +208,7 @@ class HuggingFaceFolder:
             )
 
     def _position_offset(self) -> int:
-        """RoBERTa counts positions from the row after the padding token's."""
+        """Number of unused rows before the positions: RoBERTa starts after the row of the padding token's id."""
         counted = any(pair.form == "positions" for pair in self.architecture.layers)
         return int(self.setting("pad_token_id", 1)) + 1 if counted else 0
 
@@ -235,28 +236,32 @@ class HuggingFaceFolder:
         if pair.form == "positions":
             array = array[self._position_offset() :]
             segments = name.replace("position_embeddings", "token_type_embeddings")
-            # transformers adds row 0 of these to every token, KerasHub has no layer for them
+            # transformers adds row 0 of the segment embeddings to every token. KerasHub has no layer for it, so it is
+            # added to each position here.
             return array + tensors.read(segments)[0] if segments in tensors else array
         return array
 
     def _assign(self, variable: Any, array: np.ndarray) -> None:
+        # Biases and kernels with heads have other dimensions in the two libraries, so their sizes are compared. Arrays
+        # with the same number of dimensions (not 1) must have the same shape, or rows and columns could be swapped.
         if array.size != np.prod(variable.shape) or (
             array.ndim == len(variable.shape) != 1 and array.shape != variable.shape
         ):
             raise PresetError(
                 f"{self.directory}: the weights for {variable.path} have the shape {tuple(array.shape)}, but "
-                f"config.json asks for {tuple(variable.shape)}. The config belongs to another model."
+                f"config.json asks for {tuple(variable.shape)}. The config belongs to another model. "
+                "Download the model again."
             )
         variable.assign(np.ascontiguousarray(array).reshape(variable.shape))
 
 
 def backbone_name(folder: HuggingFaceFolder) -> str:
-    """Return the name that KerasHub gives a backbone of this kind, whatever was built before."""
+    """Return the name of a backbone of this kind. The default name of Keras would have a number after the first one."""
     return f"{folder.architecture.kind}_backbone"
 
 
 def _type_of_class(config: Mapping[str, Any]) -> str | None:
-    """Return the model type that the model's class tells, for configs from before 2020, which name no type."""
+    """Return the model type from the name of the model class. Configs from before 2020 have no model type."""
     classes = config.get("architectures")
     name = str(classes[0]) if isinstance(classes, list) and classes else ""
     stem = re.split(r"For|Model|LMHead|DoubleHeads", name)[0].lower()

@@ -1,4 +1,4 @@
-"""What transformers, and so PEFT, calls the layers and weights of a task model."""
+"""Names of the layers and weights of a task model in transformers and PEFT."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def tensor_names(architecture: Architecture, backbone: Any, head_layers: Sequenc
     """Return Keras variable path -> name of the tensor, with the model's prefix, and its form."""
     names = {}
     for pair in layer_pairs(architecture, backbone):
-        # transformers keeps rows for padding in front of RoBERTa's positions, which Keras does not have
+        # The positions of RoBERTa have rows for padding at the start in transformers, but not in Keras.
         form = "none" if pair.form == "positions" else pair.form
         for path, name in pair.variables():
             module, _, weight = f"{architecture.prefix}.{name}".rpartition(".")

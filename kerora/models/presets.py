@@ -32,16 +32,16 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Preset:
-    """A pre-trained model on this machine.
+    """A pre-trained model in a local folder.
 
     Attributes:
         name: short name for run folders.
-        spec: the text that it was asked for by.
-        directory: folder that holds its files.
+        spec: the name or path that the user gave.
+        directory: folder of its files.
         kind: architecture, such as ``distil_bert``.
-        source: whose format the files have.
-        class_names: classes of its own single-label classification head, or None where it has none.
-        keras_lora: file of Keras' own LoRA that is merged into the backbone, or None.
+        source: format of the files.
+        class_names: classes of its single-label classification head, or None if it has no such head.
+        keras_lora: LoRA file of Keras that is merged into the backbone, or None.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Preset:
 
     @property
     def location(self) -> str:
-        """What transformers finds the model by: its name on the hub, or the folder of its files."""
+        """The name with which transformers can load the model: its name on the hub, or the folder of its files."""
         if self.spec.startswith(HUGGING_FACE):
             return self.spec.removeprefix(HUGGING_FACE)
         return str(self.directory.resolve()) if self.source == "huggingface" else self.spec
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the config, weight and vocabulary files, with their names; the same wherever the folder lies."""
+        """sha256 of the config, weight and vocabulary files with their names. The path of the folder has no effect."""
         digest = hashlib.sha256()
         for path in sorted(self._files(), key=lambda path: path.relative_to(self.directory).as_posix()):
             digest.update(f"{path.relative_to(self.directory).as_posix()}\0{path.stat().st_size}\0".encode())
@@ -80,7 +80,7 @@ class Preset:
 
         Args:
             dtype: dtype of weights and arithmetic: float32, bfloat16 or float16.
-            dropout: rate inside the backbone; 0 lets Keras use fused attention.
+            dropout: rate inside the backbone. Default: 0, because Keras uses fused attention only without dropout.
 
         Raises:
             PresetError: the files are incomplete or damaged.
@@ -104,30 +104,30 @@ class Preset:
         return load(self.directory, self.architecture)
 
     def load_head(self) -> dict[str, np.ndarray]:
-        """Return its classification head: ``logits/kernel``, ``pooled_dense/bias`` and so on, float32.
+        """Return the classification head: ``logits/kernel``, ``pooled_dense/bias`` and so on, float32.
 
         Raises:
-            PresetError: it has no head, or the files are damaged.
+            PresetError: the preset has no head, or the files are damaged.
         """
         if self.class_names is None:
             raise PresetError(
                 f"{self.directory} holds no single-label classification head. "
-                "Name the classes to start with a fresh one."
+                "Name the classes to start with a new head."
             )
         return self._folder.load_head()
 
     def notes(self) -> list[str]:
-        """Return what a user should know of the folder: the LoRA files of Keras that lie in it and are not read."""
+        """Return notes for the user: the LoRA files of Keras in the folder, which are not read."""
         if self.source != "keras" or self.keras_lora is not None:
             return []
         return [
-            f"Note: {path} is a LoRA file of Keras and is not merged. Give it as --preset where it should be."
+            f"Note: {path} is a LoRA file of Keras and is not merged. To merge it, give this file as --preset."
             for path in sorted(self.directory.glob(f"*{LORA_ENDING}"))
         ]
 
     @cached_property
     def missing_pooler(self) -> bool:
-        """Whether the backbone has a pooler whose weights the files lack, as after masked-language-model training."""
+        """Whether the files lack the weights of the backbone's pooler, as after masked-language-model training."""
         return self._folder.missing_pooler()
 
     @cached_property
@@ -157,16 +157,16 @@ class Preset:
 
 
 def find_preset(spec: str) -> Preset:
-    """Find a pre-trained model, downloading it where it is neither bundled, nor cached, nor a local folder.
+    """Find a pre-trained model. Download it if it is not bundled, not cached and not a local folder.
 
     Args:
         spec: a bundled or KerasHub name, ``kaggle://...``, ``hf://org/name``, a Keras preset folder, a Hugging Face
-            model folder, or in a Keras preset folder a file ``*.lora.h5``, which is merged into the preset. A name wins
-            over a folder of the same name; write ``./name`` for the folder.
+            model folder, or a file ``*.lora.h5`` in a Keras preset folder, which is merged into the preset. A name
+            takes precedence over a folder of the same name. Write ``./name`` for the folder.
 
     Raises:
-        PresetError: there is no such model, it is of an unsupported kind, its files are incomplete, or it is not
-            cached and the network cannot be reached.
+        PresetError: there is no such model, its kind is not supported, its files are incomplete, or it is not cached
+            and the network cannot be reached.
     """
     try:
         return _find(spec)
@@ -198,11 +198,12 @@ def _find(spec: str) -> Preset:
 
 
 def _with_lora(file: Path, spec: str) -> Preset:
-    """Open the Keras preset that a LoRA file of Keras lies in; its folder alone is the preset without it."""
+    """Open the Keras preset in the folder of a LoRA file of Keras, to merge the file. The folder alone has no LoRA."""
     preset = open_folder(file.parent, spec, file.resolve().parent.name)
     if preset.source != "keras":
         raise PresetError(
-            f"{spec} is a LoRA file of Keras, but {file.parent} is no Keras preset. Put it into its base."
+            f"{spec} is a LoRA file of Keras, but {file.parent} is no Keras preset. Put the file into the folder of "
+            "its base model."
         )
     return replace(preset, name=file.name.removesuffix(LORA_ENDING), keras_lora=file)
 

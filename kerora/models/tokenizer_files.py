@@ -1,9 +1,9 @@
 """Builds tokenizers from the vocabulary files of Hugging Face and Keras preset folders.
 
-A Hugging Face tokenizer.json holds the whole tokenizer and is used as it is. The older files hold
-only a vocabulary; around it stands what transformers 5 builds for the same folder. KerasHub's own
-tokenizers differ from that in places (accents, the split of GPT-2's byte-pair encoding), so a Keras
-preset's vocabulary gets the Hugging Face pipeline too: it is the one the models were trained with.
+A Hugging Face tokenizer.json holds the whole tokenizer and is used unchanged. Older files hold only a vocabulary. The
+other steps are then the same as in transformers 5. The tokenizers of KerasHub differ from these steps in accents and in
+the split of GPT-2's byte-pair encoding. The vocabulary of a Keras preset therefore also gets the Hugging Face steps,
+because the models were trained with them.
 """
 
 import json
@@ -42,7 +42,7 @@ HUGGING_FACE_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-"""Every file of a Hugging Face folder that can decide about tokens."""
+"""Every file of a Hugging Face folder that can affect the tokens."""
 
 _CONTROL, _USER_DEFINED = 3, 4
 _ROBERTA_STYLE = ("RobertaTokenizer", "XLMRobertaTokenizer")
@@ -52,14 +52,14 @@ _WORD_PIECES = ("DistilBertTokenizer", "BertTokenizer", "ElectraTokenizer")
 
 @dataclass
 class Settings:
-    """What a tokenizer needs beside its vocabulary.
+    """The settings that a tokenizer needs in addition to its vocabulary.
 
     Attributes:
         tokens: special tokens by role: cls, sep, unk, pad, mask; for decoders bos, eos, unk, pad ("" for none).
         options: values of tokenizer_config.json such as ``do_lower_case``.
-        added: tokens beside the vocabulary's own that must not be split.
-        doubled_separator: pairs are joined by two separators, as in RoBERTa.
-        starts: the bos token stands in front of a text, where there is one.
+        added: tokens in addition to the vocabulary. They must not be split.
+        doubled_separator: whether two separators join a pair, as in RoBERTa.
+        starts: whether the bos token, if there is one, stands before a text.
     """
 
     tokens: dict[str, str]
@@ -104,8 +104,8 @@ def huggingface_tokenizer(directory: Path, architecture: Architecture) -> TextTo
 def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer:
     """Build the tokenizer of a Keras preset folder.
 
-    An uncased WordPiece vocabulary also drops accents, as BERT's own tokenizer does, whatever the
-    preset's ``strip_accents`` says.
+    With an uncased WordPiece vocabulary accents are removed, as in the tokenizer of BERT. The ``strip_accents`` of the
+    preset is ignored.
 
     Raises:
         PresetError: the folder holds no vocabulary, or a damaged one.
@@ -142,7 +142,7 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
 
 
 def keras_vocabulary(directory: Path) -> tuple[str, ...]:
-    """Return the names of the vocabulary files of a Keras preset folder; they lie in `KERAS_ASSETS`.
+    """Return the names of the vocabulary files of a Keras preset folder. They are in the folder `KERAS_ASSETS`.
 
     Raises:
         PresetError: tokenizer.json is missing or damaged, or names a tokenizer that is not supported.
@@ -162,9 +162,9 @@ def keras_vocabulary(directory: Path) -> tuple[str, ...]:
 
 
 def _keras_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of KerasHub's tokenizers under the names that transformers gives them.
+    """Return the settings of a KerasHub tokenizer under their names in transformers.
 
-    Accents are not among them: see `keras_tokenizer`.
+    ``strip_accents`` is not one of them: see `keras_tokenizer`.
     """
     names = {
         "lowercase": "do_lower_case",
@@ -177,19 +177,19 @@ def _keras_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wordpiece(vocabulary: Path, settings: Settings) -> Tokenizer:
-    """Build BERT's tokenizer (Devlin et al. 2018, arXiv:1810.04805) from a file with one piece a line."""
+    """Build the tokenizer of BERT (Devlin et al. 2018, arXiv:1810.04805) from a file with one piece in each line."""
     with vocabulary.open(encoding="utf-8") as lines:
         return _wordpiece([line.rstrip("\n") for line in lines], settings)
 
 
 def fresh_wordpiece(pieces: Sequence[str], architecture: Architecture) -> TextTokenizer:
-    """Build the uncased tokenizer of a vocabulary that was just trained, pieces by id."""
+    """Build an uncased tokenizer from a newly trained vocabulary. The pieces are in the order of their ids."""
     settings = Settings(_default_tokens(architecture.tokenizer), {"do_lower_case": True})
     return _finish(_wordpiece(pieces, settings), settings, architecture.segments)
 
 
 def fresh_byte_pairs(tokenizer: Tokenizer, architecture: Architecture) -> TextTokenizer:
-    """Wrap a byte-pair tokenizer that was just trained."""
+    """Make a `TextTokenizer` of a newly trained byte-pair tokenizer."""
     return _finish(tokenizer, Settings(_default_tokens(architecture.tokenizer)), architecture.segments)
 
 
@@ -221,7 +221,7 @@ def byte_pairs(vocabulary: Path, merges: Path, settings: Settings) -> Tokenizer:
 
 
 def albert_pieces(model: Path, settings: Settings) -> Tokenizer:
-    """Build ALBERT's tokenizer from its SentencePiece model; uncased and without accents unless the options say so."""
+    """Build the tokenizer of ALBERT from its SentencePiece model. Default: lower case, without accents."""
     proto = _read_sentencepiece(model, settings)
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not settings.options.get("keep_accents", False):
@@ -235,7 +235,7 @@ def albert_pieces(model: Path, settings: Settings) -> Tokenizer:
 
 
 def xlm_roberta_pieces(model: Path, settings: Settings) -> Tokenizer:
-    """Build XLM-RoBERTa's tokenizer: fairseq's special tokens, SentencePiece's pieces from the fourth on, the mask."""
+    """Build the tokenizer of XLM-RoBERTa: special tokens of fairseq, SentencePiece pieces from the fourth on, mask."""
     proto = _read_sentencepiece(model, settings)
     tokens = settings.tokens
     first = [(tokens[role], 0.0) for role in ("cls", "pad", "sep", "unk")]
@@ -246,11 +246,11 @@ def xlm_roberta_pieces(model: Path, settings: Settings) -> Tokenizer:
 
 
 def deberta_pieces(model: Path, settings: Settings) -> Tokenizer:
-    """Build DeBERTa-v3's tokenizer as transformers 5 does: NFC in place of SentencePiece's own normalization."""
+    """Build the tokenizer of DeBERTa-v3 as transformers 5 does, with NFC instead of SentencePiece's normalization."""
     proto = _read_sentencepiece(model, settings)
     mask = settings.tokens["mask"]
     if mask not in {token.content for token in settings.added}:
-        settings.added.append(AddedToken(mask, special=True))  # it stands behind the model's own pieces
+        settings.added.append(AddedToken(mask, special=True))  # Its id follows the ids of the SentencePiece model.
     steps: list[Any] = [normalizers.Lowercase()] if settings.options.get("do_lower_case", False) else []
     blanks = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
     tokenizer = Tokenizer(Unigram(_pieces(proto), unk_id=proto.trainer_spec.unk_id, byte_fallback=False))
@@ -287,8 +287,8 @@ def _huggingface_sentencepiece(directory: Path, architecture: Architecture, sett
         if (directory / name).is_file():
             return build(directory / name, settings)
     raise PresetError(
-        f"{directory} holds no vocabulary for {architecture.title}; looked for {TOKENIZER_FILE}, vocab.txt, "
-        f"vocab.json with merges.txt, {', '.join(builders)}. Save the tokenizer beside the model."
+        f"{directory} holds no vocabulary for {architecture.title}. It needs one of {TOKENIZER_FILE}, vocab.txt, "
+        f"vocab.json with merges.txt, {', '.join(builders)}. Save the tokenizer in the folder of the model."
     )
 
 
@@ -302,7 +302,7 @@ def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, compl
         start = start_template(tokenizer, settings.tokens["bos"]) if settings.starts else None
         tokenizer.post_processor = tokenizer.post_processor if start is None else start
     end_id = tokenizer.token_to_id(settings.tokens.get("eos", ""))
-    # where there is no token for padding any will do: it stands behind the text, where no token looks
+    # Without a padding token any id can be used: padding follows the text, and no token of the text attends to it.
     known = (tokenizer.token_to_id(settings.tokens["pad"]), end_id, 0)
     return TextTokenizer(tokenizer, next(number for number in known if number is not None), uses_segments, end_id)
 
@@ -317,7 +317,8 @@ def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
     missing = [token for token, number in ids if number is None]
     if missing:
         raise PresetError(
-            f"The vocabulary lacks the special token {missing[0]!r}. It belongs to another kind of model."
+            f"The vocabulary lacks the special token {missing[0]!r}. It belongs to another kind of model. "
+            "Save the right tokenizer in the folder."
         )
     return processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
 
@@ -337,7 +338,7 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
     options = _read_json(directory / "tokenizer_config.json", optional=True)
     decoder = options.get("added_tokens_decoder") or {}
     older = _read_json(directory / "special_tokens_map.json", optional=True)
-    # transformers lets the older file go first where the newer one does not hold the added tokens as well
+    # As in transformers, the older file takes precedence if the newer one does not hold the added tokens.
     named = {**older, **options} if decoder else {**options, **older}
     settings = Settings(
         _default_tokens(architecture.tokenizer),
@@ -362,7 +363,7 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
 
 
 def _legacy_added(directory: Path, settings: Settings, more_special: Sequence[str]) -> list[AddedToken]:
-    """Return the tokens that transformers before 4.34 kept in a file of their own, in the order of their ids."""
+    """Return the tokens that transformers before 4.34 kept in a separate file, in the order of their ids."""
     ids = _read_json(directory / "added_tokens.json", optional=True)
     taken = {token.content for token in settings.added}
     special = {*settings.tokens.values(), *more_special}
@@ -374,7 +375,7 @@ def _legacy_added(directory: Path, settings: Settings, more_special: Sequence[st
 
 
 def _special_without_role(named: Mapping[str, Any]) -> list[AddedToken]:
-    """Return further special tokens, under transformers 5's name for them and the one before; each once."""
+    """Return special tokens without a role, each once. transformers 5 and 4 use different names for their list."""
     lists = [named.get(f"{name}_special_tokens") or [] for name in ("extra", "additional")]
     listed = [token for entry in lists for token in (entry.values() if isinstance(entry, dict) else entry)]
     tokens = [_added_token(entry if isinstance(entry, dict) else {"content": entry}, special=True) for entry in listed]

@@ -85,7 +85,7 @@ def test_folders_shards_and_bad_rows(tmp_path: Path) -> None:
 
 def test_only_tables_are_read_where_nothing_else_is_said(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("a text")
-    with pytest.raises(DataError, match=r"book\.txt: the ending '\.txt' is no known format"):
+    with pytest.raises(DataError, match=r"book\.txt: the ending '\.txt' is not a known format"):
         load_splits(DataConfig(source=str(tmp_path / "book.txt")), WordCounter())
     with pytest.raises(DataError, match="holds no data set. It needs train and test files"):
         load_splits(DataConfig(source=str(tmp_path)), WordCounter())

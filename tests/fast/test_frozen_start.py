@@ -137,5 +137,5 @@ def test_a_full_disk_is_told_in_one_line(settings: dict[str, Any], monkeypatch: 
         free = 1_000
 
     monkeypatch.setattr(frozen_start.shutil, "disk_usage", lambda path: Usage)
-    with pytest.raises(RunError, match="--cache-frozen wants"):
+    with pytest.raises(RunError, match="--cache-frozen needs"):
         run(settings, "full", training__cache_frozen=True)

@@ -198,7 +198,7 @@ def test_a_tokenizer_of_another_model(tiny_preset: Path, tmp_path: Path) -> None
     directory = tiny_keras_preset("distil_bert", tmp_path / "preset")
     vocabulary = directory / "assets" / "tokenizer" / "vocabulary.txt"
     vocabulary.write_text(vocabulary.read_text() + "extra\nwords\n")
-    with pytest.raises(PresetError, match=r"knows 351 tokens but the model only 349"):
+    with pytest.raises(PresetError, match=r"has 351 tokens but the model only 349"):
         TextClassifier.from_preset(str(directory), 2)
 
 

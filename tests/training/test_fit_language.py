@@ -238,6 +238,6 @@ def test_what_cannot_be_used(gpt2: Path, book: Path, tiny_preset: Path, tmp_path
     with pytest.raises(ConfigError, match="--mask-share, --class-weights are for classification"):
         fit(settings(tmp_path, gpt2, book, training__mask_share=0.3, training__class_weights="balanced"))
     (tmp_path / "a.txt").write_text("a")
-    with pytest.raises(DataError, match="a.txt is too short to hold a part out of it"):
+    with pytest.raises(DataError, match="a.txt is too short to hold out a part of it"):
         fit(settings(tmp_path, gpt2, tmp_path / "a.txt"))
     assert not (tmp_path / "run").exists(), "nothing is written before the input is known to be good"
