@@ -86,4 +86,4 @@ def test_notes_warn_only_where_there_is_reason(tmp_path: Path) -> None:
     other = replace(results.split(), recorded={"accuracy": 0.9999})
     assert "metrics.json gives accuracy 0.9999" in notes(results, other)[0]
     few = read_results(make_run(tmp_path / "few", SIX, rows=2))
-    assert "macro averages count such a class as 0" in notes(few, few.split())[0]
+    assert "Macro averages count such a class as 0" in notes(few, few.split())[0]
