@@ -1,4 +1,4 @@
-"""Tables and texts that `kerora data show` prints, whatever the task."""
+"""Tables and texts of `kerora data show` that all tasks share."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from kerora.data.audit import Audit
 
 
 def length_table(result: Audit) -> Table:
-    """Return the lengths of each split, and the share that is too long."""
+    """Return a table of the lengths in each split, and of the share of rows that are too long."""
     names = list(next(iter(result.splits.values())).lengths)
     table = plain_table(f"Length in {result.unit}", "split", *names, f"over {result.max_length}")
     for split, part in result.splits.items():
@@ -19,7 +19,7 @@ def length_table(result: Audit) -> Table:
 
 
 def duplicate_table(result: Audit, labelled: bool = True) -> Table:
-    """Return how many texts of each split occur again, there or in train."""
+    """Return a table of the texts of each split that occur again in the split or in train."""
     table = plain_table(
         "Same texts", "split", "duplicates", *(["with other labels"] if labelled else []), "also in train"
     )
@@ -31,7 +31,7 @@ def duplicate_table(result: Audit, labelled: bool = True) -> Table:
 
 
 def plain_table(title: str, first: str, *others: str, justify: Any = "right") -> Table:
-    """Return an empty table; the columns behind the first are justified alike."""
+    """Return an empty table. `justify` applies to all columns but the first."""
     table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column(first)
     for name in others:
@@ -40,7 +40,7 @@ def plain_table(title: str, first: str, *others: str, justify: Any = "right") ->
 
 
 def escaped(text: str) -> str:
-    """Return text without markup."""
+    """Return text in which rich finds no markup."""
     return escape(text)
 
 
@@ -50,6 +50,6 @@ def percent(share: float) -> str:
 
 
 def cut(text: str, length: int = 100) -> str:
-    """Return text on one line, without what cannot be printed, at most so long."""
+    """Return text on one line, without characters that cannot be printed, with at most `length` characters."""
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return text if len(text) <= length else f"{text[: length - 1]}…"
