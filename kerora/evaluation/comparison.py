@@ -1,4 +1,4 @@
-"""What the comparison of several runs of any task has: names, and the settings in which they differ."""
+"""What all comparisons of runs need: distinct names, and the settings that differ."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 from kerora.errors import RunError
 from kerora.evaluation.results import RunResults
 
+# the name and place of a run, which do not change its result
 NOT_SETTINGS = ("run", "runs_dir")
 
 
@@ -20,7 +21,7 @@ def flatten_settings(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tu
 
 
 def distinct_names(runs: Sequence[RunResults]) -> tuple[str, ...]:
-    """Return a distinct name for each run: the folder's own, or where these repeat its path.
+    """Return a distinct name for each run: the name of its folder. If two names are equal, return paths.
 
     Raises:
         RunError: a run is given more than once.
@@ -34,7 +35,7 @@ def distinct_names(runs: Sequence[RunResults]) -> tuple[str, ...]:
 
 
 def different_settings(runs: Sequence[RunResults]) -> dict[str, list[Any]]:
-    """Return the settings in which runs differ, with a value for each run (None where it has none)."""
+    """Return the settings that differ between runs, with one value per run. None stands for no value."""
     flat = [dict(flatten_settings(run.settings)) for run in runs]
     keys = dict.fromkeys(key for settings in flat for key in settings if key not in NOT_SETTINGS)
     rows = {key: [settings.get(key) for settings in flat] for key in keys}
@@ -42,6 +43,6 @@ def different_settings(runs: Sequence[RunResults]) -> dict[str, list[Any]]:
 
 
 def differ(values: Iterable[Any]) -> bool:
-    """Tell whether values are not all the same."""
+    """Return whether the values are not all equal."""
     first, *others = values
     return any(value != first for value in others)

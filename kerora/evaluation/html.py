@@ -1,8 +1,7 @@
-"""The report as one HTML file: no script, style, font or image comes from outside it.
+"""The report as one HTML file. It loads no script, style, font or image from outside.
 
-Every text from data goes through jinja2's autoescape; only figures, which hold no such text, and
-Kerora's own style and script are inserted as they are. A content security policy inside the page
-forbids whatever else could load.
+Jinja2's autoescape escapes every text from data. Only figures, which hold no text from data, and Kerora's own style and
+script are inserted unescaped. A content security policy in the page forbids everything else that could load.
 """
 
 import base64
@@ -27,24 +26,25 @@ from kerora.settings.resolve import settings as known_settings
 OWN_PACKAGE = "kerora.evaluation"
 
 Fact = tuple[str, str, bool]
-"""A name, its value, and whether it stands out."""
+"""A name, its value, and whether the page highlights it."""
 
 
 def render_run(
     results: RunResults, version: str, package: str, *, sections: Sequence[tuple[str, str]], **values: Any
 ) -> str:
-    """Return the page of one run, by the template ``report.html`` of its task.
+    """Return the page of one run. It uses the template ``report.html`` of the task.
 
     Args:
         results: the run.
         version: Kerora's version, for the footer.
         package: package of the task, which holds the template.
-        sections: key and title of the task's own sections behind the curves.
-        values: what the template shows beside what every run has: ``notes``, ``curves``, ``curves_title`` and
-            ``fresh_head`` above all.
+        sections: key and title of the sections that the task adds after the curves.
+        values: further values for the template. Always needed: ``notes``, ``curves``, ``curves_title`` and
+            ``fresh_head``.
     """
     changes = wording.changes(results)
     seconds = results.manifest.get("training_seconds")
+    # a list times False is empty, so the page has no link to a section without content
     shown = [("before-after", "Before and after")] * bool(changes) + [("curves", "Curves")] * bool(values["curves"])
     last = [("settings", "Settings")] * bool(results.settings) + [("provenance", "Provenance")]
     return render_page(
@@ -65,16 +65,17 @@ def render_run(
 
 
 def render_page(template: str, version: str, package: str = OWN_PACKAGE, **values: Any) -> str:
-    """Return a page of one of the templates, with style and script inside it; all values are escaped.
+    """Return a page made from a template, with style and script inside it. All values are escaped.
 
     Args:
-        template: its file name.
+        template: file name of the template.
         version: Kerora's version, for the footer.
-        package: package whose folder ``templates`` is looked in first.
-        values: what the template shows.
+        package: package whose folder ``templates`` is searched first. Default: `kerora.evaluation`.
+        values: values for the template.
     """
     environment = _environment(package)
     script, style = (environment.loader.get_source(environment, name)[0] for name in ("filter.js", "style.css"))  # type: ignore[union-attr]
+    # The policy allows only the script with this hash: a script that slips in with data cannot run.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shared = {"version": version, "script": Markup(script), "style": Markup(style), "script_hash": f"sha256-{digest}"}
     return environment.get_template(template).render(**shared, **values)
@@ -86,6 +87,7 @@ def _environment(package: str) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name) for name in places]),
         autoescape=True,
+        # a wrong name in a template is an error instead of an empty text
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -104,7 +106,7 @@ def _environment(package: str) -> jinja2.Environment:
 
 
 def curve_figures(results: RunResults, names: Sequence[str]) -> list[Markup]:
-    """Return the curves of train and validation by epoch; none where there is no history."""
+    """Return the curves of train and validation by epoch. Empty if there is no history."""
     if not results.history:
         return []
     figures = ((name, plots.curves(results.history, results.best_epoch, [name])) for name in names)
@@ -136,6 +138,7 @@ def _settings(nested: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
         if _setting_text(value) == wording.NOTHING:
             continue
         group, _, name = key.rpartition(".")
+        # YAML gives lists, the defaults are tuples
         plain = tuple(value) if isinstance(value, list) else value
         changed = key in defaults and key not in NOT_SETTINGS and plain != defaults[key]
         groups.setdefault(group, []).append((name.replace("_", " "), _setting_text(value), changed))
@@ -168,7 +171,7 @@ def _provenance(results: RunResults) -> list[tuple[str, list[Fact]]]:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Return a mapping, and an empty one for anything else."""
+    """Return `value` if it is a mapping, else an empty mapping."""
     return value if isinstance(value, Mapping) else {}
 
 

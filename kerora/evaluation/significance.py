@@ -1,4 +1,4 @@
-"""How sure a metric is, and whether two models differ: bootstrap intervals and McNemar's test."""
+"""Bootstrap intervals of metrics, and McNemar's test of the difference between two models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ MatrixMetric = Callable[[np.ndarray], np.ndarray]
 """A metric of a stack of confusion matrices: (samples, classes, classes) -> (samples,)."""
 
 EXACT_BELOW = 25
+# bounds the memory of the bootstrap: with many classes, fewer resamples are computed together
 _CELLS_AT_ONCE = 2_000_000
 
 
@@ -41,23 +42,24 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return a percentile bootstrap interval of a metric, resampling rows (Efron 1979).
 
-    Drawing rows with replacement draws the cells of the confusion matrix from a multinomial
-    distribution, so that is what is drawn: the cost does not grow with the number of rows.
+    If rows are sampled with replacement, the cells of the confusion matrix have a multinomial distribution. So the
+    function samples the cells, and the cost does not depend on the number of rows.
 
     Args:
         labels: class numbers, shape (rows,).
         predicted: class numbers, shape (rows,).
         metric: `accuracy`, `macro_f1`, or another function of stacked confusion matrices.
-        samples: number of resamples.
-        seed: seed of the resampling.
-        level: share of the resamples inside the interval.
-        count: number of classes; None takes the highest number in use.
+        samples: number of resamples. Default: 1000.
+        seed: seed of the resampling. Default: 0.
+        level: share of the resamples inside the interval. Default: 0.95.
+        count: number of classes. None takes the highest class number plus one.
 
     Returns:
         The lower and the upper end.
     """
     classes = count or int(max(labels.max(), predicted.max())) + 1
     matrix = confusion_matrix(labels, predicted, classes).ravel()
+    # cells without rows stay empty in every resample
     cells = np.flatnonzero(matrix)
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(labels), matrix[cells] / len(labels), size=samples)
@@ -80,7 +82,7 @@ class McNemar:
     Attributes:
         b: rows that only the first model got right.
         c: rows that only the second model got right.
-        statistic: chi-square with continuity correction, or the smaller of b and c where the test is exact.
+        statistic: chi-square with continuity correction. If the test is exact: the smaller of b and c.
         p_value: two-sided.
     """
 
@@ -91,10 +93,10 @@ class McNemar:
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
-    """Test whether two models err equally often on the same rows (McNemar 1947).
+    """Test whether two models make equally many mistakes on the same rows (McNemar 1947).
 
-    Exact binomial where the models disagree on fewer than 25 rows; otherwise chi-square with
-    continuity correction (Edwards 1948).
+    The test is an exact binomial test if only one model is right on fewer than 25 rows. Otherwise it is chi-square
+    with continuity correction (Edwards 1948).
 
     Args:
         correct_a: whether the first model is right, booleans of shape (rows,).
@@ -105,6 +107,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
     disagreements = only_a + only_b
     if disagreements == 0:
         return McNemar(0, 0, 0.0, 1.0)
+    # the chi-square approximation is poor for small counts
     if disagreements < EXACT_BELOW:
         smaller = min(only_a, only_b)
         return McNemar(only_a, only_b, float(smaller), float(stats.binomtest(smaller, disagreements).pvalue))

@@ -1,4 +1,4 @@
-"""Tables and texts for the terminal, as rich renderables: built here, printed by the command line."""
+"""Tables and texts for the terminal, as rich renderables. The command line prints them."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ _DIRECTIONS = {"better": "green", "worse": "red", "": ""}
 
 
 def before_after_table(results: RunResults) -> Table | None:
-    """Return the metrics before and after training by split; None where nothing was recorded."""
+    """Return the metrics before and after training by split. None if the run has no metrics before training."""
     changes = wording.changes(results)
     if not changes:
         return None
@@ -39,19 +39,20 @@ def before_after_table(results: RunResults) -> Table | None:
 
 
 def training_time(results: RunResults) -> str | None:
-    """Return how long training took, in a sentence; None where it was not recorded."""
+    """Return a sentence with the training time. None if the time was not recorded."""
     seconds = results.manifest.get("training_seconds")
     return f"Training took {wording.duration(seconds)}." if wording.number(seconds) is not None else None
 
 
 def visible(text: str) -> str:
-    """Return text on one line without control or direction characters, safe to print."""
+    """Return text on one line without control and direction characters, so that it is safe to print."""
+    # control characters could move the cursor, and direction characters reorder the line
     flat = _CONTROL.sub(" ", text).strip()
     return "".join(char for char in flat if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
 
 
 def plain_table(first: str, *others: str) -> Table:
-    """Return an empty table; the columns behind the first are numbers."""
+    """Return an empty table. All columns but the first are right-justified for numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column(first, overflow="fold")
     for name in others:
@@ -60,10 +61,10 @@ def plain_table(first: str, *others: str) -> Table:
 
 
 def name_text(name: str) -> Text:
-    """Return the name of a class, fit for a cell."""
+    """Return the name of a class for a table cell. A long name is cut."""
     return Text(cut(visible(name), LONGEST_NAME))
 
 
 def cut(text: str, width: int) -> str:
-    """Return text that takes at most so many cells."""
+    """Return text that takes at most `width` cells of the terminal. A wide character takes two."""
     return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"

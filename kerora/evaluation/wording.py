@@ -1,4 +1,4 @@
-"""What the page and the terminal both say of a run: labels, numbers as text, changes, notes."""
+"""Words that the page and the terminal share: labels, numbers as text, changes, notes."""
 
 import math
 import numbers
@@ -23,8 +23,8 @@ HINTS = {
     "mcc": "Matthews correlation, -1 to 1",
     "roc_auc": "0.5 is chance",
     "loss": "mean cross entropy",
-    "perplexity": "as if choosing among so many tokens",
-    "bits_per_byte": "the same measure for every tokenizer",
+    "perplexity": "exponential of the loss",
+    "bits_per_byte": "comparable between tokenizers",
     "ece": "ECE, 0 is calibrated",
 }
 CHANGED = ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte")
@@ -39,8 +39,8 @@ class Change:
 
     Attributes:
         key: the metric's key in metrics.json.
-        before: its value for the untouched model, if recorded.
-        after: its value for the trained model, if recorded.
+        before: its value before training. None if not recorded.
+        after: its value after training. None if not recorded.
     """
 
     key: str
@@ -54,7 +54,7 @@ class Change:
 
     @property
     def difference(self) -> float | None:
-        """After minus before; None unless both are recorded."""
+        """After minus before. None unless both are recorded."""
         return None if self.before is None or self.after is None else self.after - self.before
 
     @property
@@ -65,7 +65,7 @@ class Change:
 
 
 def changes(results: RunResults) -> dict[str, list[Change]]:
-    """Return the metrics before and after training by split; empty where no "before" was recorded."""
+    """Return the metrics before and after training by split. Empty if nothing was recorded before training."""
     table = {}
     for split in results.evaluated:
         before, after = results.before.get(split, {}), results.after.get(split, {})
@@ -76,20 +76,20 @@ def changes(results: RunResults) -> dict[str, list[Change]]:
 
 
 def state_notes(results: RunResults) -> list[str]:
-    """Return a note where a run did not finish."""
+    """Return a note if the run did not finish."""
     state = results.manifest.get("state")
     if state == "finished":
         return []
-    return [f"This run is marked '{state}': its numbers are those of the state it was left in."]
+    return [f"The state of this run is '{state}'. The numbers are those of an unfinished run."]
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number as float, and None for anything else."""
+    """Return `value` as float if it is a finite number, else None."""
     return float(value) if isinstance(value, numbers.Real) and math.isfinite(value) else None
 
 
 def lookup(manifest: Mapping[str, Any], *keys: str) -> Any:
-    """Return a nested value of the manifest; None where a level is missing."""
+    """Return a nested value of the manifest. None if a level is missing."""
     value: Any = manifest
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -97,24 +97,24 @@ def lookup(manifest: Mapping[str, Any], *keys: str) -> Any:
 
 
 def decimal(value: Any, digits: int = 4) -> str:
-    """Return a number with fixed decimals, from 100 on with one; a dash where there is none."""
+    """Return a number with fixed decimals, from 100 on with one. A dash stands for no number."""
     found = number(value)
     return NOTHING if found is None else f"{found:,.{_decimals(found, digits)}f}"
 
 
 def signed(value: Any, digits: int = 4) -> str:
-    """Return a number as `decimal` does, with its sign; a dash where there is none."""
+    """Return a number as `decimal` does, with its sign. A dash stands for no number."""
     found = number(value)
     return NOTHING if found is None else f"{found:+,.{_decimals(found, digits)}f}"
 
 
 def _decimals(value: float, digits: int) -> int:
-    """Return how many decimals say something: perplexities of thousands would overflow their box."""
+    """Return the number of decimals. A large number gets fewer, because it would be too wide for its box."""
     return digits if abs(value) < 100 else min(digits, 1)
 
 
 def whole(value: Any) -> str:
-    """Return an integer with thousands separators; a dash where there is none."""
+    """Return an integer with thousands separators. A dash stands for no number."""
     found = number(value)
     return NOTHING if found is None else f"{round(found):,}"
 
@@ -125,11 +125,11 @@ def p_value(value: float) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Return seconds as ``41.5 s``, ``2 min 5 s`` or ``1 h 3 min``; a dash where there is no number."""
+    """Return seconds as ``41.5 s``, ``2 min 5 s`` or ``1 h 3 min``. A dash stands for no number."""
     found = number(seconds)
     if found is None or found < 0:
         return NOTHING
-    if found < 59.95:
+    if found < 59.95:  # from there on, one decimal would round to 60.0 s
         return f"{found:.1f} s"
     minutes, rest = divmod(round(found), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

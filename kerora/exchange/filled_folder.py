@@ -1,4 +1,4 @@
-"""Writes a decoder that KerasHub converts as its base's own transformers folder, with the adapted weights put in."""
+"""Writes a transformers folder for decoders that KerasHub converts: a copy of the base with the trained weights."""
 
 import re
 import shutil
@@ -23,33 +23,33 @@ _HEADS = ("lm_head.", "score.")
 
 
 def check_fillable(model: TaskModel, method: str) -> None:
-    """Check that all that was trained has a place in the base's own folder.
+    """Check that the folder of the base model has a place for all trained weights.
 
     Raises:
-        PresetError: the base is a Keras preset, or weights were trained that have no counterpart there.
+        PresetError: the base is a Keras preset, or weights were trained that have no place in the folder.
     """
     title = model.preset.architecture.title
     if model.preset.source != "huggingface":
         raise PresetError(
-            f"{model.preset.spec} is a Keras preset of {title}, which cannot be written for transformers and PEFT. "
+            f"{model.preset.spec} is a Keras preset of {title}. It cannot be written for transformers and PEFT. "
             "Train on the Hugging Face folder of the model, or export with --format keras."
         )
     if method == "full":
         raise PresetError(
-            f"All weights of {title} were trained, and those outside its dense layers cannot be written for "
+            f"All weights of {title} were trained. Those outside its dense layers cannot be written for "
             "transformers. Export with --format keras."
         )
 
 
 def write_filled_folder(model: TaskModel, directory: Path) -> None:
-    """Write config.json and model.safetensors, float32: the base's own, with the dense layers and head of the model.
+    """Write config.json and model.safetensors, float32: those of the base, with dense layers and head of the model.
 
     Args:
-        model: the model, without LoRA; its base is a Hugging Face folder.
+        model: the model, without LoRA. Its base is a Hugging Face folder.
         directory: an existing, empty folder.
 
     Raises:
-        PresetError: the folder lacks a tensor of the model.
+        PresetError: the folder of the base lacks a tensor of the model.
     """
     tensors = filled_tensors(model)
     write_bytes(directory / "model.safetensors", safetensors.numpy.save(tensors, metadata={"format": "pt"}))
@@ -60,9 +60,10 @@ def write_filled_folder(model: TaskModel, directory: Path) -> None:
 
 
 def filled_tensors(model: TaskModel) -> dict[str, np.ndarray]:
-    """Return the base's tensors by transformers' names, those of dense layers and head from the model, float32."""
+    """Return the float32 tensors of the base by their names in transformers, with dense layers and head of `model`."""
     source, prefix = TensorFiles(model.preset.directory), f"{model.preset.architecture.prefix}."
     kept = [name for name in source.names if not name.startswith(_HEADS)]
+    # files of a bare backbone (without a task class) have no prefix in the names of their tensors
     tensors = {name if name.startswith(prefix) else prefix + name: source.read(name) for name in kept}
     if task_of_model(model).exchange.KEEPS_OUTPUT:
         tensors |= {name: source.read(name) for name in source.names if name.startswith("lm_head.")}
@@ -73,8 +74,8 @@ def filled_tensors(model: TaskModel) -> dict[str, np.ndarray]:
             for owned in names.with_key(key):
                 if id(layer) not in heads and key not in tensors:
                     raise PresetError(
-                        f"{model.preset.directory} has no tensor {key}, so that the model cannot be written in its "
-                        "form. Export with --format keras."
+                        f"{model.preset.directory} has no tensor {key}, so the model cannot be written in its form. "
+                        "Export with --format keras."
                     )
                 value = np.asarray(keras.ops.convert_to_numpy(owned.variable.value), np.float32)
                 tensors[key] = np.ascontiguousarray(owned.to_file(value))
@@ -82,7 +83,7 @@ def filled_tensors(model: TaskModel) -> dict[str, np.ndarray]:
 
 
 def filled_config(model: TaskModel) -> dict[str, Any]:
-    """Return the base's config.json with the task, its classes and the token that pads."""
+    """Return config.json of the base with the class of the task and the padding token."""
     config = read_json_object(model.preset.directory / "config.json")
     for key in ("_name_or_path", "torch_dtype", "transformers_version", "num_labels", "quantization_config"):
         config.pop(key, None)

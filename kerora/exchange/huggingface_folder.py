@@ -33,10 +33,10 @@ ROLES = {
 
 
 def write_huggingface_folder(model: TaskModel, directory: Path) -> None:
-    """Write a model without LoRA, float32, so that transformers' `from_pretrained` gives the same outputs.
+    """Write a model in float32, so that `from_pretrained` of transformers gives the same outputs.
 
     Args:
-        model: the model; its updates must be merged.
+        model: the model, without LoRA. Its updates must be merged.
         directory: an existing, empty folder.
     """
     if model.preset.architecture.hub:
@@ -59,14 +59,14 @@ def check_huggingface(model: TaskModel, method: str) -> None:
         method: what was trained: ``lora``, ``full`` or ``head``.
 
     Raises:
-        PresetError: it cannot.
+        PresetError: the model cannot be written.
     """
     if model.preset.architecture.hub:
         check_fillable(model, method)
 
 
 def huggingface_tensors(model: TaskModel) -> dict[str, np.ndarray]:
-    """Return all weights by transformers' names, float32."""
+    """Return all weights in float32 by their names in transformers."""
     names = Names(model)
     tensors: dict[str, np.ndarray] = {}
     for owned in names:
@@ -80,7 +80,7 @@ def huggingface_tensors(model: TaskModel) -> dict[str, np.ndarray]:
 
 
 def _counted_positions(model: TaskModel, path: str) -> dict[str, np.ndarray]:
-    """RoBERTa counts from the row behind the padding token's, and adds a row for the only segment."""
+    """Return RoBERTa's position embeddings, whose rows start after the padding id, and a zero segment embedding."""
     prefix = f"{model.preset.architecture.prefix}.embeddings"
     table = next(variable for variable in model.variables if variable.path == f"{path}/embeddings")
     rows = np.asarray(keras.ops.convert_to_numpy(table.value), np.float32)
@@ -92,7 +92,7 @@ def _counted_positions(model: TaskModel, path: str) -> dict[str, np.ndarray]:
 
 
 def huggingface_config(model: TaskModel) -> dict[str, Any]:
-    """Return config.json; what the base's own says beside the model's shape is kept."""
+    """Return config.json: that of the base, with the settings of the model."""
     architecture, backbone = model.preset.architecture, model.backbone
     config = _base_config(model.preset)
     settings = settings_of(backbone)
@@ -100,6 +100,7 @@ def huggingface_config(model: TaskModel) -> dict[str, Any]:
         config[key] = settings[name]
     counted = any(pair.form == "positions" for pair in architecture.layers)
     if counted:
+        # transformers counts positions from pad_token_id + 1, so the table has that many rows more
         config[architecture.arguments["max_sequence_length"][0]] += model.tokenizer.pad_id + 1
         config["type_vocab_size"] = 1
     for key, (default, accepted) in architecture.required.items():
@@ -120,11 +121,12 @@ def huggingface_config(model: TaskModel) -> dict[str, Any]:
 
 def uses_tanh_gelu(backbone: Any) -> bool:
     """Return whether the feed-forward layers compute GELU's tanh approximation."""
+    # The activation may be any function, so its name is not enough. A computed value tells the two apart.
     probe = np.array([1.0], np.float32)
     for layer in flatten_layers(backbone):
         if layer.name == "feedforward_intermediate_dense":
             value = float(keras.ops.convert_to_numpy(layer.activation(keras.ops.convert_to_tensor(probe)))[0])
-            return abs(value - 0.8411920) < 1e-6  # exactly: 0.8413447
+            return abs(value - 0.8411920) < 1e-6  # GELU(1) is 0.8413447 exactly, 0.8411920 with tanh
     return False
 
 
@@ -137,13 +139,14 @@ def _base_config(preset: Preset) -> dict[str, Any]:
     if preset.source != "huggingface":
         return {}
     config = read_json_object(preset.directory / "config.json")
+    # facts about the old file and its head that are not true for the new one
     for key in ("_name_or_path", "torch_dtype", "transformers_version", "num_labels"):
         config.pop(key, None)
     return config
 
 
 def write_huggingface_tokenizer(model: TaskModel, directory: Path) -> None:
-    """Write the tokenizer: the base's own files, or for a Keras preset tokenizer.json."""
+    """Write the tokenizer: copies of the files of the base, or for a Keras preset a tokenizer.json."""
     preset = model.preset
     if preset.source == "huggingface":
         for name in HUGGING_FACE_FILES:
@@ -153,10 +156,12 @@ def write_huggingface_tokenizer(model: TaskModel, directory: Path) -> None:
             _name_padding(model, directory / "tokenizer_config.json")
         return
     definition = model.tokenizer.definition
+    # with transformers, each call chooses truncation and padding
     definition |= {"truncation": None, "padding": None}
     pieces = _pieces(definition)
     roles = {role: next((name for name in names if name in pieces), None) for role, names in ROLES.items()}
     if model.preset.architecture.is_decoder:
+        # decoders such as GPT-2 have no padding token, so the end token pads
         roles["pad_token"] = roles["eos_token"]
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -168,7 +173,7 @@ def write_huggingface_tokenizer(model: TaskModel, directory: Path) -> None:
 
 
 def _name_padding(model: TaskModel, path: Path) -> None:
-    """Name the token that pads, without which transformers takes one text at a time only."""
+    """Name the padding token. Without it, transformers accepts only one text at a time."""
     config = read_json_object(path) if path.is_file() else {}
     if config.get("pad_token") is None:
         config["pad_token"] = model.tokenizer.pieces[model.tokenizer.pad_id]

@@ -1,4 +1,4 @@
-"""Merges runs into plain models: updates folded into the kernels, of one run or a weighted sum of several."""
+"""Merges a run, or the weighted sum of several runs, into a plain model: the updates are added to the kernels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,19 +17,19 @@ from kerora.tasks.registry import task_of_model
 
 
 def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, preset: str | None = None) -> TaskModel:
-    """Return a plain float32 model that computes what the run computes, or the weighted sum of several runs.
+    """Return a plain float32 model with the outputs of the run, or with the weighted sum of several runs.
 
-    With several runs the change of each weight of the backbone is the weighted sum of the runs' changes, and the head
-    is their weighted mean.
+    With several runs, each weight of the backbone changes by the weighted sum of the changes in the runs. The head is
+    the weighted mean of their heads.
 
     Args:
-        runs: run folders on one base, with the same classes, or all of language models.
-        weights: a number for each run; None gives each the same share of 1.
-        preset: where the base model is now.
+        runs: run folders with the same base model. All have the same classes, or all are language models.
+        weights: a number for each run. None gives each run the same share of 1.
+        preset: path or name of the base model, if it moved since the runs were made.
 
     Raises:
-        ConfigError: the runs have another base or other classes, or there is not a weight for each.
-        RunError: one is no finished run.
+        ConfigError: the runs have different base models or classes, or the number of weights is wrong.
+        RunError: one of the paths is not a finished run.
     """
     shares = shares_of(runs, weights)
     models = [without_quantisation(run, load(run, preset, dtype="float32"))[0] for run in runs]
@@ -42,10 +42,10 @@ def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, pr
 
 
 def shares_of(runs: Sequence[str], weights: Sequence[float] | None) -> list[float]:
-    """Return a weight for each run, of the same size where none are given.
+    """Return a weight for each run. If none are given, all are equal.
 
     Raises:
-        ConfigError: there is not a weight for each, or they add up to nothing.
+        ConfigError: the number of weights is wrong, or their sum is 0.
     """
     shares = [1 / len(runs)] * len(runs) if weights is None else list(weights)
     if len(shares) != len(runs):
@@ -56,28 +56,31 @@ def shares_of(runs: Sequence[str], weights: Sequence[float] | None) -> list[floa
 
 
 def bake(model: TaskModel) -> None:
-    """Fold the updates into the kernels for good and take them off the layers."""
+    """Merge the updates into the kernels permanently and remove them from the layers."""
     for layer in lora_layers(model):
         layer.merge()
-        layer.update.base_kernel = None
+        layer.update.base_kernel = None  # the copy that would undo the merge
         demote(layer)
 
 
 def without_quantisation(run: str, model: TaskModel) -> tuple[TaskModel, str]:
-    """Return a float model that computes what a run's quantised one computes, and what quantising lost.
+    """Return a float model with the outputs of the quantised model of a run, and a note on the quantising error.
 
-    A model that is not quantised is returned as it is.
+    A model that is not quantised is returned unchanged.
     """
     if not quantised_layers(model):
         return model, ""
     plain = plain_copy(model)
     lost = dequantize_into(model, plain)
     load_adapter(plain, run)
-    return plain, f"The base was quantised: its weights differ from the original's by up to {lost:.2g}, which stays so"
+    return (
+        plain,
+        f"The base was quantised. Its weights keep their differences from the original weights, up to {lost:.2g}",
+    )
 
 
 def plain_copy(model: TaskModel) -> TaskModel:
-    """Return the base of a model, float32: as it is without its adapter, with a fresh head where it has one."""
+    """Return the base of a model in float32, without the adapter. If the task has a head, it is a new one."""
     copy: TaskModel = task_of_model(model).models.plain_copy(model)
     return copy
 
@@ -87,12 +90,12 @@ def _check_alike(runs: Sequence[str], models: Sequence[TaskModel]) -> None:
     for run, model in zip(runs, models, strict=True):
         if model.preset.fingerprint != first.preset.fingerprint:
             raise ConfigError(
-                f"{run} has a base model with fingerprint {model.preset.fingerprint[:12]}, {runs[0]} one with "
+                f"{run} has a base model with fingerprint {model.preset.fingerprint[:12]}, but {runs[0]} has one with "
                 f"{first.preset.fingerprint[:12]}. Merge runs of one base."
             )
         mine, others = (task_of_model(one).models.shape(one) for one in (model, first))
         if mine != others:
-            raise ConfigError(f"{run} has {mine}, {runs[0]} {others}. Merge runs with the same classes.")
+            raise ConfigError(f"{run} has {mine}, but {runs[0]} has {others}. Merge runs with the same classes.")
 
 
 def _add_up(models: Sequence[TaskModel], shares: Sequence[float], preset: str | None) -> None:
@@ -103,12 +106,15 @@ def _add_up(models: Sequence[TaskModel], shares: Sequence[float], preset: str | 
     total = sum(shares)
     with torch.no_grad():
         for variables in zip(*(model.weights for model in models), strict=True):
+            # integer variables are no trained weights
             if not variables[0].value.is_floating_point():
                 continue
             values = [variable.value.float() for variable in variables]
+            # A head starts at random, so there is no base value to count changes from: take the mean.
             if id(variables[0]) in head:
                 summed: Any = sum(share * value for share, value in zip(shares, values, strict=True)) / total
             else:
+                # The sum is not divided: weights that do not add up to 1 scale the change of the base on purpose.
                 origin = origins[variables[0].path].value.float()
                 summed = origin + sum(share * (value - origin) for share, value in zip(shares, values, strict=True))
             variables[0].assign(summed)

@@ -1,4 +1,4 @@
-"""Evaluates a run on its own rows or on others, and writes what it found."""
+"""Evaluates a run on its own rows or on other rows, and writes the results."""
 
 import dataclasses
 import re
@@ -19,13 +19,13 @@ NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate_run` found.
+    """The result of `evaluate_run`.
 
     Attributes:
         metrics: metrics by split.
-        folder: holds the files.
-        task: the run's task.
-        head: what the task read of the run, such as class names.
+        folder: the folder that holds the files.
+        task: the task of the run.
+        head: what the task read from the run, such as class names.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -44,20 +44,20 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
 
-    The run's own rows renew its own metrics.json ("after") and predictions.csv; other rows get a
-    folder of their own.
+    The run's own rows update metrics.json ("after") and predictions.csv of the run. The results of other rows go into
+    a folder of their own.
 
     Args:
         path: the run folder.
-        settings: dotted ``data.`` settings that replace the run's; with a new source or file
-            those rows are evaluated, otherwise the run's own validation and test rows.
-        preset: where the base model is now, if not where the run found it.
-        output: folder of the results; None means the run itself for its own rows, else
+        settings: dotted ``data.`` settings that replace those of the run. If they name a source or a file, its rows
+            are evaluated. Otherwise the validation and test rows of the run are evaluated.
+        preset: path or name of the base model, if it moved since the run was made.
+        output: folder of the results. None means the run folder for the run's own rows, else
             ``RUN/evaluations/<name>``.
-        force: replace earlier results there.
+        force: whether to replace earlier results.
 
     Raises:
-        RunError: not a run, or the results exist already.
+        RunError: the path is not a run, or the results exist.
         DataError: the rows cannot be used, or hold a label that the run does not know.
     """
     run = RunFolder.open(path)
@@ -69,14 +69,16 @@ def evaluate_run(
     name, rows = _rows_to_evaluate(run, config, task, head, settings)
     default = run.evaluations / name if name else run.path
     folder = default if output is None else Path(output)
+    # the run's own results can always be computed again, so replacing them needs no --force
     renews = not name and folder == run.path
     if (folder / run.metrics.name).exists() and not force and not renews:
-        raise RunError(f"{folder} holds an evaluation already. Choose another --output or add --force.")
+        raise RunError(f"{folder} already holds an evaluation. Choose another --output or add --force.")
     model = load(run.path, preset)
     found = task.training.evaluate(model, rows, config)
     results = RunFolder(folder)
     task.training.write_details(results, model, found)
     earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
+    # `before` stays: the metrics of the untrained model are not computed here
     write_json(results.metrics, {**earlier, "after": found.metrics})
     return Evaluation(found.metrics, results, task, head)
 
@@ -95,7 +97,7 @@ def _rows_to_evaluate(
 
 
 def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfig:
-    # columns and the like carry over from training; sources and sizes do not
+    # new rows usually have the columns of the training rows, so those settings stay. Sources and sizes do not apply
     kept = {f"data.{key}": value for key, value in to_dict(trained).items()}
     dropped = (*NEW_ROWS, "data.subset")
     return resolve({key: value for key, value in kept.items() if key not in dropped}, settings).data
@@ -103,14 +105,14 @@ def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfi
 
 def _short_name(spec: str) -> str:
     path = Path(spec).expanduser()
-    # resolved, because the name of `..` or `.` would lead out of the folder of evaluations
+    # resolve first: the name of `..` would lead out of the folder of evaluations
     return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else spec)
 
 
 def _own_rows(
     run: RunFolder, config: FitConfig, task: Task, head: Any, settings: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Return the run's own rows; with settings that change them (a subset) they get a name of their own."""
+    """Return the run's own rows. The name is empty, except if settings change the rows, such as a subset."""
     data = dataclasses.replace(config.data, **{key.removeprefix("data."): value for key, value in settings.items()})
     dataset = task.rows.load(dataclasses.replace(config, data=data))
     recorded = run.read_manifest().get("data", {}).get("splits", {})

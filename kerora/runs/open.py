@@ -1,6 +1,6 @@
 """Opens a run: its settings, its base model, its fine-tuned model.
 
-It does not load scikit-learn, which would add a sixth to the start of `kerora predict` and 60 MB.
+It does not load scikit-learn, because that would slow down the start of `kerora predict`.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ def load(path: Path | str, preset: str | None = None, *, dtype: str | None = Non
 
     Args:
         path: the run folder.
-        preset: where the base model is now, if it is no longer where the run found it.
-        dtype: dtype of the backbone; None takes the run's.
+        preset: path or name of the base model, if it moved since the run was made.
+        dtype: dtype of the backbone. None takes the dtype of the run.
 
     Returns:
-        The model of the run's task, such as a `TextClassifier` or a `CausalLM`; it can also be trained further.
+        The model of the run, such as a `TextClassifier` or a `CausalLM`. It can be trained further.
 
     Raises:
-        RunError: not a run folder, or it holds no adapter yet.
-        PresetError: the base model is not found, or is not the one that the run was trained on.
+        RunError: the path is not a run folder, or holds no adapter yet.
+        PresetError: the base model is not found, or it is not the base model of the run.
         AdapterError: the adapter is damaged or does not fit.
     """
     run = RunFolder.open(path)
@@ -40,10 +40,12 @@ def load(path: Path | str, preset: str | None = None, *, dtype: str | None = Non
     head = task.models.read_head(run)
     check_has_adapter(run)
     base = open_preset(run, config, preset)
+    # run.json and the adapter both name the base: the adapter may have been copied from another run
     trained_on = read_adapter_config(run.adapter).get("kerora", {}).get("fingerprint", base.fingerprint)
     if trained_on != base.fingerprint:
         raise _other_base(run, str(trained_on), base)
     model = task.models.of_run(config, base, head, dtype or backbone_dtype(config))
+    # as in training, the base is quantised before the adapter is added
     if config.model.quantize:
         quantize(model, config.model.quantize)
     load_adapter(model, run.adapter)
@@ -51,10 +53,10 @@ def load(path: Path | str, preset: str | None = None, *, dtype: str | None = Non
 
 
 def read_config_for(run: RunFolder, command: str) -> tuple[FitConfig, Task]:
-    """Read the settings of a run that a command is for, and its task.
+    """Read the settings and the task of a run, and check that a command works with it.
 
     Raises:
-        RunError: the command is not for such runs; says which commands are.
+        RunError: the command does not work with such a run. The message names the commands that do.
     """
     config = read_config(run)
     task = task_named(config.task)
@@ -65,8 +67,8 @@ def read_config_for(run: RunFolder, command: str) -> tuple[FitConfig, Task]:
 def read_config(run: RunFolder) -> FitConfig:
     """Read the settings of a run.
 
-    Relative paths that are not here are taken from the working directory in which the run was
-    started, where they are there.
+    If a relative path does not exist here but exists in the working directory in which the run was started, it is
+    taken from there.
 
     Raises:
         RunError: config.yaml is missing or damaged.
@@ -74,6 +76,7 @@ def read_config(run: RunFolder) -> FitConfig:
     try:
         config = resolve(load_yaml(run.config))
     except ConfigError as error:
+        # the message is written for --config, but here the file is that of the run
         raise RunError(f"{str(error).removesuffix(' Check --config.')} Restore the file or train again.") from error
     started_in = run.read_manifest().get("working_directory")
     if not isinstance(started_in, str):
@@ -91,7 +94,7 @@ def _found_from(directory: str, spec: Any) -> Any:
 
 
 def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) -> Preset:
-    """Find the base model of a run and check that it is the one that was trained on.
+    """Find the base model of a run and check that it has the files that the run was trained on.
 
     Raises:
         PresetError: it is not found, or its files differ.
@@ -99,7 +102,7 @@ def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) ->
     recorded = run.read_manifest().get("preset", {})
     spec = preset or config.model.preset
     if preset is None and not Path(spec).exists() and Path(recorded.get("directory", "")).is_dir():
-        # a folder that was given by a path, or a name whose files need not be looked up again
+        # the run recorded the folder of the base model: use it, without a search for the name
         spec = recorded["directory"]
     base = find_preset(spec)
     if recorded.get("fingerprint") not in (None, base.fingerprint):

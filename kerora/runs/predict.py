@@ -1,4 +1,4 @@
-"""Streams text of any size through a run's model into a CSV or JSON Lines file."""
+"""Predicts texts with the model of a run and writes a CSV or JSON Lines file. The input may be of any size."""
 
 import contextlib
 import csv
@@ -36,25 +36,25 @@ def predict_file(
     force: bool = False,
     stream: IO[str] | None = None,
 ) -> int:
-    """Predict every text of a source and write id, label, score and p_<class>.
+    """Predict every text of a source, and write id, label, score and p_<class> of each.
 
     Args:
         path: the run folder.
         source: a file, or a binary stream.
-        output: a .csv or .jsonl file, written whole or not at all; None writes to `stream`.
-        settings: dotted ``data.`` settings of the columns; others carry over from the run.
-        form: ``csv`` or ``jsonl``; None goes by the output's ending, else ``csv``.
-        submission: write id and label only.
-        batch_size: rows in a batch; default 64.
-        preset: where the base model is now, if not where the run found it.
-        force: replace an existing output file.
-        stream: where to write without `output`.
+        output: a .csv or .jsonl file. On an error, no file is left. None writes to `stream`.
+        settings: dotted ``data.`` settings of the columns. The other settings are those of the run.
+        form: ``csv`` or ``jsonl``. None takes the ending of the output, or ``csv`` without an output.
+        submission: whether to write only id and label.
+        batch_size: rows in a batch. Default: 64.
+        preset: path or name of the base model, if it moved since the run was made.
+        force: whether to replace an existing output file.
+        stream: the target if `output` is None.
 
     Returns:
         The number of rows.
 
     Raises:
-        RunError: the output exists and `force` is False, or is not writable.
+        RunError: the output exists and `force` is False, or cannot be written.
         DataError: a row cannot be used.
     """
     if output is not None and output.exists() and not force:
@@ -64,10 +64,12 @@ def predict_file(
     trained, task = read_config_for(run, "predict")
     config = _column_config(trained.data, settings or {}, isinstance(source, str | Path))
     records = stream_texts(source, config)
-    first = next(records, None)  # input errors come before the model is loaded
+    first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)
     if first is not None and first.pair is None and read_adapter_config(run.adapter).get("kerora", {}).get("pairs"):
-        raise DataError(f"{path} was trained on pairs, but the input has one text a row. Name two columns with --text.")
+        raise DataError(
+            f"{path} was trained on pairs, but the input has one text per row. Name two columns with --text."
+        )
     rows = itertools.chain([first] if first is not None else [], records)
     with contextlib.ExitStack() as stack:
         target = stream if output is None else stack.enter_context(atomic_file(output))
@@ -79,7 +81,7 @@ def predict_file(
 
 def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool) -> DataConfig:
     trained = to_dict(of_the_run)
-    # the last two would make CSV of a stream of plain text
+    # `columns` and `delimiter` only for a file: with them, a stream of plain text would be read as CSV
     kept = ["text", "text_join", "id", "skip_bad_rows", *(["columns", "delimiter"] if is_file else [])]
     return resolve({f"data.{key}": trained[key] for key in kept}, settings).data
 
@@ -95,7 +97,7 @@ def _form(output: Path | None) -> str:
 def _predictions(
     task: Task, model: Any, records: Iterator[Record], batch_size: int, submission: bool
 ) -> Iterator[list[Any]]:
-    # a pool of batches at a time: rows of like length share a batch, and memory stays bounded
+    # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
     while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
         pairs = None if pool[0].pair is None else [record.pair or "" for record in pool]
         rows: Rows[Any] = Rows([record.text for record in pool], [record.id for record in pool], pairs=pairs)
@@ -119,9 +121,10 @@ def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[li
 
 
 class _PlainLineEnds:
-    """Ends the lines of a csv.writer in one line feed, as `cut` and `sort` want them.
+    """Ends the lines of a csv.writer with one line feed, which tools such as `cut` and `sort` expect.
 
-    Told to do so itself, the writer of Python 3.11 would no longer quote a lone carriage return.
+    The option ``lineterminator`` is no solution: with it, the writer of Python 3.11 does not quote a single carriage
+    return.
     """
 
     def __init__(self, target: IO[str]) -> None:

@@ -1,4 +1,4 @@
-"""Reads what a run of any task left in its folder; no model is loaded."""
+"""Reads the results in the folder of a run of any task, without loading a model."""
 
 from kerora.evaluation.results import RunResults, read_common
 from kerora.runfolder import RunFolder
@@ -6,10 +6,10 @@ from kerora.tasks.registry import Task, task_of_manifest
 
 
 def read_results(run: RunFolder) -> RunResults:
-    """Read what a run left, as its task has it.
+    """Read the results of a run, in the form of its task.
 
     Raises:
-        RunError: a needed file is missing, or a file is damaged (names the file, line and column).
+        RunError: a needed file is missing, or a file is damaged. The message names the file, line and column.
     """
     manifest = run.read_manifest()
     results = task_of_manifest(run, manifest).results

@@ -108,9 +108,9 @@ def test_show_texts_of_language_models(form, tmp_path, capsys):
     assert run(["data", "show", source, "--task", "causal-lm", "--rows", "2"]) == 0
     output = capsys.readouterr().out
     titles = {"text": "text: texts", "completion": "prompts with completions", "turns": "conversations"}
-    for part in (titles[form], "that the loss counts", "Length in words", "also in train"):
+    for part in (titles[form], "in the loss", "Length in words", "also in train"):
         assert part in output, part
-    assert ("» is what the loss counts" in output) == (form != "text")
+    assert ("» marks the parts in the loss" in output) == (form != "text")
     assert "with other labels" not in output
     assert run(["data", "show", source, "--task", "causal-lm", "--json", "--validation-split", "0"]) == 0
     content = json.loads(capsys.readouterr().out)

@@ -49,7 +49,7 @@ def test_other_rows_never_take_the_place_of_the_runs_own(
 ) -> None:
     before = contents(own / "run")
     assert (
-        "run holds an evaluation already" in kerora("evaluate", "run", "--data", "rows.jsonl", "--output", "run").error
+        "run already holds an evaluation" in kerora("evaluate", "run", "--data", "rows.jsonl", "--output", "run").error
     )
     assert kerora("evaluate", "run", "--subset", "4").out.splitlines()[-1] == "Written: run/evaluations/own-rows"
     (own / "data").mkdir()

@@ -157,7 +157,7 @@ def test_a_prompt_longer_than_the_context_says_what_is_cut(run: Path, tmp_path: 
     [
         ((), "Give texts with --prompt, or a file of them with --prompts."),
         (("--prompt", "a", "--prompts", "b.txt"), "Give texts with --prompt, or a file"),
-        (("--prompt", "a", "--n", "2"), "at temperature 0 all are the same. Give a --temperature above 0."),
+        (("--prompt", "a", "--n", "2"), "at temperature 0 all are equal. Give a --temperature above 0."),
         (("--prompt", "a", "--top-k", "2"), "temperature is 0. Give a temperature above 0."),
         (("--prompt", "a", "--max-tokens", "0"), "'max_tokens' must be 1 or more"),
         (("--prompts", "nothing.txt"), "There is no file nothing.txt"),
@@ -181,15 +181,14 @@ def test_prompt_files_with_bad_rows(run: Path, tmp_path: Path, call: Call) -> No
 def test_other_commands_and_other_runs_are_refused(run: Path, folder: Path, tiny_preset: Path, call: Call) -> None:
     _, told = call("predict", run, "-", code=2)
     assert (
-        "was trained for causal-lm, which `kerora predict` is not for: `kerora generate` continues texts with it"
-        in told
+        "for causal-lm. `kerora predict` does not work with such a run. Use another command: `kerora generate`" in told
     )
     _, told = call("report", run, run, code=2)
     assert "is given more than once" in told
     call("fit", "--preset", tiny_preset, "--run", folder / "tickets", "--max-steps", 1, "--max-length", 16, "--quiet")
     _, told = call("generate", folder / "tickets", "--prompt", "a", code=2)
     assert (
-        "was trained for classification, which `kerora generate` is not for: `kerora predict` labels texts with it"
+        "for classification. `kerora generate` does not work with such a run. Use another command: `kerora predict`"
         in told
     )
 

@@ -168,7 +168,7 @@ def test_variants_export_too(name: str, trained: Trained, tmp_path: Path) -> Non
     run = str(trained("distil_bert", **VARIANTS[name]).path)
     for form in ("peft", "transformers", "keras", "kerora"):
         if form == "peft" and name in ("full", "head"):
-            with pytest.raises(PresetError, match="trained no LoRA"):
+            with pytest.raises(PresetError, match="did not train LoRA"):
                 export_run(run, form, tmp_path / form)
             continue
         found = export_run(run, form, tmp_path / form)

@@ -126,7 +126,7 @@ def test_with_trained_embeddings_it_is_refused(settings: dict[str, Any]) -> None
 
 
 def test_other_tasks_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="--mask-share hides other tokens each time"):
+    with pytest.raises(ConfigError, match="--mask-share masks other tokens at each step"):
         run(settings, "refused", training__mask_share=0.3, training__cache_frozen=True)
     with pytest.raises(ConfigError, match="--cache-frozen is for classification"):
         run(settings, "refused", task="causal-lm", training__cache_frozen=True)

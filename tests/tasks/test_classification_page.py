@@ -188,7 +188,7 @@ def test_mistakes_are_limited_and_long_texts_cut(tmp_path: Path) -> None:
 
 def test_too_many_classes_point_to_the_csv(tmp_path: Path) -> None:
     _, page = report(tmp_path / "run", classes=[f"class {number}" for number in range(61)], rows=100)
-    assert "61 classes are too many for a table here" in page.text
+    assert "61 classes are too many for a table on this page" in page.text
 
 
 def test_a_comparison_shows_runs_pairs_and_settings(tmp_path: Path) -> None:
@@ -213,6 +213,6 @@ def test_a_comparison_of_runs_without_a_common_split_says_so(tmp_path: Path) -> 
     content = render_comparison(compare([a, b]), [tmp_path, tmp_path], tmp_path / "c.html", "1")
     page = Page(content)
     assert "no evaluated split in common" in page.text
-    assert "No shared rows: nothing to test." in page.text
+    assert "The runs have no rows in common, so there is no test." in page.text
     assert "F1 of each class" not in page.text
     assert len(page.all("script")) == 1

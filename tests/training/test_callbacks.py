@@ -105,7 +105,7 @@ def test_report_takes_probabilities_and_datasets() -> None:
 def test_report_refuses_a_single_output() -> None:
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     network.compile("adam", "mse")
-    with pytest.raises(ConfigError, match=r"one output a class.*\(60, 1\)"):
+    with pytest.raises(ConfigError, match=r"one output per class.*\(60, 1\)"):
         fit(network, [ClassificationReport((X, Y))], epochs=1)
 
 

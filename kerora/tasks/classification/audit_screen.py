@@ -1,4 +1,4 @@
-"""What `kerora data show` prints of labelled rows."""
+"""The output of `kerora data show` for labelled rows."""
 
 import dataclasses
 import json
@@ -19,10 +19,10 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
     """Print the audit of labelled rows.
 
     Args:
-        config: the data's settings, and the longest row.
-        preset: model whose tokenizer measures the lengths; None counts words.
-        rows: first rows to show.
-        as_json: print JSON.
+        config: the settings of the data, and the maximum length of a row.
+        preset: model whose tokenizer measures the lengths. None counts words.
+        rows: number of first rows to show.
+        as_json: whether to print JSON.
     """
     dataset = load_dataset(config.data, config.training.seed)
     result = audit(dataset, _tokenizer_lengths(preset), config.model.max_length)
@@ -65,7 +65,9 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
     for table in (_label_table(dataset, result), length_table(result), duplicate_table(result)):
         console.print(table)
     if result.unit == "words":
-        console.print("Lengths are in words; --preset NAME counts that model's tokens, of which there are more.")
+        console.print(
+            "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
+        )
     for split, leak in result.leakage.items():
         for here, there, text in leak.examples:
             console.print(

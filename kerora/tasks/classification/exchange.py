@@ -1,4 +1,4 @@
-"""Classifiers in other tools: names, snippets, and how an export is compared."""
+"""Classifiers in other tools: names, code snippets, and the comparison of an export with its run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,7 +61,7 @@ print(model.predict_labels(["a text"]))""",
 
 
 def loading(form: str, model: TextClassifier, base: str, inputs: str) -> str:
-    """Return the lines that load an export."""
+    """Return the lines of Python that load an export."""
     return LOADING[form].format(base=base, count=len(model.classes), inputs=inputs)
 
 
@@ -71,7 +71,7 @@ def classes(model: TextClassifier) -> tuple[str, ...]:
 
 
 def hub_config(model: TextClassifier) -> dict[str, Any]:
-    """Return the classes as transformers' config.json has them."""
+    """Return the classes in the form of transformers' config.json."""
     return {
         "id2label": {str(number): name for number, name in enumerate(model.classes)},
         "label2id": {name: number for number, name in enumerate(model.classes)},
@@ -80,12 +80,12 @@ def hub_config(model: TextClassifier) -> dict[str, Any]:
 
 
 def logits(model: TextClassifier, probe: Probe) -> np.ndarray:
-    """Return the model's logits of the rows, (rows, classes)."""
+    """Return the logits of the model for the rows, (rows, classes)."""
     return probe.logits(lambda inputs: model(inputs, training=False))
 
 
 def probe(model: TextClassifier, config: FitConfig) -> Probe:
-    """Return 32 rows of a run's own data, or where they are not here any more of the bundled tickets."""
+    """Return 32 rows of the data of the run. If that data is gone, return rows of the bundled tickets."""
     try:
         dataset = load_dataset(config.data, config.training.seed)
     except (KeroraError, OSError):
@@ -107,7 +107,7 @@ def text_agreement(
 
 
 def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: TextClassifier) -> float:
-    """Return the share of the rows with the same label when the preset's own preprocessor reads the text."""
+    """Return the share of the rows with the same label, if the preprocessor of the preset reads the text."""
     if (directory / HEAD_FILE).is_file():
         inputs = plain_inputs(directory, probe.rows.texts, model)
     else:
@@ -120,7 +120,7 @@ def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.nda
 
 
 def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[Rows[int]] | None) -> TextClassifier:
-    """Build a classifier with as many classes as the adapter's head has outputs."""
+    """Build a classifier with one class for each output of the adapter's head."""
     names = _classes(folder, preset, dataset, config.data.class_names)
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
     return TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
@@ -134,11 +134,13 @@ def _classes(folder: Path, preset: Preset, dataset: Dataset[Rows[int]] | None, g
             f"{folder / WEIGHTS_FILE} holds no classification head: it lacks {key}. Save it with PEFT again."
         )
     count = tensors[key].shape[0]
+    # The number of outputs is a fact of the adapter. The names come from the data, the setting, or the base model.
     own = preset.class_names or ()
     for source, names in (("The data", dataset.classes if dataset else ()), ("--class-names", tuple(given))):
         if names and len(names) != count:
             raise ConfigError(
-                f"{source} has {len(names)} classes ({', '.join(names)}), but the adapter's head {count}."
+                f"{source} has {len(names)} classes ({', '.join(names)}), but the head of the adapter has {count}. "
+                "Give the data or the class names that the adapter was trained on."
             )
     if dataset is not None:
         return dataset.classes

@@ -1,4 +1,4 @@
-"""Classifiers of kinds that KerasHub has no classifier for: a preset, and the head beside it as a Keras model."""
+"""Export of classifiers whose architecture has no classifier in KerasHub: a preset, and the head as a Keras model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +19,11 @@ HEAD_LOADING = """import keras, keras_hub
 backbone, head = keras_hub.models.Backbone.from_preset("DIR"), keras.saving.load_model("DIR/head.keras")
 ids = keras.ops.array([{ids}], "int32")
 print(head([backbone({{{inputs}}}){states}, ids * 0 + 1]))"""
-"""Of a Keras preset of a kind that KerasHub has no classifier for."""
+"""Code that loads such a preset and its head."""
 
 
 def write_plain_head(model: TextClassifier, directory: Path) -> None:
-    """Write the head as a Keras model of final hidden states (batch, length, width) and padding mask to logits."""
+    """Write the head as a Keras model from final hidden states (batch, length, width) and padding mask to logits."""
     width = model.backbone.hidden_dim
     shape = model.preset.architecture.head
     head = ClassifierHead(shape, width, len(model.classes), dropout=model.head.dropout.rate, use_pooler=False, seed=0)
@@ -36,13 +36,14 @@ def write_plain_head(model: TextClassifier, directory: Path) -> None:
 
 
 def load_plain_head(directory: Path) -> Any:
-    """Load preset and head with plain KerasHub and return a function from inputs to logits (batch, classes)."""
+    """Load preset and head with plain KerasHub. Return a function from inputs to logits (batch, classes)."""
     with without_tensorflow():
         backbone = keras_hub.models.Backbone.from_preset(str(directory))
         head = keras.saving.load_model(directory / HEAD_FILE)
 
     def compute(inputs: dict[str, Any]) -> Any:
         outputs = backbone({name: inputs[name] for name in inputs if name in backbone.input}, training=False)
+        # backbones of KerasHub with a pooler, such as BERT, return a mapping, the others the hidden states alone
         states = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
         return head([states, keras.ops.convert_to_tensor(inputs["padding_mask"])], training=False)
 
@@ -50,7 +51,7 @@ def load_plain_head(directory: Path) -> Any:
 
 
 def special_ids(model: TextClassifier) -> tuple[list[int], list[int]]:
-    """Return the ids in front of a text's tokens and behind them."""
+    """Return the ids of the special tokens before and after the tokens of a text."""
     if model.preset.architecture.is_decoder:
         return list(model.tokenizer.start_ids), []
     first, last = model.tokenizer.wrapping
@@ -58,7 +59,7 @@ def special_ids(model: TextClassifier) -> tuple[list[int], list[int]]:
 
 
 def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -> dict[str, np.ndarray]:
-    """Return the inputs that texts become with plain KerasHub's tokenizer, packed as the model card says."""
+    """Tokenize texts with plain KerasHub and pack them as the code in the model card does. Return the inputs."""
     with without_tensorflow():
         tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
         tokens = [np.asarray(tokenizer(text)).tolist() for text in texts]
@@ -71,7 +72,7 @@ def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -
 
 
 def plain_head_loading(model: TextClassifier) -> str:
-    """Return the lines of Python that load preset and head and classify a text."""
+    """Return the lines of Python that load preset and head, and classify a text."""
     front, back = special_ids(model)
     longest = model.max_length - len(front) - len(back)
     parts = [*map(str, front), f'*keras_hub.models.Tokenizer.from_preset("DIR")("a text")[:{longest}]', *map(str, back)]

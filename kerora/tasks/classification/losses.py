@@ -1,4 +1,4 @@
-"""The classifier's loss."""
+"""The loss of a classifier."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ import torch
 class CrossEntropy(keras.losses.Loss):
     """Cross entropy of integer labels and float32 logits, in nats, with label smoothing.
 
-    With row weights the mean is ``sum(w * loss) / sum(w)``, as `torch.nn.CrossEntropyLoss` has it.
+    With row weights, the mean is ``sum(w * loss) / sum(w)``, as in `torch.nn.CrossEntropyLoss`.
 
     Args:
-        label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016);
-            default 0.
+        label_smoothing: share of the target that is spread evenly over all classes (Szegedy et al. 2016). Default: 0.
     """
 
     def __init__(self, label_smoothing: float = 0.0, name: str = "cross_entropy", **options: Any) -> None:
+        # Keras' default reduction divides by the number of rows, even if their weights do not add up to it
         options.setdefault("reduction", "mean_with_sample_weight")
         super().__init__(name=name, **options)
         self.label_smoothing = label_smoothing

@@ -1,4 +1,4 @@
-"""Classifiers: fresh ones, those of runs, and their bases."""
+"""Build classifiers: new ones, those of runs, and their base models."""
 
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,28 @@ from kerora.settings.fit import FitConfig
 
 
 def build(config: FitConfig, preset: Preset, dataset: Dataset) -> TextClassifier:
-    """Build a classifier of the dataset's classes, with a fresh head."""
+    """Build a classifier for the classes of the dataset, with a new, untrained head."""
     return of_run(config, preset, dataset.classes, backbone_dtype(config))
 
 
 def of_run(config: FitConfig, preset: Preset, classes: tuple[str, ...], dtype: str) -> TextClassifier:
-    """Build a run's classifier, without its adapter."""
+    """Build the classifier of a run, without its adapter."""
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
     return TextClassifier.from_preset(preset, classes, dtype=dtype, seed=config.training.seed, **options)
 
 
 def read_head(run: RunFolder) -> tuple[str, ...]:
-    """Read the class names of a run's adapter.
+    """Read the class names of the adapter of a run.
 
     Raises:
-        RunError: there is no adapter yet, or labels.json is missing, damaged, or of another adapter.
+        RunError: there is no adapter yet, or labels.json is missing, damaged, or belongs to another adapter.
         AdapterError: adapter_config.json is missing or damaged.
     """
     check_has_adapter(run)
     classes = read_json(run.labels).get("classes")
     if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise RunError(f"{run.labels} is damaged: 'classes' must be a list of two or more names. Received: {classes!r}")
+    # The adapter names its classes too: with labels.json of another run the predictions would carry wrong names.
     if read_adapter_config(run.adapter).get("kerora", {}).get("classes", classes) != classes:
         raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
     return tuple(classes)
@@ -46,12 +47,12 @@ def write_head(run: RunFolder, model: TextClassifier) -> None:
 
 
 def plain_copy(model: TextClassifier, seed: int | None = None) -> TextClassifier:
-    """Return the base with a fresh head, float32."""
+    """Return the base model in float32 with a new, untrained head."""
     return TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length, seed=seed)
 
 
 def of_folder(directory: Path, like: TextClassifier) -> TextClassifier:
-    """Load an exported preset, with its own head and classes."""
+    """Load an exported preset with its head and classes."""
     return TextClassifier.from_preset(str(directory), max_length=like.max_length)
 
 

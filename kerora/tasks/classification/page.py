@@ -1,4 +1,4 @@
-"""The report of classifiers as HTML, and the files beside it."""
+"""The report of classifiers as HTML, and the other files of the report."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class SplitView:
 
 
 def render(results: ClassificationResults, split: SplitResults, version: str) -> str:
-    """Return the page of one run; the run's other splits follow the chosen one, folded."""
+    """Return the page of one run. The other splits of the run follow the chosen one, collapsed."""
     others = [other for other in results.splits.values() if other is not split]
     return render_run(
         results,
@@ -71,16 +71,18 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
 
     Args:
         comparison: the runs.
-        reports: each run's own report.html, for links.
-        page: where the page will be, so that links are relative to it.
+        reports: the report.html of each run, for links.
+        page: the path that the page will have. Links are relative to it.
         version: Kerora's version, for the footer.
     """
+    # The scale is rounded outwards to multiples of 0.05, so its labels are round. It is never empty, even if all
+    # intervals are one point.
     ends = [end for split in comparison.splits for pair in split.intervals.values() for end in pair]
     scale = (np.floor(min(ends) * 20) / 20, max(np.ceil(max(ends) * 20) / 20, np.floor(min(ends) * 20) / 20 + 0.05))
     pairs = zip(comparison.names, comparison.runs, comparison.splits, reports, strict=True)
     said = [f"{name}: {note}" for name, run, split, _ in pairs for note in notes(run, split)]
     if len({split.name for split in comparison.splits}) > 1:
-        said.insert(0, "The runs have no evaluated split in common: each row shows another split.")
+        said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
     return render_page(
         "comparison.html",
         version,
@@ -116,6 +118,7 @@ def files(results: ClassificationResults, split: SplitResults) -> dict[str, str 
 
 
 def _split_key(split: SplitResults) -> str:
+    # the key is part of an id in HTML, which must not contain blanks
     return re.sub(r"\W+", "-", split.name, flags=re.ASCII)
 
 
@@ -127,6 +130,7 @@ def _view(results: ClassificationResults, split: SplitResults, first: bool) -> S
         first,
         {name: values for name, values in mapping(before).items() if isinstance(values, Mapping)},
         row_percent(split.matrix),
+        # with two classes, the matrix already shows both kinds of mistakes
         most_confused(split) if len(split.classes) > 2 else [],
         [_mistake(split, place) for place in split.mistakes()[:MOST_MISTAKES]],
         Markup(plots.inline_svg(plots.reliability(split.calibration), description)),
@@ -167,7 +171,7 @@ def _run_row(
 
 
 def _class_f1(comparison: Comparison) -> list[tuple[str, list[float]]]:
-    """Return F1 by class and run; nothing where the runs have other classes."""
+    """Return F1 by class and run. Empty if the runs have different classes."""
     classes = comparison.splits[0].classes
     if any(set(split.classes) != set(classes) for split in comparison.splits):
         return []

@@ -1,4 +1,4 @@
-"""What a classifier's run left: its predictions, read back, described and compared."""
+"""The results of the run of a classifier: its predictions, read, described and compared."""
 
 import json
 from collections import Counter
@@ -32,12 +32,12 @@ class SplitResults:
         name: the split, such as ``test``.
         classes: class names in the order of their numbers.
         ids: identifiers of the rows.
-        texts: texts of the rows, as cut in predictions.csv.
+        texts: texts of the rows. predictions.csv holds only their first 500 characters.
         labels: true class numbers, shape (rows,).
         predicted: predicted class numbers, shape (rows,).
         scores: probability of the predicted class, shape (rows,).
         probabilities: shape (rows, classes).
-        recorded: what metrics.json says of this split after training; empty where it says nothing.
+        recorded: the metrics of this split after training in metrics.json. Empty if there are none.
     """
 
     name: str
@@ -56,7 +56,7 @@ class SplitResults:
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """Whether each row was predicted right, shape (rows,)."""
+        """Whether each prediction is right, shape (rows,)."""
         return np.asarray(self.labels == self.predicted)
 
     @cached_property
@@ -66,12 +66,13 @@ class SplitResults:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """Confidence against accuracy."""
+        """The accuracy by confidence."""
         return calibration(self.labels, self.probabilities, self.predicted)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """The metrics; metrics.json's unrounded numbers where it describes these rows."""
+        """The metrics. They come from metrics.json if it describes these rows, else from the predictions."""
+        # predictions.csv holds six decimals: metrics.json is more exact, but may be older than the predictions
         computed = classification_metrics(self.labels, self.probabilities, self.classes, predicted=self.predicted)
         if not self.agrees:
             return computed
@@ -89,12 +90,13 @@ class SplitResults:
 
     @property
     def agrees(self) -> bool:
-        """Whether metrics.json's accuracy, where it gives one, is that of these rows."""
+        """Whether metrics.json gives the accuracy of these rows, or no accuracy."""
+        # one row more or less right changes the accuracy by 1 / rows
         value = self.recorded.get("accuracy")
         return not isinstance(value, int | float) or abs(value - float(self.correct.mean())) < 0.5 / len(self)
 
     def mistakes(self) -> list[int]:
-        """Positions of the wrong rows, the most confident first."""
+        """Return the positions of the wrong predictions, most confident first."""
         wrong = np.flatnonzero(~self.correct)
         return [int(place) for place in wrong[np.argsort(-self.scores[wrong], kind="stable")]]
 
@@ -104,18 +106,18 @@ class ClassificationResults(RunResults):
     """The run of a classifier.
 
     Attributes:
-        splits: evaluated rows by split, the one to report first.
+        splits: evaluated rows by split. The first one is reported by default.
     """
 
     splits: Mapping[str, SplitResults] = field(default_factory=dict)
 
     @property
     def evaluated(self) -> list[str]:
-        """The splits, the one to report first in front."""
+        """The splits. The first one is reported by default."""
         return [*self.splits, *(name for name in self.after if name not in self.splits)]
 
     def split(self, name: str | None = None) -> SplitResults:
-        """Return the rows of a split; by default test, else validation, else the first.
+        """Return the rows of a split. Default: test, else validation, else the first.
 
         Raises:
             RunError: the run has no predictions for that split.
@@ -134,7 +136,7 @@ def needed(run: RunFolder) -> Sequence[Path]:
 
 
 def read(common: Mapping[str, Any]) -> ClassificationResults:
-    """Add the predictions to what every run has."""
+    """Add the predictions to the results that every run has."""
     run: RunFolder = common["folder"]
     splits = read_predictions(run.predictions, _read_classes(run.labels), common["after"])
     return ClassificationResults(**common, splits=splits)
@@ -160,18 +162,18 @@ def summary(results: ClassificationResults, split: SplitResults) -> dict[str, An
 def read_predictions(
     path: Path, classes: Sequence[str] | None = None, recorded: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, SplitResults]:
-    """Read predictions.csv, split by split.
+    """Read predictions.csv and group the rows by split.
 
     Args:
         path: the file.
-        classes: class names in order; None takes the order of the ``p_`` columns.
-        recorded: metrics.json's metrics by split, kept with the rows.
+        classes: class names in order. None takes the order of the ``p_`` columns.
+        recorded: the metrics in metrics.json by split. They are kept with the rows.
 
     Returns:
-        Splits in the order test, validation, others.
+        The splits in the order test, validation, others.
 
     Raises:
-        RunError: a column is missing, a value cannot be used, or there are no rows.
+        RunError: a column is missing, a value is invalid, or there are no rows.
     """
     header, lines = read_csv(path)
     names = tuple(classes or (column.removeprefix("p_") for column in header if column.startswith("p_")))
@@ -225,8 +227,8 @@ class Confusion:
     Attributes:
         true: the true class's number.
         predicted: the class that was predicted instead.
-        rows: how often.
-        percent: per cent of the true class's rows.
+        rows: number of such rows.
+        percent: their share of the rows of the true class, in per cent.
     """
 
     true: int
@@ -236,10 +238,11 @@ class Confusion:
 
 
 def most_confused(split: SplitResults, count: int = 10) -> list[Confusion]:
-    """Return the most frequent mistakes, the most rows first."""
+    """Return the most frequent mistakes, in falling order of their rows."""
     matrix = split.matrix.copy()
     totals = matrix.sum(axis=1)
     np.fill_diagonal(matrix, 0)
+    # stable: equal counts stay in the order of the classes
     places = np.argsort(-matrix, axis=None, kind="stable")[:count]
     found = []
     for true, predicted in zip(*np.unravel_index(places, matrix.shape), strict=True):
@@ -250,22 +253,22 @@ def most_confused(split: SplitResults, count: int = 10) -> list[Confusion]:
 
 
 def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
-    """Return what a reader should know before trusting the numbers."""
+    """Return warnings that a reader should see before the numbers."""
     said = state_notes(results)
     if "test" not in results.splits and split.name == "validation":
         said.append(
-            "There are no test rows: these are validation rows, which early stopping may have looked at, "
-            "so the numbers can be a little too good."
+            "There are no test rows. These are validation rows, and early stopping may have used them. "
+            "So the numbers can be a little too good."
         )
     if not split.agrees:
         said.append(
             f"metrics.json gives accuracy {decimal(split.recorded['accuracy'])} for {split.name}, but predictions.csv "
-            f"gives {decimal(float(split.correct.mean()))}: the numbers shown are those of predictions.csv."
+            f"gives {decimal(float(split.correct.mean()))}. The report shows the numbers of predictions.csv."
         )
     absent = [split.classes[place] for place in np.flatnonzero(split.matrix.sum(axis=1) == 0)]
     if absent:
         listed = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        said.append(f"No {split.name} rows of class {listed}: macro averages count such a class as 0.")
+        said.append(f"There are no {split.name} rows of class {listed}. Macro averages count such a class as 0.")
     return said
 
 
@@ -277,8 +280,8 @@ class Pair:
         first: name of one run.
         second: name of the other.
         shared: rows that both evaluated.
-        different: rows with the same split and id whose text or label differs; they are left out.
-        test: McNemar's test over the shared rows; None where there are none.
+        different: rows with the same split and id whose text or label differs. They are left out.
+        test: McNemar's test over the shared rows. None if there are no shared rows.
     """
 
     first: str
@@ -289,16 +292,16 @@ class Pair:
 
     @property
     def verdict(self) -> str:
-        """What the test says, in words."""
+        """The result of the test, in words."""
         if self.test is None:
-            return "No shared rows: nothing to test."
+            return "The runs have no rows in common, so there is no test."
         if self.winner is None:
             return "No significant difference."
         return f"{self.winner} is significantly better."
 
     @property
     def winner(self) -> str | None:
-        """Name of the run that is significantly better, at the 5 % level; None where neither is."""
+        """Name of the run that is significantly better at the 5 % level. None if neither is."""
         if self.test is None or self.test.p_value >= SIGNIFICANCE:
             return None
         return self.first if self.test.b > self.test.c else self.second
@@ -309,9 +312,9 @@ class Comparison:
     """Several runs side by side.
 
     Attributes:
-        names: a distinct name a run.
+        names: one name per run. All names differ.
         runs: the runs, in the order given.
-        splits: the rows compared, one a run.
+        splits: the compared rows, one split per run.
         pairs: every pair of runs.
     """
 
@@ -326,7 +329,7 @@ class Comparison:
         return {"names": list(self.names), "splits": [split.name for split in self.splits], "pairs": pairs}
 
     def different_settings(self) -> dict[str, list[Any]]:
-        """Return the settings in which the runs differ, with a value a run (None where it has none)."""
+        """Return the settings that differ between the runs, with one value per run. None stands for no value."""
         return different_settings(self.runs)
 
 
@@ -335,11 +338,11 @@ def compare(runs: Sequence[ClassificationResults], split: str | None = None) -> 
 
     Args:
         runs: two runs or more.
-        split: the split; None takes the first of test, validation, ... that all of them hold, and
-            where there is none, each run's own.
+        split: the split. None takes the first of test, validation, ... that all runs hold. If there is
+            none, it takes the default split of each run.
 
     Raises:
-        RunError: a run was given twice, or does not hold the split.
+        RunError: a run is given twice, or does not hold the split.
     """
     names = distinct_names(runs)
     if split is None:
@@ -355,6 +358,7 @@ def compare(runs: Sequence[ClassificationResults], split: str | None = None) -> 
 def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
     places = _places(b)
     found = [(place, places[key]) for key, place in _places(a).items() if key in places]
+    # Equal ids do not prove equal rows, for example if ids are row numbers. McNemar's test needs equal rows.
     same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and a.classes[a.labels[i]] == b.classes[b.labels[j]]]
     test = None
     if same:
@@ -364,7 +368,7 @@ def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
 
 
 def _places(split: SplitResults) -> dict[Key, int]:
-    """Return where each row is; an id that occurs again counts as another row."""
+    """Return the position of each row. The key counts how often the id occurred before, as ids may repeat."""
     seen: Counter[str] = Counter()
     places = {}
     for place, identifier in enumerate(split.ids):

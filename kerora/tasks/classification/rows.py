@@ -17,17 +17,19 @@ def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset[Rows[int]]:
 
 
 def load_part(spec: str, config: FitConfig, classes: tuple[str, ...], split: str) -> Rows[int]:
-    """Load rows in the label set of a run."""
+    """Load rows with the classes of a run."""
     return load_rows(spec, config.data, classes, split)
 
 
 def check_fits(dataset: Dataset[Rows[int]], classes: tuple[str, ...], run: object) -> None:
-    """Check that the classes are those of a run."""
+    """Check that the dataset has the classes of a run."""
     if dataset.classes != classes:
-        raise DataError(f"The rows of {dataset.name} have other classes than {run}. Change the settings.")
+        raise DataError(
+            f"The rows of {dataset.name} have other classes than {run}. Give data with the classes of the run."
+        )
 
 
 def counts(dataset: Dataset[Rows[int]]) -> str:
-    """Return rows by split, and the number of classes."""
+    """Return the number of rows of each split, and the number of classes."""
     rows = ", ".join(f"{split} {len(rows)}" for split, rows in dataset)
     return f"{rows} rows, {len(dataset.classes)} classes"

@@ -1,4 +1,4 @@
-"""What is printed of classifiers."""
+"""The text for the terminal: reports of classifiers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,12 +22,12 @@ from kerora.tasks.classification.results import (
 
 
 def title(results: ClassificationResults, split: SplitResults) -> str:
-    """Name the run, the split and its rows."""
+    """Return the name of the run, the split and the number of its rows."""
     return f"{results.name}: {split.name}, {len(split):,} rows"
 
 
 def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
-    """Return what a reader should know first."""
+    """Return warnings that a reader should see before the numbers."""
     return classification_results.notes(results, split)
 
 
@@ -55,7 +55,7 @@ def evaluation(
 
 
 def class_table(split: SplitResults) -> Table:
-    """Return precision, recall, F1 and support of each class with their averages."""
+    """Return precision, recall, F1 and support of each class, and the averages."""
     table = plain_table("class", "precision", "recall", "F1", "support")
     for name, values in split.metrics["per_class"].items():
         numbers = [wording.decimal(values[key]) for key in ("precision", "recall", "f1")]
@@ -68,7 +68,7 @@ def class_table(split: SplitResults) -> Table:
 
 
 def headline(split: SplitResults) -> Text:
-    """Return the metrics that matter most: two with their intervals, and a line of others."""
+    """Return the main metrics: accuracy and macro F1 with their intervals, and a line of others."""
     text = Text()
     for key in ("accuracy", "macro_f1"):
         low, high = split.intervals[key]
@@ -79,7 +79,8 @@ def headline(split: SplitResults) -> Text:
 
 
 def confusions_table(split: SplitResults, count: int = 5) -> Table | None:
-    """Return the most frequent mistakes; None where there are none or only two classes."""
+    """Return the most frequent mistakes. None if there are no mistakes or only two classes."""
+    # with two classes, the matrix already shows both kinds of mistakes
     found = most_confused(split, count) if len(split.classes) > 2 else []
     if not found:
         return None
@@ -92,7 +93,7 @@ def confusions_table(split: SplitResults, count: int = 5) -> Table | None:
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Return the runs side by side, numbered, and McNemar's test for each pair of numbers."""
+    """Return a table of the runs, numbered, and a table of McNemar's test for each pair of runs."""
     runs = plain_table("", "run", "split", "rows", "accuracy", "macro F1", "training")
     for column in (1, 2):
         runs.columns[column].justify = "left"

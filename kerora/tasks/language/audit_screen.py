@@ -1,4 +1,4 @@
-"""What `kerora data show --task causal-lm` prints of texts."""
+"""The output of `kerora data show --task causal-lm`."""
 
 import dataclasses
 import json
@@ -19,13 +19,13 @@ MARK = "»"
 
 
 def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> None:
-    """Print the audit of a language model's data.
+    """Print the audit of the data of a language model.
 
     Args:
-        config: the data's settings, and the longest row.
-        preset: model whose tokenizer measures the lengths; None counts words.
-        rows: first texts to show.
-        as_json: print JSON.
+        config: the settings of the data, and the maximum length of a row.
+        preset: model whose tokenizer measures the lengths. None counts words.
+        rows: number of first texts to show.
+        as_json: whether to print JSON.
     """
     dataset = load_documents(config.data, config.language, config.training.seed)
     result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
@@ -61,7 +61,7 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     console.print(f"[bold]{escaped(dataset.name)}[/bold]: {TITLES[form]}")
     for split, dropped in dataset.skipped.items():
         console.print(f"{split}: {dropped} bad rows were dropped")
-    table = plain_table("Texts", "split", "texts", "parts", "characters", result.unit, "that the loss counts")
+    table = plain_table("Texts", "split", "texts", "parts", "characters", result.unit, "in the loss")
     for split, count in counts.items():
         numbers = (count.texts, count.parts, count.characters, count.size)
         share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
@@ -69,7 +69,9 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     for part in (table, length_table(result), duplicate_table(result, labelled=False)):
         console.print(part)
     if result.unit == "words":
-        console.print("Lengths are in words; --preset NAME counts that model's tokens, of which there are more.")
+        console.print(
+            "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
+        )
     if not rows:
         return
     first = _train(dataset, rows)
@@ -79,4 +81,4 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
         table.add_row(escaped(identifier), escaped("\n".join(marked)))
     console.print(table)
     if form != "text":
-        console.print(f"{MARK} is what the loss counts.")
+        console.print(f"{MARK} marks the parts in the loss.")

@@ -1,4 +1,4 @@
-"""Language models in other tools: names, snippets, and how an export is compared."""
+"""Language models in other tools: names, code snippets, and the comparison of an export with its run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,13 +30,15 @@ NAMES = HubNames(
     scores=("perplexity", "loss", "bits_per_byte"),
 )
 KEEPS_OUTPUT = True
-ONNX_NOTE = "The file gives the logits of all places and has no cache of keys and values"
+ONNX_NOTE = "The file gives the logits of all positions and has no cache of keys and values"
 CHARACTERS = 400
-"""Of a piece of a text that a model is compared on, at most."""
+"""Maximum length of a piece of text for the comparison, in characters."""
 FEWEST_CHARACTERS = 24
+"""Minimum length of a piece if the texts must be divided to give enough rows."""
 LONGEST = 64
+"""Maximum length of a row for the comparison, in tokens."""
 VALUES = 1 << 26
-"""Logits that are held at once at most: with a large vocabulary the pieces are shorter."""
+"""Maximum number of logits of all rows together. With a large vocabulary the rows are shorter."""
 LOADING = {
     "peft": """from transformers import AutoModelForCausalLM
 from peft import PeftModel
@@ -57,7 +59,7 @@ print(runner.complete("It was"))""",
 
 
 def loading(form: str, model: CausalLM, base: str, inputs: str) -> str:
-    """Return the lines that load an export."""
+    """Return the lines of Python that load an export."""
     return LOADING[form].format(base=base, inputs=inputs)
 
 
@@ -67,17 +69,17 @@ def classes(model: CausalLM) -> tuple[str, ...]:
 
 
 def hub_config(model: CausalLM) -> dict[str, Any]:
-    """Return nothing: the base's config.json says all."""
+    """Return nothing: config.json of the base model is complete."""
     return {}
 
 
 def logits(model: CausalLM, probe: Probe) -> np.ndarray:
-    """Return the model's logits of each next token, (real tokens, vocabulary)."""
+    """Return the logits of the model for each next token, (tokens without padding, vocabulary)."""
     return probe.logits(model.logits)
 
 
 def probe(model: CausalLM, config: FitConfig) -> Probe:
-    """Return the beginnings of a run's texts, and where these are few the pieces that follow; else bundled tickets."""
+    """Return pieces of the texts of the run, beginnings first. If its data is gone, return texts of the tickets."""
     try:
         dataset = load_documents(config.data, config.language, config.training.seed)
     except (KeroraError, OSError):
@@ -99,16 +101,17 @@ def text_agreement(
 
 
 def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: CausalLM) -> float:
-    """Return the share of the rows with the same tokens when the preset's own tokenizer reads the text."""
+    """Return the share of the rows with the same tokens, if the tokenizer of the preset reads the text."""
     with without_tensorflow():
         tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
         theirs = [np.asarray(tokenizer(text)).tolist() for text in probe.rows.texts]
+    # KerasHub adds the start token in its preprocessor, not in the tokenizer
     own = [ids[1:] if ids[:1] == [tokenizer.start_token_id] else ids for ids in probe.tokens()]
     return float(np.mean([other[: len(ids)] == ids for ids, other in zip(own, theirs, strict=True)]))
 
 
 def write_plain_head(model: CausalLM, directory: Path) -> None:
-    """Refuse: KerasHub has a language model of every decoder.
+    """Refuse: KerasHub has a language model for every decoder, so this is never needed.
 
     Raises:
         NotImplementedError: always.
@@ -122,7 +125,7 @@ def load_plain_head(directory: Path) -> Any:
     Raises:
         NotImplementedError: always.
     """
-    raise NotImplementedError(f"{directory} holds no language model's head.")
+    raise NotImplementedError(f"{directory} holds no head: a language model has none of its own.")
 
 
 def plain_head_loading(model: CausalLM) -> str:
@@ -138,14 +141,16 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[D
     """Build the language model of a decoder."""
     if not preset.architecture.is_decoder:
         raise AdapterError(
-            f"{folder} holds a language model's adapter, but {preset.spec} is {preset.architecture.title}, an encoder. "
-            "Give the adapter's base with --preset."
+            f"{folder} holds the adapter of a language model, but {preset.spec} is {preset.architecture.title}, an "
+            "encoder. Give the base model of the adapter with --preset."
         )
     return CausalLM.from_preset(preset, max_length=config.model.max_length)
 
 
 def _pieces(found: Documents) -> Rows[Any]:
+    """Return up to `ROWS` pieces: the first piece of each text, then the second of each, and so on."""
     rows: Rows[Any] = Rows([], [])
+    # With few texts, shorter pieces give enough rows. The + len(found) allows for the short last piece of each text.
     share = CHARACTERS if len(found) >= ROWS else sum(map(len, found.texts)) // (ROWS + len(found))
     size = max(FEWEST_CHARACTERS, min(CHARACTERS, share))
     for start in range(0, max(map(len, found.texts)), size):

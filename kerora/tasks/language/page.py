@@ -1,4 +1,4 @@
-"""The report of language models as HTML, and the files beside it."""
+"""The report of language models as HTML, and the other files of the report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +35,8 @@ def render_comparison(comparison: LanguageComparison, reports: Sequence[Path], p
 
     Args:
         comparison: the runs.
-        reports: each run's own report.html, for links.
-        page: where the page will be, so that links are relative to it.
+        reports: the report.html of each run, for links.
+        page: the path that the page will have. Links are relative to it.
         version: Kerora's version, for the footer.
     """
     histories = [run.history for run in comparison.runs]
@@ -76,13 +76,13 @@ def render_comparison(comparison: LanguageComparison, reports: Sequence[Path], p
 
 
 def files(results: LanguageResults, split: None) -> dict[str, str | bytes]:
-    """Return the curves as a picture, where there is a history."""
+    """Return the curves as a picture. Empty if the run has no history."""
     if not results.history:
         return {}
     return {"curves.png": plots.png(plots.curves(results.history, results.best_epoch, CURVES))}
 
 
 def _shared_samples(comparison: LanguageComparison) -> list[tuple[str, list[str]]]:
-    """Return the prompts that all runs continued, with each run's continuation after training."""
+    """Return the prompts that all runs continued, with the continuation of each trained model."""
     texts = [{sample.prompt: sample.after or "" for sample in run.samples} for run in comparison.runs]
     return [(prompt, [own[prompt] for own in texts]) for prompt in texts[0] if all(prompt in own for own in texts)]

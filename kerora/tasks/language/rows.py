@@ -1,4 +1,4 @@
-"""Texts, prompts with completions, and conversations."""
+"""The data of language models: texts, prompts with completions, and conversations."""
 
 from collections.abc import Sequence
 
@@ -26,5 +26,5 @@ def check_fits(dataset: Dataset, head: None, run: object) -> None:
 
 
 def counts(dataset: Dataset[Documents]) -> str:
-    """Return texts by split."""
+    """Return the number of texts of each split."""
     return f"{', '.join(f'{split} {len(rows)}' for split, rows in dataset)} texts"

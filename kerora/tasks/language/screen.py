@@ -1,4 +1,4 @@
-"""What is printed of language models."""
+"""The text for the terminal: reports of language models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,12 +15,12 @@ from kerora.tasks.language.samples import Sample
 
 
 def title(results: LanguageResults, split: None) -> str:
-    """Name the run."""
+    """Return the name of the run."""
     return results.name
 
 
 def notes(results: LanguageResults, split: None) -> list[str]:
-    """Say where a run did not finish."""
+    """Return a note if the run did not finish."""
     return wording.state_notes(results)
 
 
@@ -43,7 +43,7 @@ def evaluation(folder: RunFolder, metrics: Mapping[str, Any], head: None) -> Ite
 
 
 def language_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return a language model's metrics by split."""
+    """Return the metrics of a language model by split."""
     table = plain_table("split", "perplexity", "bits per byte", "loss", "tokens")
     for split, values in metrics.items():
         numbers = [wording.decimal(values.get(key)) for key in ("perplexity", "bits_per_byte", "loss")]
@@ -52,7 +52,7 @@ def language_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def samples_text(samples: Sequence[Sample]) -> Text:
-    """Return prompts with their continuations before and after training."""
+    """Return the prompts with the continuations before and after training."""
     text = Text()
     for sample in samples:
         text.append(f"{cut(visible(sample.prompt), 160)}\n", style="bold")
@@ -63,7 +63,7 @@ def samples_text(samples: Sequence[Sample]) -> Text:
 
 
 def comparison_table(comparison: LanguageComparison) -> Table:
-    """Return the runs side by side, numbered."""
+    """Return a table of the runs, numbered."""
     table = plain_table("", "run", "split", "perplexity", "before", "bits per byte", "loss", "training")
     for column in (1, 2):
         table.columns[column].justify = "left"

@@ -25,13 +25,13 @@ MONITORS = frozenset({"loss", "perplexity", *(f"val_{name}" for name in LANGUAGE
 
 
 class LanguageReport(keras.callbacks.Callback):
-    """Put ``val_loss``, ``val_perplexity``, ``val_bits_per_byte`` and ``validation_seconds`` into the logs.
+    """Add ``val_loss``, ``val_perplexity``, ``val_bits_per_byte`` and ``validation_seconds`` to the logs.
 
     Put it before the callbacks that record or monitor them.
 
     Args:
-        documents: the texts to measure on.
-        batch_size: rows in a batch; default 64.
+        documents: the texts to evaluate on.
+        batch_size: rows in a batch. Default: 64.
         stride: see `kerora.tasks.language.measure.evaluate_documents`.
     """
 
@@ -42,8 +42,9 @@ class LanguageReport(keras.callbacks.Callback):
         self.stride = stride
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, and extend the logs."""
+        """Evaluate, and extend the logs."""
         started = time.perf_counter()
+        # evaluation must not change the random numbers of training
         with torch.random.fork_rng(devices=[]):
             metrics = evaluate_documents(self.model, self.documents, self.batch_size, self.stride)
         if logs is not None:
@@ -52,7 +53,7 @@ class LanguageReport(keras.callbacks.Callback):
 
 
 def check(config: FitConfig) -> None:
-    """Refuse what only classifiers have."""
+    """Refuse settings that only classifiers have."""
     training = config.training
     given = {
         "--cache-frozen": training.cache_frozen,
@@ -69,11 +70,11 @@ def check(config: FitConfig) -> None:
 
 
 def prepare(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> None:
-    """Set nothing: the model trains as it is."""
+    """Set nothing: the model needs no preparation."""
 
 
 def training_batches(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> LanguageBatches:
-    """Return the training texts, packed as the settings say."""
+    """Return the training texts, packed according to the settings."""
     return model.text_batches(
         dataset["train"],
         pack=config.language.pack,
@@ -84,29 +85,29 @@ def training_batches(config: FitConfig, dataset: Dataset[Documents], model: Caus
 
 
 def compile(model: CausalLM, config: FitConfig, optimizer: Any, step: Any) -> None:
-    """Compile; the loss is the model's own."""
+    """Compile the model. It has a loss of its own."""
     model.compile(optimizer=optimizer, step=step)
 
 
 def validation(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> keras.callbacks.Callback:
-    """Measure loss, perplexity and bits per byte."""
+    """Return the callback that evaluates the validation texts."""
     return LanguageReport(dataset["validation"], config.training.evaluation_batch_size, config.language.stride)
 
 
 def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches) -> list[str]:
-    """Name the data, its texts and tokens, and what was cut."""
+    """Return lines with the name of the data, its texts and tokens, and the truncated texts."""
     texts = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
     skipped = sum(dataset.skipped.values())
     dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
     rows = batches.rows
     lines = [
         f"Data: {dataset.name}, {texts} texts{dropped}; training on {len(batches.table.ids):,} tokens in "
-        f"{len(rows):,} rows of {int(rows.lengths.max())} at most"
+        f"{len(rows):,} rows of at most {int(rows.lengths.max())} tokens"
     ]
     if rows.cut:
         lines.append(
-            f"Cut: {rows.cut:,} texts are longer than {model.max_length} tokens; the start of the prompt was cut, and "
-            "where the completion alone is too long, its end. --max-length keeps more."
+            f"Truncated: {rows.cut:,} texts are longer than {model.max_length} tokens. The start of the prompt is left "
+            "out. If the completion alone is too long, its end is left out. A higher --max-length keeps more."
         )
     return lines
 
@@ -118,18 +119,18 @@ def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, 
 
 
 def write_details(folder: RunFolder, model: CausalLM, evaluation: Evaluation) -> None:
-    """Write nothing: there are metrics alone."""
+    """Write nothing: there are only metrics."""
 
 
 def demonstrate(model: CausalLM, rows: Documents, config: FitConfig) -> list[tuple[Sample, str]]:
-    """Continue the beginnings of some texts."""
+    """Return the model's continuations of some beginnings of texts."""
     chosen = sample_prompts(rows, config.language.samples)
     texts = continue_prompts(model, [prompt for _, prompt in chosen], config.language.sample_tokens)
     return [(sample, text) for (sample, _), text in zip(chosen, texts, strict=True)]
 
 
 def write_demonstration(run: RunFolder, found: Sequence[tuple[Sample, str]], trained: bool) -> None:
-    """Write samples.json; after training the continuations stand beside those from before."""
+    """Write samples.json. After training, it holds the continuations from before and after training."""
     earlier = {sample.prompt: sample.before for sample in read_samples(run.samples)} if trained else {}
     samples = [
         Sample(sample.id, sample.prompt, earlier.get(sample.prompt), text)
@@ -142,7 +143,7 @@ def write_demonstration(run: RunFolder, found: Sequence[tuple[Sample, str]], tra
 
 
 def adapter_facts(config: FitConfig, dataset: Dataset[Documents] | None) -> dict[str, Any]:
-    """Say what the texts were, for prompts are written like them."""
+    """Return the form of the texts, because prompts must have the same form."""
     language = config.language
     if dataset is None:
         return {"text_form": "turns" if language.turns else "completion" if language.prompt else "text"}
