@@ -108,6 +108,8 @@ def ended_process() -> int:
         ("stopped", platform.node(), os.getppid(), False),
         ("failed", platform.node(), os.getppid(), False),
     ],
+    # no numbers of processes in the names, which every worker of pytest must give alike
+    ids=["another process", "this process", "ended", "another machine", "stopped", "failed"],
 )
 def test_a_run_that_a_living_process_of_this_machine_trains_is_left_alone(
     run: RunFolder, state: Any, host: str, pid: int | None, refused: bool
