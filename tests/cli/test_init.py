@@ -14,7 +14,7 @@ def test_the_file_holds_the_defaults(kerora: Kerora, tmp_path: Path, monkeypatch
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == "Written: kerora.yaml\nNext: kerora fit --config kerora.yaml\n"
     assert resolve(load_yaml(tmp_path / "kerora.yaml")) == FitConfig()
-    assert "# Rank of the low-rank update." in (tmp_path / "kerora.yaml").read_text()
+    assert "# Rank of the LoRA update." in (tmp_path / "kerora.yaml").read_text()
 
 
 def test_an_existing_file_needs_force(kerora: Kerora, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_the_card_has_the_hubs_metadata_and_no_path(trained: Trained, tmp_path: 
 def test_an_export_that_differs_is_refused_and_nothing_is_left(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kerora: Kerora
 ) -> None:
-    monkeypatch.setattr(export, "transformers_logits", lambda directory, inputs: np.zeros((32, 2), np.float32))
+    monkeypatch.setattr(export, "transformers_logits", lambda directory, kind, inputs: np.zeros((32, 2), np.float32))
     answer = kerora("export", trained("bert").path, "--format", "transformers", "--output", tmp_path / "out")
     assert "The export differs from the run when transformers" in answer.error
     assert not list(tmp_path.iterdir())

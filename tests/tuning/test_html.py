@@ -16,7 +16,7 @@ from kerora.tuning.html import render_study
 from kerora.tuning.records import RESULTS, Record, best_record, default_record, encode_predictions, read_records
 from kerora.tuning.search import Search
 from kerora.tuning.study import conclude, prepare
-from tests.evaluation.test_html import EVIL, Page, assert_accessible, assert_self_contained
+from tests.tasks.test_classification_page import EVIL, Page, assert_accessible, assert_self_contained
 
 SPACE = {
     "lora.rank": [2, 4, 8],
