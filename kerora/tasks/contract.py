@@ -274,6 +274,19 @@ class HubNames:
     scores: tuple[str, ...]
 
 
+class PlainHead(Protocol):
+    """The head of a task beside a Keras preset of a kind that KerasHub has no such task for."""
+
+    def write(self, model: Any, directory: Path) -> None:
+        """Write the head into the folder of the preset."""
+
+    def load(self, directory: Path) -> "Callable[[dict[str, np.ndarray]], Any]":
+        """Load preset and head with plain KerasHub; return what makes logits of inputs."""
+
+    def loading(self, model: Any) -> str:
+        """Return the lines of Python that load preset and head."""
+
+
 class ExchangeFace(Protocol):
     """exchange.py: exports and imports.
 
@@ -281,11 +294,13 @@ class ExchangeFace(Protocol):
         NAMES: what other tools call the task.
         KEEPS_OUTPUT: whether an export keeps the base's own output layer and generation settings.
         ONNX_NOTE: what to know of an ONNX file, or nothing.
+        PLAIN_HEAD: how the head stands beside a preset that KerasHub has no such task for; None where it cannot.
     """
 
     NAMES: HubNames
     KEEPS_OUTPUT: bool
     ONNX_NOTE: str
+    PLAIN_HEAD: PlainHead | None
 
     def loading(self, form: str, model: Any, base: str, inputs: str) -> str:
         """Return the lines of Python that load an export of a format."""
@@ -334,15 +349,6 @@ class ExchangeFace(Protocol):
             reference: the run's logits of them.
             model: the exported model.
         """
-
-    def write_plain_head(self, model: Any, directory: Path) -> None:
-        """Write the head beside a Keras preset of a kind that KerasHub has no such task for."""
-
-    def load_plain_head(self, directory: Path) -> "Callable[[dict[str, np.ndarray]], Any]":
-        """Load preset and head with plain KerasHub; return what makes logits of inputs."""
-
-    def plain_head_loading(self, model: Any) -> str:
-        """Return the lines of Python that load such a preset and head."""
 
     def imported(self, folder: Path, config: FitConfig, preset: "Preset", dataset: Any | None) -> Any:
         """Build the model that an adapter of PEFT fits, without the adapter.
