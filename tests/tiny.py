@@ -8,7 +8,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 from kerora.backend import import_keras_hub, set_random_seed, without_tensorflow
 from tests.tiny_huggingface import tiny_huggingface
 
-__all__ = ["WORDS", "tiny_huggingface", "tiny_keras_preset", "wordpiece_vocabulary"]
+__all__ = ["TINY_PRETRAINING", "WORDS", "tiny_huggingface", "tiny_keras_preset", "wordpiece_vocabulary"]
 
 keras_hub = import_keras_hub()
 
@@ -29,6 +29,20 @@ WORDS = _TEXT.split()
 _ENDINGS = "s ed ing ly er est n t al ion y ness ment less ful able"
 PIECES = [f"##{ending}" for ending in _ENDINGS.split()]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+# settings of a pre-training that takes a second or two
+TINY_PRETRAINING = {
+    "model.layers": 1,
+    "model.width": 32,
+    "model.heads": 2,
+    "model.intermediate": 64,
+    "model.vocabulary_size": 110,
+    "model.max_length": 24,
+    "model.precision": "float32",
+    "training.epochs": 2,
+    "training.batch_size": 16,
+    "training.learning_rate": 0.01,
+}
 
 
 def wordpiece_vocabulary() -> list[str]:

@@ -1,7 +1,7 @@
 """Writes a model as a KerasHub preset, which `TextClassifier.from_preset` or `CausalLM.from_preset` of KerasHub loads.
 
 For ELECTRA and the decoders, KerasHub has no classifier. Then the folder also holds the head as a Keras model. See
-`ExchangeFace.write_plain_head`.
+`kerora.tasks.contract.PlainHead`.
 """
 
 import shutil
@@ -22,6 +22,7 @@ from kerora.models.task import TaskModel
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE
 from kerora.models.write_preset import rebuild, write_tokenizer
 from kerora.runfolder import write_json
+from kerora.tasks.contract import PlainHead
 from kerora.tasks.registry import task_of_model
 
 keras_hub = import_keras_hub()
@@ -53,7 +54,7 @@ def write_keras_task(model: TaskModel, directory: Path) -> None:
     if has_task(model):
         _write_task(model, backbone, directory)
     else:
-        exchange.write_plain_head(model, directory)
+        plain_head(model).write(model, directory)
     if not model.preset.architecture.hub:
         write_json(directory / EXACT_FILE, exact_settings(model.backbone))
 
@@ -61,6 +62,20 @@ def write_keras_task(model: TaskModel, directory: Path) -> None:
 def has_task(model: TaskModel) -> bool:
     """Return whether KerasHub has a class for the task and the architecture of the model."""
     return hasattr(keras_hub.models, _task_class(model))
+
+
+def plain_head(model: TaskModel) -> PlainHead:
+    """Return how the head of the model's task stands beside a preset.
+
+    Raises:
+        PresetError: the task has no such form.
+    """
+    task = task_of_model(model)
+    if task.exchange.PLAIN_HEAD is None:
+        raise PresetError(
+            f"KerasHub has no {task.title} of {model.preset.architecture.title}. Export with --format transformers."
+        )
+    return task.exchange.PLAIN_HEAD
 
 
 def _write_task(model: TaskModel, backbone: Any, directory: Path) -> None:
@@ -101,7 +116,7 @@ def exact_settings(backbone: Any) -> dict[str, Any]:
 def load_plain(directory: Path, model: TaskModel) -> Logits:
     """Load the preset with plain KerasHub. Return a function from inputs to logits."""
     if (directory / HEAD_FILE).is_file():
-        return task_of_model(model).exchange.load_plain_head(directory)
+        return plain_head(model).load(directory)
     task = _plain_task(directory, model)
     return lambda inputs: task({name: inputs[name] for name in inputs if name in task.backbone.input}, training=False)
 

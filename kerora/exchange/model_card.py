@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from kerora.exchange.keras_task import has_task
+from kerora.exchange.keras_task import has_task, plain_head
 from kerora.exchange.training_facts import training_facts
 from kerora.exchange.verify import Verification
 from kerora.models.task import TaskModel
@@ -86,7 +86,7 @@ def _loading(form: str, model: TaskModel) -> str:
     inputs = ", ".join(f'"{name}": np.int32([row.{COLUMNS[name]}])' for name in model.input)
     exchange = task_of_model(model).exchange
     if form == "keras" and not has_task(model):
-        return exchange.plain_head_loading(model)
+        return plain_head(model).loading(model)
     return exchange.loading(form, model, base, inputs)
 
 

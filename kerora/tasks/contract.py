@@ -281,6 +281,19 @@ class HubNames:
     scores: tuple[str, ...]
 
 
+class PlainHead(Protocol):
+    """The head of a task beside a Keras preset of a kind that KerasHub has no such task for."""
+
+    def write(self, model: Any, directory: Path) -> None:
+        """Write the head into the folder of the preset."""
+
+    def load(self, directory: Path) -> "Callable[[dict[str, np.ndarray]], Any]":
+        """Load preset and head with plain KerasHub; return what makes logits of inputs."""
+
+    def loading(self, model: Any) -> str:
+        """Return the lines of Python that load preset and head."""
+
+
 class ExchangeFace(Protocol):
     """exchange.py: exports and imports.
 
@@ -288,11 +301,13 @@ class ExchangeFace(Protocol):
         NAMES: the names that other tools use for the task.
         KEEPS_OUTPUT: whether an export keeps the output layer and the generation settings of the base model.
         ONNX_NOTE: a note about the ONNX file. May be empty.
+        PLAIN_HEAD: how an export writes the head where KerasHub has no such task. None if that cannot happen.
     """
 
     NAMES: HubNames
     KEEPS_OUTPUT: bool
     ONNX_NOTE: str
+    PLAIN_HEAD: PlainHead | None
 
     def loading(self, form: str, model: Any, base: str, inputs: str) -> str:
         """Return the lines of Python that load an export of a format."""
@@ -341,15 +356,6 @@ class ExchangeFace(Protocol):
             reference: the logits of the run for these rows.
             model: the exported model.
         """
-
-    def write_plain_head(self, model: Any, directory: Path) -> None:
-        """Write the head as a file in the folder of a Keras preset. KerasHub has no task class for such a model."""
-
-    def load_plain_head(self, directory: Path) -> "Callable[[dict[str, np.ndarray]], Any]":
-        """Load preset and head with plain KerasHub. Return a function from inputs to logits."""
-
-    def plain_head_loading(self, model: Any) -> str:
-        """Return the lines of Python that load the preset and the head."""
 
     def imported(self, folder: Path, config: FitConfig, preset: "Preset", dataset: Any | None) -> Any:
         """Build the model for an adapter of PEFT, without the adapter.

@@ -25,7 +25,7 @@ from kerora.runs.open import load
 from kerora.settings.language import Sampling
 from kerora.tasks.language.measure import evaluate_documents
 from kerora.training.fit import fit
-from tests.tiny import WORDS
+from tests.tiny import TINY_PRETRAINING, WORDS
 from tests.tiny_decoders import tiny_decoder
 
 FOLDER = str(Path(kerora.fast.__file__).parent)
@@ -161,16 +161,7 @@ def test_a_pre_training(tiny_preset: Path, tmp_path: Path, monkeypatch: pytest.M
         "data.text": [str(text)],
         "data.holdout": 0.1,
         "distillation.teacher": str(tiny_preset),
-        "model.layers": 1,
-        "model.width": 32,
-        "model.heads": 2,
-        "model.intermediate": 64,
-        "model.vocabulary_size": 110,
-        "model.max_length": 24,
-        "model.precision": "float32",
-        "training.epochs": 2,
-        "training.batch_size": 16,
-        "training.learning_rate": 0.01,
+        **TINY_PRETRAINING,
     }
 
     def run(name: str) -> list[float]:

@@ -17,7 +17,7 @@ from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
 from kerora.pretraining.held_out import PRETRAIN_COLUMNS
 from kerora.pretraining.pretrain import PretrainResult, pretrain, resume
-from tests.tiny import tiny_huggingface
+from tests.tiny import TINY_PRETRAINING, tiny_huggingface
 from tests.training.test_fit import stopping_after
 
 keras_hub = import_keras_hub()
@@ -44,16 +44,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "output": str(tmp_path / "out"),
         "data.text": [str(write_text(tmp_path / "reports.jsonl"))],
         "data.holdout": 0.1,
-        "model.layers": 1,
-        "model.width": 32,
-        "model.heads": 2,
-        "model.intermediate": 64,
-        "model.vocabulary_size": 110,
-        "model.max_length": 24,
-        "model.precision": "float32",
-        "training.epochs": 2,
-        "training.batch_size": 16,
-        "training.learning_rate": 0.01,
+        **TINY_PRETRAINING,
     }
 
 

@@ -92,7 +92,7 @@ def logits_by_hand(classifier: TextClassifier, states: np.ndarray) -> np.ndarray
 
 
 def test_a_plain_head_computes_what_the_classifier_does(classifier: TextClassifier, tmp_path: Path) -> None:
-    keras_head.write_plain_head(classifier, tmp_path)
+    keras_head.write(classifier, tmp_path)
     head = keras.saving.load_model(tmp_path / keras_head.HEAD_FILE)
     states = np.random.default_rng(1).normal(size=(5, 7, 32)).astype(np.float32)
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_a_plain_head_computes_what_the_classifier_does(classifier: TextClassifi
 
 
 def test_preset_and_head_load_together(classifier: TextClassifier, tmp_path: Path) -> None:
-    keras_head.write_plain_head(classifier, tmp_path)
+    keras_head.write(classifier, tmp_path)
     for path in classifier.preset.directory.rglob("*"):
         target = tmp_path / path.relative_to(classifier.preset.directory)
         if path.is_dir():
@@ -115,14 +115,14 @@ def test_preset_and_head_load_together(classifier: TextClassifier, tmp_path: Pat
     for name, value in own.items():
         np.testing.assert_array_equal(inputs[name], value, err_msg=name)
     with torch.no_grad():
-        found = keras_head.load_plain_head(tmp_path)(inputs).numpy()
+        found = keras_head.load(tmp_path)(inputs).numpy()
         np.testing.assert_allclose(found, classifier(own, training=False).numpy(), atol=1e-5)
 
 
 def test_the_lines_that_load_the_head_are_python_with_the_special_ids(classifier: TextClassifier) -> None:
     front, back = keras_head.special_ids(classifier)
     assert (front, back) == ([2], [3]), "[CLS] and [SEP]"
-    lines = keras_head.plain_head_loading(classifier)
+    lines = keras_head.loading(classifier)
     compile(lines, "card", "exec")
     assert 'ops.array([[2, *keras_hub.models.Tokenizer.from_preset("DIR")("a text")[:14], 3]], "int32")' in lines
     assert '{"token_ids": ids, "padding_mask": ids * 0 + 1}' in lines

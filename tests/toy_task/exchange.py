@@ -9,7 +9,7 @@ import numpy as np
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.rows import Rows
 from kerora.tasks.contract import HubNames
-from kerora.tasks.probe import ROWS, Probe, probed_rows
+from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
 from tests.toy_task import rows as toy_rows
 from tests.toy_task.model import WordCounter
 
@@ -26,6 +26,7 @@ NAMES = HubNames(
 )
 KEEPS_OUTPUT = False
 ONNX_NOTE = ""
+PLAIN_HEAD = None
 
 
 def loading(form: str, model: Any, base: str, inputs: str) -> str:
@@ -45,7 +46,7 @@ def logits(model: Any, probe: Probe) -> np.ndarray:
 
 
 def probe(model: Any, config: Any) -> Probe:
-    dataset = toy_rows.load(config)
+    dataset = dataset_or_tickets(toy_rows.load, config)
     found = probed_rows(dataset)
     chosen: Rows[float] = Rows(found.texts[:ROWS], found.ids[:ROWS])
     return Probe(chosen, dataset.name, model.encode(chosen.texts))
@@ -65,18 +66,6 @@ def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.nda
         found = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))(probe.rows.texts)
     inputs = {name: np.asarray(value, np.int32) for name, value in found.items()}
     return float((np.abs(Probe(probe.rows, probe.source, inputs).logits(plain) - reference) < 1e-3).mean())
-
-
-def write_plain_head(model: Any, directory: Path) -> None:
-    raise NotImplementedError
-
-
-def load_plain_head(directory: Path) -> Any:
-    raise NotImplementedError
-
-
-def plain_head_loading(model: Any) -> str:
-    raise NotImplementedError
 
 
 def imported(folder: Path, config: Any, preset: Any, dataset: Any) -> WordCounter:

@@ -1,4 +1,4 @@
-"""Many trials on one base model: each equals a separate fit, the base and the memory stay the same, no test rows."""
+"""Trial after trial on one base model: the same as a fit alone, the base untouched, no growth, no test rows."""
 
 import dataclasses
 import os
@@ -48,7 +48,7 @@ def test_each_trial_has_the_results_of_a_fit_alone(settings: dict[str, Any], tmp
         expected = alone.metrics["after"]["validation"]
         assert {name: expected[name] for name in found.metrics} == pytest.approx(found.metrics, abs=1e-6)
         rows = read_results(alone.run).splits["validation"]
-        assert np.array_equal(rows.targets, found.targets)
+        assert np.array_equal(rows.labels, found.labels)
         np.testing.assert_allclose(rows.probabilities, found.probabilities, atol=2e-6)
         assert found.kept_epoch == alone.run.read_manifest()["best_epoch"] and found.epochs == len(alone.history)
         assert checksum(bench._base(bench.config).model.backbone) == base

@@ -9,23 +9,16 @@ import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.rows import Dataset, Rows
-from kerora.data.sources import load_dataset
-from kerora.errors import AdapterError, ConfigError, KeroraError
+from kerora.errors import AdapterError, ConfigError
 from kerora.lora.files import WEIGHTS_FILE, read_tensors
 from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import HEAD_FILE
 from kerora.models.presets import Preset
 from kerora.settings.fit import FitConfig
-from kerora.tasks.classification.keras_head import (
-    load_plain_head,
-    plain_head_loading,
-    plain_inputs,
-    write_plain_head,
-)
+from kerora.tasks.classification import keras_head
+from kerora.tasks.classification.rows import load
 from kerora.tasks.contract import HubNames
-from kerora.tasks.probe import ROWS, Probe, probed_rows
-
-__all__ = ["load_plain_head", "plain_head_loading", "write_plain_head"]
+from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
 
 keras_hub = import_keras_hub()
 NAMES = HubNames(
@@ -40,6 +33,7 @@ NAMES = HubNames(
 )
 KEEPS_OUTPUT = False
 ONNX_NOTE = ""
+PLAIN_HEAD = keras_head
 LOADING = {
     "peft": """from transformers import AutoModelForSequenceClassification
 from peft import PeftModel
@@ -86,10 +80,7 @@ def logits(model: TextClassifier, probe: Probe) -> np.ndarray:
 
 def probe(model: TextClassifier, config: FitConfig) -> Probe:
     """Return 32 rows of the data of the run. If that data is gone, return rows of the bundled tickets."""
-    try:
-        dataset = load_dataset(config.data, config.training.seed)
-    except (KeroraError, OSError):
-        dataset = load_dataset("tickets", 0)
+    dataset = dataset_or_tickets(load, config)
     found = probed_rows(dataset)
     pairs = None if found.pairs is None else found.pairs[:ROWS]
     rows: Rows[int] = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
@@ -109,7 +100,7 @@ def text_agreement(
 def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: TextClassifier) -> float:
     """Return the share of the rows with the same label, if the preprocessor of the preset reads the text."""
     if (directory / HEAD_FILE).is_file():
-        inputs = plain_inputs(directory, probe.rows.texts, model)
+        inputs = keras_head.plain_inputs(directory, probe.rows.texts, model)
     else:
         with without_tensorflow():
             preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))

@@ -1,4 +1,7 @@
-"""Export of classifiers whose architecture has no classifier in KerasHub: a preset, and the head as a Keras model."""
+"""Export of classifiers whose architecture has no classifier in KerasHub: a preset, and the head as a Keras model.
+
+The module is the `PlainHead` of classification.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +25,7 @@ print(head([backbone({{{inputs}}}){states}, ids * 0 + 1]))"""
 """Code that loads such a preset and its head."""
 
 
-def write_plain_head(model: TextClassifier, directory: Path) -> None:
+def write(model: TextClassifier, directory: Path) -> None:
     """Write the head as a Keras model from final hidden states (batch, length, width) and padding mask to logits."""
     width = model.backbone.hidden_dim
     shape = model.preset.architecture.head
@@ -35,7 +38,7 @@ def write_plain_head(model: TextClassifier, directory: Path) -> None:
     written.save(directory / HEAD_FILE)
 
 
-def load_plain_head(directory: Path) -> Any:
+def load(directory: Path) -> Any:
     """Load preset and head with plain KerasHub. Return a function from inputs to logits (batch, classes)."""
     with without_tensorflow():
         backbone = keras_hub.models.Backbone.from_preset(str(directory))
@@ -71,7 +74,7 @@ def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -
     return padded_inputs(table, np.arange(len(rows)), model.tokenizer.pad_id)
 
 
-def plain_head_loading(model: TextClassifier) -> str:
+def loading(model: TextClassifier) -> str:
     """Return the lines of Python that load preset and head, and classify a text."""
     front, back = special_ids(model)
     longest = model.max_length - len(front) - len(back)

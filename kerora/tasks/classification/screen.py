@@ -10,25 +10,22 @@ from rich.text import Text
 from kerora.evaluation import wording
 from kerora.evaluation.terminal import before_after_table, name_text, plain_table, training_time, visible
 from kerora.runfolder import RunFolder
-from kerora.tasks.classification import results as classification_results
 from kerora.tasks.classification.confusion_matrix import ConfusionMatrix
 from kerora.tasks.classification.results import (
     ClassificationResults,
     Comparison,
     SplitResults,
     most_confused,
+    notes,
     read_predictions,
 )
+
+__all__ = ["comparison", "evaluation", "notes", "report", "title"]
 
 
 def title(results: ClassificationResults, split: SplitResults) -> str:
     """Return the name of the run, the split and the number of its rows."""
     return f"{results.name}: {split.name}, {len(split):,} rows"
-
-
-def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
-    """Return warnings that a reader should see before the numbers."""
-    return classification_results.notes(results, split)
 
 
 def report(results: ClassificationResults, split: SplitResults) -> Iterator[RenderableType | None]:

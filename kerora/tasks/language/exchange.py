@@ -8,15 +8,14 @@ import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.documents import Documents
-from kerora.data.language import load_documents
 from kerora.data.rows import Dataset, Rows
-from kerora.errors import AdapterError, KeroraError
+from kerora.errors import AdapterError
 from kerora.models.causal_lm import CausalLM
 from kerora.models.presets import Preset
-from kerora.settings.fit import DataConfig, FitConfig
-from kerora.settings.language import LanguageConfig
+from kerora.settings.fit import FitConfig
 from kerora.tasks.contract import HubNames
-from kerora.tasks.probe import ROWS, Probe, probed_rows
+from kerora.tasks.language.rows import load
+from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
 
 keras_hub = import_keras_hub()
 NAMES = HubNames(
@@ -31,6 +30,7 @@ NAMES = HubNames(
 )
 KEEPS_OUTPUT = True
 ONNX_NOTE = "The file gives the logits of all positions and has no cache of keys and values"
+PLAIN_HEAD = None
 CHARACTERS = 400
 """Maximum length of a piece of text for the comparison, in characters."""
 FEWEST_CHARACTERS = 24
@@ -80,10 +80,7 @@ def logits(model: CausalLM, probe: Probe) -> np.ndarray:
 
 def probe(model: CausalLM, config: FitConfig) -> Probe:
     """Return pieces of the texts of the run, beginnings first. If its data is gone, return texts of the tickets."""
-    try:
-        dataset = load_documents(config.data, config.language, config.training.seed)
-    except (KeroraError, OSError):
-        dataset = load_documents(DataConfig(), LanguageConfig(), 0)
+    dataset = dataset_or_tickets(load, config)
     rows = _pieces(probed_rows(dataset))
     length = min(model.max_length, LONGEST, max(8, VALUES // (ROWS * model.backbone.token_embedding.input_dim)))
     inputs = {name: value[:, :length] for name, value in model.encode(rows.texts).items()}
@@ -108,33 +105,6 @@ def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.nda
     # KerasHub adds the start token in its preprocessor, not in the tokenizer
     own = [ids[1:] if ids[:1] == [tokenizer.start_token_id] else ids for ids in probe.tokens()]
     return float(np.mean([other[: len(ids)] == ids for ids, other in zip(own, theirs, strict=True)]))
-
-
-def write_plain_head(model: CausalLM, directory: Path) -> None:
-    """Refuse: KerasHub has a language model for every decoder, so this is never needed.
-
-    Raises:
-        NotImplementedError: always.
-    """
-    raise NotImplementedError(f"KerasHub has no language model of {model.preset.architecture.title}.")
-
-
-def load_plain_head(directory: Path) -> Any:
-    """Refuse: a language model has no head of its own.
-
-    Raises:
-        NotImplementedError: always.
-    """
-    raise NotImplementedError(f"{directory} holds no head: a language model has none of its own.")
-
-
-def plain_head_loading(model: CausalLM) -> str:
-    """Refuse as `write_plain_head` does.
-
-    Raises:
-        NotImplementedError: always.
-    """
-    raise NotImplementedError(f"KerasHub has no language model of {model.preset.architecture.title}.")
 
 
 def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[Documents] | None) -> CausalLM:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from kerora.data.document_reader import DocumentReader
 from kerora.data.documents import Documents
-from kerora.data.language import load_documents, load_split
+from kerora.data.language import load_split
 from kerora.data.rows import Dataset
+from kerora.data.sources import load_splits
 from kerora.settings.fit import FitConfig
 from kerora.tasks.language.audit_screen import show
 
@@ -13,7 +15,7 @@ __all__ = ["check_fits", "counts", "load", "load_part", "show"]
 
 def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset[Documents]:
     """Load texts."""
-    return load_documents(config.data, config.language, config.training.seed)
+    return load_splits(config.data, DocumentReader(config.language), config.training.seed, without)
 
 
 def load_part(spec: str, config: FitConfig, head: None, split: str) -> Documents:
