@@ -68,7 +68,7 @@ def parse_pattern(option: str, texts: Sequence[str], kind: Callable[[str], Numbe
         try:
             values[name.strip()] = kind(number)
         except ValueError:
-            name = ""
+            name = ""  # one error below serves both faults: no number and no name
         if not name.strip():
             raise ConfigError(f"--{option} needs NAME=NUMBER, for example query=16. Received: {text!r}")
     return values

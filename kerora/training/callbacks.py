@@ -128,8 +128,10 @@ class History(keras.callbacks.Callback):
         """Restore a saved record. Inside an epoch, the saved seconds are added to the seconds of that epoch."""
         self.rows = [dict(row) for row in state["rows"]]
         self.steps = [dict(row) for row in state.get("steps", ())]
+        # checkpoints of earlier versions lack these keys
         total, count = state.get("logged", (0.0, 0.0))
         self._logged = (float(total), float(count))
+        # a checkpoint between two epochs holds the seconds of an epoch that already has its row
         self._earlier_seconds = float(state["seconds_in_epoch"]) if inside_epoch else 0.0
         self._restored = True
 
@@ -140,6 +142,7 @@ class History(keras.callbacks.Callback):
 
 def _learning_rate(model: keras.Model) -> float | None:
     optimizer = getattr(model, "optimizer", None)
+    # the rate of the next update, because the optimizer has counted the last one already
     return None if optimizer is None else float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
 
@@ -153,4 +156,5 @@ def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def _cell(value: Any) -> Any:
+    # the losses are float32, which has about seven digits
     return f"{value:.6g}" if isinstance(value, float) else value

@@ -86,6 +86,7 @@ class Checkpoint:
     def _assign(self, kind: str, variables: list[Any]) -> None:
         for index, variable in enumerate(variables):
             value = self.tensors.get(f"{kind}.{index}")
+            # The file holds numbers instead of names. Only the shapes tell whether the order of the variables fits.
             if value is None or value.shape != tuple(variable.shape):
                 found = "is missing" if value is None else f"has shape {value.shape}, needs {tuple(variable.shape)}"
                 raise RunError(f"The checkpoint {self.folder} does not fit this model: {kind} {index} {found}.")
@@ -151,6 +152,7 @@ class Checkpointer(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save the state between two epochs."""
+        # `done`: without it, a resume would train on after early stopping
         self._save(epoch + 1, 0, done=bool(self.model.stop_training))
         if self.interrupt.raised:
             self._stop()
@@ -193,6 +195,8 @@ class Checkpointer(keras.callbacks.Callback):
     def _stop(self) -> None:
         self.finish()
         run = self.directory.parent
+        # An exception and not `stop_training`: Keras would then call on_epoch_end, which adds an incomplete epoch to
+        # the history.
         raise Interrupted(
             f"Interrupted. The state is saved. Continue with: kerora {self.command} --resume {run}",
             self.interrupt.signal_number,
@@ -230,6 +234,7 @@ def _folders(directory: Path) -> list[Path]:
 
 
 def _copy(kind: str, variables: list[Any]) -> dict[str, np.ndarray]:
+    # a copy, because on a CPU the array shares its memory with the tensor that the next update changes
     return {f"{kind}.{index}": np.array(_numpy(variable), copy=True) for index, variable in enumerate(variables)}
 
 

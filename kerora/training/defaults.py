@@ -42,6 +42,7 @@ def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfi
     training = config.training
     if "validation" not in dataset.splits:
         training = dataclasses.replace(training, early_stopping=False)
+    # checked here, because `EarlyStopping` itself finds an unknown name only after the first epoch
     known = task.training.MONITORS
     training = dataclasses.replace(training, monitor=training.monitor or task.training.MONITOR)
     if training.early_stopping and training.monitor not in known:
@@ -55,6 +56,7 @@ def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfi
 
 def settle_for_model(config: FitConfig, model: TaskModel, batches: Batches) -> FitConfig:
     """Settle the learning rate, the epochs, the maximum length and the share of masked tokens."""
+    # rounded up, because the remainder of an epoch makes an update too (see `TrainStep`)
     updates = math.ceil(batches.batches_per_epoch / config.training.accumulate)
     epochs = config.training.epochs or default_epochs(updates)
     rate = config.training.learning_rate or default_learning_rate(model.backbone.hidden_dim, config.lora.method)

@@ -120,6 +120,7 @@ def fit(
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> FitResult:
+        # without the name: `kerora fit --config` with this file makes a new run and does not meet this one
         write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None)))
         return _train(setup, run, None, progress or Silent(), flag)
 
@@ -136,6 +137,7 @@ def resume(path: str, *, progress: Progress | None = None) -> FitResult:
     run = RunFolder.open(path)
     if run.read_manifest().get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
+    # before the slow loading of data and model
     check_not_running(run)
     setup = assemble(read_config(run))
     check_unchanged(run, setup.dataset, setup.model)
@@ -159,6 +161,7 @@ def assemble(config: FitConfig) -> Setup:
     # before the adapters, which must stay float
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
     summary = adapt(model, config.lora, config.training.seed)
+    # after `adapt`, which decides which blocks are frozen and so can be computed once (--cache-frozen)
     task.training.prepare(config, dataset, model)
     batches = task.training.training_batches(config, dataset, model)
     return Setup(task, settle_for_model(config, model, batches), dataset, model, summary, batches, quantised)
@@ -175,6 +178,7 @@ def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -
     if model.backbone.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     task_named(config.task).training.compile(model, config, optimizer, step)
+    # --max-steps may end inside an epoch: that epoch begins, and `Position` stops it
     return math.ceil(total / step.updates_per_epoch)
 
 
@@ -187,6 +191,7 @@ def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     validation = None
     if "validation" in setup.dataset.splits:
         validation = setup.task.training.validation(setup.config, setup.dataset, setup.model)
+    # the validation of a language model knows no standard errors: the epoch with the best value is kept then
     noise = validation if isinstance(validation, Noise) else None
     stopping = EarlyStopping(str(config.monitor), config.patience, noise=noise) if config.early_stopping else None
     if validation is not None:
@@ -235,6 +240,7 @@ def _metrics_before(setup: Setup, run: RunFolder, progress: Progress) -> dict[st
     progress.note("Evaluating the untouched model")
     before = _evaluate(setup).metrics
     _demonstrate(setup, run, trained=False)
+    # last: a resume takes this file as the sign that the untouched model was evaluated and demonstrated
     write_json(run.metrics, {"before": before})
     return before
 
@@ -265,6 +271,7 @@ def _evaluate(setup: Setup) -> Evaluation:
 
 
 def _demonstrate(setup: Setup, run: RunFolder, *, trained: bool) -> None:
+    # rows that training does not see, if there are any
     source = next(split for split in ("test", "validation", "train") if split in setup.dataset.splits)
     found = setup.task.training.demonstrate(setup.model, setup.dataset[source], setup.config)
     setup.task.training.write_demonstration(run, found, trained)

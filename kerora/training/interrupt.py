@@ -83,6 +83,7 @@ def interrupt_flag() -> Iterator[InterruptFlag]:
         if at_once:
             raise KeyboardInterrupt
 
+    # restored at the end, because a script that calls `kerora.fit` may have handlers of its own
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield flag

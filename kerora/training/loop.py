@@ -42,6 +42,8 @@ class LoraPlusAdamW(keras.optimizers.AdamW):
         super().__init__(*args, **kwargs)
         self.ratio = ratio
 
+    # Keras calls this for each variable. Its fused update of all variables at once is used only for the class AdamW
+    # itself and not for a subclass (`TorchOptimizer.__new__` in Keras 3.15).
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable."""
         super().update_step(gradient, variable, learning_rate * self._factor(variable))
@@ -109,6 +111,7 @@ def build_compiled(model: keras.Model, batches: Batches) -> None:
     # None stands for missing weights and must stay None
     batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batches[0], none_is_leaf=False)
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    # one row is enough: Keras builds them from structure and shapes, not from values
     x, y, weights = next(row_parts(x, y, weights, 1))
     with torch.no_grad():
         outputs = model(x, training=False)
@@ -128,6 +131,7 @@ def run_fit(
     with warnings.catch_warnings():
         # a resumed epoch has fewer batches than Keras expects, and Keras ends it early with this warning
         warnings.filterwarnings("ignore", message="Your input ran out of data")
+        # shuffle=False: Keras would shuffle the batches with Python's random numbers, which a resume could not repeat
         model.fit(batches, initial_epoch=first, epochs=last, callbacks=callbacks, verbose=0, shuffle=False)
 
 
@@ -170,6 +174,7 @@ def run_loop(
         with flag.hold():
             run_fit(model, batches, loop.epochs, checkpoint, callbacks)
     finally:
+        # first, because `finish` may raise an error, and the bar must not stay on the screen
         progress.close()
         saver.finish()
 
@@ -191,8 +196,9 @@ def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
     except KeyboardInterrupt as error:
         run.update_manifest(state="stopped", finished=now())
         message = f"Interrupted. Continue from the last saved state with: kerora {run.command} --resume {run.path}"
+        # outside of the main thread the flag is never raised, so it has no number
         raise Interrupted(message, flag.signal_number or signal.SIGINT) from error
-    except BaseException as error:
+    except BaseException as error:  # SystemExit too: no run may stay "running" after its process
         with contextlib.suppress(RunError):  # on a full disk this write fails too, but the first error is the cause
             run.update_manifest(state="failed", finished=now(), error=" ".join(str(error).split()))
         if is_out_of_memory(error):

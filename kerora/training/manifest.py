@@ -75,6 +75,7 @@ def describe_pretraining(
         teacher: the teacher preset, or None.
     """
     settings = to_dict(config)
+    # no paths: this file lies in the preset folder, which people share
     settings.pop("output")
     settings["data"]["text"] = [Path(name).name for name in config.data.text]
     settings["model"]["init"] = None if init is None else init.name

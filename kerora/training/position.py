@@ -45,5 +45,6 @@ class Position(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Stop after `max_steps` updates."""
         updates = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        # the count of the optimizer comes from the checkpoint too, so a resumed run stops at the same update
         if self.max_steps is not None and self.step.at_update and updates >= self.max_steps:
             self.model.stop_training = True

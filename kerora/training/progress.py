@@ -43,6 +43,7 @@ class Progress(keras.callbacks.Callback):
 
     def note(self, text: str) -> None:
         """Print a separate line."""
+        # markup=False: rich would read a part of a text in square brackets as a style
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -70,6 +71,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the number of done batches to that at the start of the epoch, including batches that a resume skips."""
         skipped = 0 if self.batches is None else self.batches.start
+        # _steps is the length of a whole epoch, because Keras counts the batches before `Position` moves them
         self._done = epoch * self._steps + skipped
         self._epoch = epoch
 

@@ -30,11 +30,13 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> float:
         """Return the learning rate of update `step`."""
+        # Keras passes a variable, but `math.cos` needs a number
         step = int(step)
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
         if self.shape == "constant":
             return self.peak
+        # min: the cosine would rise again beyond `total`
         progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
         if self.shape == "linear":
             return self.peak * (1.0 - progress)

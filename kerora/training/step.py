@@ -94,6 +94,7 @@ class TrainStep:
         model.optimizer.scale_loss(loss * total).backward()
         self._pending_weight += total
         loss_tracker(model).update_state(loss.detach(), sample_weight=total)
+        # detached, so that no metric keeps the graph of the step in memory
         detached = keras.tree.map_structure(lambda output: output.detach(), predictions)
         return model.compute_metrics(x, y, detached, sample_weight=weights)
 
@@ -139,12 +140,14 @@ def row_parts(x: Any, y: Any, weights: Any, tokens: int) -> Iterator[tuple[Any, 
     if not aligned or torch.cuda.is_available():
         yield x, y, weights
         return
+    # (rows, length), 1 for tokens
     mask = keras.ops.convert_to_numpy(mask)
     rows, length = mask.shape
     parts = -(-rows // max(1, tokens // length))
     size = -(-rows // parts)  # parts of about equal size
     for start in range(0, rows, size):
         part = slice(start, start + size)
+        # last column with a token, or 0 if the part has none, so that one column is left
         last = int(mask[part].any(axis=0).nonzero()[0].max(initial=0))
         longest = -(-(last + 1) // PART_MULTIPLE) * PART_MULTIPLE
 
@@ -165,4 +168,5 @@ def _clear_gradients(model: keras.Model) -> None:
 
 def _mix(seed: int, epoch: int, position: int) -> int:
     # Different for every (seed, epoch, position) of a real run. Neighbouring steps get seeds that are far apart.
+    # 2,654,435,761 is near 2^32 / golden ratio (Knuth, multiplicative hashing). The mask keeps the seed positive.
     return (seed * 1_000_003 + epoch) * 1_000_003 * 31 + position * 2_654_435_761 & 0x7FFF_FFFF_FFFF_FFFF

@@ -117,6 +117,7 @@ class EarlyStopping(keras.callbacks.Callback):
             raise ConfigError(
                 f"Early stopping monitors '{self.monitor}', which the logs do not hold. They hold: {known}."
             )
+        # raised before the comparison, which sets it back: it counts the epochs since the kept one
         self.wait += 1
         if self._counts(value, logs or {}):
             self.best, self.best_epoch, self.wait = self.sign * value, epoch, 0
@@ -138,6 +139,7 @@ class EarlyStopping(keras.callbacks.Callback):
     def _is_within(self, name: str, value: float, width: float) -> bool:
         assert self.noise is not None
         record = self.records.get(name)
+        # read at once: `noise` knows only the error of the newest value, and the record needs that of the best one
         if record is None or value < record.value:
             record = self.records[name] = Record(value, self.noise.standard_error(name))
         return value <= record.value + width * record.error
@@ -170,6 +172,7 @@ class EarlyStopping(keras.callbacks.Callback):
 
 def trainable_values(model: keras.Model) -> list[np.ndarray]:
     """Return copies of the trainable weights of a model."""
+    # copies, because on a CPU the arrays would share their memory with weights that still change
     return [np.array(keras.ops.convert_to_numpy(variable.value), copy=True) for variable in model.trainable_variables]
 
 
