@@ -36,6 +36,7 @@ def card_curves(history: Sequence[Mapping[str, Any]], words: bool = True) -> byt
         history: the rows of history.csv.
         words: whether masked words were learnt. If not, the picture leaves their loss out.
     """
+    # from the columns, because this function gets no manifest
     causal = "mlm_loss" not in history[0]
     shown = {"loss": ("loss", "val_loss")} if causal else {"masked-language-model loss": ("mlm_loss", "val_loss")}
     shown = shown if words else {}
@@ -46,6 +47,7 @@ def card_curves(history: Sequence[Mapping[str, Any]], words: bool = True) -> byt
     for title, (train, held_out) in shown.items():
         columns |= {title: train, f"val_{title}": held_out}
     values = {
+        # NaN leaves a gap in the line: without a held-out part the columns of it are empty
         title: np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
         for title, name in columns.items()
     }
@@ -82,6 +84,7 @@ def _model(manifest: Mapping[str, Any]) -> str:
         "numbers below are those of the rounded weights",
         "float32": "stored as float32",
     }[settings["storage"]]
+    # without a next-sentence task no loss reaches the pooler, so a new BERT keeps the start of `fresh_backbone`
     pooler = (
         "\n\nThe pooler is not trained: it is the identity followed by tanh."
         if init is None and _fresh(manifest).head.from_pooler
@@ -97,6 +100,7 @@ def _fresh(manifest: Mapping[str, Any]) -> Architecture:
 
 def _data(manifest: Mapping[str, Any]) -> str:
     data = manifest["data"]
+    # sixteen hex digits (64 bits) are enough to tell files apart, and fit into the table
     files = [f"| {item['file']} | {item['bytes']:,} | `{item['sha256'][:16]}` |" for item in data["files"]]
     table = "\n".join(["| file | bytes | sha256 |", "|---|---:|---|", *files])
     counts = (
@@ -169,6 +173,7 @@ def _curve(history: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> str
         "val_cosine": "held-out cosine to the teacher (sentences)",
         "val_token_cosine": "held-out cosine to the teacher (tokens)",
     }
+    # the columns of the other objective, or of a teacher that is not there, are empty in every row
     shown = [name for name in columns if name not in left_out and any(row.get(name) is not None for row in history)]
     head = ["| " + " | ".join(columns[name] for name in shown) + " |", "|" + "---:|" * len(shown)]
     body = ["| " + " | ".join(_cell(row[name]) for name in shown) + " |" for row in history]

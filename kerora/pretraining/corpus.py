@@ -22,8 +22,8 @@ from kerora.settings.fit import DataConfig
 from kerora.settings.pretrain import CorpusConfig
 
 SECTION_CHARACTERS = 4_000
-_BLOCK = 1 << 22
-_HOLDOUT = 77
+_BLOCK = 1 << 22  # bytes that are hashed at a time (4 MiB), so that a large file need not fit into memory
+_HOLDOUT = 77  # part of the seed, so that other random choices with the same seed are independent
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Corpus:
             for document in self._read(path):
                 count += 1
                 yield document
+            # an error, because a file without text is mostly the wrong file
             if count == 0:
                 raise DataError(f"{path} holds no text. Leave it out or give another file.")
 
@@ -103,6 +104,7 @@ def held_out_documents(count: int, share: float, seed: int) -> np.ndarray:
         DataError: no document would be left to train on.
     """
     chosen = np.zeros(count, bool)
+    # at least one, because a small share of few documents would round to none, and no loss would be measured
     wanted = max(1, round(share * count)) if share > 0 else 0
     if wanted >= count:
         raise DataError(
@@ -115,6 +117,7 @@ def held_out_documents(count: int, share: float, seed: int) -> np.ndarray:
 
 def part_of(corpus: Corpus, held_out: np.ndarray, part: bool) -> Iterator[list[str]]:
     """Yield the held-out documents (`part` is True) or the others."""
+    # strict: a file that gained or lost documents since the survey would shift the choice of all later ones
     return (document for document, chosen in zip(corpus, held_out, strict=True) if bool(chosen) is part)
 
 
@@ -126,6 +129,7 @@ def _sections(path: Path) -> Iterator[list[str]]:
             if text := line.strip():
                 section.append(text)
                 characters += len(text)
+            # only at a line end, so that no paragraph is divided between training and held-out text
             if characters >= SECTION_CHARACTERS:
                 yield section
                 section, characters = [], 0

@@ -25,6 +25,7 @@ PRETRAIN_COLUMNS = (
     "val_accuracy",
     "val_cosine",
     "val_token_cosine",
+    # the columns that every training has: rate, times, tokens/s, memory
     *HISTORY_COLUMNS[HISTORY_COLUMNS.index("learning_rate") :],
 )
 
@@ -66,6 +67,7 @@ class HeldOut(_Measuring):
         sums: dict[str, list[float]] = {}
 
         def add(name: str, values: torch.Tensor) -> None:
+            # sums and counts, because a mean of the means of batches would weight batches of few masks too much
             total, count = sums.get(name, [0.0, 0])
             sums[name] = [total + float(values.sum()), count + len(values)]
 
@@ -74,6 +76,7 @@ class HeldOut(_Measuring):
                 inputs, targets = self.batches[index]
                 labels, teacher = split_targets(targets)
                 outputs = model(inputs, training=False)
+                # logits (masked, tokens), in float32 because bfloat16 has fewer than three digits
                 logits, expected = outputs["logits"].float(), torch.as_tensor(labels).to(outputs["logits"].device)
                 add("loss", torch.nn.functional.cross_entropy(logits, expected, reduction="none"))
                 add("accuracy", (logits.argmax(dim=-1) == expected).float())

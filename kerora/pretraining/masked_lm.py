@@ -84,22 +84,25 @@ class MaskedLanguageModel(SteppedModel):
             seed: seed of the new weights. Default: 0.
         """
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+        # one axis: (masked,) counts the masks of the whole batch
         positions = keras.Input(batch_shape=(None,), dtype="int32", name="mask_positions")
         outputs = backbone(inputs)
         hidden = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
         head = keras_hub.layers.MaskedLMHead(
             token_embedding=backbone.token_embedding,
             intermediate_activation="gelu",
-            layer_norm_epsilon=1e-12,
+            layer_norm_epsilon=1e-12,  # as in BERT
             kernel_initializer=_spread(seed),
             dtype=backbone.dtype_policy,
             name="mlm_head",
         )
         # The head of KerasHub needs the same number of masks in each row. As one long row, rows may differ.
+        # (rows, length, width) -> (1, rows x length, width)
         flat = keras.ops.reshape(hidden, (1, -1, backbone.hidden_dim))
         logits = head(flat, keras.ops.reshape(positions, (1, -1)))
         results = {"logits": keras.ops.squeeze(logits, axis=0)}
         if teacher_width is not None:
+            # another seed, because both kernels would else start from the same random numbers
             results["states"] = keras.layers.Dense(
                 teacher_width, kernel_initializer=_spread(seed + 1), dtype=backbone.dtype_policy, name="distillation"
             )(hidden)
@@ -122,6 +125,7 @@ class MaskedLanguageModel(SteppedModel):
     def project_identically(self) -> None:
         """Initialise the projection to the teacher's states as the identity. Both models have the same width."""
         projection = self.get_layer("distillation")
+        # the bias is zero already, the start value of Dense
         projection.kernel.assign(np.eye(*projection.kernel.shape, dtype=np.float32))
 
     def compute_loss(
@@ -147,6 +151,7 @@ class MaskedLanguageModel(SteppedModel):
             "accuracy": (y_pred["logits"].argmax(dim=-1).cpu() == torch.as_tensor(labels).cpu()).float().mean(),
         }
         for name, value in values.items():
+            # items behind each mean: masked tokens, and rows for the cosines (for `token_cosine` about right)
             weight = len(teacher) if "cosine" in name and teacher is not None else len(labels)
             self._trackers[name].update_state(value, sample_weight=float(weight))
         return self.get_metrics_result()
@@ -168,9 +173,11 @@ def cosines_to_teacher(states: Any, teacher: Any) -> tuple[torch.Tensor, torch.T
         The similarities of the first tokens of the rows (rows,), and of all tokens with a target (targets,).
     """
     target = torch.as_tensor(teacher).to(states.device)
+    # (rows, length): False at padding and at tokens without a state of the teacher
     known = target.any(dim=-1)
     # in float32, and only where there is a target: the cosine to zeros is not defined
     cosine = torch.nn.functional.cosine_similarity(states[known].float(), target[known].float(), dim=-1)
+    # cosine has one number per known token, so the first tokens must be found among those
     firsts = torch.zeros_like(known)
     firsts[:, 0] = True
     return cosine[firsts[known]], cosine

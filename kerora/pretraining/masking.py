@@ -12,7 +12,7 @@ import numpy as np
 from kerora.data.batches import Batches
 from kerora.data.tokens import TokenTable
 
-KEEP, REPLACE = 0.1, 0.1
+KEEP, REPLACE = 0.1, 0.1  # the values of BERT: the model must also represent tokens that are not masked
 _MASKING = 15  # part of the seed, so that other random choices with the same seed are independent of the masks
 
 
@@ -80,6 +80,7 @@ def _word_numbers(token_ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     follows_special = np.ones_like(special)
     follows_special[:, 1:] = special[:, :-1]
     begins = ~special & (vocabulary.word_starts[token_ids] | follows_special)
+    # one running count over all rows: each row begins a word, so no word spans two rows
     numbers: np.ndarray = np.where(special.reshape(-1), -1, np.cumsum(begins.reshape(-1)) - 1)
     return numbers
 
@@ -110,12 +111,14 @@ class MaskedBatches(Batches):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return batch `index` of the rest of this epoch."""
         (inputs,) = super().__getitem__(index)
+        # the place in the whole epoch: a resumed epoch serves only its rest, and must see the same masks
         place = self.start + index
         generator = np.random.default_rng((self.seed, self.epoch, place, _MASKING))
         masked = mask_words(inputs["token_ids"], self.vocabulary, self.share, generator)
         inputs |= {"token_ids": masked.token_ids, "mask_positions": masked.positions}
         if self.teacher is None:
             return inputs, masked.labels
+        # int8 (rows, length, width of the teacher): a quarter of float32, and only directions are learnt
         targets = np.zeros((*masked.token_ids.shape, self.teacher.shape[1]), np.int8)
         for number, row in enumerate(self._plan[place]):
             states = self.teacher[self.table.offsets[row] : self.table.offsets[row + 1]]

@@ -9,7 +9,7 @@ import numpy as np
 from kerora.data.tokens import Line, TokenTable
 
 CHUNK_ROWS = 2_000
-CHUNK_DOCUMENTS = 500
+CHUNK_DOCUMENTS = 500  # documents that are tokenized together: enough for all cores, few enough for memory
 SHORTEST_ROW = 16
 
 
@@ -71,6 +71,7 @@ def pack(
         short_rows: fraction of the rows with a random limit between `SHORTEST_ROW` and `max_length`.
         seed: seed of the limits.
     """
+    # the tokenizer is called without special tokens, because a row may hold many lines
     first, last = tokenizer.wrapping
     rooms = _rooms(max_length, short_rows, seed)
     starts, special = tokenizer.word_starts, tokenizer.special
@@ -97,6 +98,7 @@ def token_tables(rows: Iterable[PackedRow], uses_segments: bool, max_length: int
 
 def _table(rows: list[np.ndarray], uses_segments: bool, max_length: int) -> TokenTable:
     ids = np.concatenate(rows)
+    # row i is ids[offsets[i] : offsets[i + 1]]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     return TokenTable(ids, offsets, np.zeros(len(ids), np.uint8) if uses_segments else None, max_length)
 
@@ -114,10 +116,12 @@ def _groups(documents: Iterable[list[str]]) -> Iterator[list[list[str]]]:
 
 def _rooms(max_length: int, short_rows: float, seed: int) -> Iterator[int]:
     """Yield the number of tokens of each row without its two special tokens. The iterator does not end."""
+    # the second number makes the limits independent of other random choices with the same seed
     generator = np.random.default_rng((seed, 8))
     shortest = min(SHORTEST_ROW, max_length)
     while True:
         short = generator.random() < short_rows
+        # with u uniform in 0 to 1, the logarithm of shortest * (longest / shortest) ** u is uniform too
         length = shortest * (max_length / shortest) ** generator.random() if short else max_length
         yield round(length) - 2
 
@@ -125,6 +129,7 @@ def _rooms(max_length: int, short_rows: float, seed: int) -> Iterator[int]:
 def _fill(lines: list[Line], rooms: Iterator[int], starts: np.ndarray) -> Iterator[list[Line]]:
     """Distribute lines, or parts of lines, to rows."""
     parts: list[Line] = []
+    # room is 6 or more, because --max-length is 8 or more: so each step below takes at least one token
     used, room = 0, next(rooms)
     for line in lines:
         begin, count = 0, len(line.ids)
@@ -134,6 +139,7 @@ def _fill(lines: list[Line], rooms: Iterator[int], starts: np.ndarray) -> Iterat
                 yield parts
                 parts, used, room = [], 0, next(rooms)
                 continue
+            # a line that is cut starts in an empty row, so the whole room is free
             end = count if fits else _cut(line.ids, begin, begin + room, starts)
             parts.append(_part(line, begin, end))
             used += end - begin
@@ -144,6 +150,7 @@ def _fill(lines: list[Line], rooms: Iterator[int], starts: np.ndarray) -> Iterat
 
 def _part(line: Line, begin: int, end: int) -> Line:
     """Return the tokens from `begin` to `end` with the text of only these tokens."""
+    # spans count from the start of the line, but the part has a text of its own
     left = line.spans[begin][0]
     spans = [(start - left, stop - left) for start, stop in line.spans[begin:end]]
     return Line(line.text[left : line.spans[end - 1][1]], line.ids[begin:end], spans)
@@ -159,4 +166,5 @@ def _joined(parts: list[Line]) -> tuple[str, np.ndarray]:
 
 def _cut(ids: Sequence[int], begin: int, end: int, starts: np.ndarray) -> int:
     """Return the last position up to `end` at which a word starts, or `end` if a single word fills the row."""
+    # ids[end] exists, because `_fill` cuts only lines that are longer than the row
     return next((place for place in range(end, begin, -1) if starts[ids[place]]), end)

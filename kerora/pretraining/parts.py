@@ -33,6 +33,7 @@ from kerora.settings.pretrain import PretrainConfig
 from kerora.training.manifest import describe_pretraining
 from kerora.training.progress import Progress
 
+# the rate of a continued model is lower, because it forgets more at a high rate
 FRESH_RATE, FRESH_WIDTH, CONTINUED_RATE = 3e-4, 256, 1e-4
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # mixed: the weights stay float32
 
@@ -71,6 +72,7 @@ class Parts:
     def _texts(self, held_out: bool) -> Iterator[TokenTable]:
         """Tokenize the documents. Each text ends with the end-of-text token."""
         documents = part_of(self.corpus, self.held_out, held_out)
+        # in groups, because the text is never in memory as a whole
         while group := list(itertools.islice(documents, CHUNK_DOCUMENTS)):
             yield tokenize_parts([plain_text("\n".join(lines) + "\n") for lines in group], self.tokenizer)
 
@@ -80,6 +82,7 @@ class Parts:
         times = self.config.distillation.teacher_words
         if self.teacher is not None and times and not held_out:
             words = one_piece_words(self.teacher.load_tokenizer())
+            # a second reading of the same files, because an iterator over documents serves only once
             text = part_of(self.corpus, self.held_out, held_out)
             count, seed = int((~self.held_out).sum()), self.config.training.seed
             documents = itertools.chain(documents, substituted(text, count, words, times, seed))
@@ -89,6 +92,7 @@ class Parts:
     def table_key(self, held_out: bool) -> str:
         """Return the key of the rows of a part in the token cache."""
         files = [facts["sha256"] for facts in self.corpus.fingerprints()]
+        # without the first field, the file names: their contents are in `files`, and a renamed file gives the same rows
         columns = dataclasses.astuple(self.config.data)[1:]
         length, seed = self.config.model.max_length, self.config.training.seed
         times = 0 if self.teacher is None or held_out else self.config.distillation.teacher_words
@@ -138,6 +142,7 @@ def assemble(config: PretrainConfig, started: PretrainFolder | None, progress: P
     architecture = fresh if init is None else init.architecture
     if init is not None:
         tokenizer = init.load_tokenizer()
+    # the vocabulary of the stopped run, because the checkpoint fits only these token ids
     elif started is not None:
         tokenizer = read_tokenizer(started.path, architecture)
     else:
@@ -167,6 +172,7 @@ def describe_parts(parts: Parts) -> dict[str, Any]:
 
 def _settled(config: PretrainConfig, backbone: Any) -> PretrainConfig:
     """Settle precision and learning rate."""
+    # wider models need smaller steps, and narrower ones keep the rate
     fresh = FRESH_RATE * min(1.0, FRESH_WIDTH / backbone.hidden_dim)
     rate = config.training.learning_rate or (fresh if config.model.init is None else CONTINUED_RATE)
     return dataclasses.replace(
@@ -213,6 +219,7 @@ def _fresh_tokenizer(
 ) -> TextTokenizer:
 
     def lines() -> Iterator[str]:
+        # without the held-out documents: pieces made from them would make their loss too low
         return (line for document in part_of(corpus, held_out, False) for line in document)
 
     if config.objective == "clm":

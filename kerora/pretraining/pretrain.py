@@ -88,6 +88,7 @@ def pretrain(config: PretrainConfig, *, force: bool = False, progress: Progress 
     if not config.output:
         raise ConfigError("There is no folder to write the preset to. Name it with --output.")
     run = PretrainFolder(Path(config.output).expanduser())
+    # before `assemble`, which may work for minutes on the text
     run.check_free(force)
     progress = progress or Silent()
     parts = assemble(config, None, progress)
@@ -118,9 +119,11 @@ def resume(path: str, *, progress: Progress | None = None) -> PretrainResult:
         raise RunError(f"{run.path} is finished. Start a new pre-training with --init {run.path} to train further.")
     check_not_running(run)
     progress = progress or Silent()
+    # config.yaml holds no output, so that a folder that was moved can be resumed
     config = resolve(load_yaml(run.config, PretrainConfig), {"output": str(run.path)}, root=PretrainConfig)
     parts = assemble(config, run, progress)
     described = describe_parts(parts)
+    # another text, teacher or vocabulary would give other rows, and the position in the checkpoint would mean nothing
     for key, name in (("data", "text"), ("init", "--init preset"), ("teacher", "teacher"), ("tokenizer", "tokenizer")):
         if described[key] != manifest.get(key):
             raise RunError(
@@ -161,6 +164,7 @@ def _rows(parts: Parts, held_out: bool, teacher: Teacher | None, progress: Progr
         return Rows(table, None)
     progress.note(f"Reading {len(table):,} {'held-out ' if held_out else ''}rows with {teacher.preset.name}")
     starts = parts.tokenizer.word_starts
+    # with the precision, because bfloat16 and float32 give different states
     key = cache_key("teacher", parts.table_key(held_out), teacher.preset.fingerprint, parts.config.model.precision)
     report = _report(progress, table)
     return Rows(table, cached_targets(key, teacher, table, lambda: parts.rows(held_out), starts, report))
@@ -263,7 +267,7 @@ def _conclude(
     run.update_manifest(
         state="finished",
         finished=now(),
-        process={},
+        process={},  # host and process id mean nothing in a preset that people share
         training_seconds=seconds,
         parameters=int(parts.backbone.count_params()),
         held_out=metrics,
@@ -279,6 +283,7 @@ def _with_whole_paths(config: PretrainConfig) -> PretrainConfig:
     """Make the paths absolute, so that a resume works from any folder."""
 
     def whole(spec: str | None) -> str | None:
+        # only folders: a name such as bert_base_en is no path
         return str(Path(spec).expanduser().resolve()) if spec and Path(spec).expanduser().is_dir() else spec
 
     text = tuple(str(Path(name).expanduser().resolve()) for name in config.data.text)

@@ -25,7 +25,9 @@ def substituted(
         seed: seed of the order of the words and of their positions.
     """
     generator = np.random.default_rng((seed, _SUBSTITUTION))
+    # in rounds, so that no word comes twice before all came once
     order = np.concatenate([generator.permutation(len(words)) for _ in range(times)])
+    # rounded up, so that no word is left after the last document
     share = -(-len(order) // max(count, 1))
     used = 0
     for document in documents:
@@ -34,6 +36,7 @@ def substituted(
         while used < until:
             begin = int(generator.integers(max(1, len(text) - EXCERPT_WORDS)))
             excerpt = text[begin : begin + EXCERPT_WORDS]
+            # half of the words stay, so that a new word has known words around it
             places = generator.permutation(len(excerpt))[: max(1, len(excerpt) // 2)][: until - used]
             for place, number in zip(places, order[used : used + len(places)], strict=True):
                 excerpt[place] = words[number]

@@ -62,6 +62,7 @@ class Teacher:
         """
         first, last = self.tokenizer.wrapping
         lines = list(self.tokenizer.encode_lines([row.text for row in rows]))
+        # 2: the special tokens at the start and the end
         room = self._max_length - 2
         ids = [np.array([first, *line.ids[:room], last], np.int32) for line in lines]
         targets: list[np.ndarray] = [np.zeros(0)] * len(rows)
@@ -69,6 +70,7 @@ class Teacher:
             row, line = rows[number], lines[number]
             # a tokenizer may add a blank before the text, which moves its spans
             spans = np.array(line.spans[:room], np.int64).reshape(-1, 2) - (len(line.text) - len(row.text))
+            # the first and the last token of both are special and have no span
             words = word_means(hidden[1:-1], spans, row.spans, word_starts[row.ids[1:-1]])
             sentence = hidden.mean(axis=0, keepdims=True)
             targets[number] = np.concatenate([sentence, words, sentence])
@@ -106,9 +108,13 @@ def word_means(states: np.ndarray, spans: np.ndarray, student_spans: np.ndarray,
         student_spans: start and end of each token of the student in the text (tokens, 2).
         starts: whether a token of the student starts a word, bool (tokens,).
     """
+    # number of the word of each token of the student, from 0, also if the row begins inside a word
     words = np.cumsum(starts) - starts[:1].sum()
+    # first and last token of each word
     opening = np.flatnonzero(np.diff(words, prepend=-1))
     closing = np.append(opening[1:], len(words)) - 1
+    # A teacher's token overlaps a word if it ends after the start of the word and starts before its end. As the
+    # spans ascend, these are the tokens from `first` to before `after`.
     first = np.searchsorted(spans[:, 1], student_spans[opening, 0], side="right")
     after = np.searchsorted(spans[:, 0], student_spans[closing, 1], side="left")
     count = np.maximum(after - first, 0)
@@ -151,8 +157,10 @@ def cached_targets(
             forget_old(folder)
             _make(path, teacher, table, rows(), word_starts, progress)
         with contextlib.suppress(OSError):
+            # `forget_old` deletes by this time, so each use counts
             os.utime(path)
         shape = (len(table.ids), teacher.width)
+        # an empty file cannot be mapped
         return np.memmap(path, np.int8, "r", shape=shape) if len(table.ids) else np.zeros(shape, np.int8)
     except OSError as error:
         size = len(table.ids) * teacher.width / 1e9
@@ -195,6 +203,7 @@ def _make(
 
 
 def _direction(states: np.ndarray) -> np.ndarray:
+    # (tokens, 1): one scale per token uses all of int8, whatever the length of its vector
     largest = np.abs(states).max(axis=1, keepdims=True)
     # the small number keeps rows of zeros (tokens without a target) at zero
     rounded: np.ndarray = np.rint(states * (127 / np.maximum(largest, 1e-12))).astype(np.int8)
@@ -203,6 +212,7 @@ def _direction(states: np.ndarray) -> np.ndarray:
 
 def one_piece_words(tokenizer: TextTokenizer) -> list[str]:
     """Return the English words that are a single piece in the teacher's vocabulary, in alphabetical order."""
+    # Ġ and ▁ mark the start of a word in byte-level and SentencePiece vocabularies
     plain = (
         piece.lstrip("Ġ▁") for piece, starts in zip(tokenizer.pieces, tokenizer.word_starts, strict=True) if starts
     )
@@ -230,6 +240,7 @@ def start_from_teacher(student: TextTokenizer, teacher: Teacher, width: int, see
     if not numbers:
         return Start(embeddings, kernel, np.zeros(teacher.width, np.float32))
     mean = states.mean(axis=0)
+    # directions (components, width of the teacher), the component with the largest variance first
     _, _, directions = np.linalg.svd(states - mean, full_matrices=False)
     reduced = (states - mean) @ directions[:width].T
     spread = max(float(reduced.std()), 1e-12)
@@ -237,6 +248,7 @@ def start_from_teacher(student: TextTokenizer, teacher: Teacher, width: int, see
     embeddings[numbers, :found] = reduced * (EMBEDDING_SPREAD / spread)
     # layer normalisation gives the states of the student a standard deviation of 1, so the kernel has the scale
     kernel[:found] = directions[:width] * spread
+    # normalised start embedding x kernel + mean is about the teacher's state of the piece
     return Start(embeddings, kernel, mean.astype(np.float32))
 
 
@@ -247,6 +259,7 @@ def _piece_states(student: TextTokenizer, teacher: Teacher) -> tuple[list[int], 
     first, last = teacher.tokenizer.wrapping
     rows: dict[int, list[int]] = {}
     for number, line in enumerate(teacher.tokenizer.encode_lines(plain)):
+        # looked up first, because the tokenizer would take "##ing" for the word "ing"
         same = by_piece.get(student.pieces[number])
         ids = [same] if same is not None else [token for token in line.ids if not teacher.tokenizer.special[token]]
         if ids and not (student.special[number] and same is None):

@@ -43,11 +43,12 @@ def train_byte_pairs(lines: Lines, size: int) -> Tokenizer:
     trainer = BpeTrainer(
         vocab_size=size,
         special_tokens=[END_OF_TEXT],
-        initial_alphabet=sorted(alphabet),
+        initial_alphabet=sorted(alphabet),  # the library returns the bytes in a random order
         min_frequency=LEAST_OCCURRENCES,
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines(), trainer)
+    # the trainer stops without an error if no pair occurs often enough
     found = tokenizer.get_vocab_size()
     if found < size:
         raise ConfigError(
@@ -96,8 +97,10 @@ def _alphabet(lines: Iterable[str], size: int) -> list[str]:
     counts: Counter[str] = Counter()
     for line in lines:
         counts.update(normalizer.normalize_str(line))
+    # upper case is left out, because the normaliser lowers it
     ascii_characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     others = [character for character in counts if not character.isspace() and character not in ascii_characters]
+    # ties by character, so that the same text gives the same vocabulary
     others.sort(key=lambda character: (-counts[character], character))
     room = max(0, size // ALPHABET_SHARE - len(ascii_characters))
     return sorted([*ascii_characters, *others[:room]])
@@ -112,7 +115,7 @@ def _train(lines: Iterable[str], size: int, special: Sequence[str], alphabet: Se
         min_frequency=LEAST_OCCURRENCES,
         special_tokens=list(special),
         initial_alphabet=list(alphabet),
-        limit_alphabet=len(alphabet),
+        limit_alphabet=len(alphabet),  # no other character enters: rare ones become [UNK]
         continuing_subword_prefix=INSIDE,
         show_progress=False,
     )
