@@ -68,6 +68,7 @@ def _subtitle(search: Search) -> list[str]:
 
 def _notes(records: Sequence[Record], difference: Difference | None, best: Record, default: Record | None) -> list[str]:
     notes = []
+    # the page is also written after an interrupt
     unended = sum(not record.ended for record in records)
     if unended:
         notes.append(f"The search is not finished: {unended} of {len(records)} trials are running or waiting.")
@@ -80,6 +81,7 @@ def _notes(records: Sequence[Record], difference: Difference | None, best: Recor
 
 
 def _spread(record: Record | None) -> float | None:
+    # ddof=1: a sample of seeds, whose mean is estimated too
     return None if record is None or len(record.scores) < 2 else float(np.std(record.scores, ddof=1))
 
 

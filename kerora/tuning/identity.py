@@ -16,9 +16,10 @@ from kerora.tuning.storage import DEFAULTS
 from kerora.tuning.workbench import Workbench
 
 IDENTITY = "kerora"
-MINIMISED = ("loss", "ece")
+MINIMISED = ("loss", "ece")  # ece: expected calibration error
 MOST_DIFFERENCES = 3
 _WAIT_SECONDS = 10.0
+# These change no score. The base model is compared by its fingerprint, because its path may differ between machines.
 _FREE = ("run", "runs_dir", "training.save_steps", "training.evaluation_batch_size", "model.preset")
 
 
@@ -42,6 +43,7 @@ def identity(bench: Workbench, space: Space, settings: TuneConfig) -> dict[str, 
     searched = {parameter.path for parameter in space.parameters}
     return {
         "space": space.as_dict(),
+        # sixteen hex digits, so that an error message can show them
         "data": {split: facts["sha256"][:16] for split, facts in bench.data.fingerprints().items()},
         "base model": bench.preset.fingerprint[:16],
         "metric": settings.metric,
@@ -49,8 +51,10 @@ def identity(bench: Workbench, space: Space, settings: TuneConfig) -> dict[str, 
         "settings": {
             path: value
             for path, value in fixed.items()
+            # the rows are compared by their checksums: the same rows may lie in another file
             if path not in (*_FREE, *searched) and not path.startswith("data.")
         },
+        # the first trial, with which the report compares the best one
         "defaults": {path: value for path, value in fixed.items() if path in searched},
     }
 
@@ -79,6 +83,7 @@ def open_study(
     direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=direction, **parts)
+    # create first, then load: a check before would leave a moment in which another process creates the study
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage, **parts)
         found = _wait_for_identity(study)
@@ -91,6 +96,7 @@ def open_study(
             ) from None
         # the process that created the study ended before it wrote the identity, so this one completes the study
     # the identity comes last: other processes take it as the sign that the study is complete
+    # a mark of its own, because a trial of the sampler could have the same values by chance
     study.enqueue_trial(dict(enqueued), user_attrs={DEFAULTS: True})
     study.set_user_attr(IDENTITY, dict(wanted))
     return study
@@ -101,6 +107,7 @@ def _wait_for_identity(study: optuna.Study) -> dict[str, Any] | None:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         found: dict[str, Any] | None = study.user_attrs.get(IDENTITY)
+        # a study of Kerora has one trial, the queued defaults, before its identity is written
         foreign = len(study.get_trials(deepcopy=False)) > 1
         if found is not None or foreign or time.monotonic() > deadline:
             return found
@@ -135,6 +142,7 @@ def _short(values: Mapping[str, Any], key: str) -> str:
     if key not in values:
         return "not there"
     value = values[key]
+    # a list of choices is shown as in the file of the space
     if isinstance(value, Mapping) and set(value) == {"choices"}:
         value = value["choices"]
     text = str(value).replace("'", "")

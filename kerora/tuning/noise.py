@@ -8,6 +8,7 @@ import numpy as np
 from kerora.tuning.records import Predictions, Record
 from kerora.tuning.search import Search
 
+# with 1,000 resamples, 25 lie beyond each end of the 95 % interval
 SAMPLES, LEVEL = 1000, 0.95
 RESAMPLED = (
     "loss",
@@ -16,6 +17,7 @@ RESAMPLED = (
     "mcc",
 )
 """The metrics that can be computed from the stored predictions. ROC AUC and the calibration error need more."""
+# the value of `kerora.evaluation.metrics`, so that both give the same loss
 _SMALLEST_PROBABILITY = 1e-12
 
 
@@ -76,6 +78,7 @@ def paired_bootstrap(
     weights = [np.ones(rows, dtype=np.int64)]
     values = []
     for number in range(samples + 1):
+        # the same counts for both sides: hard rows are hard for both, so the difference varies less than each metric
         drawn = weights[0] if number == 0 else generator.multinomial(rows, np.full(rows, 1 / rows))
         means = [np.mean([_value(labels, one, drawn, metric, classes) for one in side]) for side in (best, default)]
         values.append(means[0] - means[1])
@@ -116,6 +119,7 @@ def _value(labels: np.ndarray, one: Predictions, weights: np.ndarray, metric: st
     if metric == "loss":
         losses = -np.log(np.clip(one.true_probability, _SMALLEST_PROBABILITY, 1.0))
         return float(weights @ losses / weights.sum())
+    # the confusion matrix as one row of cells: cell (label, predicted) has the number label * classes + predicted
     cells = np.bincount(labels * classes + one.predicted, weights=weights, minlength=classes * classes)
     return metric_of_matrix(cells.reshape(classes, classes), metric)
 
@@ -127,13 +131,15 @@ def metric_of_matrix(matrix: np.ndarray, metric: str) -> float:
     if metric == "accuracy":
         return float(hits.sum() / total)
     if metric == "mcc":
+        # the correlation of several classes (Gorodkin 2004), 0 if all labels or all predictions are one class
         spread = (total**2 - (predicted**2).sum()) * (total**2 - (support**2).sum())
         return float((hits.sum() * total - (support * predicted).sum()) / np.sqrt(spread)) if spread else 0.0
     average, _, name = metric.partition("_")
     above, below = {
         "precision": (hits, predicted),
         "recall": (hits, support),
-        "f1": (2 * hits, support + predicted),
+        "f1": (2 * hits, support + predicted),  # 2 TP / (2 TP + FP + FN)
     }[name]
+    # at least 1: a class without rows or predictions has 0 in both, and the value 0 as in scikit-learn
     each = above / np.maximum(below, 1)
     return float(each.mean() if average == "macro" else (each * support).sum() / total)

@@ -58,6 +58,7 @@ class Objective:
             optuna.TrialPruned: the pruner stopped the trial.
         """
         try:
+            # first of all: without this record, a crash is found only after the grace period
             trial.set_user_attr(PROCESS, this_worker())
             if self._is_surplus(trial):
                 trial.set_user_attr(SURPLUS, True)
@@ -72,6 +73,7 @@ class Objective:
             requeue(trial.study, frozen, counts=False)
             raise
         except Exception as error:
+            # Settings that do not fit end only their trial. Any other error is a bug, and must end the search.
             if not isinstance(error, KeroraError) and not is_out_of_memory(error):
                 raise
             message = str(error) if isinstance(error, KeroraError) else "There is not enough memory."
@@ -98,12 +100,15 @@ class Objective:
 
     def _score(self, trial: optuna.Trial, values: Mapping[str, Value]) -> float:
         metric, base = self.settings.metric, self.bench.config
+        # the untouched settings, so that this trial is exactly `kerora fit`
         config = base if trial.user_attrs.get(DEFAULTS) else resolve(to_dict(base), dict(values))
         outcomes: list[Outcome] = []
         for repeat in range(self.settings.repeats):
+            # only the seed of the training: the splits stay, because the data is loaded with the seed of the study
             seeded = resolve(to_dict(config), {"training.seed": base.training.seed + repeat})
             # only the first seed reports: Optuna takes one value per epoch number
             on_epoch = self._on_epoch(trial) if repeat == 0 else None
+            # training may be interrupted at any point: it holds no connection to the storage
             with self.flag.release():
                 outcomes.append(self.bench.train(seeded, metric, on_epoch))
         trial.set_user_attr(RESULTS, _results(outcomes, metric))
@@ -114,6 +119,7 @@ class Objective:
 
     def _on_epoch(self, trial: optuna.Trial) -> OnEpoch:
         def report(epoch: int, value: float, last: bool) -> None:
+            # the callback runs inside `release`, but here the storage is written
             with self.flag.hold():
                 trial.report(value, epoch)
                 self.shown()
@@ -127,6 +133,7 @@ class Objective:
 
 
 def _results(outcomes: Sequence[Outcome], metric: str) -> dict[str, Any]:
+    # a metric may be undefined for one seed, and a mean over the others would not be comparable
     names = set.intersection(*(set(outcome.metrics) for outcome in outcomes))
     training = sum(outcome.training_seconds for outcome in outcomes)
     config: FitConfig = outcomes[0].config

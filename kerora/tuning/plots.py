@@ -30,6 +30,7 @@ def history(records: Sequence[Record], metric: str, maximize: bool) -> Figure:
         if complete:
             best = (np.maximum if maximize else np.minimum).accumulate([_score(record) for record in complete])
             numbers = [record.number for record in complete]
+            # post: a score holds from its trial on
             axis.step(numbers, best, where="post", color=VALIDATION, linestyle="--", label="best so far", zorder=1)
         _dots(axis, [record.number for record in complete], complete, TRAIN, "trial")
         _dots(axis, [record.number for record in pruned], pruned, "none", "pruned")
@@ -59,6 +60,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
     The method is PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255). The result is empty if there are too few trials.
     """
+    # pruned trials have no final score, and equal scores have no variation to explain
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(complete) < LEAST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
         return {}
@@ -74,6 +76,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 def importance_bars(shares: Mapping[str, float]) -> Figure:
     """Plot the importances as bars."""
+    # bars are drawn from the bottom, so the largest comes last
     names, values = list(shares)[::-1], list(shares.values())[::-1]
     with style():
         figure = new_figure(8.4, 0.9 + 0.34 * len(names))

@@ -109,6 +109,7 @@ def _record(number: int, trial: FrozenTrial) -> Record:
     score = trial.value if trial.state == TrialState.COMPLETE else None
     if score is None and trial.intermediate_values:
         score = trial.intermediate_values[max(trial.intermediate_values)]
+    # Optuna stores local times without a zone
     end = trial.datetime_complete or (datetime.now() if state == "running" else None)
     seconds = (end - trial.datetime_start).total_seconds() if end and trial.datetime_start else None
     process = attributes.get(PROCESS)
@@ -116,6 +117,7 @@ def _record(number: int, trial: FrozenTrial) -> Record:
         number,
         state,
         bool(attributes.get(DEFAULTS)),
+        # params lack default values that are outside of the space
         attributes.get(SETTINGS, trial.params),
         score,
         attributes.get(RESULTS, {}),
@@ -174,6 +176,8 @@ def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
 
 def encode_predictions(labels: np.ndarray, probabilities: np.ndarray) -> str:
     """Return predictions as compressed text for the storage: per row two bytes of class and four of probability."""
+    # Little-endian on every machine, because a storage may be shared. Databases hold attributes as JSON, so bytes need
+    # base64.
     predicted = probabilities.argmax(axis=1).astype("<u2")
     true = probabilities[np.arange(len(labels)), labels].astype("<f4")
     return base64.b64encode(zlib.compress(predicted.tobytes() + true.tobytes())).decode()
@@ -182,6 +186,7 @@ def encode_predictions(labels: np.ndarray, probabilities: np.ndarray) -> str:
 def decode_predictions(text: str) -> Predictions:
     """Read the text of `encode_predictions`."""
     content = zlib.decompress(base64.b64decode(text))
+    # two bytes and four bytes a row
     rows = len(content) // 6
     return Predictions(
         np.frombuffer(content[: 2 * rows], "<u2").astype(np.int64),
@@ -192,4 +197,4 @@ def decode_predictions(text: str) -> Predictions:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6g}"
-    return json.dumps(value) if isinstance(value, bool) else value
+    return json.dumps(value) if isinstance(value, bool) else value  # true, as in YAML

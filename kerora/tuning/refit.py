@@ -28,6 +28,7 @@ def check_refit(data: DataConfig) -> None:
         ConfigError: there are no test rows.
         DataError: the file of the test rows does not exist.
     """
+    # before the search: a wrong path must not show up after hours
     if data.test is not None and not Path(data.test).expanduser().is_dir():
         require_file(Path(data.test).expanduser())
     if not has_test_rows(data):
@@ -47,9 +48,11 @@ def refit(search: Search, best: Record, progress: Progress | None = None, argv: 
     state = run.read_manifest().get("state") if run.manifest.is_file() else None
     if state is None:
         data = search.folder.path / "refit-data"
+        # the seed of the study and not of the trial, so that the same rows are held out as in the search
         whole = load_dataset(best.config.data, search.config.training.seed)
         save_dataset(_joined(whole), data, force=True)
         fit(_config(best, data, run.path), progress=progress, argv=argv)
+    # `fit` would refuse the folder of an interrupted refit
     elif state != "finished":
         resume(str(run.path), progress=progress)
     write_text(search.folder.submission, _submission(run))
@@ -63,6 +66,7 @@ def _config(best: Record, data: Path, run: Path) -> FitConfig:
     return dataclasses.replace(
         config,
         run=str(run),
+        # no split, because all rows are in the saved parts
         data=DataConfig(source=str(data), validation_split=0.0, test_split=0.0),
         training=dataclasses.replace(config.training, epochs=epochs, early_stopping=False),
     )

@@ -26,7 +26,7 @@ from kerora.tuning.storage import counted, release_dead
 
 IDLE_SECONDS = 0.5
 STOP_SECONDS = 30.0
-PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])  # the folder that holds the package kerora
 
 
 def run_trials(
@@ -54,6 +54,7 @@ def run_trials(
     Raises:
         KeyboardInterrupt: a signal came.
     """
+    # Unix time and not a monotonic clock, because the workers get the same deadline
     while deadline is None or time.time() < deadline:
         flag.check()
         release_dead(study)
@@ -71,6 +72,7 @@ def run_trials(
 
 def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
     try:
+        # one at a time, so that dead workers, the deadline and signals are checked between two trials
         study.optimize(objective, n_trials=1, catch=(TrialFailed,))
     except (ValueError, AssertionError) as error:
         # This process was so slow that others took it for dead and queued the trial again. Their result counts. Optuna
@@ -131,10 +133,12 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         cores = os.cpu_count() or 1
+        # torch takes all cores by default, so the workers would slow each other down
         environment = {"OMP_NUM_THREADS": str(max(1, cores // self._count)), **os.environ}
         # so that the workers import the same Kerora as this process
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (PACKAGE_PARENT, os.environ.get("PYTHONPATH"))))
         for number in range(1, self._count + 1):
+            # a file and not a pipe: nobody reads during the search, and a full pipe would block the worker
             log = open(self._job.folder / f"worker-{number}.log", "wb")
             process = subprocess.Popen(
                 [sys.executable, "-m", "kerora.tuning.worker"],
@@ -148,6 +152,7 @@ class Workers:
             self._logs.append(log)
             self.processes.append(process)
             assert process.stdin is not None
+            # the input stays open: its end tells the worker that this process has ended
             process.stdin.write((self._job.to_json() + "\n").encode())
             process.stdin.flush()
         return self
@@ -155,6 +160,7 @@ class Workers:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for process in self.processes:
             if process.poll() is None:
+                # not SIGKILL: the worker queues its trial again first
                 process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + STOP_SECONDS
         for process, log in zip(self.processes, self._logs, strict=True):
@@ -183,6 +189,7 @@ class Workers:
             shown()
             time.sleep(IDLE_SECONDS)
         codes = [process.returncode for process in self.processes]
+        # one worker is enough: it repeats the trials of the others
         if all(codes):
             raise TrainingError(f"All {len(codes)} workers failed. The first error: {self._last_words(codes)}")
 

@@ -16,13 +16,14 @@ from kerora.settings.tune import TuneConfig
 from kerora.tuning.space import Space, Value
 from kerora.tuning.storage import RETRY_OF, SURPLUS, quiet
 
-LEAST_RANDOM, MOST_RANDOM = 4, 10
+LEAST_RANDOM, MOST_RANDOM = 4, 10  # random trials before a model is used; 10 is the default of TPE in Optuna
 PRUNER_WARM_UP = 4
 """Number of complete trials before the median pruner starts to prune."""
 
 
 def place_of(study: optuna.Study, trial: FrozenTrial) -> int:
     """Return the number of trials before this one, without repeated attempts and surplus trials."""
+    # a repeated attempt keeps the settings of the first one, so it takes no new place
     earlier = (other for other in trials_of(study) if other.number < trial.number)
     return sum(not (other.user_attrs.get(SURPLUS) or RETRY_OF in other.system_attrs) for other in earlier)
 
@@ -89,6 +90,7 @@ class GridPoints(BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Choose the next point: its number is the number of trials that took a point before."""
         taken = place_of(study, trial) - 1  # the first trial is the defaults
+        # min: a surplus trial comes after the last point, and is dropped before it trains
         self._point = self._points[min(taken, len(self._points) - 1)] if self._points else {}
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -144,6 +146,7 @@ def grid_points(space: Space, seed: int, defaults: Mapping[str, Value]) -> list[
     """Return the grid without the point of the defaults, in a random order that depends on the seed."""
     points = space.grid()
     points = [point for point in points if any(defaults.get(path) != value for path, value in point.items())]
+    # in random order, so that a timeout does not leave one corner of the grid untried
     order = np.random.default_rng(seed).permutation(len(points))
     return [points[place] for place in order]
 
@@ -154,6 +157,7 @@ def check_cmaes(space: Space) -> None:
     Raises:
         ConfigError: fewer than two numbers are searched in every trial, or the package is not installed.
     """
+    # Optuna's CMA-ES needs two numbers that every trial has. It samples all other settings at random.
     numbers = [parameter.path for parameter in space.parameters if parameter.range is not None and not parameter.when]
     if len(numbers) < 2:
         raise ConfigError(
@@ -172,5 +176,6 @@ def make_pruner(settings: TuneConfig, most_epochs: int) -> optuna.pruners.BasePr
     if settings.pruner == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=PRUNER_WARM_UP)
     if settings.pruner == "hyperband":
+        # Li et al. 2018 (arXiv:1603.06560); the resource is the epoch, and each rung keeps about a third
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max(1, most_epochs), reduction_factor=3)
     return optuna.pruners.NopPruner()

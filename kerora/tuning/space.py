@@ -58,6 +58,7 @@ class Range:
 
     def holds(self, value: Any) -> bool:
         """Tell whether a value is a number inside the bounds."""
+        # bool is a subclass of int in Python
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high
 
@@ -95,6 +96,7 @@ class Parameter:
         if self.range is None:
             # the types too, because True == 1 and 1 == 1.0 in Python
             return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        # a float such as 0.15 is not exactly low + n x step
         steps = 0.0 if not self.range.step else (value - self.range.low) / self.range.step  # type: ignore[operator]
         return self.range.holds(value) and abs(steps - round(steps)) < 1e-9
 
@@ -119,8 +121,10 @@ class Parameter:
         if not self.whole and not self.range.step:
             raise ConfigError(f"The grid needs a step or a list of values for '{self.path}', which is continuous.")
         step = self.range.step or 1
+        # + 1e-9, because 0.3 / 0.1 is 2.9999999999999996 in floats
         count = int((self.range.high - self.range.low) / step + 1e-9) + 1
         values = [self.range.low + number * step for number in range(count)]
+        # rounded, so that 0.15 is not 0.15000000000000002 in files and comparisons
         return [int(value) if self.whole else round(value, 12) for value in values]
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,6 +149,7 @@ class Space:
     def active(self, parameter: Parameter, values: Mapping[str, Value]) -> bool:
         """Tell whether the condition of a parameter holds for the values of the parameters before it."""
         return all(
+            # not in values: the parent itself is inactive, so this setting is too
             path in values and (test.holds(values[path]) if isinstance(test, Range) else values[path] in test)
             for path, test in parameter.when.items()
         )
@@ -255,6 +260,7 @@ def _flat(nested: Mapping[Any, Any], prefix: str, known: Mapping[str, Setting]) 
         elif path in groups and isinstance(value, Mapping):
             yield from _flat(value, f"{path}.", known)
         else:
+            # a mistyped setting is mostly the right name in the wrong group, or without a group
             by_name = {full.rpartition(".")[2]: full for full in known}
             close = nearest(path, known) or nearest(by_name.get(str(key), ""), known, 1)
             raise ConfigError(f"Unknown setting '{path}' in the search space.{close or nearest(str(key), by_name)}")
@@ -286,6 +292,7 @@ def _parameter(item: Setting, spec: Any) -> Parameter:
 def _choices(path: str, values: Any) -> tuple[Value, ...]:
     if not isinstance(values, list | tuple) or not values:
         raise ConfigError(f"'{path}' has an empty list of choices. Name at least one value. Received: {values!r}")
+    # checked first: 1e-3, which YAML reads as text, is then the same value as 0.001
     choices = tuple(_checked(path, value) for value in values)
     twice = next((value for place, value in enumerate(choices) if value in choices[:place]), _ABSENT)
     if twice is not _ABSENT:
@@ -298,7 +305,9 @@ def _number_parameter(item: Setting, spec: Mapping[str, Any], when: Mapping[str,
     missing = [key for key in ("low", "high") if key not in spec]
     if missing:
         raise ConfigError(f"'{path}' needs {' and '.join(missing)}, or a list of choices.")
+    # both ends are checked as settings: if they are valid, every value between them is
     low, high = _checked(path, spec["low"]), _checked(path, spec["high"])
+    # the checked value of a float setting is a float, so this is the type of the setting
     whole, log, step = isinstance(low, int), spec.get("log", False), spec.get("step")
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (low, high)):
         raise ConfigError(f"'{path}' is not a number. Give a list of choices. Received: low {low!r}, high {high!r}")
@@ -388,6 +397,7 @@ def _ordered(parameters: Mapping[str, Parameter]) -> Sequence[Parameter]:
     """Return the parameters in the order of the file, but each one after the parameters that it depends on."""
     done: dict[str, Parameter] = {}
     while len(done) < len(parameters):
+        # the first ready one each time keeps the order of the file as far as possible
         waiting = (item for path, item in parameters.items() if path not in done)
         ready = next((item for item in waiting if set(item.when) <= set(done)), None)
         if ready is None:
@@ -400,5 +410,6 @@ def _ordered(parameters: Mapping[str, Parameter]) -> Sequence[Parameter]:
 def _plain_range(bounds: Range) -> dict[str, Any]:
     whole: dict[str, Any] = {"low": bounds.low, "high": bounds.high, "step": bounds.step, "log": bounds.log}
     return dict(
+        # without defaults, so that a space compares equal to a file that leaves them out
         itertools.filterfalse(lambda pair: pair[1] in (None, False) and pair[0] not in ("low", "high"), whole.items())
     )

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kerora.compat import trial_id
 from kerora.errors import RunError
 
-BEAT_SECONDS, GRACE_SECONDS = 10, 60
+BEAT_SECONDS, GRACE_SECONDS = 10, 60  # several heartbeats may be late, on a busy machine or a slow database
 MOST_RETRIES = 3
 """How often the trial of a dead process is repeated. It is limited, because the trial itself may kill the process."""
 
@@ -68,6 +68,7 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
     """
     url = spec or f"sqlite:///{folder / 'study.db'}"
     try:
+        # a journal also works on network drives, where the locks of SQLite are not reliable
         if "://" not in url:
             Path(url).expanduser().parent.mkdir(parents=True, exist_ok=True)
             return HeartbeatJournal(JournalFileBackend(str(Path(url).expanduser())))
@@ -86,6 +87,8 @@ def with_driver(url: str) -> str:
 
 
 def _database(url: str) -> BaseStorage:
+    # Seconds to wait for the lock of another worker: Python's default is 5. Servers close idle connections during long
+    # trials, so pool_pre_ping tests a connection before use.
     arguments: dict[str, Any] = {"connect_args": {"timeout": GRACE_SECONDS}} if url.startswith("sqlite") else {}
     for attempt in range(_OPENING_TRIES):
         try:
@@ -117,6 +120,7 @@ def _reason(error: BaseException, url: str) -> str:
     text = " ".join(str(original).split())
     with contextlib.suppress(SQLAlchemyError):
         password = make_url(url).password if "://" in url else None
+        # a driver may put the whole URL into its message
         text = text.replace(str(password), "***") if password else text
     return text.rstrip(".")
 
@@ -177,6 +181,7 @@ def _is_gone(trial: FrozenTrial) -> bool:
         return True  # this process is between two trials, so it does not train this one
     try:
         # the start time too, because the system gives the ids of dead processes to new ones
+        # 1 second: the start time is computed from the boot time, which the system may correct
         return abs(psutil.Process(process["pid"]).create_time() - process["started"]) > 1
     except psutil.NoSuchProcess:
         return True
@@ -200,6 +205,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial, counts: bool = True) -> Non
             distributions=trial.distributions,
             user_attrs={DEFAULTS: True} if trial.user_attrs.get(DEFAULTS) else {},
             system_attrs={
+                # a fresh heartbeat, because the old one would make the new attempt stale at once
                 **{key: value for key, value in trial.system_attrs.items() if key != _BEAT},
                 RETRY_OF: trial.number,
                 RETRIES: retries,
@@ -217,6 +223,7 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     origin: dict[int, int] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         earlier = trial.system_attrs.get(RETRY_OF)
+        # an attempt may itself be a repeat: `origin` leads to the first one
         origin[trial.number] = trial.number if earlier is None else origin.get(int(earlier), int(earlier))
     latest = {origin[trial.number]: trial for trial in sorted(trials, key=lambda trial: trial.number)}
     return [latest[number] for number in sorted(latest) if not latest[number].user_attrs.get(SURPLUS)]

@@ -116,8 +116,10 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
     make_sampler(settings, found, config.training.seed, defaults)  # raises if the space does not suit the sampler
     trials = settings.trials
     if settings.sampler == "grid":
+        # 1: the trial of the defaults, which is no point of the grid
         trials = min(trials, 1 + len(grid_points(found, config.training.seed, defaults)))
     stem = f"{bench.preset.name}-{bench.data.name}-{found.name}"
+    # characters that do not fit into a path become -
     name = settings.study or re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")
     path = Path(name) if os.sep in name else Path(settings.studies_dir) / name
     if not re.fullmatch(r"\w[\w.-]*", path.name):
@@ -128,6 +130,7 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
 
 
 def _open(search: Search) -> optuna.Study:
+    # Kerora shows the trials itself
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _make_folder(search.folder.path)
     proposable = {
@@ -154,6 +157,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _most_epochs(search: Search) -> int:
+    # the Hyperband pruner needs the longest training that can occur
     epochs = next((item for item in search.space.parameters if item.path == "training.epochs"), None)
     settled = search.bench.settled(search.bench.config).training.epochs or 1
     if epochs is None:
@@ -187,6 +191,7 @@ def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callabl
             return
         records = read_records(study)
         observer.update(records)
+        # the log is written only if it changed, because `shown` is called after every epoch
         ended = sum(record.ended for record in records)
         if ended != seen["ended"]:
             write_text(search.folder.log, experiment_log(records, search.paths))
@@ -212,6 +217,7 @@ def _best_yaml(search: Search, best: Record) -> str:
         f"validation {search.settings.metric} {best.score:.4f}.\n#\n"
         f"#   kerora fit --config {search.folder.best}\n\n"
     )
+    # without the name of a run, so that `kerora fit` makes a new one
     return head + dump_yaml(dataclasses.replace(best.config, run=None))
 
 

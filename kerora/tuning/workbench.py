@@ -95,6 +95,7 @@ class Watch(keras.callbacks.Callback):
                 f"The metric {self.metric} is undefined on the validation rows ({value}). Choose another --metric, or "
                 "give validation rows of every class."
             )
+        # `stopping` ran before this callback, so it has judged this epoch already
         if stopping is None or stopping.best_epoch == epoch:
             self.kept_epoch = epoch + 1
             self.metrics = {name: number for name, number in report.metrics.items() if isinstance(number, float)}
@@ -135,6 +136,7 @@ class Workbench:
         self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
         self._datasets: dict[DataConfig, Dataset] = {}
         self._presets: dict[str, Preset] = {}
+        # by preset, dtype and quantisation: the space may search all three
         self._bases: dict[tuple[str, str, str], _Base] = {}
         self.data = self.dataset(config.data)
         self.preset = self._preset(config.model.preset)
@@ -148,6 +150,7 @@ class Workbench:
                     "A search needs validation rows. Give --validation, or a --validation-split greater than 0."
                 )
             first = next(iter(self._datasets.values()), found)
+            # the same rows in the same order: the bootstrap compares the predictions row by row
             if _scored(found) != _scored(first):
                 raise ConfigError(
                     "The searched data settings change the validation rows, so scores cannot be compared."
@@ -188,9 +191,11 @@ class Workbench:
             probabilities[loop.validation.data.order] = watch.probabilities
             labels = np.asarray(setup.dataset["validation"].targets)
         finally:
+            # also after an error or a pruned trial: the next trial needs the base as it was
             if base is not None:
                 _restore(base)
             gc.collect()
+            # freed memory would otherwise stay with the process, see `keep_heap`
             release_freed()
         seconds = time.perf_counter() - started
         return Outcome(
@@ -205,6 +210,7 @@ class Workbench:
         self.task.training.check(config)
         base = self._base(config)
         model = base.model
+        # the seed of the run, as in a separate fit: both start from the same head, bit for bit
         reset_head(model.head_layers, seed)
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):
@@ -244,6 +250,7 @@ def checksum(model: keras.Model) -> tuple[int, ...]:
     """Return for each weight the sum of its bits as integers. The change of a single value always changes the sum."""
     integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     values = (weight.value.detach() for weight in model.weights)
+    # integers, because a sum of floats can hide a small change; int64 wraps around without an error
     return tuple(
         int(value.contiguous().view(integers[value.element_size()]).sum(dtype=torch.int64)) for value in values
     )
@@ -251,6 +258,7 @@ def checksum(model: keras.Model) -> tuple[int, ...]:
 
 def _trained_of_base(model: TaskModel) -> list[Any]:
     """Return the trained weights that belong to the base model, such as biases."""
+    # by id, because Keras variables compare by value
     updates = {id(weight) for layer in lora_layers(model) for weight in layer.update.variables}
     inside = {id(weight) for weight in model.backbone.weights}
     return [weight for weight in model.trainable_variables if id(weight) in inside and id(weight) not in updates]

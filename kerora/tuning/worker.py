@@ -24,7 +24,9 @@ from kerora.tuning.workbench import Workbench
 def main() -> int:
     """Do the job from standard input, and return the exit code."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # for the time before `interrupt_flag`: SIGTERM then also ends with KeyboardInterrupt
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # before the thread, which reads the rest of the same stream
     line = sys.stdin.readline()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -33,7 +35,7 @@ def main() -> int:
         sys.stderr.write(f"Error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 128 + signal.SIGINT  # as shells count it
     return 0
 
 
