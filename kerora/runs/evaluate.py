@@ -67,12 +67,14 @@ def evaluate_run(
     check_has_adapter(run)
     settings = dict(settings or {})
     name, rows = _rows_to_evaluate(run, config, task, head, settings)
+    # other rows get a folder of their own, so that the figures of the run stay those of its own rows
     default = run.evaluations / name if name else run.path
     folder = default if output is None else Path(output)
     # the run's own results can always be computed again, so replacing them needs no --force
     renews = not name and folder == run.path
     if (folder / run.metrics.name).exists() and not force and not renews:
         raise RunError(f"{folder} already holds an evaluation. Choose another --output or add --force.")
+    # after all checks, because it is slow
     model = load(run.path, preset)
     found = task.training.evaluate(model, rows, config)
     results = RunFolder(folder)
@@ -90,6 +92,7 @@ def _rows_to_evaluate(
         return _own_rows(run, config, task, head, settings)
     data = _new_data_config(config.data, settings)
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
+    # rows that --data names belong to no split: they are reported as test rows
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
     name = "-".join(_short_name(spec) for spec in specs.values())
     config = dataclasses.replace(config, data=data)
@@ -117,6 +120,7 @@ def _own_rows(
     dataset = task.rows.load(dataclasses.replace(config, data=data))
     recorded = run.read_manifest().get("data", {}).get("splits", {})
     now = dataset.fingerprints()
+    # a figure of other rows beside "before" would look like an effect of the training
     changed = [split for split, facts in recorded.items() if now.get(split, {}).get("sha256") != facts.get("sha256")]
     if changed and not settings:
         raise DataError(

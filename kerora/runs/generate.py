@@ -39,6 +39,7 @@ class PromptRunner:
         check_has_adapter(run)
         self.form = str(read_adapter_config(run.adapter).get("kerora", {}).get("text_form", "text"))
         self.model: CausalLM = load(run.path, preset)
+        # the adapter is fixed here, and a merged kernel costs no more than that of the base model
         merge_lora(self.model)
         self.generator = TextGenerator(self.model)
 
@@ -129,10 +130,12 @@ def _write(
     for start in range(0, len(jobs), pool):
         part = jobs[start : start + pool]
         ids = [runner.model.prompt_ids(parts) for _, parts, _ in part]
+        # first: the seed of a row depends on its number among all jobs, not on its place in the batch
         rows = runner.generator.generate(ids, sampling, batch_size, first=start)
         for (name, parts, number), row in zip(part, rows, strict=True):
             target.write(json.dumps(_line(name, parts, number, count, row), ensure_ascii=False) + "\n")
             lines += 1
+            # once for each prompt, however many continuations it has
             cut += row.cut > 0 and number == 0
     return lines, cut
 
@@ -163,6 +166,7 @@ class Conversation:
 
     def answer(self, text: str) -> Iterator[str]:
         """Add a turn, and yield the answer of the model piece by piece. Both turns are kept."""
+        # (text, whether the loss counts it, whether an end-of-text token follows)
         self.turns.append(Part(text, False, True))
         self._forget()
         said = ""
@@ -182,6 +186,7 @@ class Conversation:
             return
         # half of the context at most is reserved for the answer
         room = max(1, context - min(self.sampling.max_tokens, context // 2))
+        # the newest turn stays in any case: it holds the question
         while len(self.turns) > 1 and len(self.runner.model.prompt_ids(self.turns)) > room:
             del self.turns[0]
             self.forgotten += 1

@@ -37,6 +37,7 @@ def load(path: Path | str, preset: str | None = None, *, dtype: str | None = Non
     run = RunFolder.open(path)
     config = read_config(run)
     task = task_named(config.task)
+    # the small files first: an error in them appears before the slow loading of the base model
     head = task.models.read_head(run)
     check_has_adapter(run)
     base = open_preset(run, config, preset)
@@ -88,6 +89,7 @@ def read_config(run: RunFolder) -> FitConfig:
 
 
 def _found_from(directory: str, spec: Any) -> Any:
+    # here first: a folder that was moved together with its data keeps working
     if spec is None or Path(spec).exists() or not (Path(directory) / spec).exists():
         return spec
     return str(Path(directory) / spec)
@@ -105,6 +107,7 @@ def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) ->
         # the run recorded the folder of the base model: use it, without a search for the name
         spec = recorded["directory"]
     base = find_preset(spec)
+    # None: a run folder without this entry is accepted as it is
     if recorded.get("fingerprint") not in (None, base.fingerprint):
         raise _other_base(run, str(recorded["fingerprint"]), base)
     return base

@@ -20,7 +20,7 @@ from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
-POOL_BATCHES = 16
+POOL_BATCHES = 16  # batches whose rows are sorted by length together
 
 
 def predict_file(
@@ -72,6 +72,7 @@ def predict_file(
         )
     rows = itertools.chain([first] if first is not None else [], records)
     with contextlib.ExitStack() as stack:
+        # through `stack`, because a stream of the caller must stay open and a file must be closed
         target = stream if output is None else stack.enter_context(atomic_file(output))
         if target is None:
             raise ConfigError("predict_file needs an output file or a stream.")
@@ -114,6 +115,7 @@ def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[li
         if form == "csv":
             writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
         else:
+            # six digits after the point in both forms, because more would be rounding errors of float32
             plain = [round(value, 6) if isinstance(value, float) else value for value in values]
             target.write(json.dumps(dict(zip(columns, plain, strict=True)), ensure_ascii=False) + "\n")
         count += 1

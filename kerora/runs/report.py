@@ -110,6 +110,7 @@ def write_report(
         RunSummary(result, part, _write_run(task, result, part, page))
         for result, part, page in zip(results, chosen, pages, strict=True)
     )
+    # the comparison links to these pages, so it is made after them
     own_pages = [summary.files["report.html"] for summary in summaries]
     if comparison is None:
         if output is not None:
