@@ -23,6 +23,7 @@ def setting(default: Any, help: str, *, check: Check | None = None, choices: Seq
 
     The default must be immutable, for example a tuple instead of a list.
     """
+    # in the metadata of the field, so that command line, YAML and documentation read the same text
     metadata = {"help": help, "check": check, "choices": choices}
     return field(default=default, metadata=metadata)
 
@@ -39,6 +40,7 @@ def more_than(low: float) -> Check:
 
 def between(low: float, high: float) -> Check:
     """Return a check that ``low <= value < high``."""
+    # half-open, because a dropout rate or a held-out fraction of 1 would leave nothing
     return lambda value: None if low <= value < high else f"must be at least {low} and less than {high}"
 
 
@@ -60,10 +62,12 @@ def type_of(group: type[Settings], name: str) -> Any:
 
 @functools.cache
 def _types(group: type[Settings]) -> dict[str, Any]:
+    # not `__annotations__`: those of a class lack the fields that it inherits
     return typing.get_type_hints(group)
 
 
 def _check(spec: dataclasses.Field[Any], value: Any) -> None:
+    # None means not given, and a field without a help text is a group that has checked itself
     if value is None or "help" not in spec.metadata:
         return
     choices, check = spec.metadata["choices"], spec.metadata["check"]
@@ -79,7 +83,9 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is types.UnionType:
         if value is None:
             return None
+        # settings have the form `X | None`, so one other type is left
         kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
+    # isinstance takes tuple, but not tuple[str, ...]
     kind = typing.get_origin(kind) or kind
     convert = {tuple: _names, float: _number, str: _text}.get(kind)
     coerced = convert(value) if convert else value
@@ -99,6 +105,7 @@ _WANTED = {
 
 
 def _text(value: Any) -> Any:
+    # no booleans: YAML reads yes, on and true as the same value, so the text that was meant is lost
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -109,6 +116,7 @@ def _names(value: Any) -> Any:
         return value
     # YAML reads unquoted numbers in a list of names as numbers
     names = tuple(_text(part) for part in value)
+    # None has no accepted type, so `_coerce` raises the error
     return names if all(isinstance(part, str) for part in names) else None
 
 
@@ -118,6 +126,7 @@ def _number(value: Any) -> Any:
         return value
     with contextlib.suppress(ValueError, OverflowError):
         number = float(value)
+        # infinity would pass a check such as `more_than`
         return number if math.isfinite(number) else None
     return value
 

@@ -10,6 +10,7 @@ SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SPLITS = ("train", "validation", "test")
+# a list that `choices` of the setting refers to: tasks that are registered later count too
 TASKS = ["classification", "causal-lm"]
 """The names of the tasks. `kerora.tasks.registry` adds to them."""
 
@@ -115,6 +116,7 @@ class OptimizerConfig(Settings):
     weight_decay: float = setting(
         0.01, "Weight decay of AdamW. Biases and norm layers are excluded.", check=at_least(0)
     )
+    # without clipping at 1, LoRA at a rate of 0.001 was unstable (all-MiniLM-L6-v2, bfloat16)
     clip_norm: float = setting(
         1.0, "Maximum global norm of the gradient (gradient clipping). 0 turns clipping off.", check=at_least(0)
     )
@@ -143,6 +145,7 @@ class TrainingConfig(OptimizerConfig):
         "Peak learning rate of AdamW. Default: 0.001 x 768 / width of the model. With --method full: a tenth of that.",
         check=more_than(0),
     )
+    # None: the default depends on the model and the rows (`settled_mask_share`)
     mask_share: float | None = setting(
         None,
         "Fraction of the input tokens that is masked at random during the training of a classifier. Default: 0.3 for "
@@ -164,9 +167,11 @@ class TrainingConfig(OptimizerConfig):
         "Stop when the monitored value is worse than the best by more than the noise of the validation rows. Then "
         "restore the newest weights that are as good as the best.",
     )
+    # for a classifier, an epoch is worse only if the difference exceeds the noise (see `EarlyStopping`)
     patience: int = setting(
         4, "Early stopping ends the training after this many epochs without improvement.", check=at_least(0)
     )
+    # None: each task has its own default, and other tasks have other metrics
     monitor: str | None = setting(
         None,
         "Value that early stopping and the best checkpoint use. Default: val_macro_f1, for language models val_loss.",
@@ -192,4 +197,5 @@ class FitConfig(Settings):
     model: ModelConfig = field(default_factory=ModelConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    # a group of every run, also of a classifier: the keys of config.yaml do not depend on the task
     language: LanguageConfig = field(default_factory=LanguageConfig)

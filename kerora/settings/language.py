@@ -79,9 +79,12 @@ class Sampling(Settings):
     seed: int = setting(42, "Seed of the sampling. Each prompt has its own random numbers.", check=at_least(0))
 
     def __post_init__(self) -> None:
+        # first, because it converts text to numbers
         super().__post_init__()
+        # not with `between`, which excludes its upper end: 1 keeps all tokens and is allowed
         if self.top_p is not None and self.top_p > 1:
             raise ConfigError(f"Setting 'top_p' must be 1 or less. Received: {self.top_p}")
+        # an empty text is in every text, so nothing would be generated
         if not all(self.stop):
             raise ConfigError("Setting 'stop' must not hold an empty text. Leave the empty text out.")
         if self.temperature == 0 and (self.top_k is not None or self.top_p is not None):

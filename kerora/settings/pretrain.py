@@ -54,6 +54,7 @@ class EncoderConfig(Settings):
     layers: int = setting(4, "Number of transformer layers of a new encoder.", check=at_least(1))
     width: int = setting(256, "Width of a new encoder. It must be a multiple of --heads.", check=at_least(1))
     heads: int = setting(4, "Number of attention heads of a new encoder.", check=at_least(1))
+    # four times the width, as in BERT
     intermediate: int = setting(1024, "Width inside the feed-forward layers of a new encoder.", check=at_least(1))
     vocabulary_size: int = setting(
         8000,
@@ -66,6 +67,7 @@ class EncoderConfig(Settings):
         check=at_least(8),
     )
     dropout: float = setting(0.0, "Dropout rate inside the encoder during pre-training.", check=between(0, 1))
+    # no float16: its small gradients need a scaled loss, which pre-training does not have
     precision: str = setting(
         "auto",
         "Number type of the computation. 'auto' is bfloat16 if the hardware supports it, else float32. The weights are "
@@ -129,6 +131,7 @@ class PretrainingConfig(OptimizerConfig):
     warmup: float = setting(
         0.05, "Warm-up. Below 1: a fraction of all updates. From 1 on: a number of updates.", check=at_least(0)
     )
+    # 15 % as in BERT
     mask_share: float = setting(
         0.15, "Fraction of the words that is masked. At least one word per batch.", check=between(0.01, 0.9)
     )
@@ -141,6 +144,7 @@ class PretrainingConfig(OptimizerConfig):
 class PretrainConfig(Settings):
     """All settings of `kerora pretrain`. `config.yaml` in the output holds them with every value resolved."""
 
+    # None as the default, so that --resume and a YAML file can leave it out; `pretrain` refuses None
     output: str | None = setting(None, "Output folder of the preset. Required.")
     objective: str = setting(
         "mlm",

@@ -63,6 +63,7 @@ def resolve(*layers: Mapping[str, Any], root: type[Settings] = FitConfig) -> Any
     """
     merged: dict[str, Any] = {}
     for layer in layers:
+        # flat before merging: one key of a group must not replace the other keys of that group
         merged.update(flatten(layer, root=root))
     return _build(root, "", merged)
 
@@ -85,6 +86,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
         elif path in groups and value is not None:
             raise ConfigError(f"Setting '{path}' is a group and needs keys inside it. Received: {value!r}")
         elif path not in groups:
+            # the second attempt finds a right name that stands in the wrong group
             hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
             remedy = f"`kerora init{'' if root is FitConfig else ' --pretrain'}` writes a file with every setting."
             raise ConfigError(f"Unknown setting '{path}'.{hint} {remedy}")
@@ -98,6 +100,7 @@ def load_yaml(path: Path, root: type[Settings] = FitConfig) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, is not a mapping, or holds an unknown key or a wrong value.
     """
     try:
+        # safe_load makes only plain values: a config file of another person cannot run code
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read the config file {path}: {error.strerror}. Check --config.") from error
@@ -122,6 +125,7 @@ def parse_assignment(text: str, root: type[Settings] = FitConfig) -> dict[str, A
     Raises:
         ConfigError: there is no ``=``, the key is unknown, or the value is not YAML.
     """
+    # at the first =, because a value may hold one (lora.rank_pattern=query=16)
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--set needs KEY=VALUE, for example training.seed=7. Received: {text!r}")
@@ -138,6 +142,7 @@ def to_dict(group: Settings) -> dict[str, Any]:
         value = getattr(group, spec.name)
         if isinstance(value, Settings):
             value = to_dict(value)
+        # lists, so that the values equal those that YAML and JSON read back
         result[spec.name] = list(value) if isinstance(value, tuple) else value
     return result
 
@@ -145,6 +150,7 @@ def to_dict(group: Settings) -> dict[str, Any]:
 def dump_yaml(config: FitConfig | PretrainConfig, comments: bool = False) -> str:
     """Write a config as YAML. With `comments`, the help text of each setting is a comment above it."""
     if not comments:
+        # in the order of definition, in which related settings stand together
         return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
     helps = {item.path: item.help for item in settings(type(config))}
     command = "fit" if isinstance(config, FitConfig) else "pretrain"
@@ -175,6 +181,7 @@ def _build(group: type[Settings], prefix: str, flat: Mapping[str, Any]) -> Any:
         kind = type_of(group, spec.name)
         if isinstance(kind, type) and issubclass(kind, Settings):
             values[spec.name] = _build(kind, f"{prefix}{spec.name}.", flat)
+        # only given values: the dataclass fills in its own defaults
         elif prefix + spec.name in flat:
             values[spec.name] = flat[prefix + spec.name]
     return group(**values)

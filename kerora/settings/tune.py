@@ -19,6 +19,7 @@ class TuneConfig(Settings):
         check=at_least(1),
     )
     timeout: float | None = setting(None, "Start no new trial after this many seconds.", check=more_than(0))
+    # the value that early stopping monitors by default
     metric: str = setting(
         "macro_f1", "Validation metric to optimise. loss and ece are minimised, all others maximised."
     )
@@ -35,6 +36,7 @@ class TuneConfig(Settings):
         choices=PRUNERS,
     )
     repeats: int = setting(1, "Number of seeds per trial. The mean of their scores is optimised.", check=at_least(1))
+    # 1 trains in this process; each worker loads a base model of its own
     workers: int = setting(1, "Number of processes on this machine.", check=at_least(1))
     study: str | None = setting(
         None,
