@@ -102,7 +102,7 @@ class MaskedLanguageModel(SteppedModel):
         logits = head(flat, keras.ops.reshape(positions, (1, -1)))
         results = {"logits": keras.ops.squeeze(logits, axis=0)}
         if teacher_width is not None:
-            # another seed, because both kernels would else start from the same random numbers
+            # another seed, because both kernels would otherwise start from the same random numbers
             results["states"] = keras.layers.Dense(
                 teacher_width, kernel_initializer=_spread(seed + 1), dtype=backbone.dtype_policy, name="distillation"
             )(hidden)
