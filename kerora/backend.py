@@ -30,6 +30,7 @@ def select_torch_backend() -> None:
             f"Kerora needs Keras on the torch backend, but keras is already imported on {keras.config.backend()!r}. "
             "Import kerora before keras, or set KERAS_BACKEND=torch."
         )
+    # Keras reads this when it is imported. Without it, keras 3 takes TensorFlow and writes that into keras.json.
     os.environ["KERAS_BACKEND"] = "torch"
 
 
@@ -55,6 +56,7 @@ def hidden(*names: str) -> Iterator[None]:
         yield
     finally:
         for name in absent:
+            # another value: the block has imported the module itself, and it stays
             if sys.modules.get(name, name) is None:
                 del sys.modules[name]
 
@@ -66,6 +68,7 @@ def import_keras_hub() -> ModuleType:
         KeroraError: keras is already imported on another backend.
     """
     select_torch_backend()
+    # before torch makes its first tensor: both settings count only for later allocations
     keep_heap()
     use_huge_pages()
     with without_tensorflow():

@@ -40,6 +40,7 @@ def examine() -> list[Finding]:
 def _versions() -> Iterator[Finding]:
     recent = sys.version_info >= (3, 11)
     yield Finding("python", platform.python_version(), recent, "" if recent else "Install Python 3.11 or newer.")
+    # from the metadata of the package, so that pyproject.toml is the only list of versions
     for line in importlib.metadata.requires("kerora") or []:
         requirement = Requirement(line)
         # extra "": only what every installation needs, not the optional packages
@@ -50,6 +51,7 @@ def _versions() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             yield Finding(requirement.name, "not installed", False, f"pip install '{requirement}'")
             continue
+        # prereleases=True, so that a nightly version of torch counts too
         good = requirement.specifier.contains(found, prereleases=True)
         yield Finding(requirement.name, found, good, "" if good else f"pip install '{requirement}'")
 
@@ -75,6 +77,7 @@ def _caches() -> Iterator[Finding]:
     home = Path.home()
     places = {
         "token cache": cache_directory(),
+        # `or`, because an empty variable counts as not set
         "KaggleHub cache": Path(os.environ.get("KAGGLEHUB_CACHE") or home / ".cache" / "kagglehub"),
         "Hugging Face cache": Path(os.environ.get("HF_HOME") or home / ".cache" / "huggingface"),
         "TFDS folder": Path(os.environ.get("TFDS_DATA_DIR") or home / "tensorflow_datasets"),

@@ -45,7 +45,7 @@ class Interrupted(KeroraError):
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.exit_code = 128 + signal_number  # as shells report a program that a signal ended
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
@@ -59,7 +59,9 @@ def reason_of(error: OSError) -> str:
 
     HDF5 and `shutil.copytree` raise errors whose text contains the reason or its number.
     """
+    # strerror and not the text of the error, which repeats the path
     if error.errno:
         return os.strerror(error.errno)
+    # Python writes "[Errno 28]", HDF5 "errno = 28"
     number = re.search(r"\bErrno (\d+)|\berrno = (\d+)", str(error))
     return os.strerror(int(number.group(1) or number.group(2))) if number else error.strerror or str(error)

@@ -81,6 +81,7 @@ class RunFolder:
 
     def update_manifest(self, **values: Any) -> None:
         """Merge values into run.json, creating it if needed."""
+        # merged, because the start and the end of a run are written at different times
         current = self.read_manifest() if self.manifest.is_file() else {}
         write_json(self.manifest, {**current, **values})
 
@@ -132,9 +133,11 @@ def create_run(name: str | None, runs_dir: str, default_name: str, force: bool =
         RunError: the run exists and `force` is False, or the folder cannot be created.
     """
     try:
+        # not name, because `--run ""` would otherwise be the folder of all runs
         if not name:
             path = _claim_free_name(Path(runs_dir), re.sub(r"[^A-Za-z0-9._-]+", "-", default_name).strip("-."))
         else:
+            # a name with a separator is a path, so that runs can lie outside of the folder of the runs
             path = Path(name) if os.sep in name else Path(runs_dir) / name
             _claim(path, force)
     except OSError as error:
@@ -169,6 +172,7 @@ def _claim_free_name(parent: Path, stem: str) -> Path:
     while True:
         with contextlib.suppress(FileExistsError):
             path = parent / f"{stem}-{number}"
+            # mkdir is atomic: of two runs that start at the same moment, only one gets the number
             path.mkdir()
             return path
         number += 1
@@ -184,19 +188,23 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
     Raises:
         RunError: the folder is not writable, the disk is full, or `path` is not a regular file.
     """
+    # os.replace on a symbolic link would replace the link and not the file
     target = Path(os.path.realpath(path))
+    # in the same folder, because a rename is atomic only inside a file system
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         if target.exists() and not target.is_file():
             raise RunError(f"Cannot write {path}: it is not a regular file. Choose another name.")
         target.parent.mkdir(parents=True, exist_ok=True)
+        # newline="": line ends inside quoted cells of a CSV must stay as they are
         text = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
         with open(temporary, mode.replace("w", "x"), **text) as stream:  # type: ignore[call-overload]
             yield stream
             stream.flush()
+            # without fsync, a crash may keep the rename and lose the content
             os.fsync(stream.fileno())
         if target.exists():
-            shutil.copymode(target, temporary)
+            shutil.copymode(target, temporary)  # a new file has the default mode of the process
         os.replace(temporary, target)
     except OSError as error:
         blocked = isinstance(error, FileExistsError | NotADirectoryError)
@@ -234,7 +242,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"Cannot read {path}: {error.strerror}. Check that the run is complete.") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # deeply nested JSON exceeds the recursion limit
         raise RunError(f"{path} is damaged: {error}. Restore the file or train again.") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged: expected an object. Received: {type(value).__name__}")
