@@ -85,8 +85,9 @@ def use_whole_blocks(backbone: keras.Model) -> None:
     blocks = [layer for layer in backbone._flatten_layers() if type(layer) in (_Encoder, WholeEncoder)]
     for block in blocks:
         block.__class__ = WholeEncoder
-    # ALBERT calls one block several times. Only the last of these calls could use one token, so it is left out.
-    if blocks and len(getattr(backbone, "transformer_layers", ())) == len(blocks):
+    # ALBERT calls one block several times, and only the last of these calls could use one token, so it is left out. Its
+    # `transformer_layers` holds groups of blocks, so the lists differ even if both have one element.
+    if blocks and list(getattr(backbone, "transformer_layers", ())) == blocks:
         share_pooling(backbone, blocks[-1])
 
 

@@ -35,6 +35,9 @@ class FrozenStart:
     def __init__(self, model: Any) -> None:
         backbone = model.backbone
         blocks = list(getattr(backbone, "transformer_layers", ()))
+        # ALBERT has groups of blocks, and repeats each: no block is below all others
+        if not all(isinstance(block, keras.layers.Layer) for block in blocks):
+            raise ConfigError(f"--cache-frozen cannot divide {model.preset.kind}. Leave it out.")
         first = next((number for number, block in enumerate(blocks) if block.trainable_weights), len(blocks))
         if not first:
             raise ConfigError("--cache-frozen needs frozen blocks below the first adapted one. Add --layers last:K.")

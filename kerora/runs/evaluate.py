@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerora.errors import DataError, RunError
+from kerora.errors import ConfigError, DataError, RunError
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
 from kerora.runs.open import load, read_config
 from kerora.settings.fit import DataConfig, FitConfig
@@ -90,6 +90,8 @@ def _rows_to_evaluate(
 ) -> tuple[str, dict[str, Any]]:
     if not any(key in settings for key in NEW_ROWS):
         return _own_rows(run, config, task, head, settings)
+    if settings.get("data.source") and settings.get("data.test"):
+        raise ConfigError("--data and --test both name rows to evaluate. Give one of them.")
     data = _new_data_config(config.data, settings)
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
     # rows that --data names belong to no split: they are reported as test rows

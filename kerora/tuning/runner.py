@@ -137,9 +137,18 @@ class Workers:
         environment = {"OMP_NUM_THREADS": str(max(1, cores // self._count)), **os.environ}
         # so that the workers import the same Kerora as this process
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (PACKAGE_PARENT, os.environ.get("PYTHONPATH"))))
+        try:
+            self._start(environment)
+        except BaseException:
+            # Python does not call __exit__ if __enter__ fails, and the first workers may train already
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self, environment: dict[str, str]) -> None:
         for number in range(1, self._count + 1):
             # a file and not a pipe: nobody reads during the search, and a full pipe would block the worker
-            log = open(self._job.folder / f"worker-{number}.log", "wb")
+            log = open(self._job.folder / f"worker-{number}.log", "wb")  # noqa: SIM115  (closed in __exit__)
             process = subprocess.Popen(
                 [sys.executable, "-m", "kerora.tuning.worker"],
                 stdin=subprocess.PIPE,
@@ -155,7 +164,6 @@ class Workers:
             # the input stays open: its end tells the worker that this process has ended
             process.stdin.write((self._job.to_json() + "\n").encode())
             process.stdin.flush()
-        return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for process in self.processes:

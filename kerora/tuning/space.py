@@ -96,9 +96,12 @@ class Parameter:
         if self.range is None:
             # the types too, because True == 1 and 1 == 1.0 in Python
             return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        # first, because a setting without a value is None, which cannot be subtracted from
+        if not self.range.holds(value):
+            return False
         # a float such as 0.15 is not exactly low + n x step
         steps = 0.0 if not self.range.step else (value - self.range.low) / self.range.step  # type: ignore[operator]
-        return self.range.holds(value) and abs(steps - round(steps)) < 1e-9
+        return abs(steps - round(steps)) < 1e-9
 
     def suggest(self, trial: optuna.Trial) -> Value:
         """Let Optuna choose a value."""

@@ -163,7 +163,8 @@ def _most_epochs(search: Search) -> int:
     if epochs is None:
         return settled
     values = [epochs.range.high] if epochs.range else [value for value in epochs.choices if isinstance(value, int)]
-    return max(settled, *(int(value) for value in values))
+    # as a list, because the choices may hold no number
+    return max([settled, *(int(value) for value in values)])
 
 
 def _run(search: Search, study: optuna.Study, shown: Callable[[], None], flag: InterruptFlag) -> None:

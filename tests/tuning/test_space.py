@@ -85,6 +85,13 @@ def test_defaults_are_those_of_the_config() -> None:
     assert rank.holds(8) and not rank.holds(16) and not targets.holds("query,value")
 
 
+def test_a_default_of_none_is_outside_a_range_with_steps() -> None:
+    space = load_space({"training.max_steps": {"low": 100, "high": 500, "step": 100}})
+    (steps,) = space.parameters
+    assert space.defaults(FitConfig()) == {"training.max_steps": None}
+    assert not steps.holds(None) and steps.holds(300) and not steps.holds(350)
+
+
 def test_a_space_passes_through() -> None:
     space = Space(())
     assert load_space(space) is space
