@@ -31,12 +31,14 @@ def has_kernel(layer: Any) -> bool:
 
 def own_variables(layer: Any) -> list[Any]:
     """Return the weights of a layer itself, not of layers inside it."""
+    # `layer.weights` would also return the weights of layers inside.
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 @contextmanager
 def changing_weights(layer: Any) -> Iterator[None]:
     """Let a built layer take and lose weights inside the block."""
+    # Keras locks a built layer: `add_weight` would raise an error.
     layer._tracker.unlock()
     try:
         yield
@@ -64,11 +66,13 @@ def forget_torch_parameters(model: Any) -> None:
 def point_at(variable: Any, value: Any) -> None:
     """Let a Keras variable hold another tensor, whatever its shape."""
     variable._value = value
+    # `Variable.shape` returns the stored shape, not that of the value.
     variable._shape = tuple(value.shape)
 
 
 def rename(variable: Any, path: str) -> None:
     """Give a Keras variable another path."""
+    # `path` has no setter.
     variable._path = path
 
 
@@ -105,6 +109,7 @@ def build_cache(task: Any, ids: Any) -> Any:
 def cpu_computes_bfloat16(cpu: Any) -> bool:
     """Return whether a processor has the instructions (AVX-512 BF16 or AMX), given ``torch.cpu``."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    # A torch without a probe gives False, because `bool()` is False.
     return any(bool(getattr(cpu, probe, bool)()) for probe in probes)
 
 

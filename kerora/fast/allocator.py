@@ -33,6 +33,7 @@ def keep_heap() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # musl has no mallopt.
         return False
+    # Setting one threshold stops glibc from adapting the other, so both are set.
     return bool(mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)) and bool(mallopt(M_TRIM_THRESHOLD, TRIM_BYTES))
 
 
@@ -43,11 +44,13 @@ def use_huge_pages() -> None:
     the first tensor is made.
     """
     if not is_plain():
+        # torch reads the variable once, at its first allocation.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def release_freed() -> None:
     """Return the free memory in the heap of glibc to the kernel. Do nothing on other systems."""
+    # With the threshold of `keep_heap`, glibc itself keeps up to `TRIM_BYTES` of free memory.
     if sys.platform.startswith("linux") and not is_plain():
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -23,6 +23,7 @@ class ChosenAttention(keras.layers.MultiHeadAttention):
     ) -> tuple[Any, Any]:
         # The options are: training (no effect without dropout), returned scores, a causal mask.
         special = any(options[1:]) or any(value for name, value in named_options.items() if name != "training")
+        # The plain products cannot drop scores. Keras has its own path for that, also outside training.
         if special or self._dropout > 0 or not plain_is_faster(query):
             return super()._compute_attention(query, key, value, attention_mask, *options, **named_options)
         return plain_attention(query, key, value, attention_mask, self._inverse_sqrt_key_dim), None
@@ -36,12 +37,14 @@ def choose_attention(backbone: keras.Model) -> None:
     if is_plain():
         return
     for layer in backbone._flatten_layers():
+        # A subclass may compute its scores in another way.
         if type(layer) is keras.layers.MultiHeadAttention:
             layer.__class__ = ChosenAttention
 
 
 def attend(query: Any, key: Any, value: Any, mask: Any, scale: float) -> torch.Tensor:
     """Return softmax(scale * Q K^T) V with the faster kernel. Arguments and result are those of `plain_attention`."""
+    # On a GPU this check would wait for all work in the queue.
     if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
         mask = None  # There is no padding, and the fused kernel is faster without a mask.
     if plain_is_faster(query):
@@ -65,11 +68,13 @@ def plain_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -
         (batch, length, heads, size).
     """
     batch, length, heads, size = query.shape
+    # Each is (batch * heads, length, size). Usually the query has fewer numbers than the scores, so it is scaled.
     flat = [tensor.transpose(1, 2).reshape(batch * heads, -1, size) for tensor in (query * scale, key, value)]
-    scores = torch.bmm(flat[0], flat[1].transpose(1, 2))
+    scores = torch.bmm(flat[0], flat[1].transpose(1, 2))  # (batch * heads, queries, keys)
     if mask is not None:
         allowed = keras.ops.convert_to_tensor(mask, dtype="bool")[:, None]
         bias = torch.zeros(allowed.shape, dtype=scores.dtype, device=scores.device)
+        # Half of the minimum stays finite when a score is added. A row with every key masked then gives no NaN.
         bias.masked_fill_(~allowed, torch.finfo(scores.dtype).min / 2)
         # Adding in place avoids a copy of the scores, and a masked fill of their gradient, which is zero there anyway.
         scores.add_(bias.expand(batch, heads, -1, -1).flatten(0, 1))

@@ -26,6 +26,7 @@ def without_drawing() -> Iterator[None]:
         yield
         return
     drawing = {getattr(keras.initializers, name): getattr(keras.initializers, name).__call__ for name in DRAWN}
+    # Python looks up __call__ on the class, so the classes are changed, not their instances.
     for initializer in drawing:
         initializer.__call__ = _zeros
     try:

@@ -62,14 +62,16 @@ class WholeEncoder(_Encoder):
         self, inputs: Any, padding_mask: Any = None, attention_mask: Any = None, training: Any = None, **options: Any
     ) -> Any:
         """Return the block's output for `inputs` (batch, length, width)."""
+        # `compute_block` knows only padding. It returns no attention scores.
         special = attention_mask is not None or any(options.values())
         parts = None if special else frozen_parts(self, inputs, bool(training))
         if parts is None:
             return super().call(inputs, padding_mask, attention_mask, training=training, **options)
-        mask = None if padding_mask is None else padding_mask.bool()[:, None]
+        mask = None if padding_mask is None else padding_mask.bool()[:, None]  # (batch, 1, length)
         scale = self._self_attention_layer._inverse_sqrt_key_dim
         places = None
         if self.pooling is not None and self.pooling.only:
+            # The head of an encoder reads only the first token.
             places = torch.zeros(inputs.shape[0], dtype=torch.int64, device=inputs.device)
         return compute_block(parts, inputs, lambda q, k, v: attend(q, k, v, mask, scale), places)
 
@@ -82,6 +84,7 @@ def use_whole_blocks(backbone: keras.Model) -> None:
     """Let the encoder blocks of a backbone be computed as a whole if possible. Weights and names do not change."""
     if is_plain():
         return
+    # Changed blocks count too, so a second call finds the last block again.
     blocks = [layer for layer in backbone._flatten_layers() if type(layer) in (_Encoder, WholeEncoder)]
     for block in blocks:
         block.__class__ = WholeEncoder
@@ -134,6 +137,8 @@ def frozen_parts(block: Any, inputs: Any, training: bool) -> BlockParts | None:
     """
     if not isinstance(inputs, torch.Tensor) or torch.compiler.is_compiling():
         return None
+    # `_normalize` gives gamma and beta no gradient. A bias setting that trains beta alone also trains the biases of the
+    # dense layers, and `projection_of` then returns None.
     if (training and block.dropout > 0) or any(norm.gamma.value.requires_grad for norm in _norms(block)):
         return None
     attention = block._self_attention_layer
@@ -147,6 +152,7 @@ def frozen_parts(block: Any, inputs: Any, training: bool) -> BlockParts | None:
     )
     found = [projection_of(layer, inputs.dtype) for layer in layers]
     projections = [projection for projection in found if projection is not None]
+    # Query, key and value share one dropout mask.
     if len(projections) < len(found) or not share_dropout(projections[:3]):
         return None
     return BlockParts(block, training, *projections)
@@ -166,19 +172,23 @@ def compute_block(
     """
     block, training = parts.block, parts.training
     (batch, length, width), heads = inputs.shape, block.num_heads
+    # Pre-norm blocks normalize the inputs of each part. Post-norm blocks (BERT) normalize the sum after it.
     before, after = _norms(block) if block.normalize_first else (None, None)
     rows = inputs.reshape(-1, width)
     normed = rows if before is None else _normalize(before, rows)
     if places is None:
         query, key, value = frozen_products(normed, (parts.query, parts.key, parts.value), training)
     else:
+        # Keys and values need all tokens. `chosen` holds the index of each wanted token in the flattened rows.
         chosen = torch.arange(batch, device=places.device) * length + places
         key, value = frozen_products(normed, (parts.key, parts.value), training)
         rows, normed = rows[chosen], normed[chosen]
         (query,) = frozen_products(normed, (parts.query,), training)
+    # Each is (batch, tokens, heads, size). A query of one token has fewer tokens than the keys.
     split = (tensor.view(batch, -1, heads, tensor.shape[1] // heads) for tensor in (query, key, value))
     context = attention(*split).reshape(len(rows), -1)
     (attended,) = frozen_products(context, (parts.output,), training)
+    # In place, because autograd does not save the outputs of `frozen_products`.
     rows = attended.add_(rows)
     if before is None:
         rows = _normalize(block._self_attention_layer_norm, rows)

@@ -47,16 +47,19 @@ class CausalDecoder(_Decoder):
         if parts is None:
             return super().call(decoder_sequence, *arguments, **options)
         scale, seen = self._self_attention_layer._inverse_sqrt_key_dim, self.row_layout.seen
+        # Without a mask the last token is not known. With several documents it does not see all tokens.
         if self.pooling is None or not self.pooling.only or padding is None or seen is not None:
             return compute_block(parts, decoder_sequence, lambda q, k, v: causal_attention(q, k, v, scale, seen))
         # The last token sees all tokens that are not padding.
         mask = padding.bool()
+        # A row without tokens gives its first position.
         places = (mask.sum(dim=1) - 1).clamp_min(0)
         return compute_block(parts, decoder_sequence, lambda q, k, v: attend(q, k, v, mask[:, None], scale), places)
 
     def _compute_self_attention_mask(self, **options: Any) -> Any:
         if options["decoder_attention_mask"] is not None or not options["use_causal_mask"]:
             return super()._compute_self_attention_mask(**options)
+        # No mask means causal attention for `CausalAttention`.
         return None
 
 
@@ -70,6 +73,7 @@ class CausalAttention(_Attention):
         cache, place = options.get("cache"), options.get("cache_update_index")
         if cache is None or place is None:
             return super().call(query, value, *arguments, **options)
+        # KerasHub copies the whole cache for each token. Index 0 of the second axis holds the keys, 1 the values.
         end = int(place) + value.shape[1]
         cache[:, 0, int(place) : end] = self._key_dense(value)
         cache[:, 1, int(place) : end] = self._value_dense(value)
@@ -82,6 +86,7 @@ class CausalAttention(_Attention):
     ) -> tuple[Any, Any]:
         special = any(options[1:]) or any(value for name, value in named_options.items() if name != "training")
         if attention_mask is not None or special:
+            # An explicit mask already holds the order of the tokens.
             return super()._compute_attention(query, key, value, attention_mask, *options, **named_options)
         return causal_attention(query, key, value, self._inverse_sqrt_key_dim, self.row_layout.seen), None
 
@@ -130,8 +135,10 @@ def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.
     new, every = query.shape[1], keys.shape[1]
     mask = None  # A single new token sees all tokens.
     if new > 1 and new < every:
+        # The triangle ends at the last key: the last new token sees all keys.
         mask = torch.ones(new, every, dtype=torch.bool, device=query.device).tril(every - new)
     q, k, v = (tensor.transpose(1, 2) for tensor in (query, keys, values))
+    # torch aligns its causal mask at the first key, so it is right only if all tokens are new.
     attended = torch.nn.functional.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None and new > 1, scale=scale
     )
@@ -154,12 +161,14 @@ def use_causal_kernel(backbone: keras.Model) -> None:
     for layer in backbone._flatten_layers():
         keras_class = getattr(type(layer), "keras_class", None)
         if keras_class is None:
-            continue  # Not a decoder layer, or handled before: a backbone lists its layers more than once.
+            continue  # Not a decoder layer, or handled before.
         if keras_class is _Decoder:
             attention = layer._self_attention_layer
+            # The causal kernel drops no scores, and a cross attention is not causal.
             if layer._cross_attention_layer is None and type(attention) is _Attention and attention._dropout == 0:
                 layer.__class__, attention.__class__ = CausalDecoder, CausalAttention
                 attention.row_layout = layout
+                # Each block takes the connection from the block before, so the last one keeps it.
                 share_pooling(backbone, layer)
         else:
             _teach(layer, layout)
@@ -168,6 +177,7 @@ def use_causal_kernel(backbone: keras.Model) -> None:
 def _teach(layer: Any, layout: RowLayout) -> None:
     """Let a decoder that does not use the common layers of KerasHub use the causal kernel if possible."""
     attentions = (getattr(layer, name, None) for name in ATTENTIONS)
+    # The attention of Gemma has no such factor. It caps its scores, so it keeps the masks of KerasHub.
     scaled: list[Any] = [part for part in attentions if hasattr(part, "_inv_norm_factor")]
     decoder: Any = type(layer)
     method = mask_method(decoder)
@@ -186,10 +196,12 @@ def _taught_decoder(decoder: Any, method: str) -> Any:
     original = getattr(decoder, method)
 
     def mask(self: Any, *arguments: Any, **options: Any) -> Any:
+        # With a cache the mask is not square, so KerasHub makes it.
         if options.get("self_attention_cache") is None and _is_inside_window(self, options):
             return None
         return original(self, *arguments, **options)
 
+    # With `keras_class` None, `use_causal_kernel` does not handle the layer again.
     return type(decoder.__name__, (decoder,), {method: mask, "keras_class": None})
 
 
@@ -213,4 +225,5 @@ def _is_inside_window(decoder: Any, options: Any) -> bool:
     window = getattr(decoder, "sliding_window", None) or getattr(decoder, "sliding_window_size", None)
     if options.get("decoder_attention_mask") is not None or sequence is None:
         return False
+    # A row that is not longer than the window sees all tokens before it.
     return not window or (isinstance(sequence, torch.Tensor) and sequence.shape[1] <= window)

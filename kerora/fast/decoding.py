@@ -37,6 +37,7 @@ class InPlaceDecoder:
         x = backbone.embeddings_add((tokens, backbone.position_embedding(tokens, start_index=place)))
         for number, layer in enumerate(backbone.transformer_layers):
             cache = self.cache[number]
+            # The states give the dtype and the device of the cache, so it is made at the first call.
             cache = x.new_zeros(self.shape) if cache is None else cache
             x, self.cache[number] = layer(x, self_attention_cache=cache, self_attention_cache_update_index=place)
         return self.model.to_logits(backbone.layer_norm(x[:, -1]))

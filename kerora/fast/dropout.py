@@ -48,10 +48,11 @@ def draw_dropped(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float
     if rate <= MOST_BY_POSITION:
         return torch.from_numpy(_positions(bits, values.numel(), rate)), 1.0 - rate
     count = values.numel()
+    # Each random number of 64 bits gives four of 16 bits.
     draws = torch.from_numpy(bits.random_raw(-(-count // 4)).view(np.int16))
     # The rate is rounded to a multiple of 2^-16, and the divisor uses the rounded rate.
     limit = min(round(rate * 2**16), 2**16 - 1)
-    return draws[:count].view(values.shape) < limit - 2**15, 1.0 - limit / 2**16
+    return draws[:count].view(values.shape) < limit - 2**15, 1.0 - limit / 2**16  # int16 is signed and starts at -2^15.
 
 
 def _positions(bits: np.random.SFC64, count: int, rate: float) -> np.ndarray:
@@ -63,9 +64,12 @@ def _positions(bits: np.random.SFC64, count: int, rate: float) -> np.ndarray:
     found, end = [], -1
     while end < count:
         # The distances have a geometric distribution. Exponential numbers of this scale have it when rounded up.
+        # Six standard deviations more than expected: one pass of the loop is almost always enough.
         draws = generator.standard_exponential(int(expected + 6 * math.sqrt(expected)) + 16, dtype=np.float32)
         draws *= -1.0 / math.log1p(-rate)
+        # An exponential number of 0 would take the same position twice.
         gaps = np.maximum(np.ceil(draws), 1.0).astype(np.int64)
+        # The first gap starts at -1, so that position 0 can be taken.
         gaps[0] += end
         found.append(np.cumsum(gaps))
         end = int(found[-1][-1])

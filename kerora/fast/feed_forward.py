@@ -39,6 +39,7 @@ class Activation:
 
 def _gelu(approximate: str) -> Activation:
     def backward(gradient: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        # Writing into the gradient saves another tensor of the inner width.
         return torch.ops.aten.gelu_backward.grad_input(gradient, inputs, approximate=approximate, grad_input=gradient)
 
     return Activation(functools.partial(torch.nn.functional.gelu, approximate=approximate), backward)
@@ -61,6 +62,7 @@ def known_activation(function: Callable[[Any], Any]) -> Activation | None:
         function: maps a tensor to a tensor.
     """
     with torch.no_grad():
+        # The values must be equal bit for bit, so that a similar function does not pass as GELU.
         found = function(torch.linspace(-6, 6, 121))
         inputs = torch.linspace(-6, 6, 121).to(found.device)
         return next((known for known in _KNOWN if torch.equal(known.forward(inputs), found)), None)
@@ -125,6 +127,7 @@ class _FrozenFeedForward(torch.autograd.Function):
         inputs = None if a is None else apply_dropout(rows, dropped)
         low = None if inputs is None else inputs @ a
         outer_low: Any = None
+        # `add_to_product` replaces the bias by a tensor (rows, out) in the first part, and adds in place from then on.
         output: Any = plan.outer.bias
         divisor = 1.0
         saved: list[torch.Tensor | None] = []
@@ -133,6 +136,7 @@ class _FrozenFeedForward(torch.autograd.Function):
             start = start_of_product(bias, low, None if b is None else b[:, part], plan.inner_scale)
             inside = add_to_product(rows, plan.inner.kernel[:, part], start)
             active = plan.activation.forward(inside)
+            # The second product reads the values before `drop_` changes them in place.
             output = add_to_product(active, plan.outer.kernel[part], output)
             drawn = None
             if outer_a is not None:
@@ -142,6 +146,7 @@ class _FrozenFeedForward(torch.autograd.Function):
                 saved += [inside, None if outer_a is None else active, drawn]
         context.plan, context.outer_scale = plan, 0.0
         if plan.outer.update is not None:
+            # The divisor depends only on the rate, so it is the same in all parts.
             context.outer_scale = plan.outer.update.scale / divisor
             output.addmm_(outer_low, outer_b, alpha=context.outer_scale)
         context.save_for_backward(inputs, dropped, low, outer_low, *factors, *saved)
@@ -156,6 +161,7 @@ class _FrozenFeedForward(torch.autograd.Function):
         result: Any = None
         low_slopes: Any = None
         if outer_low is not None:
+            # (rows, rank of the outer update)
             outer_slopes = (gradient @ outer_b.T).mul_(context.outer_scale)
             torch.mm(outer_low.T, gradient, out=grad_outer_b).mul_(context.outer_scale)
         for number, part in enumerate(plan.parts(gradient)):

@@ -49,6 +49,7 @@ class FrozenStart:
         try:
             self.lower = keras.Model(backbone.input, boundary)
             above = keras.Model([boundary, mask], backbone.output)
+        # Keras raises it if the blocks above need another tensor too, as the relative embeddings of DeBERTa.
         except ValueError as error:
             raise ConfigError(f"--cache-frozen cannot divide {model.preset.kind}. Leave it out.") from error
         if self.lower.trainable_weights or self.dtype not in BITS:
@@ -57,6 +58,7 @@ class FrozenStart:
             "states": keras.Input((None, self.width), dtype=self.dtype, name="states"),
             "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
         }
+        # The head gets the mask again, because a decoder needs the place of the last token.
         self.upper = keras.Model(inputs, model.head(above(list(inputs.values())), inputs["padding_mask"]))
 
     def logits(self, states: Any, padding_mask: Any, training: bool | None) -> Any:
@@ -97,9 +99,11 @@ def _on_disk(shape: tuple[int, int], dtype: Any, folder: Path) -> np.ndarray:
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # A memory-mapped file is sparse. A full disk would end the process with SIGBUS at a later write.
         free = shutil.disk_usage(folder).free
         if free < size:
             raise OSError(f"{free / 1e9:.1f} GB are free")
+        # The array keeps the file open. The file has no name on Linux, so the space is free when the array is deleted.
         with tempfile.TemporaryFile(dir=folder) as file:
             return np.memmap(file, dtype, "w+", shape=shape)
     except OSError as error:

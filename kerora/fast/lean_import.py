@@ -27,6 +27,7 @@ def import_keras_lean() -> None:
         with hidden("sklearn", "matplotlib", "PIL", "kagglehub", "huggingface_hub"), _without_compiler():
             import_keras_hub()
     finally:
+        # The objects of the import stay until the process ends. Later collections do not visit frozen objects.
         gc.freeze()
         gc.enable()
 
@@ -41,6 +42,7 @@ def without_garbage_rounds() -> Iterator[None]:
     if is_plain():
         yield
         return
+    # Keras looks up `collect` in the module at each call, so it finds the replacement.
     collect = gc.collect
     gc.collect = lambda generation=2: 0
     try:
@@ -62,4 +64,5 @@ def _without_compiler() -> Iterator[None]:
     try:
         yield
     finally:
+        # Code that needs the real compiler can then import it.
         del sys.modules[name]

@@ -72,10 +72,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         matrix = _matrix(kernel, hidden.dtype, transposed)
         needs_hidden, needs_kernel = context.needs_input_grad[:2]
         hidden_gradient = torch.empty_like(hidden) if needs_hidden else None
+        # Float32, because bfloat16 would round the sum at each chunk.
         kernel_gradient = torch.zeros(matrix.shape, device=hidden.device) if needs_kernel else None
         total = torch.zeros((), device=hidden.device)
         for part, logits in _logits_in_chunks(hidden, matrix, soft_cap):
+            # These two read the logits, which `_exponentials_in_place` overwrites.
             right = logits[_places(targets[part])]
+            # The slope of cap * tanh(x / cap), from its value y: 1 - (y / cap)^2.
             slope = None if soft_cap is None else 1 - (logits / soft_cap) ** 2
             sums, log_sums = _exponentials_in_place(logits)
             total += ((log_sums - right) * weights[part]).sum()
@@ -83,6 +86,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 continue
             gradient = _gradient_in_place(logits, sums, targets[part], weights[part], slope).to(hidden.dtype)
             if hidden_gradient is not None:
+                # The gradient is (tokens, positions), like the logits.
                 hidden_gradient[part] = gradient.T @ matrix
             if kernel_gradient is not None:
                 kernel_gradient += gradient @ hidden[part]
@@ -124,6 +128,7 @@ def _logits_in_chunks(
     for start in range(0, places, size):
         part = slice(start, min(start + size, places))
         logits = memory[: tokens * (part.stop - start)].view(tokens, -1)
+        # torch.mm writes only into a tensor of its own dtype.
         if hidden.dtype == logits.dtype:
             torch.mm(matrix, hidden[part].T, out=logits)
         else:
@@ -153,6 +158,7 @@ def _gradient_in_place(
     slope: torch.Tensor | None,
 ) -> torch.Tensor:
     """Replace exponentials (tokens, positions) by the gradient of the loss by the logits before the cap."""
+    # softmax - one_hot = (exponentials - sums * one_hot) / sums, times the weight of the position.
     exponentials[_places(targets)] -= sums
     exponentials *= weights / sums
     return exponentials if slope is None else exponentials.mul_(slope)

@@ -59,6 +59,7 @@ def projection_of(layer: Any, dtype: torch.dtype) -> Projection | None:
         layer: any layer.
         dtype: dtype of the arithmetic.
     """
+    # `kerora.lora.adapters` puts a `call` on the instance to compute each row with its own adapter.
     if type(layer) not in _CLASSES or "call" in layer.__dict__ or layer.quantization_mode is not None:
         return None
     kernel, bias = layer._kernel.value, None if layer.bias is None else layer.bias.value
@@ -66,6 +67,7 @@ def projection_of(layer: Any, dtype: torch.dtype) -> Projection | None:
     if order != sorted(order) or kernel.requires_grad or (bias is not None and bias.requires_grad):
         return None
     update: Update | None = getattr(layer, "update", None)
+    # With `base_kernel` set, the kernel already holds the update.
     if update is not None and (not update.enabled or update.base_kernel is not None):
         update = None
     if update is not None and (update.magnitude is not None or update.start is not None):
@@ -98,6 +100,7 @@ def frozen_products(
     updates = [projection.update for projection in projections]
     rates = {update.dropout for update in updates if update is not None}
     dropped, divisor = draw_dropped(rows, max(rates)) if training and any(rates) else (None, 1.0)
+    # The divisor of dropout goes into the scale, which saves a pass over the rows.
     scales = [0.0 if update is None else update.scale / divisor for update in updates]
     frozen = [(projection.kernel, projection.bias) for projection in projections]
     outputs: tuple[torch.Tensor, ...] = _FrozenProducts.apply(
@@ -144,7 +147,7 @@ class _FrozenProducts(torch.autograd.Function):
         inputs = low = None
         if joined is not None:
             inputs = apply_dropout(rows, dropped)
-            low = inputs @ joined
+            low = inputs @ joined  # (rows, sum of ranks)
         lows = dict(zip(places, [] if low is None else low.split(ranks, 1), strict=True))
         outputs = [
             add_to_product(rows, kernel, start_of_product(bias, lows.get(place), factors[2 * place + 1], scales[place]))
@@ -167,6 +170,7 @@ class _FrozenProducts(torch.autograd.Function):
             for place, values, part in parts:
                 torch.mm(gradients[place], factors[2 * place + 1].T, out=part).mul_(context.scales[place])
                 found[2 * place + 1] = (values.T @ gradients[place]).mul_(context.scales[place])
+            # The gradient of all A in one product, because their inputs are the same.
             for place, part in zip(places, (inputs.T @ low_gradient).split(ranks, 1), strict=True):
                 found[2 * place] = part
             if result is not None:
@@ -185,6 +189,7 @@ def start_of_product(
         return bias
     if bias is None:
         return low @ (scale * b)
+    # A column of ones adds the bias as one more row of B.
     return torch.cat([low, low.new_ones(len(low), 1)], 1) @ torch.cat([scale * b, bias[None]])
 
 
@@ -199,6 +204,7 @@ def add_through_dropout(
     result: torch.Tensor, grad: torch.Tensor, a: torch.Tensor, dropped: torch.Tensor | None
 ) -> None:
     """Add the gradient through dropout and A, (in, rank), to the gradient of an input in place."""
+    # The scale in `grad` already contains the divisor of dropout.
     if dropped is None:
         result.addmm_(grad, a.T)
     else:

@@ -82,6 +82,7 @@ def stored_updates(model: keras.Model, names: Names, layers: Sequence[Any]) -> l
         ordered = tuple(layer for layer in siblings[module] if any(layer is member for member in found))
         rank = sum(stored_rank(layer.update) for layer in ordered)
         first = ordered[0].update
+        # The file gives a module one alpha. Together with the summed rank it must give the scale of the first layer.
         alpha = stored_alpha(first) if len(ordered) == 1 else _alpha(first.scale, rank, first.use_rslora)
         form = names.of_layer(ordered[0]).form
         result.append(Stored(module, ordered, tuple(siblings[module]), rank, alpha, form))
@@ -114,7 +115,9 @@ class _Blocks:
 
     def __init__(self, stored: Stored) -> None:
         self.stored = stored
+        # One module has one scale in a file. B absorbs the ratio if a layer has another scale.
         self.scale = stored.layers[0].update.scale
+        # Layers without an update have rows in B, but no columns.
         ends = np.cumsum([0, *(stored_rank(layer.update) for layer in stored.layers)])
         self.columns = {id(layer): slice(ends[i], ends[i + 1]) for i, layer in enumerate(stored.layers)}
         rows = np.cumsum([0, *(outputs_of(layer) for layer in stored.siblings)])
@@ -128,6 +131,7 @@ class _Blocks:
         value = np.zeros((self.outputs, self.stored.rank), np.float32)
         for layer in self.stored.layers:
             ratio = np.float32(layer.update.scale / self.scale)
+            # (rank, out) in Keras, (out, rank) in files.
             value[self.rows[id(layer)], self.columns[id(layer)]] = _numpy(self._factors(layer)[1]).T * ratio
         return value
 
@@ -141,6 +145,7 @@ class _Blocks:
             layer.update.b.assign(np.ascontiguousarray(block) / np.float32(layer.update.scale / self.scale))
 
     def problem_b(self, value: Array) -> str | None:
+        # PEFT alone would add these values too. Separate layers in Keras cannot hold them.
         outside = np.ones(value.shape, bool)
         for layer in self.stored.layers:
             outside[self.rows[id(layer)], self.columns[id(layer)]] = False

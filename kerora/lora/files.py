@@ -80,11 +80,14 @@ def save_adapter(
         raise AdapterError("The model has no LoRA to save. Call kerora.enable_lora(model) first.")
     if any(layer.update.base_kernel is not None for layer in layers):
         raise AdapterError("The LoRA updates are merged. Call kerora.unmerge_lora(model) before saving them.")
+    # The caller may replace the entries of the model.
     info = {**getattr(model, "adapter_info", {}), **(extra or {})}
     tensors = {entry.key: _narrow(entry, dtype) for entry in entries_of(parts, names)}
+    # PEFT writes the same metadata.
     content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
     description = describe(parts, {**info, "sha256": hashlib.sha256(content).hexdigest()})
     folder = Path(directory)
+    # The description comes last, with the sha256 of the weights. An interrupted save is then found as damage.
     write_bytes(folder / WEIGHTS_FILE, content)
     write_json(folder / CONFIG_FILE, description)
 
@@ -120,10 +123,12 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
     if not faults or fresh:
         _other_base(model, description, faults)
     entries: list[Entry] = []
+    # `_prepare` must change the model before the entries are known, so a fault has to undo it.
     before = {id(variable): variable.trainable for variable in model.variables}
     if not plan.faults:
         faults += _prepare(model, plan) if fresh else _other_settings(model, plan)
         entries = adapter_entries(model, head) if not plan.faults else []
+    # Without entries, only dtypes and values of the tensors can be checked.
     faults += _faults(entries, plan.tensors, complete=bool(entries))
     if faults:
         if fresh:
@@ -132,6 +137,7 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
             variable.trainable = before.get(id(variable), variable.trainable)
         raise AdapterError(f"{folder / WEIGHTS_FILE} does not fit this model: {'; '.join(faults)}.")
     for entry in entries:
+        # Only here, after all checks, values are set.
         entry.assign(plan.tensors[entry.key].astype("float32"))
     return description
 
@@ -160,6 +166,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def _narrow(entry: Entry, dtype: str) -> np.ndarray:
+    # An overflow gives infinity, which is reported below.
     with np.errstate(over="ignore"):
         value = entry.read().astype(dtype)
     if not np.isfinite(value).all():
@@ -185,6 +192,7 @@ def read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
         content = path.read_bytes()
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
             raise ValueError(f"its content is not what {CONFIG_FILE} was written for (sha256)")
+        # The bytes that were hashed are parsed. A second read of the file could differ.
         return safetensors.numpy.load(content)
     except OSError as error:
         raise AdapterError(f"Cannot read {path}: {error.strerror}. Restore the file or train again.") from error
@@ -195,6 +203,7 @@ def read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
 def _other_base(model: keras.Model, description: Mapping[str, Any], faults: list[str]) -> None:
     own, here = description.get("kerora", {}), getattr(model, "adapter_info", {})
     for key, what in (("fingerprint", "a base model with fingerprint"), ("classes", "the classes")):
+        # Adapters of PEFT hold neither entry.
         if key in own and key in here and own[key] != here[key]:
             faults.append(f"it was trained on {what} {_short(own[key])}, but this model has {_short(here[key])}")
 
@@ -219,6 +228,7 @@ def _other_settings(model: keras.Model, plan: Plan) -> list[str]:
             f"{key} is {file} but the model has {value}" for key, (file, value) in values.items() if file != value
         ]
     faults += [f"{path} has LoRA in the model alone" for path in have]
+    # Layers of one kind differ in the same way, so equal messages are given once.
     return list(dict.fromkeys(faults))
 
 

@@ -111,8 +111,10 @@ def enable_lora(
     """
     _check_choices(bias, options.get("init", "default"))
     _check_model(model)
+    # Every name and pattern is resolved before `install`, so that an error changes nothing.
     head_layers = find_head(model, head)
     extra = find_modules(model, options.get("modules_to_save", ()))
+    # Layers that are trained in full get no update: it would learn the same change twice.
     chosen = select_layers(model, targets, [*head_layers, *extra], options.get("layers"))
     plan = _settings_of(model, chosen, (rank, alpha, dropout), options)
     install(model, plan, bias, [*head_layers, *extra], seed)
@@ -135,6 +137,7 @@ def install(
         ConfigError: a setting is out of range. The model is not changed.
     """
     for layer, settings in plan:
+        # All layers are checked before the first one is changed.
         _check_settings(settings)
         _check_rank(layer, settings.rank)
         if not kernel_of(layer).value.is_floating_point() and (settings.use_dora or settings.pissa):
@@ -144,13 +147,17 @@ def install(
             )
     _remember_trainable(model)
     for index, (layer, settings) in enumerate(plan):
+        # A seed for each layer: with one seed, all A of the same shape would be equal.
         promote(layer, settings, seed=(seed, index))
     original = model._kerora_trainable
+    # A variable that was never trainable, such as the state of a seed generator, stays as it is.
     keep = [variable for layer in full for variable in layer.variables if original[id(variable)]]
+    # `original` lacks A and B, which `promote` adds after it was stored.
     keep += [variable for layer, _ in plan for variable in layer.update.variables]
     if bias == "lora_only":
         keep += [layer.bias for layer, _ in plan if layer.bias is not None]
     elif bias == "all":
+        # A replaced pooler does not affect the output, so its bias would get no gradient.
         unused = replaced_by_head(model)
         keep += [variable for variable in model.variables if variable.name in BIAS_NAMES and id(variable) not in unused]
     _train_only(model, keep)
@@ -161,6 +168,7 @@ def train_full(model: keras.Model) -> LoraSummary:
     _check_model(model)
     _remember_trainable(model)
     unused = replaced_by_head(model)
+    # Quantized kernels are integers, which have no gradient.
     _train_only(model, [w for w in model.weights if w.value.is_floating_point() and id(w) not in unused])
     return summarize(model, find_head(model))
 
@@ -210,8 +218,10 @@ def disable_adapter(model: keras.Model) -> Iterator[None]:
     """
     layers = lora_layers(model)
     updates = [layer.update for layer in layers if layer.update is not None]
+    # The merged kernel would still contain the update.
     if any(update.base_kernel is not None for update in updates):
         raise ConfigError("The LoRA updates are merged. Call kerora.unmerge_lora(model) before disabling them.")
+    # Blocks may be nested, so the state before this one is restored.
     before = [update.enabled for update in updates]
     for update in updates:
         update.enabled = False
@@ -245,6 +255,7 @@ def _settings_of(
 ) -> list[tuple[Any, UpdateSettings]]:
     rank, alpha, dropout = defaults
     ranks, alphas = options.get("rank_pattern", {}), options.get("alpha_pattern", {})
+    # A misspelt pattern would silently leave the default, so patterns without a match are an error.
     used: set[str] = set()
     plan = [
         (
@@ -277,6 +288,7 @@ def _check_choices(bias: str, init: str) -> None:
 
 def _check_settings(settings: UpdateSettings) -> None:
     rank, alpha, dropout = settings.rank, settings.alpha, settings.dropout
+    # A bool is an int in Python: True would pass as rank 1.
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise ConfigError(f"The LoRA rank must be a whole number, 1 or more. Received: {rank!r}")
     if not 0 < alpha < math.inf:
@@ -290,6 +302,7 @@ def _check_model(model: keras.Model) -> None:
         raise ConfigError("The model has no weights yet. Call it on a batch or build it before enable_lora.")
     if lora_layers(model):
         raise ConfigError("The model has LoRA already. Call kerora.remove_lora(model) first.")
+    # Keras adds its own A B inside the property `kernel`, so both updates would apply.
     if any(getattr(layer, "lora_enabled", False) for layer in all_layers(model)):
         raise ConfigError(
             "Keras' own LoRA is on a layer of this model. Load it afresh and use kerora.enable_lora alone."
@@ -298,6 +311,7 @@ def _check_model(model: keras.Model) -> None:
 
 def _check_rank(layer: Any, rank: int) -> None:
     inputs, outputs = matrix_shape(layer)
+    # A larger rank adds weights, but A B cannot have a higher rank than the kernel.
     if rank > min(inputs, outputs):
         raise ConfigError(
             f"Rank {rank} exceeds the smaller side of layer '{layer_path(layer)}' ({inputs} x {outputs}). "
@@ -308,6 +322,7 @@ def _check_rank(layer: Any, rank: int) -> None:
 def _remember_trainable(model: keras.Model) -> None:
     # With other adapters on the model, the state from before the first one must be kept.
     known = model.__dict__.get("_kerora_trainable", {})
+    # An ordinary assignment would let Keras track the dictionary.
     model.__dict__["_kerora_trainable"] = {id(v): v.trainable for v in model.variables} | known
 
 

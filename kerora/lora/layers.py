@@ -76,6 +76,7 @@ class LowRankUpdate:
         if self.start is None:
             return a, b
         first_a, first_b = self.start
+        # A B - A0 B0 = [A, A0] [B; -B0]. The kernel still holds the product that the update starts from.
         return torch.cat([a, first_a], dim=1), torch.cat([b, -first_b], dim=0)
 
     def weight(self) -> torch.Tensor:
@@ -91,9 +92,11 @@ class LowRankUpdate:
         """
         with torch.no_grad():
             a, b = self.factors()
+            # Both are sums over the input axis, (out,). The products have the sizes (rank, out) and (rank, rank).
             cross = ((a.T @ kernel.reshape(self.inputs, -1).float()) * b).sum(dim=0)
             square = (((a.T @ a) @ b) * b).sum(dim=0)
             assert self.squares is not None
+            # Rounding can make the square of a small norm negative, and its root would be NaN.
             norm = (self.squares + 2 * self.scale * cross + self.scale**2 * square).clamp_min(1e-24).sqrt()
         return self.magnitude.value / norm
 
@@ -122,6 +125,7 @@ class LoraLayer:
     def _adapted_call(self, base_call: Any, inputs: Any, training: bool) -> Any:
         update = self.update
         if update is None or not update.enabled or update.base_kernel is not None:
+            # A merged kernel contains the update already.
             return base_call(inputs)
         activation = self.activation  # type: ignore[has-type]
         if activation is None or activation is keras.activations.linear:
@@ -140,15 +144,18 @@ class LoraLayer:
         dtype = outputs.dtype
         # The product of a 3-D and a 2-D tensor would become a slower, broadcast batched product.
         rows = keras.ops.convert_to_tensor(inputs).reshape(-1, update.inputs).to(dtype)
+        # Only the input of A is dropped. The frozen product sees all values.
         scale, dropped = update.scale, rows
         if training and update.dropout:
             dropped, kept = _dropout(rows, update.dropout)
             scale /= kept
         low, b = dropped @ update.a.value.to(dtype), update.b.value.to(dtype)
         if update.start is None and update.magnitude is None and not is_plain():
+            # Without PiSSA and DoRA the update is one product that can be added in the same pass.
             return add_in_one_pass(outputs, low, b, scale)
         delta = scale * (low @ b)
         if update.start is not None:
+            # PiSSA subtracts the start without dropout: the kernel contains it in full.
             delta = delta - update.scale * ((rows @ update.start[0].to(dtype)) @ update.start[1].to(dtype))
         if update.magnitude is not None:
             # DoRA scales the columns of W + AB, but not the bias.
@@ -156,6 +163,7 @@ class LoraLayer:
             if self.bias is not None:  # type: ignore[attr-defined]
                 linear = linear - self.bias.value.reshape(-1).to(dtype)  # type: ignore[attr-defined]
             factor = update.column_factor(kernel_matrix(self, kernel_of(self).value))
+            # `outputs` already holds x W + b, so only the difference from factor * (x W + update) + b is added.
             delta = (factor - 1).to(dtype) * linear + factor.to(dtype) * delta
         return outputs + delta.reshape(outputs.shape)
 
@@ -165,6 +173,7 @@ class LoraLayer:
         if update is None or update.base_kernel is not None:
             return
         merged = self._merged_kernel()
+        # Subtracting the update again would leave rounding errors, so a copy of the kernel is kept.
         update.base_kernel = kernel_of(self).value.detach().clone()
         kernel_of(self).assign(merged)
 
@@ -184,10 +193,12 @@ class LoraLayer:
                 f"The kernel of layer '{self.name}' is quantised: an update cannot be merged into it. "  # type: ignore[attr-defined]
                 "Use kerora merge RUN, which dequantises."
             )
+        # The sum is computed in float32. A kernel in half precision is rounded only once.
         merged = kernel_matrix(self, kernel).float() + update.weight()
         if update.magnitude is not None:
             merged = merged * update.column_factor(kernel_matrix(self, kernel)).detach()
         order = kernel_order(self)
+        # The inverse permutation: from the axes of the matrix to those of the kernel.
         back = [order.index(axis) for axis in range(len(order))]
         return merged.reshape([kernel.shape[axis] for axis in order]).permute(back).to(kernel.dtype)
 
@@ -197,6 +208,7 @@ class LoraLayer:
         Weight files, `.keras` files and presets can therefore be loaded into plain models. Keras alone would silently
         write the kernel without the update.
         """
+        # A user may have merged the updates already. They then stay merged.
         was_merged = self.update is None or self.update.base_kernel is not None
         self.merge()
         try:
@@ -266,22 +278,26 @@ def promote(layer: Any, settings: UpdateSettings, seed: Sequence[int]) -> None:
     inputs, outputs = matrix_shape(layer)
     rank = settings.rank
     bound = 1.0 / math.sqrt(inputs)
+    # PEFT samples A from the same range: kaiming_uniform_ with a = sqrt(5).
     first = np.random.default_rng(seed).uniform(-bound, bound, (inputs, rank)).astype("float32")
     sizes: dict[str, tuple[int, ...]] = {"lora_a": (inputs, rank), "lora_b": (rank, outputs)}
     sizes |= {"lora_magnitude": (outputs,)} if settings.use_dora else {}
     with changing_weights(layer):
         variables = [
+            # Without `autocast=False` a layer in bfloat16 would read the factors rounded to bfloat16.
             layer.add_weight(name=name, shape=shape, initializer="zeros", dtype="float32", autocast=False)
             for name, shape in sizes.items()
         ]
     a, b = variables[:2]
     update = LowRankUpdate(a, b, float(settings.alpha), settings.dropout, inputs, settings.use_rslora)
     a.assign(first)
+    # After `a.assign`, because PiSSA replaces the random A.
     if settings.pissa:
         _start_from_kernel(layer, update)
     if settings.use_dora:
         update.squares = kernel_matrix(layer, kernel_of(layer).value.detach()).float().square().sum(dim=0)
         update.magnitude = variables[2]
+        # m starts as the norm of each column, so the factor of DoRA starts at one.
         update.magnitude.assign(update.squares.sqrt())
     layer.__class__ = PROMOTIONS.get(type(layer), type(layer))
     layer.update = update
@@ -290,9 +306,11 @@ def promote(layer: Any, settings: UpdateSettings, seed: Sequence[int]) -> None:
 def _start_from_kernel(layer: Any, update: LowRankUpdate) -> None:
     kernel = kernel_matrix(layer, kernel_of(layer).value.detach()).float()
     left, values, right = torch.linalg.svd(kernel, full_matrices=False)
+    # A B times the scale is the part of the largest singular values. A and B share their root equally.
     root = (values[: update.rank] / update.scale).sqrt()
     update.a.assign(left[:, : update.rank] * root)
     update.b.assign(root[:, None] * right[: update.rank])
+    # Copies, because training changes A and B in place.
     update.start = (update.a.value.detach().clone(), update.b.value.detach().clone())
 
 
@@ -304,6 +322,7 @@ def discard(layer: Any, update: LowRankUpdate) -> None:
 
 def demote(layer: Any) -> None:
     """Remove the update from a layer and restore its Keras class."""
+    # The update knows the original kernel, so this comes before the update is removed.
     layer.unmerge()
     update, layer.update = layer.update, None
     del layer.update

@@ -99,6 +99,7 @@ def trained(model: keras.Model, names: Names, head: Sequence[str] | None = None)
         variable = owned.variable
         if not variable.trainable or id(variable) in updates:
             continue
+        # A layer whose other weights are frozen trains only its bias. The file then holds the bias alone.
         whole = all(other.trainable for other in own_variables(owned.layer) if id(other) not in updates)
         (full if whole else biases).append(names.of(variable))
     heads = find_head(model, head)
@@ -107,6 +108,7 @@ def trained(model: keras.Model, names: Names, head: Sequence[str] | None = None)
     weights = [w for w in model.weights if w.value.is_floating_point() and id(w) not in unused]
     method = "lora"
     if not layers and full:
+        # Other choices of weights have no method, and `save_adapter` refuses them.
         method = "full" if all(weight.trainable for weight in weights) else ""
         method = "head" if all(id(owned.variable) in inside for owned in full) and not biases else method
     return Trained(method, stored_updates(model, names, layers), biases, full, heads)
@@ -118,6 +120,7 @@ def entries_of(parts: Trained, names: Names) -> list[Entry]:
     adapted = {stored.module for stored in parts.updates}
     keys: dict[str, str] = {}
     for owned in parts.biases:
+        # PEFT wraps an adapted module, so the bias belongs to the module inside.
         inner = ".base_layer" if owned.name.module in adapted else ""
         keys[f"{PREFIX}{owned.name.module}{inner}.{owned.name.name}"] = owned.name.key
     keys |= {f"{PREFIX}{owned.name.key}": owned.name.key for owned in parts.full}
@@ -134,6 +137,7 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
     """
     own = {key: value for key, value in info.items() if key not in ("task_type", "base_model_name_or_path")}
     own = {"format_version": FORMAT_VERSION, "method": parts.method, **own}
+    # PEFT cannot read full weights or a head alone, so its fields are left out.
     if parts.method != "lora":
         return {"base_model_name_or_path": info.get("base_model_name_or_path"), "kerora": own}
     heads = {id(variable) for layer in parts.head for variable in layer.variables}
@@ -146,6 +150,7 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
         for stored in parts.updates
         if stored.fused
     }
+    # The patterns then list only the exceptions.
     rank, alpha = (_most_common(values) for values in _ranks_and_alphas(parts))
     update = parts.updates[0].layers[0].update
     labels = {str(number): name for number, name in enumerate(info.get("classes", ()))}
@@ -153,6 +158,7 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
         "peft_type": "LORA",
         "task_type": info.get("task_type"),
         "base_model_name_or_path": info.get("base_model_name_or_path"),
+        # As `save_pretrained` of PEFT writes it, whatever the model does.
         "inference_mode": True,
         "r": rank,
         "lora_alpha": _plain(alpha),
@@ -162,9 +168,11 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
         "alpha_pattern": {stored.module: _plain(stored.alpha) for stored in parts.updates if stored.alpha != alpha},
         "use_rslora": update.use_rslora,
         "use_dora": update.magnitude is not None,
+        # PEFT transposes the weights of Conv1D modules (GPT-2) with it.
         "fan_in_fan_out": any(stored.form == "conv" for stored in parts.updates),
         "bias": _bias_mode(parts),
         "modules_to_save": list(dict.fromkeys(_saved_module(owned.name, info) for owned in parts.full)) or None,
+        # A PiSSA adapter is stored with twice the rank and fits the original base, so it needs no special start.
         "init_lora_weights": True,
         "id2label": labels or None,
         "label2id": {name: int(number) for number, name in labels.items()} or None,
@@ -195,11 +203,13 @@ def _lora_faults(config: Mapping[str, Any]) -> list[str]:
     faults = []
     if config.get("peft_type") != "LORA":
         faults.append(f"peft_type must be 'LORA', found {config.get('peft_type')!r}")
+    # PEFT has the same defaults for alpha and dropout.
     rank, alpha, dropout = config.get("r"), config.get("lora_alpha", 8), config.get("lora_dropout", 0.0)
     if not _is_rank(rank):
         faults.append(f"r must be a whole number of 1 or more, found {rank!r}")
     if not _is_number(alpha, above=0):
         faults.append(f"lora_alpha must be a number above 0, found {alpha!r}")
+    # `above` excludes its value, but a dropout of 0 is valid.
     if not _is_number(dropout, above=-1e-9, below=1):
         faults.append(f"lora_dropout must be at least 0 and below 1, found {dropout!r}")
     targets = config.get("target_modules")
@@ -229,6 +239,7 @@ def _not_carried(config: Mapping[str, Any]) -> list[str]:
     faults = [
         f"{key}={value!r} cannot be carried over"
         for key, value in config.items()
+        # A field of a later PEFT that is off changes nothing.
         if key not in CARRIED | INERT and value not in (None, False, {}, [], ())
     ]
     start = config.get("init_lora_weights", True)
@@ -294,9 +305,11 @@ def _adapted_modules(config: Mapping[str, Any], modules: Mapping[str, list[Any]]
         plan.faults += [f"target '{name}' is no layer of this model" for name in targets if name not in modules]
         return [module for module in modules if module in targets]
     present = {key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in plan.tensors if ".lora_A." in key}
+    # PEFT resolved these rules when it trained, and the tensors show the result.
     narrowed = any(config.get(key) not in (None, [], "") for key in ("exclude_modules", "layers_to_transform"))
     if narrowed or targets == "all-linear":
         return [module for module in modules if module in present]
+    # A text is a regular expression for whole names. A list holds ends of names.
     if isinstance(targets, str):
         return [module for module in modules if re.fullmatch(targets, module)]
     return [module for module in modules if any(f".{module}".endswith(f".{target}") for target in targets)]
@@ -326,7 +339,9 @@ def _split_module(tensors: dict[str, np.ndarray], module: str, layers: Sequence[
     rows = np.cumsum([0, *(outputs_of(layer) for layer in layers)])
     if a.ndim != 2 or a.shape[0] != rank or b.shape != (rows[-1], rank):
         return  # A later check reports the wrong shape.
+    # All layers of the module have the same input, so one A serves them all.
     tensors[key_a] = np.concatenate([a] * len(layers))
+    # The block-diagonal form of `kerora.lora.entries`: the rows of a layer, in the columns of its copy of A.
     blocks = np.zeros((rows[-1], rank * len(layers)), b.dtype)
     for number in range(len(layers)):
         part = slice(rows[number], rows[number + 1])
@@ -358,6 +373,7 @@ def _find_full(plan: Plan, model: keras.Model, names: Names, own: Mapping[str, A
 def _by_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
     if module in patterns:
         return patterns[module]
+    # The rule of `get_pattern_key` in PEFT.
     return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
 
 

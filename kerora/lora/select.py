@@ -38,6 +38,7 @@ def find_head(model: keras.Model, names: Sequence[str] | None = None) -> list[An
     backbone = getattr(model, "backbone", None)
     if backbone is None:
         return []
+    # The backbone itself is a layer of the task too. Its first weight shows it.
     inside = {id(variable) for variable in backbone.variables}
     return [layer for layer in model.layers if layer.variables and id(layer.variables[0]) not in inside]
 
@@ -57,6 +58,7 @@ def select_layers(
         ConfigError: a target matches nothing. The message lists the layers that can match.
     """
     patterns = (targets,) if isinstance(targets, str) else tuple(targets)
+    # PEFT excludes the layers of `modules_to_save` from the targets too.
     taken = {id(inner) for layer in leave_out for inner in flatten_layers(layer)}
     unused = replaced_by_head(model)
     candidates = [
@@ -73,6 +75,7 @@ def select_layers(
         chosen.update((id(layer), layer) for layer in matched)
     if not chosen:
         raise ConfigError("No targets given. Name layers such as query,value or 'all-linear'.")
+    # The order of the model, not of the targets: the seeds of A follow it.
     selected = [layer for layer in candidates if id(layer) in chosen]
     return selected if blocks is None else _inside_blocks(selected, blocks, candidates)
 
@@ -84,6 +87,7 @@ def find_modules(model: keras.Model, patterns: Sequence[str]) -> list[Any]:
         ConfigError: a pattern matches nothing.
     """
     modules = getattr(model, "module_names", {})
+    # Where paths are equal, the later layer replaces the unused one of the backbone.
     leaves = {leaf_path(layer): layer for layer in all_layers(model) if own_variables(layer)}
     found: dict[int, Any] = {}
     for pattern in patterns:
@@ -109,6 +113,7 @@ def first_match(model: keras.Model, layer: Any, patterns: Mapping[str, Value], d
 
 def all_layers(model: keras.Model) -> list[Any]:
     """Return the layers with weights in the order of their first weight. Keras lists nested layers backwards."""
+    # The order must be the same in each process, because seeds and files depend on it.
     position = {id(variable): index for index, variable in enumerate(model.variables)}
     layers = [layer for layer in flatten_layers(model, include_self=False) if layer.variables]
     return sorted(layers, key=lambda layer: position.get(id(layer.variables[0]), -1))
@@ -116,6 +121,7 @@ def all_layers(model: keras.Model) -> list[Any]:
 
 def replaced_by_head(model: keras.Model) -> set[int]:
     """Return the ids of unused backbone weights: a weight of the head has the same path (as for a replaced pooler)."""
+    # The head follows the backbone in `model.variables`.
     last = {variable.path: id(variable) for variable in model.variables}
     return {id(variable) for variable in model.variables if last[variable.path] != id(variable)}
 
@@ -137,10 +143,12 @@ def leaf_path(layer: Any) -> str:
 
 def block_of(path: str) -> str | None:
     """Return the block of a layer, such as ``transformer_layer_0``, or None if it is not in a block."""
+    # The first match: layers inside a block may end in a number too, such as `ffw_gating_2` of Gemma.
     return next((part for part in path.split("/") if re.search(r"_\d+$", part)), None)
 
 
 def _inside_blocks(selected: Sequence[Any], wanted: str, candidates: Sequence[Any]) -> list[Any]:
+    # Numbers count the blocks of the model, not only those with targets.
     blocks = list(dict.fromkeys(block for layer in candidates if (block := block_of(layer_path(layer)))))
     numbers = _block_numbers(wanted, len(blocks))
     inside = {block for number, block in enumerate(blocks) if number in numbers}
@@ -164,6 +172,7 @@ def _block_numbers(wanted: str, count: int) -> set[int]:
             raise ConfigError(
                 f"Layers '{part}' are not within the {count} layers that the model has, 0 to {count - 1}."
             )
+        # last:2 gives range(2), counted from the end.
         numbers.update(count - 1 - number if end == "last" else number for number in chosen)
     return numbers
 

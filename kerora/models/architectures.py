@@ -121,12 +121,15 @@ def _arguments(**changes: tuple[str, Any] | None) -> dict[str, tuple[str, Any]]:
     return {name: source for name, source in arguments.items() if source is not None}
 
 
+# The classifiers of decoders in transformers have one layer, `score`, without bias.
 DECODER_HEAD = Head("", "", "score", last_token=True)
+# The encoders of KerasHub have only absolute positions and no cross attention.
 _ENCODER_ONLY = {
     "position_embedding_type": ("absolute", ("absolute", None)),
     "is_decoder": (False, (False,)),
     "add_cross_attention": (False, (False,)),
 }
+# Argument of the backbone -> key of the config.
 _LLAMA3_SCALING = {
     "rope_frequency_adjustment_factor": "factor",
     "rope_low_freq_factor": "low_freq_factor",
@@ -160,6 +163,7 @@ def _decoder(
         model_type=model_type,
         prefix="model",
         segments=False,
+        # The converter of KerasHub reads the sizes from the config.
         arguments={},
         layers=layers,
         head=DECODER_HEAD,
@@ -189,6 +193,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             layers=hf_names.DISTIL_BERT,
             head=Head("relu", "pre_classifier"),
             activation=("activation", "gelu"),
+            # transformers has this epsilon in its code, not in the config.
             norm_epsilon=("", 1e-12),
             class_stem="DistilBert",
             objective="mlm",
@@ -204,6 +209,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             segments=True,
             arguments=_arguments(**_SEGMENTS),
             layers=hf_names.BERT,
+            # transformers classifies the output of the pooler, which belongs to the backbone.
             head=Head("tanh", "bert.pooler.dense", from_pooler=True),
             required=_ENCODER_ONLY,
             class_stem="Bert",
@@ -250,6 +256,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             layers=hf_names.DEBERTA_V3,
             head=Head("gelu", "pooler.dense", dropout_first=True),
             required={
+                # DeBERTa-v2 has the same model_type, but also a convolution that KerasHub does not have.
                 "relative_attention": (False, (True,)),
                 "position_biased_input": (True, (False,)),
                 "pos_att_type": (None, (["c2p", "p2c"], ["p2c", "c2p"], "c2p|p2c", "p2c|c2p")),
@@ -295,6 +302,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             prefix="electra",
             segments=True,
             arguments=_arguments(
+                # Only the backbone of ELECTRA has an argument `vocab_size`.
                 vocabulary_size=None,
                 vocab_size=("vocab_size", 30522),
                 num_heads=("num_attention_heads", 4),
@@ -339,6 +347,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             objective="clm",
             fresh=True,
         ),
+        # KerasHub converts models of the type llama to its Llama3Backbone. Its LlamaBackbone has no converter.
         _decoder("llama", "Llama 2", "Llama", ""),
         _decoder("llama3", "Llama", "Llama3", "llama", rope=Rope(scaling={"default": {}, "llama3": _LLAMA3_SCALING})),
         _decoder("qwen", "Qwen 2", "Qwen", "qwen2"),
@@ -350,6 +359,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "gemma",
             hf_names.GEMMA,
             more_types=("gemma2",),
+            # The attention layer of Gemma has this wavelength in its code.
             rope=Rope(wavelengths={"": 10_000.0}),
         ),
         _decoder(
@@ -390,5 +400,6 @@ def fresh_architecture(objective: str, kind: str) -> Architecture:
         objective: ``mlm`` or ``clm``. There is only one architecture for ``clm``.
         kind: the requested kind. It is ignored if there is no choice.
     """
+    # With one architecture for the objective, the default of the setting may name another one.
     fresh = [architecture for architecture in trained_by(objective) if architecture.fresh]
     return fresh[0] if len(fresh) == 1 else ARCHITECTURES[kind]

@@ -58,6 +58,7 @@ def registered() -> dict[str, Registered]:
         # The class of RoBERTa also lists the presets of XLM-RoBERTa. They come later in this loop and get their kind.
         for name, entry in getattr(keras_hub.models, architecture.backbone).presets.items():
             metadata = entry.get("metadata", {})
+            # Some descriptions of KerasHub contain several spaces in a row.
             description = " ".join(str(metadata.get("description", "")).split())
             found[name] = Registered(architecture.kind, entry["kaggle_handle"], metadata.get("params"), description)
     return found
@@ -110,6 +111,7 @@ def _bundled_info(name: str) -> PresetInfo:
     config = read_json_object(BUNDLED / name / "config.json")
     metadata = BUNDLED / name / "metadata.json"
     parameters = read_json_object(metadata).get("parameter_count") if metadata.is_file() else None
+    # The config may be that of KerasHub or that of transformers.
     kind = by_class.get(class_name(config), str(config.get("model_type", "?")))
     return PresetInfo(name, kind, parameters, "bundled", _first_paragraph(BUNDLED / name / "README.md"))
 

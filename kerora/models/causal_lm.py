@@ -81,6 +81,7 @@ class CausalLM(TaskModel):
         backbone = opened.load_backbone(dtype)
         check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+        # Most decoders with rotary positions have no maximum.
         longest = getattr(backbone, "max_sequence_length", None) or max_length
         return cls(
             inputs,
@@ -89,6 +90,7 @@ class CausalLM(TaskModel):
             tokenizer=tokenizer,
             preset=opened,
             max_length=min(max_length, longest),
+            # The output layer is part of the backbone.
             head_layers=(),
             name="causal_lm",
         )
@@ -109,6 +111,7 @@ class CausalLM(TaskModel):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the final hidden states."""
+        # The graph of the model has no input for document numbers, so they go to the layers through the layout.
         inputs = dict(inputs)
         with documents_in_rows(self.backbone, inputs.pop(DOCUMENTS, None)):
             return super().call(inputs, training=training, mask=mask)
@@ -119,11 +122,13 @@ class CausalLM(TaskModel):
         """Return the mean cross entropy in nats over the counted tokens; called by the training step."""
         weights = torch.ones_like(y, dtype=torch.float32) if sample_weight is None else sample_weight
         total = next_token_loss(y_pred, targets=y, weights=weights, **self._output_layer())
+        # A batch may count no token. Its loss is then 0 and not NaN.
         return total / weights.sum().clamp_min(1e-12)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Return the running loss and perplexity of the epoch, over all counted tokens."""
         result: dict[str, Any] = self.get_metrics_result()
+        # The exponential of the mean loss. The mean of the perplexities of batches would be larger.
         return {**result, "perplexity": torch.exp(torch.as_tensor(result["loss"]))}
 
     def token_table(self, documents: Documents) -> TokenTable:
@@ -153,6 +158,7 @@ class CausalLM(TaskModel):
         """
         table = self.token_table(documents)
         rows = lay_out(table, documents, pack, self.max_length)
+        # In a text of one token nothing is predicted.
         if len(rows) == 0 or not np.any(table.counts()):
             raise DataError("The texts hold no token that can be predicted from a token before it. Give more text.")
         options = {"batch_size": batch_size, "pad_id": self.tokenizer.pad_id, "shuffle": shuffle, "seed": seed}
@@ -202,6 +208,7 @@ class CausalLM(TaskModel):
         with torch.no_grad():
             hidden = self(inputs, training=False)
             chosen = torch.as_tensor(counted, device=hidden.device)
+            # Selecting before the output layer avoids logits at positions that are not counted.
             wanted = torch.as_tensor(targets, device=hidden.device)[chosen]
             values: np.ndarray = token_losses(hidden[chosen], targets=wanted, **self._output_layer()).cpu().numpy()
             return values
@@ -210,5 +217,6 @@ class CausalLM(TaskModel):
         embedding = self.backbone.token_embedding
         tied = getattr(embedding, "tie_weights", True)
         kernel = embedding.embeddings if tied else embedding.reverse_embeddings
+        # Gemma 2 limits its logits in the output layer.
         cap = getattr(embedding, "logit_soft_cap", None)
         return {"kernel": kernel.value, "transposed": not tied, "soft_cap": cap}

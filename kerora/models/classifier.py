@@ -82,12 +82,15 @@ class TextClassifier(TaskModel):
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
         if max_length < SHORTEST:
             raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+        # The head comes first: a preset without a head then fails before the large backbone is loaded.
         arrays = opened.load_head() if classes is None else None
+        # The classes come from the preset only with its head.
         names = _class_names(opened.class_names or () if classes is None else classes)
         tokenizer = opened.load_tokenizer()
         backbone = opened.load_backbone(dtype)
         check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
         shape = opened.architecture.head
+        # A pooler without weights is replaced by a new layer of the head, which is trained.
         use_pooler = shape.from_pooler and not opened.missing_pooler
         head = ClassifierHead(
             shape, backbone.hidden_dim, len(names), dropout=head_dropout, use_pooler=use_pooler, seed=seed
@@ -154,6 +157,7 @@ class TextClassifier(TaskModel):
         """
         assert self.frozen_start is not None
         table = batches.table
+        # Rows of similar length share a batch, so little padding is computed.
         by_length = Batches(table, pad_id=batches.pad_id, shuffle=False, max_tokens=max_tokens)
         return self.frozen_start.states(len(table.ids), _with_places(by_length), cache_directory())
 
@@ -162,10 +166,12 @@ class TextClassifier(TaskModel):
         start = self.frozen_start
         if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
             with pooled_only(self.backbone):
+                # The lower blocks are not computed, so their tokens cannot be masked here.
                 return start.logits(inputs[STATES], inputs["padding_mask"], training)
         if self._masking is not None and training:
             inputs = self._masking(inputs)
         with pooled_only(self.backbone):
+            # The head reads one token, so the last block need not compute the others.
             return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def predict_logits(
@@ -202,7 +208,9 @@ class TextClassifier(TaskModel):
         if len(adapter) != len(rows):
             raise ConfigError(f"adapter needs a name for each of the {len(rows)} rows. Received: {len(adapter)}")
         states = self.adapters.states
+        # Unknown names are left out here. `mixed` reports them.
         width = max((len(states[name].classes or ()) for name in adapter if name in states), default=0)
+        # Batches are in the order of length, so the names must follow it.
         names = iter([adapter[number] for number in batches.order])
 
         def compute(inputs: Any) -> Any:
@@ -238,6 +246,7 @@ def _with_places(batches: Batches) -> Iterator[tuple[Any, np.ndarray, np.ndarray
     table, order, done = batches.table, batches.order, 0
     for index in range(len(batches)):
         inputs = batches[index][0]
+        # `order` lists the rows batch by batch.
         rows = order[done : done + len(inputs["token_ids"])]
         starts = table.offsets[rows]
         yield inputs, *rectangle(starts, table.offsets[rows + 1] - starts, table.max_length)
@@ -246,6 +255,7 @@ def _with_places(batches: Batches) -> Iterator[tuple[Any, np.ndarray, np.ndarray
 
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
+    # A text would count as a sequence of one-letter names.
     if isinstance(classes, str) or len(names) < 2:
         raise ConfigError(f"A classifier needs at least two classes. Received: {classes!r}")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -261,6 +271,7 @@ def check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
         PresetError: an embedding is missing.
     """
     rows = backbone.token_embedding.input_dim
+    # More embeddings than tokens are usual: many models round the number up.
     if tokens > rows:
         raise PresetError(
             f"{preset.directory}: the tokenizer has {tokens} tokens but the model only {rows}. "

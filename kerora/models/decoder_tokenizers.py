@@ -10,6 +10,7 @@ from tokenizers.models import BPE, Unigram
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# Llama 3 takes digits in groups of up to three, Qwen one at a time.
 LLAMA_SPLIT = _WORDS + r"\p{N}{1,3}" + _REST
 QWEN_SPLIT = _WORDS + r"\p{N}" + _REST
 
@@ -58,6 +59,7 @@ def split_byte_pairs(vocabulary: Path, merges: Path, split: str) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(split), behavior="isolated"),
+            # `Split` has divided the text. The pattern of GPT-2 must not divide it again.
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -71,6 +73,7 @@ def sentencepiece_decoder(proto: Any) -> Tokenizer:
     Args:
         proto: the model, parsed: byte pairs or Unigram pieces, with bytes for unknown characters.
     """
+    # Ids are the positions of the pieces in the model.
     scores = {piece.piece: piece.score for piece in proto.pieces}
     numbers = {piece.piece: number for number, piece in enumerate(proto.pieces)}
     unknown = proto.pieces[proto.trainer_spec.unk_id].piece
@@ -80,9 +83,11 @@ def sentencepiece_decoder(proto: Any) -> Tokenizer:
     else:
         model = Unigram(list(scores.items()), unk_id=proto.trainer_spec.unk_id, byte_fallback=True)
     tokenizer = Tokenizer(model)
+    # SentencePiece writes a space as ▁. With a dummy prefix there is one at the start of a text too.
     prefixed = proto.normalizer_spec.add_dummy_prefix
     steps: list[Any] = [normalizers.Prepend("▁")] if prefixed else []
     tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
+    # Strip removes the space that the dummy prefix put before the text.
     reading: list[Any] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     tokenizer.decoder = decoders.Sequence([*reading, *([decoders.Strip(" ", 1, 0)] if prefixed else [])])
     return tokenizer
@@ -110,6 +115,7 @@ def _merges(numbers: Mapping[str, int], scores: Mapping[str, float]) -> list[tup
             for place in range(1, len(piece))
             if piece[:place] in numbers and piece[place:] in numbers
         ]
+        # transformers orders merges of equal scores in the same way. Another order gives other tokens.
         ordered = sorted(halves, key=lambda pair: (numbers[pair[0]], numbers[pair[1]]))
         found += [(*pair, score) for pair in ordered]
     found.sort(key=lambda merge: (merge[2], len(merge[0]), len(merge[1])), reverse=True)

@@ -47,6 +47,7 @@ def documents_in_rows(backbone: keras.Model, numbers: Any) -> Iterator[None]:
     if numbers is not None:
         numbers = torch.as_tensor(numbers)
         places = torch.arange(numbers.shape[1], device=numbers.device)
+        # Same document and not later: (batch, token, seen token).
         layout.seen = (numbers[:, :, None] == numbers[:, None, :]) & (places[:, None] >= places)
         # Numbers never decrease in a row, so a binary search finds the first token of each document.
         starts = torch.searchsorted(numbers.contiguous(), numbers.contiguous())
@@ -97,8 +98,10 @@ def _document_decoder(decoder: Any, method: str) -> Any:
 
     def mask(self: Any, *arguments: Any, **options: Any) -> Any:
         made, seen = original(self, *arguments, **options), self.row_layout.seen
+        # KerasHub makes integer masks of 0 and 1.
         return made if seen is None else keras.ops.logical_and(keras.ops.cast(made, "bool"), seen)
 
+    # The name stays, because Keras uses it in weight files. `use_causal_kernel` reads `keras_class`.
     return type(decoder.__name__, (decoder,), {method: mask, "keras_class": decoder})
 
 
@@ -107,4 +110,5 @@ def tell_layers_apart(backbone: keras.Model) -> None:
     for decoder in getattr(backbone, "transformer_layers", ()):
         for variable in decoder.variables:
             if not variable.path.startswith(f"{decoder.name}/"):
+                # Files of adapters name weights by path, so two layers must not have the same path.
                 rename(variable, f"{decoder.name}/{variable.path}")

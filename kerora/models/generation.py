@@ -68,9 +68,11 @@ class TextGenerator:
         rows = [self._begin(list(prompt), sampling) for prompt in prompts]
         # Each prompt has its own random stream, so that a result does not depend on the batch.
         seeds = [sampling.seed * 1_000_003 + number for number in (numbers or range(len(rows)))]
+        # manual_seed takes 64 bits. The mask keeps a large seed inside and positive.
         draws = [torch.Generator().manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF) for seed in seeds]
         longest = max(len(row.prompt) for row in rows) + sampling.max_tokens
         decoder = _decoder(self.model, len(rows), min(longest, self.context or longest))
+        # All rows can read the length of the shortest prompt in one pass.
         place = min(len(row.prompt) for row in rows)
         ids = torch.tensor([row.prompt[:place] for row in rows])
         with torch.no_grad():
@@ -102,6 +104,7 @@ class TextGenerator:
             numbers = order[start : start + batch_size]
             seeded = [first + number for number in numbers]
             steps = self.stream([prompts[number] for number in numbers], sampling, seeded)
+            # Every step yields the same objects, so only the last one counts.
             rows = deque(steps, maxlen=1).pop()
             results.update(zip(numbers, rows, strict=True))
         return [results[number] for number in range(len(prompts))]
@@ -111,6 +114,7 @@ class TextGenerator:
         prompt = prompt or [0 if end is None else end]
         if self.context is None or len(prompt) < self.context:
             return Continuation(prompt)
+        # The end of a prompt matters more for its continuation than the start.
         room = self.context - min(sampling.max_tokens, self.context // 2)
         return Continuation(prompt[-room:], cut=len(prompt) - room)
 
@@ -122,6 +126,7 @@ class TextGenerator:
             return row.prompt[place]
         end = self.model.tokenizer.end_id
         if row.finish is not None:
+            # The batch stays rectangular, so a finished row reads a token that has no effect.
             return end or 0
         chosen = choose(logits, [*row.prompt, *row.ids], sampling, draw)
         if chosen == end:
@@ -129,15 +134,18 @@ class TextGenerator:
         else:
             row.ids.append(chosen)
             if len(row.ids) >= sampling.max_tokens or place + 1 == self.context:
+                # The model has no position for a token after the context.
                 row.finish = "length"
         self._read_out(row, sampling.stop)
         return chosen
 
     def _read_out(self, row: Continuation, stops: Sequence[str]) -> None:
+        # A new token may complete a character of the tokens before it, so all tokens are decoded again.
         row.text = self.model.tokenizer.decode(row.ids)
         found = [place for stop in stops if (place := row.text.find(stop)) >= 0]
         if found:
             row.text, row.finish = row.text[: min(found)], "stop"
+        # A streamed text must not show characters that a stop text later removes.
         row.shown = len(row.text) if row.finish else len(row.text) - _unsettled(row.text, stops)
 
 
@@ -145,6 +153,7 @@ def choose(logits: torch.Tensor, seen: Sequence[int], sampling: Sampling, draw: 
     """Choose the next token from logits (tokens,). Settings mean the same as in transformers."""
     logits = logits.float()
     if sampling.repetition_penalty != 1.0:
+        # A token that occurs several times is penalised once, as in transformers.
         places = torch.tensor(sorted(set(seen)))
         old = logits[places]
         logits = logits.clone()
@@ -157,15 +166,18 @@ def choose(logits: torch.Tensor, seen: Sequence[int], sampling: Sampling, draw: 
         least = torch.topk(logits, min(sampling.top_k, len(logits))).values[-1]
         logits = logits.masked_fill(logits < least, -torch.inf)
     if sampling.top_p is not None:
+        # From the least probable token up, the same order of sums as in transformers.
         ascending, order = torch.sort(logits)
         outside = ascending.softmax(-1).cumsum(-1) <= 1 - sampling.top_p
         outside[-1] = False  # The most probable token always stays.
         logits = logits.masked_fill(torch.zeros_like(outside).scatter(0, order, outside), -torch.inf)
+    # Sampling on the CPU gives a seed the same random numbers on every device.
     return int(torch.multinomial(logits.softmax(-1).cpu(), 1, generator=draw))
 
 
 def _unsettled(text: str, stops: Sequence[str]) -> int:
     """Return the number of last characters that may still change or become part of a stop text."""
+    # The bytes of an incomplete character decode to U+FFFD.
     half_character = len(text) - len(text.rstrip("\ufffd"))
     lengths = (length for stop in stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
     return max(half_character, max(lengths, default=0))
@@ -176,6 +188,7 @@ class _Cached:
 
     def __init__(self, model: CausalLM, rows: int, length: int) -> None:
         self.model = model
+        # The inputs are token ids already, so no preprocessor is needed.
         self.task = _task_class(model.backbone)(backbone=model.backbone, preprocessor=None)
         self.shape = (rows, length)
         self.cache: Any = None
@@ -187,6 +200,7 @@ class _Cached:
             padded = torch.zeros(self.shape, dtype=torch.int64)
             padded[:, : ids.shape[1]] = ids
             self.cache = build_cache(self.task, padded)
+            # `build_cache` gives no logits, so the last token of the prompt is read again.
             ids, place = ids[:, -1:], ids.shape[1] - 1
         # The layers of KerasHub accept the position only as a tensor.
         logits, _, self.cache = self.task.call_with_cache(ids, self.cache, torch.tensor(place))

@@ -39,6 +39,7 @@ class ClassifierHead:
                 self.first_dropout = keras.layers.Dropout(dropout, dtype="float32", name="pooled_dropout")
             self.pooled_dense = _dense(width, "pooled_dense", seed, shape.activation)
         self.dropout = keras.layers.Dropout(dropout, dtype="float32", name="output_dropout")
+        # With the same seed both kernels would start with the same numbers.
         seed = None if seed is None else seed + 1
         self.logits = _dense(classes, "logits", seed, use_bias=not shape.last_token)
 
@@ -60,6 +61,7 @@ class ClassifierHead:
         elif self.last_token:
             features = last_token(sequence, padding_mask)
         else:
+            # The first token is [CLS] or <s>.
             features = sequence[:, 0, :]
         for layer in (self.first_dropout, self.pooled_dense, self.dropout, self.logits):
             features = features if layer is None else layer(features)
@@ -80,6 +82,7 @@ def last_token(sequence: Any, padding_mask: Any) -> Any:
         sequence: (batch, length, width), or only the last token, (batch, 1, width).
         padding_mask: 1 for tokens, 0 for the padding after them, (batch, length).
     """
+    # `pooled_only` leaves only the wanted token.
     if sequence.shape[1] == 1:
         return keras.ops.squeeze(sequence, axis=1)
     # This selects by a mask and a sum. The exporter of torch would fix the batch size of a gather.
@@ -91,6 +94,7 @@ def last_token(sequence: Any, padding_mask: Any) -> Any:
 def reset_head(layers: Sequence[keras.layers.Layer], seed: int | None) -> None:
     """Set the dense layers of a head to the weights of a new head with this seed."""
     for layer in layers:
+        # The seeds that `ClassifierHead` gives its layers.
         own = None if seed is None else seed + (layer.name == "logits")
         layer.kernel.assign(_initializer(own)(layer.kernel.shape, dtype="float32"))
         if layer.use_bias:

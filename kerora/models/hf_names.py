@@ -60,6 +60,7 @@ class LayerPair:
 
     def expand(self, first: int, second: int = 1) -> Iterator["LayerPair"]:
         """Yield the pair for each value of ``{i}`` below `first` and of ``{j}`` below `second`."""
+        # A path without a placeholder stands for one layer.
         counts = [range(first) if "{i}" in self.keras else range(1), range(second) if "{j}" in self.keras else range(1)]
         for i, j in product(*counts):
             yield LayerPair(self.keras.format(i=i, j=j), self.huggingface.format(i=i, j=j), self.form, self.part)
@@ -162,11 +163,13 @@ ALBERT = (
         "encoder.albert_layer_groups.{i}.albert_layers.{j}",
         ALBERT_BLOCK,
     ),
+    # The pooler of ALBERT is a single layer, not a module with a layer `dense`.
     LayerPair("pooled_dense", "pooler", "dense"),
 )
 DEBERTA_V3 = (
     LayerPair("token_embedding", "embeddings.word_embeddings", "embedding"),
     LayerPair("embeddings_layer_norm", "embeddings.LayerNorm", "norm"),
+    # DeBERTa-v3 has no absolute positions. All blocks share these relative ones.
     LayerPair("rel_embedding/rel_embedding", "encoder.rel_embeddings", "matrix"),
     LayerPair("rel_embedding/rel_embeddings_layer_norm", "encoder.LayerNorm", "norm"),
     *_block("disentangled_attention_encoder_layer_{i}", "encoder.layer.{i}", DEBERTA_BLOCK),
@@ -201,6 +204,7 @@ LLAMA = _decoder(
     "transformer_layer_{i}",
     (*(f"self_attention/{name}" for name in ("query", "key", "value", "attention_output")), *_LLAMA_FEEDFORWARD),
 )
+# All weights, because they are read again in full precision (`Architecture.rounds_weights`).
 MISTRAL = (
     *LLAMA,
     LayerPair("token_embedding", "embed_tokens", "embedding"),
@@ -218,6 +222,7 @@ GEMMA = _decoder(
 )
 SMOLLM3 = _decoder(
     "transformer_layer_{i}",
+    # `tell_layers_apart` puts the name of the block before the path of `o_proj`.
     (*(f"self_attn/{letter}_proj" for letter in "qkv"), "o_proj", *(f"mlp/{name}_proj" for name in _GATED)),
 )
 """The adaptable layers of the decoders that KerasHub itself converts."""

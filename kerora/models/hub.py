@@ -64,6 +64,7 @@ def cached_kaggle_directory(handle: str) -> Path | None:
     if parsed.is_versioned():
         return _complete_directory(parsed)
     parent = Path(get_cached_path(parsed)).parent
+    # The folder of the marks, `.complete`, lies beside the versions.
     versions = sorted((int(path.name) for path in parent.glob("*") if path.name.isdecimal()), reverse=True)
     complete = (_complete_directory(parsed.with_version(version)) for version in versions)
     return next((directory for directory in complete if directory), None)
@@ -91,6 +92,7 @@ def kaggle_directory(handle: str, spec: str) -> Path:
     try:
         return _patiently(lambda: _download_from_kaggle(handle.removeprefix(KAGGLE)), cache.parent)
     except (
+        # HTTPError is an OSError too, so it is caught before the OSError below.
         requests.exceptions.HTTPError,
         UnauthenticatedError,
         BackendError,
@@ -112,6 +114,7 @@ def huggingface_directory(spec: str) -> Path:
     repository = spec.removeprefix(HUGGING_FACE).strip("/")
     cache = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     try:
+        # The hub gives the folder of a snapshot even if an interrupted download left files out.
         directory = Path(snapshot_download(repository, local_files_only=True))
         if _is_complete_snapshot(directory):
             return directory
@@ -120,6 +123,7 @@ def huggingface_directory(spec: str) -> Path:
     except HFValidationError as error:
         raise PresetError(f"Hugging Face names have the form hf://organisation/name. Received: {spec!r}") from error
     if constants.HF_HUB_OFFLINE:
+        # The user forbids requests, so there is no probe either.
         raise OfflineError(constants.ENDPOINT, cache, "HF_HUB_OFFLINE is set")
     _probe(constants.ENDPOINT, cache)
     try:
@@ -149,6 +153,7 @@ def _complete_directory(handle: ModelHandle) -> Path | None:
     whole = cache.load_from_cache(handle) is not None
     if not has(CONFIG) or not has(TOKENIZER_FILE):
         return None
+    # Without either file, the check below fails on the usual name.
     weights = [WEIGHTS] if has(WEIGHTS) or not has(SHARDS) else listed_shards(directory)
     return directory if all(has(name) for name in [*weights, *_vocabulary_files(directory)]) else None
 
@@ -165,6 +170,7 @@ def _download_from_kaggle(handle: str) -> Path:
 
     _keep_standard_output_clean()
     directory = fetch(CONFIG).parent
+    # tokenizer.json names the class of the tokenizer, and so its vocabulary files.
     fetch(TOKENIZER_FILE)
     for name in _vocabulary_files(directory):
         fetch(name)
@@ -182,6 +188,7 @@ def _keep_standard_output_clean() -> None:
     """Send the messages of KaggleHub to standard error. Standard output is for results, such as those of ``--json``."""
     for handler in logging.getLogger("kagglehub").handlers:
         if type(handler) is logging.StreamHandler:
+            # KaggleHub gives its handler sys.stdout when it is imported.
             handler.stream = sys.stderr
 
 
@@ -193,6 +200,7 @@ def _fetch_weights(fetch: Callable[[str], Path]) -> None:
         try:
             directory = fetch(SHARDS).parent
         except (KaggleApiHTTPError, ValueError):
+            # The error about the usual file is clearer than that about the list.
             raise missing from None
         for name in listed_shards(directory):
             fetch(name)
@@ -218,6 +226,8 @@ def _is_complete_snapshot(directory: Path) -> bool:
 def _probe(site: str, cache: Path) -> None:
     """Raise `OfflineError` if the site gives no answer of any kind within `PROBE_SECONDS`."""
     try:
+        # requests applies its timeout to the connection and to the answer, so each gets half. The look-up of the name
+        # has no timeout, so the request runs in a thread.
         _in_thread(lambda: requests.head(site, timeout=PROBE_SECONDS / 2), lambda: None, PROBE_SECONDS)
     except (requests.exceptions.RequestException, TimeoutError) as error:
         raise OfflineError(site, cache, _reason(error)) from error
@@ -242,6 +252,7 @@ def _in_thread(work: Callable[[], Result], progress: Callable[[], Any], seconds:
         except BaseException as error:  # Raised again below, in the thread of the caller.
             outcome["error"] = error
 
+    # A daemon, because a client that hangs must not keep the process alive.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     last, since = progress(), time.monotonic()
@@ -250,6 +261,7 @@ def _in_thread(work: Callable[[], Result], progress: Callable[[], Any], seconds:
         now = progress()
         if now != last:
             last, since = now, time.monotonic()
+        # The thread may have ended since the check of the loop.
         elif thread.is_alive() and time.monotonic() - since > seconds:
             raise TimeoutError(f"no answer within {seconds:g} seconds")
     if "error" in outcome:

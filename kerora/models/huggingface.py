@@ -57,10 +57,12 @@ class HuggingFaceFolder:
         problem = self.config.get("problem_type") or "single_label_classification"
         if not any(name.endswith("ForSequenceClassification") for name in architectures):
             return None
+        # transformers does not write the labels of a default head with two classes.
         labels = self.config.get("id2label") or {str(n): f"LABEL_{n}" for n in range(self.config.get("num_labels", 2))}
         numbered = all(str(number).isdecimal() for number in labels)
         if problem != "single_label_classification" or len(labels) < 2 or not numbered:
             return None
+        # The keys are texts: sorted as texts, 10 would come before 2.
         return tuple(str(labels[number]) for number in sorted(labels, key=int))
 
     def backbone_arguments(self) -> dict[str, Any]:
@@ -82,6 +84,7 @@ class HuggingFaceFolder:
         if self.architecture.hub:
             return self._convert(dtype, dropout)
         backbone_class = getattr(keras_hub.models, self.architecture.backbone)
+        # All weights come from the folder.
         with without_drawing():
             backbone = backbone_class(
                 **self.backbone_arguments(), dropout=dropout, dtype=dtype, name=backbone_name(self)
@@ -92,6 +95,7 @@ class HuggingFaceFolder:
         variables = {variable.path: variable for variable in backbone.variables}
         for pair in self.layer_pairs():
             if self._is_missing_pooler(pair, tensors, prefix):
+                # `without_drawing` left zeros, and a pooler of zeros would give every text the same output.
                 draw(backbone.pooled_dense)
                 continue
             for path, name in pair.variables():
@@ -111,6 +115,7 @@ class HuggingFaceFolder:
                     str(self.directory), dtype=dtype, dropout=dropout, **options
                 )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            # The errors of converters are long and have several lines.
             reason = " ".join(str(error).split())[:200]
             raise PresetError(
                 f"KerasHub cannot convert the {self.architecture.title} model in {self.directory}: {reason}. "
@@ -132,6 +137,7 @@ class HuggingFaceFolder:
         variables = {variable.path: variable for variable in backbone.variables}
         for pair in self.layer_pairs():
             for path, name in pair.variables():
+                # The output layer lies outside the base model, so it has no prefix.
                 name = name if pair.form == "reverse" else f"{self.architecture.prefix}.{name}"
                 if path in variables and name in tensors:
                     self._assign(variables[path], self._read(tensors, name, pair))
@@ -154,11 +160,13 @@ class HuggingFaceFolder:
         """
         tensors = TensorFiles(self.directory)
         head = self.architecture.head
+        # `pooled_dense` of the head exists only if there is no pooler to use.
         alone = head.from_pooler or head.last_token
         modules = {"logits": head.logits} if alone else {"pooled_dense": head.dense, "logits": head.logits}
         arrays = {}
         for layer, module in modules.items():
             arrays[f"{layer}/kernel"] = tensors.read(f"{module}.weight").T
+            # The heads of decoders have no bias.
             if not head.last_token:
                 arrays[f"{layer}/bias"] = tensors.read(f"{module}.bias")
         return arrays
@@ -167,6 +175,7 @@ class HuggingFaceFolder:
         """Yield the names of every layer of the backbone in both libraries."""
         arguments = self.backbone_arguments() if self.architecture.arguments else {}
         layers = arguments.get("num_layers", self.setting("num_hidden_layers", 0))
+        # The layers of a group of ALBERT share their weights, so the groups are counted.
         first = arguments.get("num_groups", layers)
         for pair in self.architecture.layers:
             yield from pair.expand(first, arguments.get("num_inner_repetitions", 1))
@@ -177,6 +186,7 @@ class HuggingFaceFolder:
         where = self.directory / "config.json"
         for key, (default, accepted) in self.architecture.required.items():
             value = self.setting(key, default)
+            # A setting that KerasHub ignores would silently give other outputs.
             if value not in accepted:
                 raise PresetError(
                     f"{where}: KerasHub's {self.architecture.title} cannot express {key}={value!r}; "
@@ -214,12 +224,14 @@ class HuggingFaceFolder:
 
     def _keep_activation_and_epsilon(self, backbone: Any) -> None:
         key, default = self.architecture.activation
+        # KerasHub always uses the tanh approximation in BERT, which differs by up to 5e-3 in real models.
         approximate = GELU[self.setting(key, default)]
         epsilon = float(self.setting(*self.architecture.norm_epsilon))
         set_activation_and_epsilon(backbone, gelu_tanh if approximate else keras.activations.gelu, epsilon)
 
     def _prefix(self, tensors: TensorFiles) -> str:
         prefix = f"{self.architecture.prefix}."
+        # A base model such as BertModel is saved without the prefix.
         return prefix if any(name.startswith(prefix) for name in tensors.names) else ""
 
     @staticmethod
@@ -230,6 +242,7 @@ class HuggingFaceFolder:
         array = tensors.read(name)
         if pair.part is not None:
             number, count = pair.part
+            # Conv1D weights are (inputs, outputs), so outputs are the last axis of weight and bias.
             array = np.split(array, count, axis=-1)[number]
         if pair.form in ("dense", "reverse"):
             return array.T
@@ -264,6 +277,7 @@ def _type_of_class(config: Mapping[str, Any]) -> str | None:
     """Return the model type from the name of the model class. Configs from before 2020 have no model type."""
     classes = config.get("architectures")
     name = str(classes[0]) if isinstance(classes, list) and classes else ""
+    # BertForMaskedLM -> bert, GPT2LMHeadModel -> gpt2.
     stem = re.split(r"For|Model|LMHead|DoubleHeads", name)[0].lower()
     types = {
         architecture.model_type.replace("-", ""): architecture.model_type for architecture in ARCHITECTURES.values()

@@ -26,6 +26,7 @@ def registered_class(entry: Mapping[str, Any]) -> type | None:
     """
     name = entry.get(REGISTERED)
     found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+    # The registry also holds functions and the classes of users.
     return found if isinstance(found, type) and found.__module__.startswith("keras_hub.") else None
 
 

@@ -38,6 +38,7 @@ ACTIVATIONS = {"gelu": keras.activations.gelu, "gelu_tanh": gelu_tanh}
 def set_activation_and_epsilon(backbone: Any, activation: Any, epsilon: float) -> None:
     """Set the activation of the feed-forward layers and the epsilon of the layer norms of a backbone."""
     for layer in flatten_layers(backbone):
+        # KerasHub has fixed values for both and does not store them in its config.
         if isinstance(layer, keras.layers.LayerNormalization):
             layer.epsilon = epsilon
         elif layer.name == "feedforward_intermediate_dense":
@@ -78,6 +79,7 @@ class KerasFolder:
             PresetError: a file is damaged.
         """
         names = self._labels()
+        # Kerora writes this file if KerasHub has no classifier of the kind.
         if (self.directory / HEAD_FILE).is_file():
             return names
         if not (self.directory / TASK).is_file() or not (self.directory / TASK_WEIGHTS).is_file():
@@ -104,12 +106,14 @@ class KerasFolder:
             PresetError: the weights are missing or do not fit the config.
         """
         try:
+            # KerasHub imports TensorFlow for every preset that it loads. A UserWarning comes from `_nothing_left_out`.
             with without_tensorflow(), without_drawing(), _nothing_left_out():
                 backbone = keras_hub.models.Backbone.from_preset(str(self.directory), dtype=dtype, dropout=dropout)
         except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
             raise self._unreadable(error) from error
         if self.lora is not None:
             merge_keras_lora(backbone, self.lora)
+        # After the weights, because a loaded backbone has the activation of KerasHub.
         self._restore_exact(backbone)
         keep_norms_epsilon(backbone)
         return backbone
@@ -125,6 +129,7 @@ class KerasFolder:
                 if (self.directory / HEAD_FILE).is_file():
                     task = keras.saving.load_model(self.directory / HEAD_FILE)
                 else:
+                    # Without num_classes, KerasHub keeps the stored head. The number itself would give a random one.
                     task = keras_hub.models.TextClassifier.from_preset(str(self.directory), preprocessor=None)
         except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
             raise self._unreadable(error) from error
@@ -167,6 +172,7 @@ class KerasFolder:
 def _nothing_left_out() -> Iterator[None]:
     """Turn the warning of Keras that layers keep random weights into an error. Files of some versions cause it."""
     with warnings.catch_warnings():
+        # Keras only warns, and the layers would keep random values.
         warnings.filterwarnings("error", message="Skipping nested container")
         yield
 
@@ -177,6 +183,7 @@ def _find_architecture(directory: Path, config: dict[str, Any]) -> Architecture:
         if found is not None and found is getattr(keras_hub.models, architecture.backbone):
             _refuse_quantized(path, config)
             return architecture
+    # Before 0.10, config.json held the task itself.
     if found is not None and issubclass(found, keras_hub.models.Task):
         raise PresetError(
             f"{path} holds a whole {config.get('class_name')} in the format of KerasNLP before 0.10. Later versions "

@@ -32,6 +32,7 @@ def listed_shards(directory: Path) -> list[str]:
         for name in entries:
             if not isinstance(name, str):
                 raise PresetError(f"{path} is damaged: it lists no weight files. Save or download the preset again.")
+            # Only the name, so that a list cannot lead to files outside the folder.
             names.add(Path(name).name)
     return sorted(names)
 
@@ -94,6 +95,7 @@ def merge_keras_lora(backbone: Any, path: Path) -> None:
     Raises:
         PresetError: the file is damaged or belongs to another model.
     """
+    # The order of Keras, which is not that of the model. The numbers in the file follow it.
     layers = [layer for layer in flatten_layers(backbone, include_self=False) if layer.weights]
     for place, update in _read_lora(path).items():
         layer = layers[place] if place < len(layers) else None
@@ -112,6 +114,7 @@ def _read_lora(path: Path) -> dict[int, np.ndarray]:
         with h5py.File(path, "r") as file:
             groups = {int(name): group["vars"] for name, group in file["lora"].items() if name.isdecimal()}
             found: dict[int, np.ndarray] = {
+                # A is (inputs, heads, rank) and B (rank, size): Keras divides only the last axis of the kernel.
                 place: np.matmul(*(np.asarray(group[f"lora_kernel_{part}"], np.float32) for part in "ab"))
                 for place, group in groups.items()
             }

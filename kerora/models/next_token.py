@@ -61,6 +61,7 @@ def logits_of(
     hidden: torch.Tensor, kernel: torch.Tensor, *, transposed: bool = False, soft_cap: float | None = None
 ) -> torch.Tensor:
     """Return the logits of final hidden states (..., width), float32 (..., tokens); see `next_token_loss`."""
+    # The product has the dtype of the model. A loss in bfloat16 would have only two or three digits.
     kernel = kernel.to(hidden.dtype)
     logits = (hidden @ (kernel if transposed else kernel.T)).float()
     return logits if soft_cap is None else soft_cap * torch.tanh(logits / soft_cap)

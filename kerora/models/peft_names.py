@@ -10,6 +10,7 @@ from kerora.models.hf_names import LayerPair
 
 def layer_pairs(architecture: Architecture, backbone: Any) -> Iterator[LayerPair]:
     """Yield the names of every layer of a backbone in both libraries."""
+    # The layers of a group of ALBERT share their weights.
     groups = getattr(backbone, "num_groups", None) or backbone.num_layers
     inner = getattr(backbone, "num_inner_repetitions", 1)
     for pair in architecture.layers:
@@ -33,6 +34,7 @@ def tensor_names(architecture: Architecture, backbone: Any, head_layers: Sequenc
     modules = {"logits": architecture.head.logits, "pooled_dense": architecture.head.dense}
     for layer in head_layers:
         for variable in layer.variables:
+            # A head has only dense layers.
             weight = "weight" if variable.name == "kernel" else "bias"
             names[variable.path] = TensorName(modules[layer.name], weight)
     return names

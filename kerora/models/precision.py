@@ -18,6 +18,7 @@ def backbone_dtype(config: FitConfig) -> str:
     precision = resolve_precision(config.model.precision)
     lora = config.lora
     trained = lora.method == "full" or lora.bias != "none" or bool(lora.modules_to_save)
+    # In bfloat16 weights, small updates would be lost by rounding.
     return f"mixed_{precision}" if trained and precision != "float32" and lora.method != "head" else precision
 
 

@@ -69,6 +69,7 @@ class Preset:
         """sha256 of the config, weight and vocabulary files with their names. The path of the folder has no effect."""
         digest = hashlib.sha256()
         for path in sorted(self._files(), key=lambda path: path.relative_to(self.directory).as_posix()):
+            # The length and the zero bytes separate files, so that data cannot move from one file to the next.
             digest.update(f"{path.relative_to(self.directory).as_posix()}\0{path.stat().st_size}\0".encode())
             with path.open("rb") as stream:
                 while block := stream.read(_BLOCK):
@@ -89,6 +90,7 @@ class Preset:
         choose_attention(backbone)
         use_whole_blocks(backbone)
         if self.architecture.is_decoder:
+            # The causal kernel needs the layout and `keras_class`, which this sets.
             tell_documents_apart(backbone)
             use_causal_kernel(backbone)
             tell_layers_apart(backbone)
@@ -142,6 +144,7 @@ class Preset:
             yield from weight_files(self.directory)
             yield from (self.directory / name for name in HUGGING_FACE_FILES if (self.directory / name).is_file())
         else:
+            # Everything that can affect outputs or labels.
             patterns = (
                 "*.weights.h5",
                 "*.weights.json",
@@ -182,6 +185,7 @@ def _find(spec: str) -> Preset:
     if spec.startswith(HUGGING_FACE):
         return open_folder(catalogue.hub_directory(spec, spec), spec, spec.rstrip("/").rpartition("/")[2])
     if spec.startswith(KAGGLE):
+        # The hub checks the form of the name, so a fourth part exists below.
         directory = catalogue.hub_directory(spec, spec)
         return open_folder(directory, spec, spec.removeprefix(KAGGLE).split("/")[3])
     if (catalogue.BUNDLED / spec).is_dir() and spec in catalogue.bundled_names():
@@ -191,6 +195,7 @@ def _find(spec: str) -> Preset:
         return open_folder(catalogue.hub_directory(registered[spec].handle, spec), spec, spec)
     directory = Path(spec).expanduser()
     if spec and directory.is_dir():
+        # Paths such as `.` have no name of their own.
         return open_folder(directory, spec, directory.resolve().name)
     if directory.is_file() and spec.endswith(LORA_ENDING):
         return _with_lora(directory, spec)
@@ -214,6 +219,7 @@ def open_folder(directory: Path, spec: str, name: str) -> Preset:
     Raises:
         PresetError: the folder is neither, or holds a model of an unsupported kind.
     """
+    # A run folder lacks config.json too. This message says what to do.
     if (directory / "run.json").is_file():
         raise PresetError(f"{directory} is a run folder, not a pre-trained model. Give the base model, or --resume it.")
     if not (directory / "config.json").is_file():
@@ -223,6 +229,7 @@ def open_folder(directory: Path, spec: str, name: str) -> Preset:
         )
     config = read_json_object(directory / "config.json")
     folder: KerasFolder | HuggingFaceFolder
+    # Only Keras writes these keys.
     if "registered_name" in config or "class_name" in config:
         source: Source = "keras"
         folder = KerasFolder(directory)
@@ -236,6 +243,7 @@ def _unknown(spec: str, directory: Path) -> PresetError:
     if spec and directory.exists():
         return PresetError(f"{spec} is a file, not a folder. Give the folder that holds it.")
     if "/" in spec or spec.startswith((".", "~")):
+        # A name with one slash looks like a name on the hub.
         hint = f" For the Hugging Face hub write hf://{spec}." if spec.count("/") == 1 and spec[0] not in "./~" else ""
         return PresetError(f"There is no preset folder {spec!r}.{hint} `kerora presets` lists the names.")
     return PresetError(f"Unknown preset {spec!r}.{nearest(spec, known)} `kerora presets` lists the names.")

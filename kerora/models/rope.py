@@ -31,6 +31,7 @@ def rope_options(path: Path, config: Mapping[str, Any], architecture: Architectu
         kind = rope.get("rope_type", rope.get("type", usual))
         if str(kind) not in known.scaling:
             raise _inexpressible(path, architecture, "rope_type", kind, usual)
+        # KerasHub has this wavelength in its code, so another one cannot be set.
         fixed = known.wavelengths.get(layers)
         if fixed is not None and rope.get("rope_theta", fixed) != fixed:
             raise _inexpressible(path, architecture, "rope_theta", rope["rope_theta"], fixed)
@@ -38,6 +39,7 @@ def rope_options(path: Path, config: Mapping[str, Any], architecture: Architectu
         missing = [key for key in sources.values() if not isinstance(rope.get(key), int | float)]
         if missing:
             raise PresetError(f"{path} lacks {missing[0]} of the rotary embeddings. Download the model again.")
+        # The converter of Llama looks for scaling only in `rope_scaling`, the name of version 4.
         options |= {name: rope[key] for name, key in sources.items()}
     return options
 
@@ -49,9 +51,11 @@ def _by_layers(config: Mapping[str, Any], by_layer: bool) -> dict[str, dict[str,
         return {name: value for name, value in new.items() if isinstance(value, dict)}
     whole = {**new, **(config.get("rope_scaling") or {})}
     if "rope_theta" in config:
+        # `rope_parameters` takes precedence over the older key.
         whole.setdefault("rope_theta", config["rope_theta"])
     if not by_layer:
         return {"": whole}
+    # Gemma 3 scales only the layers with the whole context. The others have a wavelength of their own.
     local = {"rope_theta": config["rope_local_base_freq"]} if "rope_local_base_freq" in config else {}
     return {"full_attention": whole, "sliding_attention": local}
 

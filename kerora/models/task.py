@@ -61,6 +61,7 @@ class SteppedModel(keras.Model):
         results: dict[str, Any] = {}
         for metric in self.metrics:
             result = metric.result()
+            # A metric such as the tracker of compiled metrics returns several values.
             results.update(result if isinstance(result, dict) else {metric.name: result})
         return results
 
@@ -101,6 +102,7 @@ class TaskModel(SteppedModel):
         self.tokenizer = tokenizer
         self.preset = preset
         self.max_length = max_length
+        # Names, because Keras would track a list of layers as an attribute of the model.
         self._head_names = tuple(layer.name for layer in head_layers)
 
     @property
@@ -177,6 +179,7 @@ class TaskModel(SteppedModel):
             ConfigError: there is no such adapter.
         """
         self.adapters.activate(name)
+        # The optimizer holds the weights of the adapter before.
         self.compiled = False
 
     @contextlib.contextmanager
@@ -279,6 +282,7 @@ def computed_in_row_order(
     with torch.no_grad():
         for index in range(len(batches)):
             part = compute(batches[index][0]).float().cpu().numpy()
+            # `order` gives the row of each place in the batches.
             vectors[order[done : done + len(part)]] = part
             done += len(part)
             if progress is not None:

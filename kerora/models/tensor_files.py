@@ -37,6 +37,7 @@ def weight_files(directory: Path) -> list[Path]:
 def _shards(index: Path) -> list[Path]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        # Only the name, so that an index cannot lead to files outside the folder.
         shards = [index.parent / Path(name).name for name in sorted(set(weight_map.values()))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PresetError(f"The weight index {index} is damaged: {error!r}. Download the model again.") from error
@@ -91,12 +92,14 @@ class TensorFiles:
             raise PresetError(f"The weights in {self.directory} lack the tensor {name!r}. Download the model again.")
         file, raw_name = self._sources[name]
         tensor = file[raw_name] if isinstance(file, dict) else file.get_tensor(raw_name)
+        # numpy has no bfloat16, so torch widens the tensor.
         return np.asarray(tensor.detach().float().numpy())
 
     def _add(self, path: Path) -> None:
         try:
             file: Any
             if path.suffix == ".safetensors":
+                # This maps the file. Only the tensors that are read take memory.
                 file = safe_open(path, framework="pt")
                 names = list(file.keys())
             else:

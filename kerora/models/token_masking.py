@@ -28,6 +28,7 @@ class TokenMasking:
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch with masked tokens. ``token_ids`` is int32 of shape (batch, length)."""
         ids = torch.as_tensor(inputs["token_ids"])
+        # The device is known only from the first batch.
         self._kept = self._kept.to(ids.device)
         hidden = (torch.rand(ids.shape, device=ids.device) < self.share) & ~self._kept[ids.long()]
         return {**inputs, "token_ids": ids.masked_fill(hidden, self._mask_id)}

@@ -36,6 +36,7 @@ class TextTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, pad_id: int, uses_segments: bool, end_id: int | None = None) -> None:
         tokenizer.no_truncation()
+        # A tokenizer.json may set both. Batches are padded later, each to its longest row.
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self.pad_id = pad_id
@@ -51,6 +52,7 @@ class TextTokenizer:
     def fingerprint(self) -> str:
         """sha256 of everything that affects the ids."""
         self._tokenizer.no_truncation()
+        # `to_str` would include the truncation that `encode` sets.
         definition = f"{self.pad_id} {self.uses_segments} {self._tokenizer.to_str()}"
         return hashlib.sha256(definition.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -62,6 +64,7 @@ class TextTokenizer:
             pairs: the second texts, as many as `texts`, or None.
             max_length: longest row in tokens, with special tokens. The longer text of a pair is truncated first.
         """
+        # The library keeps this setting, so the other methods turn it off.
         self._tokenizer.enable_truncation(max_length, strategy="longest_first")
         ids: list[np.ndarray] = []
         segments: list[np.ndarray] = []
@@ -82,6 +85,7 @@ class TextTokenizer:
     @cached_property
     def pieces(self) -> tuple[str, ...]:
         """The tokens by id, including special and added tokens."""
+        # Ids may have gaps.
         return tuple(self._tokenizer.id_to_token(number) or "" for number in range(self.vocabulary_size))
 
     @property
@@ -102,6 +106,7 @@ class TextTokenizer:
         """Whether a token is special, bool (tokens,). The token for unknown text is special too."""
         flags = np.zeros(self.vocabulary_size, bool)
         added = self._tokenizer.get_added_tokens_decoder()
+        # Not every added token is special: some are words that must not be split.
         flags[[number for number, token in added.items() if token.special]] = True
         unknown = self.definition["model"].get("unk_token")
         if unknown is not None:
@@ -128,6 +133,7 @@ class TextTokenizer:
         """Ids of the tokens before a text: none for GPT-2, the start token for Llama."""
         self._tokenizer.no_truncation()
         ids = self._tokenizer.encode("").ids
+        # A tokenizer can also add the end-of-text token after a text.
         return tuple(number for number in ids if number != self.end_id)
 
     def plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -149,6 +155,7 @@ class TextTokenizer:
         piece = self.pieces[number]
         if self.is_byte_level:
             return len(piece)  # The vocabulary writes each byte as one character.
+        # Pieces such as <0x0A> stand for one byte of a character that the vocabulary lacks.
         return 1 if re.fullmatch("<0x[0-9A-F]{2}>", piece) else len(piece.replace("▁", " ").encode())
 
     @property
@@ -162,6 +169,7 @@ class TextTokenizer:
         if self.definition["model"]["type"] == "BPE":
             lines = [f" {line}" for line in lines]
         for chunk in _chunks(map(_without_surrogates, lines)):
+            # `encode_batch_fast` gives no offsets.
             encodings = self._tokenizer.encode_batch(chunk, add_special_tokens=False)
             for line, encoding in zip(chunk, encodings, strict=True):
                 yield Line(line, encoding.ids, encoding.offsets)
@@ -195,4 +203,5 @@ def _join(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:
 def _without_surrogates(item: Any) -> Any:
     if isinstance(item, tuple):
         return tuple(_without_surrogates(text) for text in item)
+    # UTF-16 joins pairs of surrogates to a character. Only a single one becomes U+FFFD.
     return item.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

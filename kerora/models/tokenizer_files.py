@@ -44,6 +44,7 @@ HUGGING_FACE_FILES = (
 )
 """Every file of a Hugging Face folder that can affect the tokens."""
 
+# Types of pieces in the protocol buffer of SentencePiece.
 _CONTROL, _USER_DEFINED = 3, 4
 _ROBERTA_STYLE = ("RobertaTokenizer", "XLMRobertaTokenizer")
 _BYTE_PAIRS = ("RobertaTokenizer", "GPT2Tokenizer")
@@ -94,6 +95,7 @@ def huggingface_tokenizer(directory: Path, architecture: Architecture) -> TextTo
             tokenizer = byte_pairs(directory / "vocab.json", directory / "merges.txt", settings)
         else:
             tokenizer = _huggingface_sentencepiece(directory, architecture, settings)
+    # Its message is already complete.
     except PresetError:
         raise
     except Exception as error:  # the Rust library raises bare Exception
@@ -114,6 +116,7 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
     assets = directory / KERAS_ASSETS
     name = class_name(config)
     files = [assets / file for file in keras_vocabulary(directory)]
+    # Equal for a tokenizer with one file, which needs no merges.
     vocabulary, merges = files[0], files[-1]
     given = config.get("config")
     settings = Settings(
@@ -133,6 +136,7 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
         elif name in _SENTENCEPIECE:
             tokenizer = _SENTENCEPIECE[name](vocabulary, settings)
         else:
+            # WordPiece of KerasHub keeps case by default, that of transformers does not.
             settings.options = {"do_lower_case": False, **settings.options}
             settings.tokens = {**settings.tokens, "unk": settings.options.get("oov_token", settings.tokens["unk"])}
             tokenizer = wordpiece(vocabulary, settings)
@@ -203,6 +207,7 @@ def _wordpiece(pieces: Sequence[str], settings: Settings) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=settings.options.get("tokenize_chinese_chars", True),
+        # None removes accents if the text is made lower case, as in transformers.
         strip_accents=settings.options.get("strip_accents"),
         lowercase=settings.options.get("do_lower_case", True),
     )
@@ -238,6 +243,7 @@ def xlm_roberta_pieces(model: Path, settings: Settings) -> Tokenizer:
     """Build the tokenizer of XLM-RoBERTa: special tokens of fairseq, SentencePiece pieces from the fourth on, mask."""
     proto = _read_sentencepiece(model, settings)
     tokens = settings.tokens
+    # fairseq puts four tokens first. The model of SentencePiece has three of its own there.
     first = [(tokens[role], 0.0) for role in ("cls", "pad", "sep", "unk")]
     tokenizer = Tokenizer(Unigram([*first, *_pieces(proto)[3:], (tokens["mask"], 0.0)], unk_id=3, byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence(_charsmap(proto))
@@ -294,6 +300,7 @@ def _huggingface_sentencepiece(directory: Path, architecture: Architecture, sett
 
 def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, complete: bool = False) -> TextTokenizer:
     if not complete:
+        # One at a time, so that new ids follow the order of the list.
         for token in settings.never_split(tokenizer):
             tokenizer.add_special_tokens([token]) if token.special else tokenizer.add_tokens([token])
     if tokenizer.post_processor is None and "cls" in settings.tokens:
@@ -310,6 +317,7 @@ def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, compl
 def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
     cls, sep = settings.tokens["cls"], settings.tokens["sep"]
     if settings.doubled_separator:
+        # RoBERTa has no segments, so all type ids are 0.
         single, pair = f"{cls} $A {sep}", f"{cls} $A {sep} {sep} $B {sep}"
     else:
         single, pair = f"{cls}:0 $A:0 {sep}:0", f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1"
@@ -351,8 +359,10 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
         if isinstance(token, dict):
             settings.added.append(_added_token(token, special=True))
             token = token.get("content")
+        # An entry may be null.
         settings.tokens[role] = token or settings.tokens[role]
     if decoder:
+        # The keys are texts, but ids must be added in the order of numbers.
         settings.added = [_added_token(decoder[number]) for number in sorted(decoder, key=int)]
     else:
         special = _special_without_role(named)
@@ -390,6 +400,7 @@ def _added_token(entry: Mapping[str, Any], special: bool = False) -> AddedToken:
 def _read_sentencepiece(model: Path, settings: Settings) -> Any:
     proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     proto.ParseFromString(model.read_bytes())
+    # SentencePiece never splits control and user-defined pieces, so they become added tokens.
     known = {token.content for token in settings.added}
     settings.added += [
         AddedToken(piece.piece, normalized=False, special=piece.type == _CONTROL)

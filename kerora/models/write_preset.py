@@ -75,9 +75,11 @@ def rebuild(backbone: Any, dtype: str, dropout: float) -> Any:
         dropout: rate inside the new one.
     """
     config = {**settings_of(backbone), "dtype": dtype, "dropout": dropout}
+    # A built layer cannot change its dtype or its dropout.
     copy = type(backbone).from_config(config)
     copy.set_weights(backbone.get_weights())
     choose_attention(copy)
+    # The causal kernel needs what this sets on the layers.
     tell_documents_apart(copy)
     use_causal_kernel(copy)
     return copy
@@ -91,8 +93,10 @@ def write_tokenizer(tokenizer: TextTokenizer, architecture: Architecture, direct
     with without_tensorflow():
         if model["type"] == "WordPiece":
             lowercase = bool((definition["normalizer"] or {}).get("lowercase", False))
+            # Uncased BERT removes accents. KerasHub alone would keep them.
             hub = hub_class(vocabulary=_by_id(model["vocab"]), lowercase=lowercase, strip_accents=lowercase)
         else:
+            # Versions of `tokenizers` write a merge as text or as a pair.
             merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
             hub = hub_class(vocabulary=model["vocab"], merges=merges)
         hub.save_to_preset(str(directory))
@@ -122,6 +126,7 @@ def write_preset(
         TrainingError: a weight does not fit into float16.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    # Inside the target folder, because `os.replace` works only on one file system.
     with tempfile.TemporaryDirectory(dir=directory, prefix=".writing-") as name:
         work = Path(name)
         write_tokenizer(tokenizer, architecture, work)
@@ -131,6 +136,7 @@ def write_preset(
             _narrow(work / WEIGHTS)
         (directory / KERAS_ASSETS).mkdir(parents=True, exist_ok=True)
         files = [path.relative_to(work) for path in work.rglob("*") if path.is_file()]
+        # A folder without config.json is no preset, so an interrupted write leaves none that seems complete.
         for path in sorted(files, key=lambda path: path.name == CONFIG):
             os.replace(work / path, directory / path)
 
@@ -153,6 +159,7 @@ def _by_id(vocabulary: dict[str, int]) -> list[str]:
 
 
 def _as_float16(value: np.ndarray, name: str) -> np.ndarray:
+    # An overflow gives infinity, which is reported below.
     with np.errstate(over="ignore"):
         narrow = value.astype(np.float16)
     if not np.isfinite(narrow).all():
@@ -174,6 +181,7 @@ def _narrow(path: Path) -> None:
             value = item[()]
             if value.dtype == np.float32:
                 value = _as_float16(value, name)
+            # HDF5 cannot compress a scalar.
             packed = {"compression": "gzip", "shuffle": True} if value.ndim else {}
             target.create_dataset(name, data=value, **packed).attrs.update(item.attrs)
 
