@@ -33,7 +33,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return the results of all checks. A result that is not good has a remedy."""
-    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _backend, _device, _caches, _disk]
+    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _tensorflow, _backend, _device, _caches, _disk]
     return [finding for check in checks for finding in check()]
 
 
@@ -49,11 +49,26 @@ def _versions() -> Iterator[Finding]:
         try:
             found = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(requirement.name, "not installed", False, f"pip install '{requirement}'")
+            yield Finding(requirement.name, "not installed", False, _installing(requirement))
             continue
         # prereleases=True, so that a nightly version of torch counts too
         good = requirement.specifier.contains(found, prereleases=True)
-        yield Finding(requirement.name, found, good, "" if good else f"pip install '{requirement}'")
+        yield Finding(requirement.name, found, good, "" if good else _installing(requirement))
+
+
+def _installing(requirement: Requirement) -> str:
+    # the requirements of KerasHub would bring TensorFlow into a lean installation
+    if requirement.name == "keras-nlp":
+        return f"pip install --no-deps keras-hub '{requirement}'"
+    return f"pip install '{requirement}'"
+
+
+def _tensorflow() -> Iterator[Finding]:
+    try:
+        found = f"{importlib.metadata.version('tensorflow')}, installed but not used"
+    except importlib.metadata.PackageNotFoundError:
+        found = "not installed (lean installation)"
+    yield Finding("tensorflow", found, True)
 
 
 def _backend() -> Iterator[Finding]:

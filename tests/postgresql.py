@@ -21,7 +21,7 @@ def postgresql() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     found = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *map(str, programs)]))
     if found is None or importlib.util.find_spec("psycopg") is None:
-        pytest.skip("needs a PostgreSQL server's programs and psycopg: pip install '.[postgresql]'")
+        pytest.skip("needs a PostgreSQL server's programs and psycopg: pip install 'psycopg[binary]'")
     asked = [] if getpass.getuser() != "root" else ["runuser", "-u", SERVER_USER, "--"]
     if asked and shutil.which("runuser") is None:
         pytest.skip("PostgreSQL does not run as root, and there is no runuser")

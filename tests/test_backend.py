@@ -1,5 +1,6 @@
 """The torch backend is selected, and TensorFlow stays out without being broken."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -21,8 +22,12 @@ def test_another_backend_in_the_environment_is_replaced() -> None:
 
 
 def test_keras_on_another_backend_is_refused_in_one_line() -> None:
+    # a stand-in, because none of the other backends has to be installed
     code = """
-import keras
+import sys, types
+keras = types.ModuleType("keras")
+keras.config = types.SimpleNamespace(backend=lambda: "tensorflow")
+sys.modules["keras"] = keras
 try:
     import kerora
 except Exception as error:
@@ -49,7 +54,8 @@ print("tensorflow" in sys.modules)
 import importlib.util
 print(importlib.util.find_spec("tensorflow") is not None)
 """
-    assert run(code).stdout.split() == ["hidden", "False", "True"]
+    installed = importlib.util.find_spec("tensorflow") is not None
+    assert run(code).stdout.split() == ["hidden", "False", str(installed)]
 
 
 def test_the_block_leaves_loaded_modules_and_errors_alone() -> None:

@@ -53,6 +53,8 @@ def find_tfds(name: str, config: DataConfig, other_names: Iterable[str], reader:
     with _quiet():
         builder = _builder(tfds, name, config, other_names)
         if not builder.is_prepared():
+            # TFDS would write TFRecord files, and needs TensorFlow for them
+            builder = _builder(tfds, name, config, other_names, file_format="array_record")
             _prepare(builder, name)
     splits = {SPLIT_NAMES[split]: split for split in builder.info.splits if split in SPLIT_NAMES}
     parts = {part: partial(_read_split, builder, split, name, config, reader) for part, split in splits.items()}
@@ -89,10 +91,10 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _builder(tfds: Any, name: str, config: DataConfig, other_names: Iterable[str]) -> Any:
+def _builder(tfds: Any, name: str, config: DataConfig, other_names: Iterable[str], **options: str) -> Any:
     data_dir = str(Path(config.data_dir).expanduser()) if config.data_dir else None
     try:
-        return tfds.builder(name, data_dir=data_dir)
+        return tfds.builder(name, data_dir=data_dir, **options)
     except tfds.core.DatasetNotFoundError:
         known = [*other_names, *tfds.list_builders(with_community_datasets=False)]
         base = name.partition(":")[0].partition("/")[0]
@@ -126,8 +128,10 @@ def _prepare(builder: Any, name: str) -> None:
     try:
         builder.download_and_prepare()
     except Exception as error:  # The script of each data set raises its own exceptions.
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(f"TFDS data set {place} and could not be prepared: {type(error).__name__}: {reason}") from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if "No module named 'tensorflow'" in str(error):
+            reason = f"{reason}. The script of this data set needs TensorFlow: pip install tensorflow"
+        raise DataError(f"TFDS data set {place} and could not be prepared: {reason}") from error
 
 
 def _read_split(builder: Any, split: str, name: str, config: DataConfig, reader: RowReader[P, S]) -> P | None:

@@ -82,7 +82,7 @@ class Job:
 
     def unverified(self, package: str) -> Verification:
         """Return a verification that says that the package is not installed."""
-        note = f"{package} is not installed (pip install 'kerora[interop]')"
+        note = f"{package} is not installed (pip install transformers peft)"
         return Verification(None, 0, self.probe.source, None, None, TOLERANCE, note=note)
 
 

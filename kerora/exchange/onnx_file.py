@@ -47,7 +47,7 @@ def check_onnx() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"The export to ONNX needs {', '.join(missing)}. Install them with: pip install 'kerora[onnx]'"
+            f"The export to ONNX needs {', '.join(missing)}. Install them with: pip install {' '.join(missing)}"
         )
 
 

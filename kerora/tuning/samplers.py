@@ -166,8 +166,8 @@ def check_cmaes(space: Space) -> None:
         )
     if importlib.util.find_spec("cmaes") is None:
         raise ConfigError(
-            "The sampler cmaes needs the package cmaes, which is not installed. Install it with: pip install "
-            "'kerora[cmaes]', or use --sampler tpe."
+            "The sampler cmaes needs the package cmaes, which is not installed. Install it with: pip install cmaes, "
+            "or use --sampler tpe."
         )
 
 

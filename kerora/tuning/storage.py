@@ -74,7 +74,7 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
             return HeartbeatJournal(JournalFileBackend(str(Path(url).expanduser())))
         return _database(with_driver(url))
     except ModuleNotFoundError as error:
-        remedy = "Install it. For PostgreSQL: pip install 'kerora[postgresql]'"
+        remedy = "Install it. For PostgreSQL: pip install 'psycopg[binary]'"
         raise RunError(f"The storage {shown(url)} needs the package {error.name}. {remedy}") from error
     except (SQLAlchemyError, ImportError, OSError, ValueError, RuntimeError) as error:
         raise RunError(f"The storage {shown(url)} cannot be opened: {_reason(error, url)}. Check --storage.") from error
