@@ -56,11 +56,12 @@ def card_curves(history: Sequence[Mapping[str, Any]], words: bool = True) -> byt
 
 def _title(name: str, manifest: Mapping[str, Any]) -> str:
     teacher = manifest["teacher"]
-    how = f", and distillation from {teacher['name']}" if teacher else ""
+    objective = f"{'causal' if _is_causal(manifest) else 'masked'}-language modelling"
+    ways = [objective] if learns_words(manifest) else []
+    how = ", and ".join([*ways, f"distillation from {teacher['name']}"] if teacher else ways)
     what = "A language model" if _is_causal(manifest) else "A text encoder"
-    objective = "causal" if _is_causal(manifest) else "masked"
     return (
-        f"# {name}\n\n{what} in KerasHub's preset format, pre-trained by {objective}-language modelling{how} with "
+        f"# {name}\n\n{what} in KerasHub's preset format, pre-trained by {how} with "
         f"`kerora pretrain` (Kerora {manifest['kerora']}). `keras_hub.models.Backbone.from_preset` loads it; "
         "`kerora fit --preset` fine-tunes it."
     )
@@ -119,10 +120,11 @@ def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
         else f"Whole-word masking of {settings['mask_share']:.0%} of the words (80 % masked, 10 % replaced, 10 % "
         "kept), new masks in each epoch."
     )
+    length = f"{settings['max_steps']:,} updates" if settings["max_steps"] else f"{len(history)} epochs"
     sentences = [
         task,
         f"AdamW, learning rate {settings['learning_rate']:g} with {settings['schedule']} schedule, "
-        f"{settings['batch_size'] * settings['accumulate']} rows an update, {len(history)} epochs, "
+        f"{settings['batch_size'] * settings['accumulate']} rows an update, {length}, "
         f"{manifest['settings']['model']['precision']} arithmetic on float32 weights, seed {settings['seed']}.",
     ]
     if teacher is not None:

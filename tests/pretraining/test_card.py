@@ -106,7 +106,9 @@ def test_a_teacher_is_named_with_the_weights_of_the_losses() -> None:
     card = model_card("mini", facts, history(**COSINES))
     assert ", and distillation from big with" in card and "Teacher: big (BERT)." in card
     assert "0.5 x cross entropy (MLM) + 1 x cosine distance of the first tokens + 2 x cosine distance of all" in card
-    assert "Token embeddings and projection started from the teacher's states" in card and "each 7 times" in card
+    assert (
+        "Token embeddings and projection started from the teacher's states" in card and "each of them 7 times" in card
+    )
     assert len(table_of(card)[0]) == 6 and "cosine 0.9000, token_cosine 0.8000" in card
 
 
@@ -119,6 +121,12 @@ def test_a_head_that_was_not_trained_has_no_numbers() -> None:
     ]  # fmt: skip
     assert "held-out part: cosine 0.9000" in card and "accuracy 0.5123" not in card
     assert "Token embeddings and projection" not in card and "Excerpts" not in card
+    assert "pre-trained by distillation from big with" in card
+
+
+def test_a_training_of_so_many_updates_names_them() -> None:
+    card = model_card("mini", manifest(**{"training.max_steps": 4600}), history())
+    assert "64 rows an update, 4,600 updates, float32" in card and "3 epochs" not in card
 
 
 def test_a_continued_encoder_names_where_it_came_from_and_not_a_shape_of_its_own() -> None:
