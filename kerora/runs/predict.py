@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,33 +62,17 @@ def predict_file(
         RunError: the output exists and `force` is False, or cannot be written.
         DataError: a row cannot be used, or a submission would lack a row.
     """
-    if fill is not None and not submission:
-        raise ConfigError("--fill gives a label to the bad rows of a submission. Add --submission, or leave it out.")
-    if output is not None and output.exists() and not force:
-        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    _check_request(output, force, fill, submission)
     form = form or _form(output)
     run = RunFolder.open(path)
     trained, task = read_config_for(run, "predict")
-    config = _column_config(trained.data, settings or {}, isinstance(source, str | Path))
-    if fill is not None:
-        config = dataclasses.replace(config, skip_bad_rows=True)
-    if config.bad_rows is not None:
-        check_bad_rows_path(Path(config.bad_rows).expanduser())
-    bad = BadRows() if skipped is None else skipped
-    bad.keep = config.bad_rows is not None
+    config = _column_config(trained.data, settings or {}, isinstance(source, str | Path), fill is not None)
+    bad = _empty_count(skipped, config)
     records = _complete(stream_texts(source, config, bad, fill is not None), bad, submission, fill)
     first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)
     _check_fill(fill, getattr(model, "classes", ()))
-    if (
-        first is not None
-        and first.problem is None
-        and first.pair is None
-        and read_adapter_config(run.adapter).get("kerora", {}).get("pairs")
-    ):
-        raise DataError(
-            f"{path} was trained on pairs, but the input has one text per row. Name two columns with --text."
-        )
+    _check_pairs(run, first)
     rows = itertools.chain([first] if first is not None else [], records)
     with contextlib.ExitStack() as stack:
         target = stream if output is None else stack.enter_context(atomic_file(output))
@@ -101,11 +84,13 @@ def predict_file(
     return count
 
 
-def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool) -> DataConfig:
+def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool, filled: bool) -> DataConfig:
     trained = to_dict(of_the_run)
-    # `columns` and `delimiter` only for a file: with them, a stream of plain text would be read as CSV
-    kept = ["text", "text_join", "id", "skip_bad_rows", *(["columns", "delimiter"] if is_file else [])]
-    return resolve({f"data.{key}": trained[key] for key in kept}, settings).data
+    is_table = is_file or settings.get("data.format") in ("csv", "tsv")
+    # `columns` and `delimiter` only for a table: with them, a stream of plain text would be read as CSV
+    kept = ["text", "text_join", "id", "skip_bad_rows", *(["columns", "delimiter"] if is_table else [])]
+    skip = {"data.skip_bad_rows": True} if filled else {}
+    return resolve({f"data.{key}": trained[key] for key in kept}, settings, skip).data
 
 
 def _form(output: Path | None) -> str:
@@ -116,6 +101,30 @@ def _form(output: Path | None) -> str:
             f"The output must end in .csv or .jsonl, or name the form with --output-format. Received: {output}"
         )
     return FORMS[output.suffix.lower()]
+
+
+def _check_request(output: Path | None, force: bool, fill: str | None, submission: bool) -> None:
+    if fill is not None and not submission:
+        raise ConfigError("--fill gives a label to the bad rows of a submission. Add --submission, or leave it out.")
+    if output is not None and output.exists() and not force:
+        raise RunError(f"{output} exists. Choose another --output or add --force.")
+
+
+def _empty_count(given: BadRows | None, config: DataConfig) -> BadRows:
+    """Return the count of bad rows, and check that their list can be written, before the model is loaded."""
+    if config.bad_rows is not None:
+        check_bad_rows_path(Path(config.bad_rows).expanduser())
+    bad = BadRows() if given is None else given
+    bad.keep = config.bad_rows is not None
+    return bad
+
+
+def _check_pairs(run: RunFolder, first: Record | None) -> None:
+    single = first is not None and first.problem is None and first.pair is None
+    if single and read_adapter_config(run.adapter).get("kerora", {}).get("pairs"):
+        raise DataError(
+            f"{run.path} was trained on pairs, but the input has one text per row. Name two columns with --text."
+        )
 
 
 def _check_fill(fill: str | None, classes: Sequence[str]) -> None:
