@@ -60,11 +60,11 @@ class BadRows:
 
 
 def by_reason(reasons: Mapping[str, int]) -> str:
-    """Return the counts in words: ``2 has an empty text in 'text', 1 is not valid JSON``."""
+    """Return the reasons and their counts: ``has an empty text in 'text': 2, is not valid JSON: 1``."""
     most = sorted(reasons.items(), key=lambda item: -item[1])
-    words = [f"{count:,} {reason}" for reason, count in most[:SHOWN_REASONS]]
+    words = [f"{reason}: {count:,}" for reason, count in most[:SHOWN_REASONS]]
     rest = sum(count for _, count in most[SHOWN_REASONS:])
-    return ", ".join([*words, *([f"{rest:,} with other faults"] if rest else [])])
+    return ", ".join([*words, *([f"other reasons: {rest:,}"] if rest else [])])
 
 
 def write_bad_rows(path: Path | str | None, found: Iterable[BadRows]) -> None:

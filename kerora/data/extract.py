@@ -71,13 +71,15 @@ def read_records(
 
     Raises:
         DataError: a text column is missing. While the rows are read: a text is empty or not a string, and
-            `skip_bad_rows` is not set.
+            `skip_bad_rows` is not set; or no row is left.
     """
     columns = find_columns(table.columns, config, table.name, labelled=False, header=table.header)
     bad = BadRows() if bad is None else bad
+    before, kept = bad.count, 0
     for row in table.rows:
         problem = row.problem or row_problem(row, columns)
         if problem is None:
+            kept += 1
             yield record_of(row, columns)
             continue
         bad.add(table.name, BadRow(row.place, problem))
@@ -85,7 +87,10 @@ def read_records(
             write_bad_rows(config.bad_rows, [bad])
             check_problems(table.name, [f"{row.place} {problem}"], 1, row.number, config)
         elif keep_bad and row.problem is None:
+            kept += 1
             yield Record(identifier_of(row, columns.id), "", None, row.number, problem)
+    if bad.count > before:
+        check_problems(table.name, [], bad.count - before, kept, config)
 
 
 def text_problem(value: Any, name: str) -> str | None:

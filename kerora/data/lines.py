@@ -14,6 +14,7 @@ from kerora.errors import DataError, reason_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINES_FOR_ADVICE = 100
+MOST_FOREIGN = 10
 _LONE_CR = re.compile(rb"\r(?!\n)")
 _AFTER_CR = re.compile(rb"(?<=\r)(?!\n)")
 
@@ -53,6 +54,7 @@ class Lines:
         self._offset = 0
         self._read_any = False
         self._advice = ""
+        self._good = self._foreign = 0
         self._ahead: deque[bytes] = deque()
 
     def __iter__(self) -> Iterator[str]:
@@ -129,7 +131,11 @@ class Lines:
             offset, byte = start + error.start, raw[error.start]
             problem = f"is not UTF-8: byte 0x{byte:02X}"
             message = f"{self.place()}, byte offset {offset}: byte 0x{byte:02X} is not UTF-8. {self._what_it_is(raw)}"
+            self._foreign += 1
+            if self._foreign > max(MOST_FOREIGN, self._good):
+                raise DataError(message) from error  # not single bad lines, but a file in another encoding
             raise BadLineError(message, problem) from error
+        self._good += not text.isascii()
         if "\0" in text:
             offset = start + raw.index(b"\0")
             remedy = (

@@ -5,12 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerora.data.bad_rows import write_bad_rows
+from kerora.data.bad_rows import by_reason, write_bad_rows
 from kerora.data.classes import numbered, numbers_for_run
 from kerora.data.files import is_data_file, json_parts, local_names, missing_file, open_table, stem_of
 from kerora.data.folders import find_in_folder
 from kerora.data.jsonfiles import table_of
 from kerora.data.labelled import LabelledReader
+from kerora.data.notes import note
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, Rows, S
 from kerora.data.save import is_saved, saved_name
@@ -143,6 +144,8 @@ def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str
         others = " and ".join(other for other in found.parts if other != name)
         raise DataError(f"{spec} has no {split} part, only {others}. Choose one of these, or give a file.")
     write_bad_rows(config.bad_rows, [part.bad])
+    if part.skipped:
+        note(f"{part.source}: {part.skipped:,} bad rows skipped ({by_reason(part.bad.reasons)}).")
     return part
 
 

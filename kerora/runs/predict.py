@@ -140,7 +140,8 @@ def _complete(records: Iterator[Record], bad: BadRows, submission: bool, fill: s
         if submission and bad.count > filled:
             remedy = "" if fill is not None else ", or give rows without a text a label with --fill LABEL"
             raise DataError(
-                f"A submission needs every row, but of the input {by_reason(bad.reasons)}. Correct it{remedy}."
+                f"A submission needs every row, but some cannot be used ({by_reason(bad.reasons)}). "
+                f"Correct them{remedy}."
             )
         if record is not None:
             yield record

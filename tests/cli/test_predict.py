@@ -178,7 +178,9 @@ def test_skipped_rows_are_counted_and_listed(kerora: Kerora, own: Path) -> None:
     assert "faults.csv: 1 row cannot be used: row 2 (line 3) has an empty text in 'text'" in error
     answer = kerora("predict", "run", "faults.csv", "--skip-bad-rows", "--bad-rows", "bad.csv", "-o", "out.csv")
     assert answer.code == 0
-    assert answer.err == ("Skipped: 2 of 4 rows (1 has an empty text in 'text', 1 is not valid CSV)\n2 rows: out.csv\n")
+    assert answer.err == (
+        "Skipped: 2 of 4 rows (has an empty text in 'text': 1, is not valid CSV: 1)\n2 rows: out.csv\n"
+    )
     assert (own / "bad.csv").read_text().splitlines()[1:] == [
         "faults.csv,row 2 (line 3),has an empty text in 'text'",
         "faults.csv,row 3 (line 4),is not valid CSV: text follows a closing quote",
@@ -188,12 +190,12 @@ def test_skipped_rows_are_counted_and_listed(kerora: Kerora, own: Path) -> None:
 def test_a_submission_lacks_no_row(kerora: Kerora, own: Path) -> None:
     (own / "empty.csv").write_text(FAULTS.replace('"a"b', "a"))
     error = kerora("predict", "run", "empty.csv", "--skip-bad-rows", "--submission", "-o", "out.csv").error
-    assert "A submission needs every row, but of the input 1 has an empty text in 'text'" in error
+    assert "A submission needs every row, but some cannot be used (has an empty text in 'text': 1)" in error
     assert not (own / "out.csv").exists()
     answer = kerora("predict", "run", "empty.csv", "--submission", "--fill", "good")
     rows = read(answer.out)
     assert [row["id"] for row in rows] == ["1", "2", "3", "4"] and rows[1]["label"] == "good"
-    assert answer.err == "Filled with good: 1 of 4 rows (1 has an empty text in 'text')\n"
+    assert answer.err == "Filled with good: 1 of 4 rows (has an empty text in 'text': 1)\n"
     assert (
         "--fill 'god' is no class of the run. Did you mean 'good'"
         in kerora("predict", "run", "empty.csv", "--submission", "--fill", "god").error

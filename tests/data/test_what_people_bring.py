@@ -160,6 +160,15 @@ def test_bad_lines_of_json_and_bytes_are_skipped_too(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_in_another_encoding_is_not_skipped_line_by_line(tmp_path: Path) -> None:
+    content = "text,label\n" + "".join(f"caf\xe9 {number},{'xy'[number % 2]}\n" for number in range(20)) + "fine,x\n"
+    path = write(tmp_path / "a.csv", content.encode("latin-1"))
+    with refused("Read it with --encoding cp1252"):
+        rows(path, skip_bad_rows=True)
+    with refused("no usable row is left of 2"):
+        texts("id,text\n1,\n2\n", format="csv", skip_bad_rows=True)
+
+
 def test_the_list_of_bad_rows_is_written_also_if_they_are_an_error(tmp_path: Path) -> None:
     path, listed = write(tmp_path / "a.csv", BAD_ROWS), tmp_path / "bad.csv"
     with refused(r"6 rows cannot be used: .*1 more"):
