@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from kerora.data.bad_rows import by_reason, write_bad_rows
 from kerora.data.columns import column_by_name, column_named, find_columns
 from kerora.data.document_reader import DocumentReader
 from kerora.data.documents import Documents, Parts, prompt_parts
 from kerora.data.extract import identifier_of, text_problem
 from kerora.data.files import is_table, open_table
+from kerora.data.notes import note
 from kerora.data.row_reader import SourcePart, read_table
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_splits, read_part
@@ -84,6 +86,9 @@ def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, P
             return None
 
         read_table(table, part, add, config)
+    write_bad_rows(config.bad_rows, [part.bad])
+    if part.skipped:
+        note(f"{path}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
     return list(zip(part.rows.ids, part.rows.parts, strict=True))
 
 

@@ -145,7 +145,7 @@ def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str
         raise DataError(f"{spec} has no {split} part, only {others}. Choose one of these, or give a file.")
     write_bad_rows(config.bad_rows, [part.bad])
     if part.skipped:
-        note(f"{part.source}: {part.skipped:,} bad rows skipped ({by_reason(part.bad.reasons)}).")
+        note(f"{part.source}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
     return part
 
 
