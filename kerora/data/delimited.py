@@ -20,7 +20,7 @@ CSV_PROBLEMS = {
 }
 
 
-@dataclass
+@dataclass(slots=True)
 class _Record:
     """One record: the line it starts on, its fields, what is wrong with it, and its lines in the file."""
 
@@ -104,8 +104,8 @@ class _Rows:
 
     def __init__(self, lines: Lines, names: tuple[str, ...], records: "_Records", first: list[_Record]) -> None:
         self.lines, self.names, self.records, self.first = lines, names, records, first
-        # the values of each column so far; None for a column with many different ones
-        self.seen: list[set[str] | None] = [set() for _ in names]
+        # the values so far of the columns that do not have many different ones
+        self.seen: dict[int, set[str]] = {column: set() for column in range(len(names))}
         self.suspects: list[tuple[_Record, list[tuple[int, str]]]] = []
 
     def __iter__(self) -> Iterator[RawRow]:
@@ -127,6 +127,8 @@ class _Rows:
 
     def _problem(self, record: _Record) -> str | None:
         width, wanted = len(record.fields), len(self.names)
+        if width == wanted and len(record.lines) == 1:  # most rows
+            return None
         extra = [field for field in record.fields[wanted:] if field.strip()]
         if width < wanted or extra:
             separator = self.records.dialect.delimiter
@@ -160,15 +162,15 @@ class _Rows:
         return False
 
     def _known(self, values: Sequence[tuple[int, str]]) -> bool:
-        return any(value in (self.seen[column] or ()) for column, value in values)
+        return any(value in self.seen.get(column, ()) for column, value in values)
 
     def _see(self, fields: Sequence[str]) -> None:
-        for column, field in enumerate(fields[: len(self.names)]):
-            found = self.seen[column]
-            if found is not None and len(field) < KEPT_VALUES:
-                found.add(field)
-                if len(found) > KEPT_VALUES:
-                    self.seen[column] = None
+        full = None
+        for column, found in self.seen.items():
+            found.add(fields[column])
+            full = column if len(found) > KEPT_VALUES else full
+        if full is not None:
+            del self.seen[full]
 
 
 def _joined(record: _Record) -> str:
