@@ -145,7 +145,7 @@ def _check_format(path: Path, by_ending: str, config: DataConfig) -> None:
     if config.format is not None and not same:
         raise DataError(
             f"{path} is read as {by_ending}, by its ending. --format {config.format} is for standard input and for "
-            "files whose ending says nothing. Leave it out, or rename the file."
+            "files whose ending says nothing. Leave it out or rename the file. --output-format is for the output."
         )
 
 
