@@ -9,6 +9,11 @@ import click
 from kerora.cli.options import collect, import_models, sampling_of, sampling_options, setting_options
 from kerora.errors import ConfigError
 
+INPUT_SETTINGS = (
+    *("data.text", "data.id", "data.columns", "data.delimiter", "data.format", "data.encoding"),
+    *("data.skip_bad_rows", "data.bad_rows"),
+)
+
 
 @click.command("generate")
 @click.argument("run")
@@ -24,7 +29,7 @@ from kerora.errors import ConfigError
     "--n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations per prompt."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file, JSON Lines.")
-@setting_options("data.text", "data.id", "data.skip_bad_rows", leave_out=("data.text_join",))
+@setting_options(*INPUT_SETTINGS, leave_out=("data.text_join",))
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts per batch.")
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")

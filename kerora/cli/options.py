@@ -90,11 +90,13 @@ def sampling_of(values: Mapping[str, Any], **defaults: Any) -> Sampling:
 
 def collect(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that the user gave as options, by dotted path."""
-    return {
+    given = {
         name.removeprefix(_PREFIX).replace("__", "."): value
         for name, value in values.items()
-        if name.startswith(_PREFIX) and value is not None
+        if name.startswith(_PREFIX) and value not in (None, ())
     }
+    # One value is a list of names as in CSV. Repeated, each value is one name, which may hold a comma.
+    return {key: value[0] if isinstance(value, tuple) and len(value) == 1 else value for key, value in given.items()}
 
 
 def resolve_options(values: Mapping[str, Any]) -> FitConfig:
@@ -123,7 +125,8 @@ def _option(item: Setting) -> Callable[[Command], Command]:
         return click.option(item.option, name, type=click.Choice(item.choices), help=help)
     metavar = {int: "INTEGER", float: "NUMBER"}.get(kind, "TEXT")
     click_type = kind if kind in (int, float) else str
-    return click.option(item.option, name, type=click_type, metavar=metavar, help=help)
+    many = typing.get_origin(kind) is tuple
+    return click.option(item.option, name, type=click_type, metavar=metavar, help=help, multiple=many)
 
 
 def _plain_type(annotation: Any) -> Any:

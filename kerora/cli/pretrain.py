@@ -7,7 +7,7 @@ import click
 
 from kerora.cli.options import collect, config_options, import_models, resolve_pretrain_options, setting_options
 from kerora.errors import ConfigError
-from kerora.settings.pretrain import PretrainConfig
+from kerora.settings.pretrain import CorpusConfig, PretrainConfig
 
 
 @click.command("pretrain")
@@ -31,8 +31,7 @@ def command(
     if resume and (given or more_text or values["config_file"] or values["assignments"] or force):
         raise ConfigError("--resume takes every setting from the folder. Leave the other options out.")
     if more_text:
-        files = (*str(given.get("data.text", "")).split(","), *more_text)
-        values["setting__data__text"] = [name.strip() for name in files if name.strip()]
+        values["setting__data__text"] = [(*CorpusConfig(text=given.get("data.text", ())).text, *more_text)]
     config = None if resume else resolve_pretrain_options(values)
 
     import_models()

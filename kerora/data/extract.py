@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from kerora.data.bad_rows import BadRow, BadRows, write_bad_rows
 from kerora.data.columns import Columns, find_columns
 from kerora.data.row_reader import SourcePart, check_problems
 from kerora.data.rows import Rows
@@ -22,12 +23,14 @@ class Record:
         text: the text; the first sentence of a pair.
         pair: the second sentence of a pair, or None.
         row_number: number of the data row from 1; for plain text the number of the line.
+        problem: what is wrong with the row; None for a row with a text.
     """
 
     id: str
     text: str
     pair: str | None
     row_number: int
+    problem: str | None = None
 
 
 @dataclass
@@ -55,20 +58,39 @@ class LabelledRows(SourcePart[Rows[str]]):
             self.first_seen.setdefault(label, f"{Path(other.source).name} {place}")
 
 
-def read_records(table: Table, config: DataConfig) -> Iterator[Record]:
+def read_records(
+    table: Table, config: DataConfig, bad: BadRows | None = None, keep_bad: bool = False
+) -> Iterator[Record]:
     """Stream the texts of a table. Label columns are ignored.
+
+    Args:
+        table: the rows.
+        config: columns, and whether bad rows are skipped.
+        bad: counts the rows that are skipped.
+        keep_bad: whether to yield skipped rows as records with a `problem`, if they have been read at all.
 
     Raises:
         DataError: a text column is missing. While the rows are read: a text is empty or not a string, and
-            `skip_bad_rows` is not set.
+            `skip_bad_rows` is not set; or no row is left.
     """
-    columns = find_columns(table.columns, config, table.name, labelled=False)
+    columns = find_columns(table.columns, config, table.name, labelled=False, header=table.header)
+    bad = BadRows() if bad is None else bad
+    before, kept = bad.count, 0
     for row in table.rows:
-        problem = row_problem(row, columns)
+        problem = row.problem or row_problem(row, columns)
         if problem is None:
+            kept += 1
             yield record_of(row, columns)
-        elif not config.skip_bad_rows:
+            continue
+        bad.add(table.name, BadRow(row.place, problem))
+        if not config.skip_bad_rows:
+            write_bad_rows(config.bad_rows, [bad])
             check_problems(table.name, [f"{row.place} {problem}"], 1, row.number, config)
+        elif keep_bad and row.problem is None:
+            kept += 1
+            yield Record(identifier_of(row, columns.id), "", None, row.number, problem)
+    if bad.count > before:
+        check_problems(table.name, [], bad.count - before, kept, config)
 
 
 def text_problem(value: Any, name: str) -> str | None:

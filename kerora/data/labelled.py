@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kerora.data.bad_rows import BadRow
 from kerora.data.classes import choose_classes, numbered
 from kerora.data.columns import find_columns
 from kerora.data.extract import LabelledRows, Record, is_missing, record_of, row_problem, text_problem
@@ -31,7 +32,7 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
                 numbers and the count, and with `skip_bad_rows` such rows are dropped and counted instead. No row
                 is left.
         """
-        columns = find_columns(table.columns, config, table.name)
+        columns = find_columns(table.columns, config, table.name, header=table.header)
         label = columns.label or ""
         part = self.empty(table.name)
         part.classes = table.class_names.get(label)
@@ -124,16 +125,16 @@ def read_class_folders(folder: Path, config: DataConfig) -> LabelledRows:
     """
     part = LabelledReader().empty(str(folder))
 
-    def outcomes() -> Iterator[str | None]:
+    def outcomes() -> Iterator[BadRow | None]:
         files = [path for class_folder in class_folders(folder) for path in text_files(class_folder)]
         for number, path in enumerate(files, 1):
-            with open_lines(path) as lines:
+            with open_lines(path, config.encoding) as lines:
                 text = "".join(lines).strip()
             identifier = f"{path.parent.name}/{path.name}"
             empty = text_problem(text, path.name) is not None
             if not empty:
                 part.append(Record(identifier, text, None, number), path.parent.name, identifier)
-            yield f"{identifier} is empty" if empty else None
+            yield BadRow(identifier, "is empty") if empty else None
 
     return collect(part, outcomes(), config)
 

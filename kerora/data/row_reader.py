@@ -7,10 +7,11 @@ data set or the bundled data set.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
+from kerora.data.bad_rows import BadRow, BadRows, write_bad_rows
 from kerora.data.files import FORMATS_IN_WORDS, open_table
 from kerora.data.rows import S
 from kerora.data.table import RawRow, Table
@@ -27,17 +28,22 @@ class SourcePart(Generic[S]):
     Attributes:
         source: the file or data set, for messages.
         rows: the rows.
-        skipped: bad rows that were dropped.
+        bad: bad rows that were dropped.
     """
 
     source: str
     rows: S
-    skipped: int = 0
+    bad: BadRows = field(default_factory=BadRows)
+
+    @property
+    def skipped(self) -> int:
+        """Number of bad rows that were dropped."""
+        return self.bad.count
 
     def extend(self, other: Self) -> None:
         """Add the rows of another shard of the part."""
         self.rows.extend(other.rows)
-        self.skipped += other.skipped
+        self.bad.extend(other.bad)
 
 
 P = TypeVar("P", bound=SourcePart[Any])
@@ -142,27 +148,30 @@ def read_table(table: Table, part: P, add: Callable[[RawRow], str | None], confi
     Raises:
         DataError: see `collect`.
     """
-    outcomes = ((row, add(row)) for row in table.rows)
-    return collect(part, (problem and f"{row.place} {problem}" for row, problem in outcomes), config)
+    outcomes = ((row, row.problem or add(row)) for row in table.rows)
+    return collect(part, (BadRow(row.place, problem) if problem else None for row, problem in outcomes), config)
 
 
-def collect(part: P, outcomes: Iterable[str | None], config: DataConfig) -> P:
+def collect(part: P, outcomes: Iterable[BadRow | None], config: DataConfig) -> P:
     """Count bad rows, and raise an error for them unless the settings drop them.
 
     Args:
         part: the part. The iteration over `outcomes` adds the good rows to it.
         outcomes: None for each good row; for a bad row its place and what is wrong with it.
-        config: says whether bad rows are dropped.
+        config: says whether bad rows are dropped, and where a list of them goes.
 
     Raises:
         DataError: there are bad rows (the error names the first ones and gives the count), or no row is left.
     """
+    part.bad.keep = config.bad_rows is not None
     problems: list[str] = []
     for problem in outcomes:
         if problem is not None:
-            part.skipped += 1
-            problems += [problem] if len(problems) < SHOWN_ROWS else []
-    check_problems(part.source, problems, part.skipped, len(part.rows), config)
+            part.bad.add(part.source, problem)
+            problems += [str(problem)] if len(problems) < SHOWN_ROWS else []
+    if part.bad.count and not config.skip_bad_rows:
+        write_bad_rows(config.bad_rows, [part.bad])
+    check_problems(part.source, problems, part.bad.count, len(part.rows), config)
     return part
 
 

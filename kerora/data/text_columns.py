@@ -41,7 +41,7 @@ class TextColumns:
             )
         elif prompts := _prompt_columns(columns, config, language, place):
             self.form, self.names = "completion", prompts
-        self.text = None if self.names else find_columns(columns, config, place, labelled=False)
+        self.text = None if self.names else find_columns(columns, config, place, labelled=False, header=table.header)
         self.id = config.id or column_by_name(columns, ("id",))
 
     def identifier(self, row: RawRow) -> str:

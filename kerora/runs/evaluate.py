@@ -102,9 +102,10 @@ def _rows_to_evaluate(
 
 
 def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfig:
-    # new rows usually have the columns of the training rows, so those settings stay. Sources and sizes do not apply
+    # new rows usually have the columns of the training rows, so those settings stay. Sources and sizes do not apply. In
+    # a wrong encoding a file can be misread without an error
     kept = {f"data.{key}": value for key, value in to_dict(trained).items()}
-    dropped = (*NEW_ROWS, "data.subset")
+    dropped = (*NEW_ROWS, "data.subset", "data.format", "data.encoding")
     return resolve({key: value for key, value in kept.items() if key not in dropped}, settings).data
 
 

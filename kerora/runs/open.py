@@ -75,7 +75,8 @@ def read_config(run: RunFolder) -> FitConfig:
         RunError: config.yaml is missing or damaged.
     """
     try:
-        config = resolve(load_yaml(run.config))
+        # the list of bad rows belongs to the training: whoever reads the rows again would write it again
+        config = resolve(load_yaml(run.config), {"data.bad_rows": None})
     except ConfigError as error:
         # the message is written for --config, but here the file is that of the run
         raise RunError(f"{str(error).removesuffix(' Check --config.')} Restore the file or train again.") from error

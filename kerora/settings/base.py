@@ -3,7 +3,9 @@
 The other modules of this package define the settings.
 """
 
+import codecs
 import contextlib
+import csv
 import dataclasses
 import functools
 import math
@@ -42,6 +44,16 @@ def between(low: float, high: float) -> Check:
     """Return a check that ``low <= value < high``."""
     # half-open, because a dropout rate or a held-out fraction of 1 would leave nothing
     return lambda value: None if low <= value < high else f"must be at least {low} and less than {high}"
+
+
+def text_encoding(name: str) -> str | None:
+    """Check that Python knows a character encoding."""
+    try:
+        "".encode(name)  # refuses codecs that are not for text, such as base64
+        codecs.lookup(name)
+    except (LookupError, ValueError):
+        return "must be a character encoding, such as utf-8, cp1252, utf-16 or shift_jis"
+    return None
 
 
 class Settings:
@@ -111,6 +123,10 @@ def _text(value: Any) -> Any:
 
 def _names(value: Any) -> Any:
     if isinstance(value, str):
+        # Quoted as in CSV, because a name may hold a comma. What is no CSV, such as a single quote, is split plainly.
+        with contextlib.suppress(csv.Error):
+            fields = next(csv.reader([value], skipinitialspace=True, strict=True), [])
+            return tuple(name.strip() for name in fields if name.strip())
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if not isinstance(value, list | tuple):
         return value

@@ -42,7 +42,12 @@ def describe(
         "precision": config.model.precision,
         "data": {}
         if dataset is None
-        else {"name": dataset.name, "splits": dataset.fingerprints(), "skipped": dataset.skipped},
+        else {
+            "name": dataset.name,
+            "splits": dataset.fingerprints(),
+            "skipped": dataset.skipped,
+            "reasons": dataset.reasons,
+        },
         "preset": {
             "name": preset.name,
             "kind": preset.kind,

@@ -40,7 +40,8 @@ IN_FUNCTION_ALLOWED = ("cli/", "__init__.py", "backend.py")
 OPTIONAL_IMPORTS = {
     "data/tfds_source.py": {"tensorflow_datasets"},
     # 25 MB that only Parquet files need
-    "data/parquet.py": {"pyarrow", "pyarrow.parquet"},
+    "data/parquet.py": {"pyarrow", "pyarrow.parquet", "pyarrow.ipc"},
+    "data/compression.py": {"pyarrow"},
     # the hubs' clients, a third of a second that only a download needs
     "models/catalogue.py": {"kerora.models"},
     # the length of texts in words does not need Keras

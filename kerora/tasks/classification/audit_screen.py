@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kerora.data.audit import Audit, audit
+from kerora.data.bad_rows import by_reason
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
@@ -42,7 +43,12 @@ def _tokenizer_lengths(preset: str | None) -> Any:
 
 
 def _print_json(dataset: Dataset, result: Audit, rows: int) -> None:
-    content = {**dataclasses.asdict(result), "classes": dataset.classes, "skipped": dataset.skipped}
+    content = {
+        **dataclasses.asdict(result),
+        "classes": dataset.classes,
+        "skipped": dataset.skipped,
+        "reasons": dataset.reasons,
+    }
     content["first_rows"] = _first_rows(dataset, rows)
     click.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
@@ -61,7 +67,7 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{escaped(dataset.name)}[/bold]: {len(dataset.classes)} classes")
     for split, count in dataset.skipped.items():
-        console.print(f"{split}: {count} bad rows were dropped")
+        console.print(f"{split}: {count} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})")
     for table in (_label_table(dataset, result), length_table(result), duplicate_table(result)):
         console.print(table)
     if result.unit == "words":

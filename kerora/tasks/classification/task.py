@@ -90,9 +90,7 @@ def validation(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassi
 def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) -> list[str]:
     """Return a line with the name of the data, its rows and its classes."""
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
-    skipped = sum(dataset.skipped.values())
-    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
-    return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}"]
+    return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dataset.dropped()}"]
 
 
 def evaluate(

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from kerora.data.audit import Audit, TextCounts, audit_texts
+from kerora.data.bad_rows import by_reason
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
@@ -30,7 +31,8 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
     dataset = load_documents(config.data, config.language, config.training.seed)
     result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
     if as_json:
-        content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "first_rows": _first(dataset, rows)}
+        content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "reasons": dataset.reasons}
+        content["first_rows"] = _first(dataset, rows)
         content["texts"] = {split: dataclasses.asdict(count) for split, count in counts.items()}
         click.echo(json.dumps(content, indent=2, ensure_ascii=False))
         return
@@ -60,7 +62,9 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     form = counts["train"].form
     console.print(f"[bold]{escaped(dataset.name)}[/bold]: {TITLES[form]}")
     for split, dropped in dataset.skipped.items():
-        console.print(f"{split}: {dropped} bad rows were dropped")
+        console.print(
+            f"{split}: {dropped} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})"
+        )
     table = plain_table("Texts", "split", "texts", "parts", "characters", result.unit, "in the loss")
     for split, count in counts.items():
         numbers = (count.texts, count.parts, count.characters, count.size)

@@ -97,11 +97,9 @@ def validation(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) 
 def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches) -> list[str]:
     """Return lines with the name of the data, its texts and tokens, and the truncated texts."""
     texts = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
-    skipped = sum(dataset.skipped.values())
-    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
     rows = batches.rows
     lines = [
-        f"Data: {dataset.name}, {texts} texts{dropped}; training on {len(batches.table.ids):,} tokens in "
+        f"Data: {dataset.name}, {texts} texts{dataset.dropped()}; training on {len(batches.table.ids):,} tokens in "
         f"{len(rows):,} rows of at most {int(rows.lengths.max())} tokens"
     ]
     if rows.cut:
