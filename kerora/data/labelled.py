@@ -5,13 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerora.data.classes import choose_classes, numbered
+from kerora.data.classes import choose_classes, numbered, numbers_of, original_values
 from kerora.data.columns import find_columns
 from kerora.data.extract import LabelledRows, Record, is_missing, record_of, row_problem, text_problem
 from kerora.data.files import FORMATS_IN_WORDS, open_table
 from kerora.data.folders import class_folders, class_folders_by_split, text_files
+from kerora.data.labels import is_list, label_of
 from kerora.data.lines import open_lines
-from kerora.data.row_reader import Found, RowReader, collect, read_table
+from kerora.data.row_reader import Found, RowReader, Settled, collect, read_table
 from kerora.data.rows import Rows
 from kerora.data.save import check_same
 from kerora.data.table import RawRow, Table
@@ -83,23 +84,22 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
 
     def _saved(self, description: Mapping[str, Any], path: Path, split: str) -> LabelledRows:
         saved, classes = description["splits"][split], tuple(description["classes"])
+        values = tuple(description["values"]) if "values" in description else None
         if not saved["rows"]:
-            return LabelledRows(str(path), Rows([], [], []), classes=classes)
+            return LabelledRows(str(path), Rows([], [], []), classes=classes, values=values)
         with open_table(path, DataConfig()) as table:
             texts = ("text", "pair") if "pair" in table.columns else ("text",)
             join = "pair" if len(texts) == 2 else "space"
             part = self.table(table, DataConfig(text=texts, text_join=join, label="label", id="id"))
-        part.classes = classes
-        check_same(path, numbered(part, {name: number for number, name in enumerate(classes)}, "its classes"), saved)
+        part.classes, part.values = classes, values
+        check_same(path, numbered(part, numbers_of(classes, str(path)), "its classes"), saved)
         return part
 
     def empty(self, source: str) -> LabelledRows:
         """Return a part without rows."""
         return LabelledRows(source, Rows(TextStore(), TextStore()))
 
-    def settle(
-        self, parts: Mapping[str, LabelledRows], config: DataConfig
-    ) -> tuple[tuple[str, ...], dict[str, Rows[int]]]:
+    def settle(self, parts: Mapping[str, LabelledRows], config: DataConfig) -> Settled[Rows[int]]:
         """Choose the classes from the training rows, and replace the labels of all parts by class numbers.
 
         Raises:
@@ -113,7 +113,8 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
             )
         _check_pairs(parts)
         splits = [split for split in SPLITS if split in parts]
-        return classes, {split: numbered(parts[split], numbers, "the training rows") for split in splits}
+        numbered_splits = {split: numbered(parts[split], numbers, "the training rows") for split in splits}
+        return Settled(numbered_splits, classes, original_values(parts["train"], numbers))
 
 
 def read_class_folders(folder: Path, config: DataConfig) -> LabelledRows:
@@ -132,7 +133,8 @@ def read_class_folders(folder: Path, config: DataConfig) -> LabelledRows:
             identifier = f"{path.parent.name}/{path.name}"
             empty = text_problem(text, path.name) is not None
             if not empty:
-                part.append(Record(identifier, text, None, number), path.parent.name, identifier)
+                label = label_of(path.parent.name) or ""
+                part.append(Record(identifier, text, None, number), label, identifier)
             yield f"{identifier} is empty" if empty else None
 
     return collect(part, outcomes(), config)
@@ -157,17 +159,19 @@ def _label_problem(row: RawRow, column: str) -> str | None:
 
 def _label_name(row: RawRow, column: str, source: str, known: tuple[str, ...] | None) -> str:
     value = row.values[column]
-    # Pandas stores integers as floats when the column has missing values.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    # Booleans come before integers: in Python a bool is an int.
-    if isinstance(value, bool):
-        return str(value).lower()
-    if known is not None and isinstance(value, int) and 0 <= value < len(known):
-        return known[value]
-    if isinstance(value, int | str):
-        return str(value).strip()
-    raise DataError(
-        f"{source}, {row.place}, column '{column}': a label must be text, an integer or true/false. "
-        f"Received: {value!r:.40} ({type(value).__name__}). Choose another --label."
-    )
+    place = f"{source}, {row.place}, column '{column}'"
+    if is_list(value):
+        raise DataError(
+            f"{place}: the label {value!s:.60} is a list, but a classifier learns one label for each text. "
+            "Give one label in each row, or name another column with --label."
+        )
+    label = label_of(value)
+    if label is None:
+        raise DataError(
+            f"{place}: a label must be text, a number, a date or true/false. "
+            f"Received: {value!r:.40} ({type(value).__name__}). Choose another --label."
+        )
+    # The names of a source belong to its numbers. Text is a name already.
+    if known is not None and not isinstance(value, str | bool) and label.isdecimal() and int(label) < len(known):
+        return label_of(known[int(label)]) or ""
+    return label

@@ -40,6 +40,21 @@ class SourcePart(Generic[S]):
         self.skipped += other.skipped
 
 
+@dataclass(frozen=True)
+class Settled(Generic[S]):
+    """The splits of a data set in their final form.
+
+    Attributes:
+        splits: the rows by split.
+        classes: the class names; empty for a task without classes.
+        values: the label of each class in the source; empty for a task without classes.
+    """
+
+    splits: dict[str, S]
+    classes: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+
+
 P = TypeVar("P", bound=SourcePart[Any])
 P_co = TypeVar("P_co", bound=SourcePart[Any], covariant=True)
 
@@ -80,8 +95,8 @@ class RowReader(Protocol[P, S]):
     def empty(self, source: str) -> P:
         """Return a part without rows: to add rows to, or in place of a part that is not read."""
 
-    def settle(self, parts: Mapping[str, P], config: DataConfig) -> tuple[tuple[str, ...], dict[str, S]]:
-        """Return the class names (empty for a task without classes), and the splits in their final form.
+    def settle(self, parts: Mapping[str, P], config: DataConfig) -> Settled[S]:
+        """Return the splits in their final form, and the classes if the task has some.
 
         Args:
             parts: the parts by split; ``train`` is one of them.

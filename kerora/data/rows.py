@@ -188,12 +188,17 @@ class Dataset(Generic[S]):
         classes: class names in the order of their numbers; empty if the targets are not classes.
         splits: rows by split name: ``train``, and ``validation`` and ``test`` if they exist.
         skipped: rows dropped by `skip_bad_rows`, by split.
+        values: the label of each class in the source, before `class_names` renamed it. Default: the class names.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: dict[str, S]
     skipped: dict[str, int] = field(default_factory=dict)
+    values: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.values = self.values or self.classes
 
     def __getitem__(self, split: str) -> S:
         return self.splits[split]

@@ -133,7 +133,9 @@ def _write_rows(path: Path, rows: Split, classes: tuple[str, ...]) -> None:
 def _description(dataset: Dataset[S]) -> dict[str, Any]:
     head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "name": dataset.name}
     head |= dataset["train"].facts(dataset.splits)
-    return {**head, "classes": list(dataset.classes), "splits": dataset.fingerprints()}
+    # with renamed classes the rows hold the new names, so the original labels stand here
+    renamed = {"values": list(dataset.values)} if dataset.values != dataset.classes else {}
+    return {**head, "classes": list(dataset.classes), **renamed, "splits": dataset.fingerprints()}
 
 
 def _move_into(work: Path, directory: Path) -> None:

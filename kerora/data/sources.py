@@ -1,11 +1,11 @@
 """Loads rows from every kind of source, for all tasks: a whole data set, one part of it, or a stream of texts."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-from kerora.data.classes import numbered, numbers_for_run
+from kerora.data.classes import ClassLabels, numbered, numbers_for_run
 from kerora.data.delimited import delimiter_of, read_delimited
 from kerora.data.extract import Record, read_records
 from kerora.data.files import format_of, is_data_file, local_names, missing_file, open_table, require_file, stem_of
@@ -64,13 +64,12 @@ def load_splits(
     if "train" not in parts:
         noun = reader.empty("").rows.noun
         raise DataError(f"There are no training {noun}, only {' and '.join(parts)}. Give them with --train or --data.")
-    classes, splits = reader.settle(parts, config)
-    splits = cut_parts(splits, classes, config, seed, parts["train"].source)
+    settled = reader.settle(parts, config)
+    splits = cut_parts(settled.splits, settled.classes, config, seed, parts["train"].source)
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
     kept = {split: rows for split, rows in splits.items() if split not in without}
-    return Dataset(
-        dataset_name(config), classes, kept, {split: part.skipped for split, part in parts.items() if part.skipped}
-    )
+    skipped = {split: part.skipped for split, part in parts.items() if part.skipped}
+    return Dataset(dataset_name(config), settled.classes, kept, skipped, settled.values)
 
 
 def has_test_rows(config: DataConfig) -> bool:
@@ -78,13 +77,13 @@ def has_test_rows(config: DataConfig) -> bool:
     return config.test_split > 0 or "test" in read_parts(config, LabelledReader(), without=SPLITS)
 
 
-def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows[int]:
+def load_rows(spec: str, config: DataConfig, classes: ClassLabels, split: str = "test") -> Rows[int]:
     """Load labelled rows with the class numbers of a trained run.
 
     Args:
         spec: a data set, file or folder, as `DataConfig.source`.
         config: columns and formats. Its sources and splits are ignored.
-        classes: the class names of the run in order.
+        classes: the classes of the run.
         split: part to load if the source has parts. A file is loaded whole.
 
     Raises:
@@ -92,7 +91,7 @@ def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str 
             its label.
     """
     part = read_part(spec, config, LabelledReader(), split)
-    return numbered(part, numbers_for_run(part, classes, config), "the run")
+    return numbered(part, numbers_for_run(part, classes, config), "the run", classes.described())
 
 
 def stream_texts(path: Path | IO[bytes] | IO[str], config: DataConfig) -> Iterator[Record]:
