@@ -143,8 +143,8 @@ class TrainingFace(Protocol):
     MONITOR: str
     MONITORS: frozenset[str]
 
-    def check(self, config: FitConfig) -> None:
-        """Refuse settings that the task would ignore.
+    def check(self, config: FitConfig, dataset: Any) -> None:
+        """Refuse settings that the task would ignore, or that do not fit the data.
 
         Raises:
             ConfigError: such a setting is given.

@@ -154,7 +154,7 @@ def assemble(config: FitConfig) -> Setup:
     dataset = task.rows.load(config)
     config = settle_for_data(config, task, dataset)
     check_quantize(config)
-    task.training.check(config)
+    task.training.check(config, dataset)
     model = task.models.build(config, preset, dataset)
     # before the adapters, which must stay float
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None

@@ -38,7 +38,7 @@ def error(model: Any, rows: Any) -> float:
     return float(np.mean((predicted(model, rows, 64) - np.asarray(rows.targets)) ** 2))
 
 
-def check(config: FitConfig) -> None:
+def check(config: FitConfig, dataset: Any) -> None:
     """Every setting is taken."""
 
 

@@ -52,7 +52,7 @@ class LanguageReport(keras.callbacks.Callback):
             logs["validation_seconds"] = time.perf_counter() - started
 
 
-def check(config: FitConfig) -> None:
+def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
     """Refuse settings that only classifiers have."""
     training = config.training
     given = {
