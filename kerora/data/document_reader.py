@@ -57,6 +57,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         """
         columns = TextColumns(table, config, self.language)
         part = SourcePart(table.name, Documents(form=columns.form))
+        part.columns = columns.trained
 
         def add(row: RawRow) -> str | None:
             parts = columns.parts(row)

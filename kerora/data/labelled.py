@@ -1,6 +1,7 @@
 """Reader of labelled rows: single texts or sentence pairs, each with a class, from any source."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,30 +18,76 @@ from kerora.data.rows import Rows
 from kerora.data.save import check_same
 from kerora.data.table import RawRow, Table
 from kerora.data.text_store import TextStore
+from kerora.data.trained_columns import TrainedColumns
 from kerora.errors import DataError
+from kerora.notices import notice
 from kerora.settings.fit import SPLITS, DataConfig
+
+HIDDEN = "-1"
+"""The label of rows whose labels are not published, in test parts of the Hugging Face hub and of TFDS."""
 
 
 class LabelledReader(RowReader[LabelledRows, Rows[int]]):
     """Reads texts and their labels."""
 
     def table(self, table: Table, config: DataConfig) -> LabelledRows:
-        """Read all rows of a table.
+        """Read all rows of a table. If no row has a label, the part says so, and its rows have no targets.
 
         Raises:
             DataError: a column is missing. Texts or labels are empty or of the wrong type; the error gives the row
                 numbers and the count, and with `skip_bad_rows` such rows are dropped and counted instead. No row
                 is left.
         """
-        columns = find_columns(table.columns, config, table.name)
+        try:
+            columns = find_columns(table.columns, config, table.name)
+        except DataError as error:
+            return self._without_column(table, config, error)
         label = columns.label or ""
-        part = self.empty(table.name)
+        part, waiting = self.empty(table.name), self.empty(table.name)
         part.classes = table.class_names.get(label)
+        part.columns = waiting.columns = TrainedColumns(columns.texts, columns.label, columns.id, columns.paired)
+        ended = False
+
+        def rows() -> Iterator[RawRow]:
+            nonlocal ended
+            yield from table.rows
+            ended = True
 
         def add(row: RawRow) -> str | None:
-            problem = row_problem(row, columns) or _label_problem(row, label)
+            problem = row_problem(row, columns)
+            if problem is not None:
+                waiting.skipped += 1
+                return problem
+            problem = _label_problem(row, label)
             if problem is None:
                 part.append(record_of(row, columns), _label_name(row, label, table.name, part.classes), row.place)
+            elif not part.first_seen:
+                _append(waiting, record_of(row, columns))
+            return problem
+
+        try:
+            return read_table(dataclasses.replace(table, rows=rows()), part, add, config)
+        except DataError as error:
+            bad_texts = waiting.skipped and not config.skip_bad_rows
+            if part.first_seen or not ended or not len(waiting.rows) or bad_texts:
+                raise
+            waiting.unlabelled = str(error)
+            return waiting
+
+    def _without_column(self, table: Table, config: DataConfig, reason: DataError) -> LabelledRows:
+        """Read a table without a label column; `reason` says which column is missing."""
+        try:
+            columns = find_columns(table.columns, config, table.name, labelled=False)
+        except DataError:
+            raise reason from None
+        part = self.empty(table.name)
+        part.unlabelled = str(reason)
+        part.columns = TrainedColumns(columns.texts, None, columns.id, columns.paired)
+
+        def add(row: RawRow) -> str | None:
+            problem = row_problem(row, columns)
+            if problem is None:
+                _append(part, record_of(row, columns))
             return problem
 
         return read_table(table, part, add, config)
@@ -92,6 +139,9 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
             join = "pair" if len(texts) == 2 else "space"
             part = self.table(table, DataConfig(text=texts, text_join=join, label="label", id="id"))
         part.classes, part.values = classes, values
+        if part.unlabelled is not None:
+            check_same(path, part.rows, saved)
+            return part
         check_same(path, numbered(part, numbers_of(classes, str(path)), "its classes"), saved)
         return part
 
@@ -106,15 +156,18 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
             DataError: a label is unknown, there are too few rows or classes, or one part holds single texts and
                 another one pairs.
         """
+        parts = dict(parts)
+        unlabelled = _take_unlabelled(parts)
         classes, numbers = choose_classes(parts["train"], config)
         if config.subset is not None and config.subset < len(classes):
             raise DataError(
                 f"Setting 'subset' is {config.subset}, fewer rows than the {len(classes)} classes. Raise it."
             )
-        _check_pairs(parts)
+        _check_pairs(parts if unlabelled is None else {**parts, "test": unlabelled})
         splits = [split for split in SPLITS if split in parts]
         numbered_splits = {split: numbered(parts[split], numbers, "the training rows") for split in splits}
-        return Settled(numbered_splits, classes, original_values(parts["train"], numbers))
+        values = original_values(parts["train"], numbers)
+        return Settled(numbered_splits, classes, values, None if unlabelled is None else _plain_rows(unlabelled))
 
 
 def read_class_folders(folder: Path, config: DataConfig) -> LabelledRows:
@@ -138,6 +191,51 @@ def read_class_folders(folder: Path, config: DataConfig) -> LabelledRows:
             yield f"{identifier} is empty" if empty else None
 
     return collect(part, outcomes(), config)
+
+
+def _take_unlabelled(parts: dict[str, LabelledRows]) -> LabelledRows | None:
+    """Remove the test part from the parts if it has no labels, and return it.
+
+    Raises:
+        DataError: another part has no labels.
+    """
+    for split, part in parts.items():
+        if part.unlabelled is not None and split != "test":
+            raise DataError(part.unlabelled)
+    train, test = parts["train"], parts.get("test")
+    if test is None:
+        return None
+    mark_unlabelled(test, train.first_seen)
+    if test.unlabelled is None:
+        return None
+    if _names(test) != _names(train):
+        raise DataError(
+            f"{test.source} has no labels, and its text would be read from {', '.join(_names(test))}, but that of "
+            f"{train.source} from {', '.join(_names(train))}. Name the same text columns in both, or use --text."
+        )
+    notice(
+        f"{test.source} has no labels, so its {len(test.rows):,} rows are not evaluated. `kerora fit` predicts them "
+        "after the training and writes submission.csv."
+    )
+    return parts.pop("test")
+
+
+def mark_unlabelled(part: LabelledRows, known: Collection[str]) -> None:
+    """Mark a part whose only label is -1 as unlabelled, if -1 is not a known label. The hubs hide labels so."""
+    if set(part.first_seen) == {HIDDEN} and HIDDEN not in known:
+        part.unlabelled = f"{part.source}: all labels are {HIDDEN}, which stands for no label."
+
+
+def _names(part: LabelledRows) -> list[str]:
+    return [name.strip().lower() for name in part.columns.texts] if part.columns else []
+
+
+def _plain_rows(part: LabelledRows) -> Rows[int]:
+    return Rows(part.rows.texts, part.rows.ids, pairs=part.rows.pairs)
+
+
+def _append(part: LabelledRows, record: Record) -> None:
+    part.rows.append(record.text, record.id, pair=record.pair)
 
 
 def _check_pairs(parts: Mapping[str, LabelledRows]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 from kerora.data.files import FORMATS_IN_WORDS, open_table
 from kerora.data.rows import S
 from kerora.data.table import RawRow, Table
+from kerora.data.trained_columns import TrainedColumns
 from kerora.errors import DataError
 from kerora.settings.fit import DataConfig
 
@@ -28,11 +29,13 @@ class SourcePart(Generic[S]):
         source: the file or data set, for messages.
         rows: the rows.
         skipped: bad rows that were dropped.
+        columns: the columns of a table; None for other sources.
     """
 
     source: str
     rows: S
     skipped: int = 0
+    columns: TrainedColumns | None = None
 
     def extend(self, other: Self) -> None:
         """Add the rows of another shard of the part."""
@@ -48,11 +51,13 @@ class Settled(Generic[S]):
         splits: the rows by split.
         classes: the class names; empty for a task without classes.
         values: the label of each class in the source; empty for a task without classes.
+        unlabelled: the rows of a test part without labels; it is not one of `splits`.
     """
 
     splits: dict[str, S]
     classes: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    unlabelled: S | None = None
 
 
 P = TypeVar("P", bound=SourcePart[Any])

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from kerora.data.text_store import TextStore
+from kerora.data.trained_columns import TrainedColumns
 
 Texts = list[str] | TextStore
 """A column of texts: in memory, or on disk as the readers of files make it."""
@@ -189,6 +190,8 @@ class Dataset(Generic[S]):
         splits: rows by split name: ``train``, and ``validation`` and ``test`` if they exist.
         skipped: rows dropped by `skip_bad_rows`, by split.
         values: the label of each class in the source, before `class_names` renamed it. Default: the class names.
+        columns: the columns of the training rows; None if they come from no table.
+        unlabelled: the rows of a test part without labels, which a training predicts at its end; else None.
     """
 
     name: str
@@ -196,6 +199,8 @@ class Dataset(Generic[S]):
     splits: dict[str, S]
     skipped: dict[str, int] = field(default_factory=dict)
     values: tuple[str, ...] = ()
+    columns: TrainedColumns | None = field(default=None, compare=False)
+    unlabelled: S | None = None
 
     def __post_init__(self) -> None:
         self.values = self.values or self.classes

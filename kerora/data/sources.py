@@ -11,7 +11,7 @@ from kerora.data.extract import Record, read_records
 from kerora.data.files import format_of, is_data_file, local_names, missing_file, open_table, require_file, stem_of
 from kerora.data.folders import SPLIT_NAMES, find_in_folder
 from kerora.data.jsonfiles import read_json_lines
-from kerora.data.labelled import LabelledReader
+from kerora.data.labelled import LabelledReader, mark_unlabelled
 from kerora.data.lines import Lines, open_lines
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, Rows, S
@@ -69,7 +69,15 @@ def load_splits(
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
     kept = {split: rows for split, rows in splits.items() if split not in without}
     skipped = {split: part.skipped for split, part in parts.items() if part.skipped}
-    return Dataset(dataset_name(config), settled.classes, kept, skipped, settled.values)
+    return Dataset(
+        dataset_name(config),
+        settled.classes,
+        kept,
+        skipped,
+        values=settled.values,
+        columns=parts["train"].columns,
+        unlabelled=None if "test" in without else settled.unlabelled,
+    )
 
 
 def has_test_rows(config: DataConfig) -> bool:
@@ -91,6 +99,12 @@ def load_rows(spec: str, config: DataConfig, classes: ClassLabels, split: str = 
             its label.
     """
     part = read_part(spec, config, LabelledReader(), split)
+    mark_unlabelled(part, [*classes.names, *classes.values])
+    if part.unlabelled is not None:
+        reason = part.unlabelled.removeprefix(f"{part.source}: ")
+        raise DataError(
+            f"{part.source} has no labels to compare with: {reason} `kerora predict RUN {spec}` predicts its texts."
+        )
     return numbered(part, numbers_for_run(part, classes, config), "the run", classes.described())
 
 

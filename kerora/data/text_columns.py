@@ -1,5 +1,6 @@
 """Finds the columns with the texts of a language model, and makes the parts of a text from a row."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from kerora.data.columns import column_by_name, column_named, find_columns
 from kerora.data.documents import Form, Parts, completion, conversation, plain_text
 from kerora.data.extract import identifier_of, record_of, row_problem, text_problem
 from kerora.data.table import RawRow, Table
+from kerora.data.trained_columns import RunDataConfig, TrainedColumns
 from kerora.settings.fit import DataConfig
 from kerora.settings.language import LanguageConfig
 
@@ -32,17 +34,27 @@ class TextColumns:
 
     def __init__(self, table: Table, config: DataConfig, language: LanguageConfig) -> None:
         columns, place = table.columns, table.name
+        language = _of_run(config, language)
+        named = language.prompt or language.completion or language.turns
+        plain = isinstance(config, RunDataConfig) and not named  # a run of plain texts stays one
         self.names: tuple[str, ...] = ()
         self.form = "text"
-        if language.turns or (not config.text and not language.prompt and column_by_name(columns, TURNS)):
+        if language.turns or (not plain and not config.text and not language.prompt and column_by_name(columns, TURNS)):
             self.form = "turns"
             self.names = (
                 column_named(language.turns or column_by_name(columns, TURNS) or "", columns, place, "turns"),
             )
-        elif prompts := _prompt_columns(columns, config, language, place):
+        elif not plain and (prompts := _prompt_columns(columns, config, language, place)):
             self.form, self.names = "completion", prompts
         self.text = None if self.names else find_columns(columns, config, place, labelled=False)
-        self.id = config.id or column_by_name(columns, ("id",))
+        self.id = self.text.id if self.text else config.id or column_by_name(columns, ("id",))
+
+    @property
+    def trained(self) -> TrainedColumns:
+        """The columns as a run keeps them."""
+        if self.text is None:
+            return TrainedColumns(self.names, id=self.id, form=self.form)
+        return TrainedColumns(self.text.texts, id=self.id, paired=self.text.paired)
 
     def identifier(self, row: RawRow) -> str:
         """Return the id of a row, or its number if it has none."""
@@ -63,6 +75,18 @@ class TextColumns:
         if problem is not None:
             return problem.replace("has an empty text in", "has nothing in")
         return completion(str(prompt), str(text))
+
+
+def _of_run(config: DataConfig, language: LanguageConfig) -> LanguageConfig:
+    """Return settings that name the columns of a run, if the settings name none."""
+    trained = config.trained if isinstance(config, RunDataConfig) else None
+    if trained is None or config.text or language.prompt or language.completion or language.turns:
+        return language
+    if trained.form == "turns":
+        return dataclasses.replace(language, turns=trained.texts[0])
+    if trained.form == "completion":
+        return dataclasses.replace(language, prompt=trained.texts[0], completion=trained.texts[-1])
+    return language
 
 
 def _prompt_columns(

@@ -9,7 +9,7 @@ from typing import Any
 
 from kerora.errors import DataError, RunError
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
-from kerora.runs.open import load, read_config
+from kerora.runs.open import load, read_by_columns_of, read_config
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task, task_named
@@ -88,7 +88,7 @@ def _rows_to_evaluate(
 ) -> tuple[str, dict[str, Any]]:
     if not any(key in settings for key in NEW_ROWS):
         return _own_rows(run, config, task, head, settings)
-    data = _new_data_config(config.data, settings)
+    data = read_by_columns_of(run, _new_data_config(config.data, settings))
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
     name = "-".join(_short_name(spec) for spec in specs.values())

@@ -14,7 +14,7 @@ from kerora.data.sources import stream_texts
 from kerora.errors import ConfigError, DataError, RunError
 from kerora.lora.files import read_adapter_config
 from kerora.runfolder import RunFolder, atomic_file
-from kerora.runs.open import load, read_config_for
+from kerora.runs.open import load, read_by_columns_of, read_config_for
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task
@@ -62,7 +62,7 @@ def predict_file(
     form = form or _form(output)
     run = RunFolder.open(path)
     trained, task = read_config_for(run, "predict")
-    config = _column_config(trained.data, settings or {}, isinstance(source, str | Path))
+    config = read_by_columns_of(run, _column_config(trained.data, settings or {}, isinstance(source, str | Path)))
     records = stream_texts(source, config)
     first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)

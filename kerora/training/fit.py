@@ -20,6 +20,7 @@ from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.runs.open import read_config
+from kerora.runs.submission import write_unlabelled
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
@@ -250,6 +251,9 @@ def _conclude(
     evaluation = _evaluate(setup)
     setup.task.training.write_details(run, setup.model, evaluation)
     _demonstrate(setup, run, trained=True)
+    if setup.dataset.unlabelled is not None:
+        size = setup.config.training.evaluation_batch_size
+        write_unlabelled(run, setup.task, setup.model, setup.dataset.unlabelled, size)
     metrics = {"before": before, "after": evaluation.metrics}
     write_json(run.metrics, metrics)
     seconds = sum(row["seconds"] for row in history.rows)
@@ -280,7 +284,7 @@ def write_adapter(setup: Setup, run: RunFolder) -> None:
 
 def _clear(run: RunFolder) -> None:
     """Remove the files of the replaced run, and nothing else."""
-    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.manifest):
+    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission, run.manifest):
         path.unlink(missing_ok=True)
     for folder in (run.adapter, run.checkpoints, run.report, run.evaluations):
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from kerora.errors import DataError
+from kerora.notices import Notice
 from kerora.runfolder import RunFolder
 from kerora.runs.evaluate import evaluate_run
+from kerora.runs.predict import predict_file
 from kerora.runs.report import write_report
 from kerora.settings.resolve import resolve
 from kerora.training.fit import fit
@@ -82,3 +84,18 @@ def test_runs_with_other_names_compare_the_same_rows(runs: dict[str, Path], tmp_
     found = write_report([RunFolder(path) for path in runs.values()], tmp_path / "page.html")
     (pair,) = found.comparison.pairs
     assert (pair.shared, pair.different) == (24, 0)
+
+
+def test_a_test_part_without_labels_is_predicted(tiny_preset: Path, tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", [0, 4])
+    lines = [{"id": f"u,{number}", "text": f"great {number}", "label": -1} for number in range(7)]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    data = {"data.train": str(train), "data.test": str(tmp_path / "test.jsonl"), "run": str(tmp_path / "run")}
+    with pytest.warns(Notice, match="test.jsonl has no labels, so its 7 rows are not evaluated"):
+        run = fit(resolve(SETTINGS, data, {"model.preset": str(tiny_preset)})).run
+        predict_file(run.path, tmp_path / "test.jsonl", tmp_path / "same.csv", submission=True)
+        evaluate_run(run.path)
+    assert run.submission.read_bytes() == (tmp_path / "same.csv").read_bytes()
+    assert run.submission.read_text().splitlines()[:2] in (["id,label", '"u,0",0'], ["id,label", '"u,0",4'])
+    assert set(json.loads(run.metrics.read_text())["after"]) == {"validation"}
+    assert run.read_manifest()["data"]["unlabelled"] == 7
