@@ -31,7 +31,9 @@ def shown(say: Callable[[str], None]) -> Iterator[None]:
                 show(message, category, *place, **more)
             elif str(message) not in said:
                 said.add(str(message))
-                say(" ".join(str(message).split()))
+                # names from a file could hold control characters, which could move the cursor of a terminal
+                printable = "".join(letter if letter.isprintable() else " " for letter in str(message))
+                say(" ".join(printable.split()))
 
         warnings.showwarning = show_notice
         yield
