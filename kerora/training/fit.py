@@ -18,6 +18,7 @@ from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
 from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
+from kerora.notices import notice
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.runs.open import read_config
 from kerora.runs.submission import write_unlabelled
@@ -162,6 +163,8 @@ def assemble(config: FitConfig) -> Setup:
     summary = adapt(model, config.lora, config.training.seed)
     task.training.prepare(config, dataset, model)
     batches = task.training.training_batches(config, dataset, model)
+    for line in task.training.concerns(config, dataset, model):
+        notice(line)
     return Setup(task, settle_for_model(config, model, batches), dataset, model, summary, batches, quantised)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kerora.errors import DataError
+from kerora.errors import DataError, RunError
 from kerora.notices import Notice
 from kerora.runfolder import RunFolder
 from kerora.runs.evaluate import evaluate_run
@@ -99,3 +99,17 @@ def test_a_test_part_without_labels_is_predicted(tiny_preset: Path, tmp_path: Pa
     assert run.submission.read_text().splitlines()[:2] in (["id,label", '"u,0",0'], ["id,label", '"u,0",4'])
     assert set(json.loads(run.metrics.read_text())["after"]) == {"validation"}
     assert run.read_manifest()["data"]["unlabelled"] == 7
+
+
+def test_a_run_without_evaluated_rows_leads_to_a_report(tiny_preset: Path, tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", [0, 4])
+    data = {"data.train": str(train), "data.validation_split": 0.0, "run": str(tmp_path / "run")}
+    run = fit(resolve(SETTINGS, data, {"model.preset": str(tiny_preset)})).run
+    with pytest.raises(RunError, match=r"run has no evaluated rows\. .* `kerora evaluate .*run --test FILE`, and then"):
+        write_report([run])
+    with pytest.raises(DataError, match="Name rows with --data or --test"):
+        evaluate_run(run.path)
+    evaluate_run(run.path, {"data.test": str(train)})
+    with pytest.warns(Notice, match=r"Its results are those of the evaluation .*evaluations/train\.jsonl"):
+        found = write_report([run]).runs[0]
+    assert (found.split.name, len(found.split)) == ("test", 24)

@@ -59,6 +59,10 @@ def validation(config: FitConfig, dataset: Any, model: Any) -> keras.callbacks.C
     return Report(dataset["validation"])
 
 
+def concerns(config: FitConfig, dataset: Any, model: Any) -> list[str]:
+    return []
+
+
 def notes(dataset: Any, model: Any, batches: Any) -> list[str]:
     return [f"Data: {dataset.name}"]
 

@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerora.data.audit import audit_tokens
 from kerora.data.batches import Batches, balanced_class_weights
+from kerora.data.concerns import concerns as found_concerns
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics
@@ -121,6 +123,11 @@ def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) 
     skipped = sum(dataset.skipped.values())
     dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
     return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}"]
+
+
+def concerns(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> list[str]:
+    """Return the findings of the audit that `kerora data show` prints in full."""
+    return found_concerns(audit_tokens(dataset, model.tokenizer, model.max_length), dataset.classes)
 
 
 def evaluate(
