@@ -1,5 +1,8 @@
 """Reads the results in the folder of a run of any task, without loading a model."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from kerora.errors import RunError
 from kerora.evaluation.results import RunResults, read_common
 from kerora.notices import notice
@@ -18,7 +21,7 @@ def read_results(run: RunFolder) -> RunResults:
     """
     manifest = run.read_manifest()
     results = task_of_manifest(run, manifest).results
-    own = _has_own_rows(run)
+    own = _has_own_rows(run, manifest)
     source = run if own else _newest_evaluation(run)
     try:
         found: RunResults = results.read(read_common(source, manifest, results.needed(source)))
@@ -32,9 +35,11 @@ def read_results(run: RunFolder) -> RunResults:
     return found
 
 
-def _has_own_rows(run: RunFolder) -> bool:
-    # a damaged file must be named, so it counts as rows
-    return run.metrics.is_file() and read_json(run.metrics).get("after") != {}
+def _has_own_rows(run: RunFolder, manifest: Mapping[str, Any]) -> bool:
+    # damaged and deleted files must be named, so they count as rows
+    if run.metrics.is_file():
+        return read_json(run.metrics).get("after") != {}
+    return "imported_from" not in manifest
 
 
 def _newest_evaluation(run: RunFolder) -> RunFolder:
