@@ -51,6 +51,7 @@ class TextColumns:
         self.language = language
         self.names: tuple[str, ...] = ()
         self._unread: set[str] = set()
+        self._asked = False
         trained = _form_of_run(config, language)
         if trained is not None:
             self._take(columns, trained, place)
@@ -114,7 +115,11 @@ class TextColumns:
                 value = [{"role": "system", "content": system}, *turns]
             else:
                 return f"has '{self.system}' beside turns without roles in '{name}'"
-        return turns_of(value, name, language=self.language)
+        found = turns_of(value, name, language=self.language)
+        if isinstance(found, str) and "(--roles " in found:
+            # an error lists the first bad rows: the remedy is said with the first of them
+            found, self._asked = found.partition(" (--roles ")[0] if self._asked else found, True
+        return found
 
     def _completion(self, row: RawRow) -> Parts | str:
         *names, last = self.names
