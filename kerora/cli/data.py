@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kerora.settings.fit import FitConfig
 
 
-DATA = ("data.", "language.prompt", "language.completion", "language.turns", "training.seed")
+DATA = ("data.", "language.prompt", "language.completion", "language.turns", "language.roles", "training.seed")
 LEFT_OUT = ("data.source",)
 
 

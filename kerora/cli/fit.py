@@ -53,6 +53,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
             "training_seconds": result.seconds,
             "parameters": manifest["parameters"],
             **({"base_weights": weights} if weights else {}),
+            **({"submission": str(result.run.submission)} if result.run.submission.is_file() else {}),
         }
         click.echo(json.dumps(summary, ensure_ascii=False))
         return
@@ -65,6 +66,9 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     if weights:
         line = "Base weights: {mb:.1f} MB in {quantize}, {unquantised_mb:.1f} MB unquantised ({layers} layers)"
         console.print(line.format(**weights), highlight=False, soft_wrap=True)
+    if result.run.submission.is_file():
+        line = f"Predictions of the test rows without labels: {result.run.submission}"
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"Run: {result.run.path}", highlight=False, soft_wrap=True)
     # a report needs evaluated rows
     first_use = task_named(manifest["task"]).first_use

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from kerora.errors import KeroraError, nearest
+from kerora.notices import shown
 from kerora.version import __version__
 
 COMMANDS = (
@@ -90,7 +91,7 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
         # a copy, because click empties the list
-        with _terminable(), group.make_context("kerora", list(arguments)) as context:
+        with shown(_note), _terminable(), group.make_context("kerora", list(arguments)) as context:
             group.invoke(context)
             sys.stdout.flush()
         return 0
@@ -125,6 +126,10 @@ def _fail(message: str, code: int, debug: bool = False) -> int:
         traceback.print_exc()
     click.echo(f"Error: {' '.join(message.split())}", err=True)
     return code
+
+
+def _note(text: str) -> None:
+    click.echo(f"Note: {text}", err=True)
 
 
 def _usage(error: click.ClickException) -> str:

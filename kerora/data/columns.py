@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kerora.data.trained_columns import settled_for
 from kerora.errors import DataError, nearest
+from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 
 TEXT_NAMES = (
@@ -81,6 +83,7 @@ def find_columns(
     """
     if header and not labelled and not config.text:
         _check_header(columns, place)
+    config = settled_for(columns, config, place, labelled, LABEL_NAMES)
     label = _label_column(columns, config, place) if labelled else None
     texts = _text_columns([name for name in columns if name != label], config, place, columns, labelled)
     if label in texts:
@@ -101,6 +104,13 @@ def _label_column(columns: Sequence[str], config: DataConfig, place: str) -> str
     if config.label is not None:
         return column_named(config.label, columns, place, "label")
     found = column_by_name(columns, LABEL_NAMES)
+    others = [name for name in columns if _plain(name) in LABEL_NAMES and name != found]
+    if found is not None and others:
+        listed = ", ".join(f"'{name:.40}'" for name in others)
+        notice(
+            f"The label column is '{found:.40}'. {listed} could hold labels too. The first of the names "
+            f"{', '.join(LABEL_NAMES[:4])}, ... is taken. --label chooses another."
+        )
     return found or _fail(columns, place, "label", f"a label column ({', '.join(LABEL_NAMES[:5])}, ...)")
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerora.data.lines import BadLineError, Lines, open_lines
-from kerora.data.notes import note
 from kerora.errors import DataError
+from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 
 SPELLED_DELIMITERS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -106,7 +106,7 @@ def is_quoted(path: Path, delimiter: str, encoding: str = "utf-8") -> bool:
         return False
     quoted = alone if len(widths) <= 1 else _one_width(path, delimiter, encoding)
     if wrapped and not quoted:
-        note(f"{path}: the quotation marks are read as characters, because not every field is quoted as a whole.")
+        notice(f"{path}: the quotation marks are read as characters, because not every field is quoted as a whole.")
     return quoted
 
 
@@ -115,7 +115,7 @@ def _sniffed(sample: Sequence[str], usual: str, columns: int, name: str) -> str:
         return usual
     others = [other for other in CANDIDATES if other != usual and _fits(sample, other, columns)]
     if len(others) == 1:
-        note(
+        notice(
             f"{name}: the fields are separated by a {NAMES[others[0]]}, not by a {NAMES[usual]}. --delimiter names "
             "another separator."
         )

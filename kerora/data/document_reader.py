@@ -9,7 +9,7 @@ from kerora.data.documents import GOES_ON, ROLES, Documents, Form, Part, plain_t
 from kerora.data.files import is_table, open_table
 from kerora.data.folders import joined
 from kerora.data.lines import open_lines
-from kerora.data.row_reader import Found, RowReader, SourcePart, read_table
+from kerora.data.row_reader import Found, RowReader, Settled, SourcePart, read_table
 from kerora.data.save import check_same
 from kerora.data.table import RawRow, Table
 from kerora.data.text_columns import TextColumns
@@ -56,6 +56,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         """
         columns = TextColumns(table, config, self.language)
         part = SourcePart(table.name, Documents(form=columns.form))
+        part.columns = columns.trained
 
         def add(row: RawRow) -> str | None:
             parts = columns.parts(row)
@@ -109,9 +110,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         """Return a part without texts."""
         return SourcePart(source, Documents())
 
-    def settle(
-        self, parts: Mapping[str, SourcePart[Documents]], config: DataConfig
-    ) -> tuple[tuple[str, ...], dict[str, Documents]]:
+    def settle(self, parts: Mapping[str, SourcePart[Documents]], config: DataConfig) -> Settled[Documents]:
         """Check that all parts hold texts of one form.
 
         Raises:
@@ -124,7 +123,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
                     f"The {split} part holds {documents.form}, but the training part holds {splits['train'].form}. "
                     "Give both parts in the same form."
                 )
-        return (), splits
+        return Settled(splits)
 
 
 def _read_saved(path: Path, documents: Documents) -> None:

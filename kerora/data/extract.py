@@ -35,15 +35,19 @@ class Record:
 
 @dataclass
 class LabelledRows(SourcePart[Rows[str]]):
-    """Rows of one part whose labels are still names. Integers and booleans become names too: ``"3"``, ``"true"``.
+    """Rows of one part whose labels are still names, in the form of `kerora.data.labels.label_of`.
 
     Attributes:
         first_seen: place of the first row with each label, for messages.
         classes: all class names in order, if the source itself has them; else None.
+        values: for data that was saved with renamed classes, the original label of each of `classes`.
+        unlabelled: if no row has a label, the reason in words; the rows then have no targets.
     """
 
     first_seen: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
+    values: tuple[str, ...] | None = None
+    unlabelled: str | None = None
 
     def append(self, record: Record, label: str, place: str) -> None:
         """Add a row. `place` says where it is in the source, such as ``row 3 (line 4)``."""

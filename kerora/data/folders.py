@@ -7,12 +7,12 @@ from pathlib import Path
 
 from kerora.data.files import format_of, is_data_file, stem_of
 from kerora.data.hub_folders import arrow_files, is_saved_to_disk
-from kerora.data.notes import note
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import S
 from kerora.data.save import find_saved, is_saved
 from kerora.data.split_names import SHARD, SPLIT_NAMES, in_order, split_inside, split_of
 from kerora.errors import DataError
+from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 
 UNLABELLED = ("unsup", "unsupervised")
@@ -105,7 +105,7 @@ def _parts_below(folder: Path, endings: Sequence[str]) -> dict[str, list[Path]]:
         listed = ", ".join(str(path) for path in inside)
         raise DataError(f"The folder {folder} holds several data sets: {listed}. Give one of these folders.")
     for path in inside:
-        note(f"The data set of {folder} is in its folder {path.name}.")
+        notice(f"The data set of {folder} is in its folder {path.name}.")
     return next(iter(inside.values()), {})
 
 

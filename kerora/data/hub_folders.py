@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kerora.data.notes import note
 from kerora.data.split_names import in_order, split_of
 from kerora.errors import DataError
+from kerora.notices import notice
 
 STATE, PARTS = "state.json", "dataset_dict.json"
 
@@ -35,7 +35,7 @@ def arrow_files(folder: Path) -> dict[str, list[Path]]:
             f"{folder} has no train, validation or test part, only {', '.join(names)}. Give one of its folders."
         )
     if others:
-        note(f"{folder}: the parts {', '.join(others)} are left out.")
+        notice(f"{folder}: the parts {', '.join(others)} are left out.")
     return {split: _files(folder / by_split[split]) for split in in_order(by_split)}
 
 

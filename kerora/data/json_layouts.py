@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from kerora.data.notes import note
 from kerora.data.split_names import SPLIT_NAMES
 from kerora.errors import DataError
+from kerora.notices import notice
 
 SPEAKERS = ("role", "from", "speaker")
 
@@ -62,7 +62,7 @@ def _listed(name: str, value: Mapping[str, Any]) -> list[Any] | None:
         )
     if lists:
         if len(value) > 1:
-            note(f"{name}: the rows are its list '{lists[0]}'.")
+            notice(f"{name}: the rows are its list '{lists[0]}'.")
         found: list[Any] = value[lists[0]]
         return found
     if not all(isinstance(column, list) for column in value.values()):

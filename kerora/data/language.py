@@ -9,7 +9,6 @@ from kerora.data.document_reader import DocumentReader
 from kerora.data.documents import Documents, Parts, prompt_parts
 from kerora.data.extract import identifier_of, text_problem
 from kerora.data.files import is_table, open_table
-from kerora.data.notes import note
 from kerora.data.row_reader import SourcePart, read_table
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_splits, read_part
@@ -17,6 +16,7 @@ from kerora.data.streams import stream_texts
 from kerora.data.table import RawRow
 from kerora.data.text_columns import TURNS, turns_of
 from kerora.errors import DataError
+from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 from kerora.settings.language import LanguageConfig
 
@@ -88,7 +88,7 @@ def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, P
         read_table(table, part, add, config)
     write_bad_rows(config.bad_rows, [part.bad])
     if part.skipped:
-        note(f"{path}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
+        notice(f"{path}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
     return list(zip(part.rows.ids, part.rows.parts, strict=True))
 
 

@@ -15,6 +15,7 @@ from kerora.data.bad_rows import BadRow, BadRows, write_bad_rows
 from kerora.data.files import FORMATS_IN_WORDS, open_table
 from kerora.data.rows import S
 from kerora.data.table import RawRow, Table
+from kerora.data.trained_columns import TrainedColumns
 from kerora.errors import DataError
 from kerora.settings.fit import DataConfig
 
@@ -29,11 +30,13 @@ class SourcePart(Generic[S]):
         source: the file or data set, for messages.
         rows: the rows.
         bad: bad rows that were dropped.
+        columns: the columns of a table; None for other sources.
     """
 
     source: str
     rows: S
     bad: BadRows = field(default_factory=BadRows)
+    columns: TrainedColumns | None = None
 
     @property
     def skipped(self) -> int:
@@ -44,6 +47,23 @@ class SourcePart(Generic[S]):
         """Add the rows of another shard of the part."""
         self.rows.extend(other.rows)
         self.bad.extend(other.bad)
+
+
+@dataclass(frozen=True)
+class Settled(Generic[S]):
+    """The splits of a data set in their final form.
+
+    Attributes:
+        splits: the rows by split.
+        classes: the class names; empty for a task without classes.
+        values: the label of each class in the source; empty for a task without classes.
+        unlabelled: the rows of a test part without labels; it is not one of `splits`.
+    """
+
+    splits: dict[str, S]
+    classes: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    unlabelled: S | None = None
 
 
 P = TypeVar("P", bound=SourcePart[Any])
@@ -86,8 +106,8 @@ class RowReader(Protocol[P, S]):
     def empty(self, source: str) -> P:
         """Return a part without rows: to add rows to, or in place of a part that is not read."""
 
-    def settle(self, parts: Mapping[str, P], config: DataConfig) -> tuple[tuple[str, ...], dict[str, S]]:
-        """Return the class names (empty for a task without classes), and the splits in their final form.
+    def settle(self, parts: Mapping[str, P], config: DataConfig) -> Settled[S]:
+        """Return the splits in their final form, and the classes if the task has some.
 
         Args:
             parts: the parts by split; ``train`` is one of them.

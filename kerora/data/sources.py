@@ -1,17 +1,16 @@
 """Loads rows from every kind of source, for all tasks: a whole data set, or one part of it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kerora.data.bad_rows import by_reason, write_bad_rows
-from kerora.data.classes import numbered, numbers_for_run
+from kerora.data.classes import ClassLabels, numbered, numbers_for_run
 from kerora.data.files import is_data_file, json_parts, local_names, missing_file, open_table, stem_of
 from kerora.data.folders import find_in_folder
 from kerora.data.jsonfiles import table_of
-from kerora.data.labelled import LabelledReader
-from kerora.data.notes import note
+from kerora.data.labelled import LabelledReader, mark_unlabelled
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, Rows, S
 from kerora.data.save import is_saved, saved_name
@@ -20,6 +19,7 @@ from kerora.data.splits import cut_parts, take_subset
 from kerora.data.table import Table
 from kerora.data.tfds_source import find_tfds, is_tfds_name
 from kerora.errors import DataError
+from kerora.notices import notice
 from kerora.settings.fit import SPLITS, DataConfig
 
 BUNDLED = "tickets"
@@ -65,13 +65,21 @@ def load_splits(
         noun = reader.empty("").rows.noun
         raise DataError(f"There are no training {noun}, only {' and '.join(parts)}. Give them with --train or --data.")
     write_bad_rows(config.bad_rows, [part.bad for part in parts.values()])
-    classes, splits = reader.settle(parts, config)
-    splits = cut_parts(splits, classes, config, seed, parts["train"].source)
+    settled = reader.settle(parts, config)
+    splits = cut_parts(settled.splits, settled.classes, config, seed, parts["train"].source)
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
     kept = {split: rows for split, rows in splits.items() if split not in without}
     bad = {split: part.bad for split, part in parts.items() if part.skipped}
-    counts = {split: found.count for split, found in bad.items()}
-    return Dataset(dataset_name(config), classes, kept, counts, {key: found.reasons for key, found in bad.items()})
+    return Dataset(
+        dataset_name(config),
+        settled.classes,
+        kept,
+        {split: found.count for split, found in bad.items()},
+        {split: found.reasons for split, found in bad.items()},
+        values=settled.values,
+        columns=parts["train"].columns,
+        unlabelled=None if "test" in without else settled.unlabelled,
+    )
 
 
 def has_test_rows(config: DataConfig) -> bool:
@@ -79,13 +87,13 @@ def has_test_rows(config: DataConfig) -> bool:
     return config.test_split > 0 or "test" in read_parts(config, LabelledReader(), without=SPLITS)
 
 
-def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows[int]:
+def load_rows(spec: str, config: DataConfig, classes: ClassLabels, split: str = "test") -> Rows[int]:
     """Load labelled rows with the class numbers of a trained run.
 
     Args:
         spec: a data set, file or folder, as `DataConfig.source`.
         config: columns and formats. Its sources and splits are ignored.
-        classes: the class names of the run in order.
+        classes: the classes of the run.
         split: part to load if the source has parts. A file is loaded whole.
 
     Raises:
@@ -93,7 +101,13 @@ def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str 
             its label.
     """
     part = read_part(spec, config, LabelledReader(), split)
-    return numbered(part, numbers_for_run(part, classes, config), "the run")
+    mark_unlabelled(part, [*classes.names, *classes.values])
+    if part.unlabelled is not None:
+        reason = part.unlabelled.removeprefix(f"{part.source}: ")
+        raise DataError(
+            f"{part.source} has no labels to compare with: {reason} `kerora predict RUN {spec}` predicts its texts."
+        )
+    return numbered(part, numbers_for_run(part, classes, config), "the run", classes.described())
 
 
 def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[str] = ()) -> dict[str, P]:
@@ -145,7 +159,7 @@ def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str
         raise DataError(f"{spec} has no {split} part, only {others}. Choose one of these, or give a file.")
     write_bad_rows(config.bad_rows, [part.bad])
     if part.skipped:
-        note(f"{part.source}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
+        notice(f"{part.source}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
     return part
 
 

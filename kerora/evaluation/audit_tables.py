@@ -1,8 +1,10 @@
 """Tables and texts that `kerora data show` prints, whatever the task."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -29,6 +31,12 @@ def duplicate_table(result: Audit, labelled: bool = True) -> Table:
         shared = f"{leak.count} ({percent(leak.share)})" if leak else "-"
         table.add_row(split, str(part.duplicates), *([str(part.conflicts)] if labelled else []), shared)
     return table
+
+
+def print_concerns(console: Console, lines: Sequence[str]) -> None:
+    """Print the findings that a training warns of, one line each."""
+    for line in lines:
+        console.print(f"[bold]Note:[/bold] {escaped(line)}", soft_wrap=True)
 
 
 def plain_table(title: str, first: str, *others: str, justify: Any = "right") -> Table:

@@ -31,6 +31,7 @@ class TextClassifier(TaskModel):
 
     Attributes:
         classes: class names, in the order of the logits.
+        label_values: the label of each class in the training data, before it was renamed. Empty if unknown.
         preset: the source of the weights.
         backbone: the KerasHub backbone.
         tokenizer: converts text to inputs of the model.
@@ -45,6 +46,7 @@ class TextClassifier(TaskModel):
     """
 
     classes: tuple[str, ...]
+    label_values: tuple[str, ...] = ()
     head: ClassifierHead
     task_name = "classification"
     task_type = "SEQ_CLS"

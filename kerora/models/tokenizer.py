@@ -102,6 +102,15 @@ class TextTokenizer:
         return next((number for number in found if number is not None), None)
 
     @cached_property
+    def unknown_id(self) -> int | None:
+        """Id of the token for unknown text, or None if the vocabulary covers every text."""
+        model = self.definition["model"]
+        unknown = model.get("unk_token")
+        if unknown is not None:
+            return self._tokenizer.token_to_id(unknown)
+        return model.get("unk_id")
+
+    @cached_property
     def special(self) -> np.ndarray:
         """Whether a token is special, bool (tokens,). The token for unknown text is special too."""
         flags = np.zeros(self.vocabulary_size, bool)

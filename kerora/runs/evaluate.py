@@ -9,7 +9,7 @@ from typing import Any
 
 from kerora.errors import ConfigError, DataError, RunError
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
-from kerora.runs.open import load, read_config
+from kerora.runs.open import load, read_by_columns_of, read_config
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task, task_named
@@ -92,7 +92,7 @@ def _rows_to_evaluate(
         return _own_rows(run, config, task, head, settings)
     if settings.get("data.source") and settings.get("data.test"):
         raise ConfigError("--data and --test both name rows to evaluate. Give one of them.")
-    data = _new_data_config(config.data, settings)
+    data = read_by_columns_of(run, _new_data_config(config.data, settings))
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
     # rows that --data names belong to no split: they are reported as test rows
     specs = files if not settings.get("data.source") else {"test": data.source, **files}

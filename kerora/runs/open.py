@@ -7,13 +7,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from kerora.data.trained_columns import for_run
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.lora.files import load_adapter, read_adapter_config
 from kerora.lora.quantize import quantize
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, check_has_adapter
-from kerora.settings.fit import FitConfig
+from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import load_yaml, resolve
 from kerora.tasks.registry import Task, check_command, task_named
 
@@ -87,6 +88,12 @@ def read_config(run: RunFolder) -> FitConfig:
     found = {name: _found_from(started_in, getattr(config.data, name)) for name in names}
     model = dataclasses.replace(config.model, preset=_found_from(started_in, config.model.preset))
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **found), model=model)
+
+
+def read_by_columns_of(run: RunFolder, config: DataConfig) -> DataConfig:
+    """Return settings that read new files by the columns that a run was trained on. Older runs do not name them."""
+    data = run.read_manifest().get("data")
+    return for_run(config, data.get("columns") if isinstance(data, dict) else None)
 
 
 def _found_from(directory: str, spec: Any) -> Any:

@@ -15,7 +15,7 @@ from kerora.data.streams import stream_texts
 from kerora.errors import ConfigError, DataError, RunError, nearest
 from kerora.lora.files import read_adapter_config
 from kerora.runfolder import RunFolder, atomic_file
-from kerora.runs.open import load, read_config_for
+from kerora.runs.open import load, read_by_columns_of, read_config_for
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task
@@ -66,7 +66,8 @@ def predict_file(
     form = form or _form(output)
     run = RunFolder.open(path)
     trained, task = read_config_for(run, "predict")
-    config = _column_config(trained.data, settings or {}, isinstance(source, str | Path), fill is not None)
+    new = _column_config(trained.data, settings or {}, isinstance(source, str | Path), fill is not None)
+    config = read_by_columns_of(run, new)
     bad = _empty_count(skipped, config)
     records = _complete(stream_texts(source, config, bad, fill is not None), bad, submission, fill)
     first = next(records, None)  # an error in the input then appears before the slow loading of the model

@@ -18,8 +18,10 @@ from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
 from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
+from kerora.notices import notice
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.runs.open import read_config
+from kerora.runs.submission import write_unlabelled
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
@@ -156,7 +158,7 @@ def assemble(config: FitConfig) -> Setup:
     dataset = task.rows.load(config)
     config = settle_for_data(config, task, dataset)
     check_quantize(config)
-    task.training.check(config)
+    task.training.check(config, dataset)
     model = task.models.build(config, preset, dataset)
     # before the adapters, which must stay float
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
@@ -164,6 +166,8 @@ def assemble(config: FitConfig) -> Setup:
     # after `adapt`, which decides which blocks are frozen and so can be computed once (--cache-frozen)
     task.training.prepare(config, dataset, model)
     batches = task.training.training_batches(config, dataset, model)
+    for line in task.training.concerns(config, dataset, model):
+        notice(line)
     return Setup(task, settle_for_model(config, model, batches), dataset, model, summary, batches, quantised)
 
 
@@ -256,6 +260,9 @@ def _conclude(
     evaluation = _evaluate(setup)
     setup.task.training.write_details(run, setup.model, evaluation)
     _demonstrate(setup, run, trained=True)
+    if setup.dataset.unlabelled is not None:
+        size = setup.config.training.evaluation_batch_size
+        write_unlabelled(run, setup.task, setup.model, setup.dataset.unlabelled, size)
     metrics = {"before": before, "after": evaluation.metrics}
     write_json(run.metrics, metrics)
     seconds = sum(row["seconds"] for row in history.rows)
@@ -287,7 +294,7 @@ def write_adapter(setup: Setup, run: RunFolder) -> None:
 
 def _clear(run: RunFolder) -> None:
     """Remove the files of the replaced run, and nothing else."""
-    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.manifest):
+    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission, run.manifest):
         path.unlink(missing_ok=True)
     for folder in (run.adapter, run.checkpoints, run.report, run.evaluations):
         shutil.rmtree(folder, ignore_errors=True)

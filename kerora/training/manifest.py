@@ -40,14 +40,7 @@ def describe(
         "seed": config.training.seed,
         "device": _device(),
         "precision": config.model.precision,
-        "data": {}
-        if dataset is None
-        else {
-            "name": dataset.name,
-            "splits": dataset.fingerprints(),
-            "skipped": dataset.skipped,
-            "reasons": dataset.reasons,
-        },
+        "data": {} if dataset is None else _data_facts(dataset),
         "preset": {
             "name": preset.name,
             "kind": preset.kind,
@@ -61,6 +54,18 @@ def describe(
             "total": summary.total,
         },
     }
+
+
+def _data_facts(dataset: Dataset) -> dict[str, Any]:
+    columns = {} if dataset.columns is None else {"columns": dataset.columns.as_dict()}
+    facts = {
+        "name": dataset.name,
+        "splits": dataset.fingerprints(),
+        "skipped": dataset.skipped,
+        "reasons": dataset.reasons,
+        **columns,
+    }
+    return facts if dataset.unlabelled is None else {**facts, "unlabelled": len(dataset.unlabelled)}
 
 
 def describe_pretraining(

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerora.errors import ConfigError
+from kerora.evaluation.directions import is_lower_better
 
 VALUE_ERRORS, LOSS_ERRORS = 2.0, 2.0
 """Number of standard errors by which an epoch may be worse than the best one, for the monitored value and the loss."""
@@ -45,14 +46,16 @@ class EarlyStopping(keras.callbacks.Callback):
         monitor: key in the logs of an epoch. Default: ``val_loss``.
         patience: number of successive epochs without improvement before the stop. Default: 2.
         min_delta: smallest change that is an improvement, without `noise`. Default: 0.
-        mode: ``min``, ``max``, or ``auto``, which is ``min`` for losses and errors. Default: ``auto``.
+        mode: ``min``, ``max``, or ``auto``, which takes the direction of the metric from the table in
+            `kerora.evaluation.directions`. Default: ``auto``.
         restore_best: restore the weights of the kept epoch at the end. Default: True.
         noise: gives the standard errors of the values, such as a `ClassificationReport` that runs before this
             callback. Default: None.
         loss: key in the logs of the loss that is also checked with `noise`. Default: ``val_loss``.
 
     Raises:
-        ConfigError: the logs at the end of the first epoch do not hold `monitor`.
+        ConfigError: `mode` is ``auto`` and the metric is unknown. Or the logs at the end of the first epoch do not
+            hold `monitor`.
     """
 
     def __init__(
@@ -181,4 +184,10 @@ def _is_minimised(monitor: str, mode: str) -> bool:
         raise ConfigError(f"EarlyStopping mode must be auto, min or max. Received: {mode!r}")
     if mode != "auto":
         return mode == "min"
-    return monitor.endswith(("loss", "error", "ece", "perplexity"))
+    found = is_lower_better(monitor)
+    if found is None:
+        raise ConfigError(
+            f"EarlyStopping does not know whether a lower or a higher value of '{monitor}' is better. "
+            "Give mode='min' or mode='max'."
+        )
+    return found

@@ -17,6 +17,7 @@ from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import dump_yaml
 from kerora.settings.tune import TuneConfig
+from kerora.tasks.classification.task import check_defined
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.progress import Progress
 from kerora.tuning.html import render_study
@@ -112,6 +113,7 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
     if settings.refit:
         check_refit(config.data)
     bench = Workbench(config)
+    check_defined(settings.metric, f"--metric {settings.metric}", bench.data)
     defaults = found.defaults(bench.settled(bench.config))
     make_sampler(settings, found, config.training.seed, defaults)  # raises if the space does not suit the sampler
     trials = settings.trials

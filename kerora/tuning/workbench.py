@@ -207,7 +207,7 @@ class Workbench:
         set_random_seed(seed)
         dataset = self.dataset(config.data)
         config = settle_for_data(config, self.task, dataset)
-        self.task.training.check(config)
+        self.task.training.check(config, dataset)
         base = self._base(config)
         model = base.model
         # the seed of the run, as in a separate fit: both start from the same head, bit for bit

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kerora.config import DataConfig
+from kerora.data.classes import ClassLabels
 from kerora.data.sources import load_dataset, load_rows
 from kerora.data.streams import stream_texts
 from kerora.errors import DataError
@@ -153,20 +154,20 @@ def test_an_unknown_source_proposes_near_names(tmp_path, monkeypatch, spec, mess
 
 
 def test_rows_for_a_run_are_in_its_label_set(tmp_path):
-    rows = load_rows(write(tmp_path / "f.csv", "text,label\nx,b\ny,a\n"), DataConfig(), ("b", "c", "a"))
+    rows = load_rows(write(tmp_path / "f.csv", "text,label\nx,b\ny,a\n"), DataConfig(), ClassLabels(("b", "c", "a")))
     assert (rows.texts, rows.targets) == (["x", "y"], [0, 2])
     with pytest.raises(DataError, match=r"row 1 \(line 2\): label 'd' does not occur in the run, which has a, b"):
-        load_rows(write(tmp_path / "g.csv", "text,label\nx,d\n"), DataConfig(), ("a", "b"))
+        load_rows(write(tmp_path / "g.csv", "text,label\nx,d\n"), DataConfig(), ClassLabels(("a", "b")))
 
 
 def test_rows_for_a_run_come_from_the_part_asked_for(tmp_path):
     for name in ("train", "test"):
         write(tmp_path / f"{name}.csv", f"text,label\n{name},a\n")
-    assert load_rows(str(tmp_path), DataConfig(), ("a", "b")).texts == ["test"]
-    assert load_rows(str(tmp_path), DataConfig(), ("a", "b"), "train").texts == ["train"]
+    assert load_rows(str(tmp_path), DataConfig(), ClassLabels(("a", "b"))).texts == ["test"]
+    assert load_rows(str(tmp_path), DataConfig(), ClassLabels(("a", "b")), "train").texts == ["train"]
     with pytest.raises(DataError, match="has no validation part, only train and test"):
-        load_rows(str(tmp_path), DataConfig(), ("a", "b"), "validation")
-    assert len(load_rows("tickets", DataConfig(), load_dataset(DataConfig(), 1).classes)) > 100
+        load_rows(str(tmp_path), DataConfig(), ClassLabels(("a", "b")), "validation")
+    assert len(load_rows("tickets", DataConfig(), ClassLabels(load_dataset(DataConfig(), 1).classes))) > 100
 
 
 def test_texts_are_streamed_from_every_kind_of_input(tmp_path):

@@ -14,9 +14,11 @@ from sklearn.metrics import f1_score
 import kerora.callbacks
 from kerora.callbacks import ClassificationReport, EarlyStopping, History, Progress
 from kerora.errors import ConfigError
+from kerora.evaluation.directions import HIGHER_IS_BETTER, LOWER_IS_BETTER, is_lower_better
 from kerora.evaluation.metrics import classification_metrics, standard_errors
 from kerora.tasks.classification.probabilities import softmax
 from kerora.tasks.contract import HISTORY_COLUMNS
+from kerora.tasks.registry import tasks
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(60, 4)).astype("float32")
@@ -215,6 +217,35 @@ def test_report_knows_the_noise_of_its_metrics() -> None:
 def test_early_stopping_names_what_the_logs_hold() -> None:
     with pytest.raises(ConfigError, match="'val_macro_f1', which the logs do not hold. They hold: accuracy, loss"):
         fit(model(), [EarlyStopping("val_macro_f1")])
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best"),
+    [
+        *((name, 0) for name in ("val_bits_per_byte", "val_perplexity", "val_ece", "loss", "out_loss", "val_mae_2")),
+        *((name, 1) for name in ("val_macro_f1", "accuracy", "test_roc_auc", "val_auc_1", "val_sparse_acc")),
+    ],
+)
+def test_early_stopping_knows_the_direction_of_metrics(monitor: str, best: int) -> None:
+    stopping = EarlyStopping(monitor)
+    fit(model(), [Scripted([0.5, 0.6, 0.5], monitor), stopping], epochs=3)
+    assert stopping.best_epoch == best
+
+
+def test_early_stopping_refuses_a_metric_without_a_direction() -> None:
+    with pytest.raises(
+        ConfigError, match=r"whether a lower or a higher value of 'val_score' is better\. Give mode='mi"
+    ):
+        EarlyStopping("val_score")
+    assert EarlyStopping("val_score", mode="max").sign == -1
+
+
+def test_every_metric_of_a_task_has_a_direction() -> None:
+    for task in tasks():
+        lower = {name for name in task.training.MONITORS if is_lower_better(name)}
+        assert {is_lower_better(name) for name in task.training.MONITORS} <= {True, False}
+        assert {name.removeprefix("val_") for name in lower} <= {"loss", "ece", "perplexity", "bits_per_byte"}
+    assert not LOWER_IS_BETTER & HIGHER_IS_BETTER
 
 
 def test_early_stopping_copies_trainable_weights_only() -> None:

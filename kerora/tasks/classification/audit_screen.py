@@ -2,17 +2,25 @@
 
 import dataclasses
 import json
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from kerora.data.audit import Audit, audit
+from kerora.data.audit import Audit, audit, audit_tokens
 from kerora.data.bad_rows import by_reason
+from kerora.data.concerns import concerns
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
-from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
+from kerora.evaluation.audit_tables import (
+    cut,
+    duplicate_table,
+    escaped,
+    length_table,
+    percent,
+    plain_table,
+    print_concerns,
+)
 from kerora.settings.fit import FitConfig
 
 
@@ -26,20 +34,26 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
         as_json: whether to print JSON.
     """
     dataset = load_dataset(config.data, config.training.seed)
-    result = audit(dataset, _tokenizer_lengths(preset), config.model.max_length)
+    result = _audit(dataset, preset, config.model.max_length)
     if as_json:
         _print_json(dataset, result, rows)
     else:
         _print_tables(dataset, result, rows)
 
 
-def _tokenizer_lengths(preset: str | None) -> Any:
+def _audit(dataset: Dataset, preset: str | None, max_length: int) -> Audit:
     if preset is None:
-        return None
+        return audit(dataset, None, max_length)
     from kerora.models.presets import find_preset
 
     tokenizer = find_preset(preset).load_tokenizer()
-    return lambda rows: tokenizer.lengths(rows.texts, rows.pairs)
+    result = audit_tokens(dataset, tokenizer, max_length)
+    # here all lengths are exact, because the table shows them
+    exact = audit(dataset, lambda rows: tokenizer.lengths(rows.texts, rows.pairs), max_length)
+    splits = {
+        split: dataclasses.replace(part, unknown=result.splits[split].unknown) for split, part in exact.splits.items()
+    }
+    return dataclasses.replace(exact, splits=splits)
 
 
 def _print_json(dataset: Dataset, result: Audit, rows: int) -> None:
@@ -48,6 +62,7 @@ def _print_json(dataset: Dataset, result: Audit, rows: int) -> None:
         "classes": dataset.classes,
         "skipped": dataset.skipped,
         "reasons": dataset.reasons,
+        "concerns": concerns(result, dataset.classes),
     }
     content["first_rows"] = _first_rows(dataset, rows)
     click.echo(json.dumps(content, indent=2, ensure_ascii=False))
@@ -79,6 +94,7 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
             console.print(
                 f"{split} row {escaped(here)} = train row {escaped(there)}: {escaped(cut(text))}", soft_wrap=True
             )
+    print_concerns(console, concerns(result, dataset.classes))
     if rows:
         console.print(_row_table(dataset, rows))
 

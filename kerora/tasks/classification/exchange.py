@@ -114,7 +114,10 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[R
     """Build a classifier with one class for each output of the adapter's head."""
     names = _classes(folder, preset, dataset, config.data.class_names)
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    return TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+    model = TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+    # transformers counts the outputs from 0, and its data holds these numbers as labels
+    model.label_values = dataset.values if dataset else tuple(str(number) for number in range(len(names)))
+    return model
 
 
 def _classes(folder: Path, preset: Preset, dataset: Dataset[Rows[int]] | None, given: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kerora.data.classes import ClassLabels
 from kerora.evaluation import wording
 from kerora.evaluation.terminal import before_after_table, name_text, plain_table, training_time, visible
 from kerora.runfolder import RunFolder
@@ -44,10 +45,10 @@ def comparison(comparison: Comparison) -> tuple[list[str], list[Table]]:
 
 
 def evaluation(
-    folder: RunFolder, metrics: Mapping[str, Any], classes: tuple[str, ...]
+    folder: RunFolder, metrics: Mapping[str, Any], labels: ClassLabels
 ) -> Iterator[tuple[str, list[RenderableType]]]:
     """Yield the metrics of each split."""
-    for split in read_predictions(folder.predictions, classes, metrics).values():
+    for split in read_predictions(folder.predictions, labels, metrics).values():
         yield visible(f"{split.name}, {len(split):,} rows"), [headline(split), class_table(split)]
 
 

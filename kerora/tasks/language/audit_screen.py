@@ -9,10 +9,19 @@ from rich.console import Console
 
 from kerora.data.audit import Audit, TextCounts, audit_texts
 from kerora.data.bad_rows import by_reason
+from kerora.data.concerns import concerns
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
-from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
+from kerora.evaluation.audit_tables import (
+    cut,
+    duplicate_table,
+    escaped,
+    length_table,
+    percent,
+    plain_table,
+    print_concerns,
+)
 from kerora.settings.fit import FitConfig
 
 TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
@@ -32,7 +41,7 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
     result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
     if as_json:
         content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "reasons": dataset.reasons}
-        content["first_rows"] = _first(dataset, rows)
+        content |= {"first_rows": _first(dataset, rows), "concerns": concerns(result, cut=False)}
         content["texts"] = {split: dataclasses.asdict(count) for split, count in counts.items()}
         click.echo(json.dumps(content, indent=2, ensure_ascii=False))
         return
@@ -72,6 +81,7 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
         table.add_row(split, *(f"{number:,}" for number in numbers), share)
     for part in (table, length_table(result), duplicate_table(result, labelled=False)):
         console.print(part)
+    print_concerns(console, concerns(result, cut=False))
     if result.unit == "words":
         console.print(
             "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."

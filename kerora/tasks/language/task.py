@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import torch
 
+from kerora.data.audit import audit_texts
+from kerora.data.concerns import concerns as found_concerns
 from kerora.data.documents import Documents
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.rows import Dataset
@@ -52,7 +54,7 @@ class LanguageReport(keras.callbacks.Callback):
             logs["validation_seconds"] = time.perf_counter() - started
 
 
-def check(config: FitConfig) -> None:
+def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
     """Refuse settings that only classifiers have."""
     training = config.training
     given = {
@@ -108,6 +110,11 @@ def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches
             "out. If the completion alone is too long, its end is left out. A higher --max-length keeps more."
         )
     return lines
+
+
+def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> list[str]:
+    """Return the texts of other parts that are training texts. `notes` names texts that are cut."""
+    return found_concerns(audit_texts(dataset, None, model.max_length)[0], cut=False)
 
 
 def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:
