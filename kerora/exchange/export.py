@@ -86,7 +86,7 @@ class Job:
         return Verification(None, 0, self.probe.source, None, None, TOLERANCE, note=note)
 
 
-def export_run(run: str, form: str, output: str | Path, preset: str | None = None) -> Verification:
+def export_run(run: str | Path, form: str, output: str | Path, preset: str | Path | None = None) -> Verification:
     """Export a run and verify the export. If anything fails, nothing is written.
 
     Args:
@@ -124,11 +124,11 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
 
 
 def merge_runs(
-    runs: Sequence[str],
+    runs: Sequence[str | Path],
     output: str | Path,
     form: str = "keras",
     weights: Sequence[float] | None = None,
-    preset: str | None = None,
+    preset: str | Path | None = None,
 ) -> Verification:
     """Merge a run, or the weighted sum of several runs, into a plain model. Write its folder and verify it.
 
@@ -273,7 +273,7 @@ def _check_format(form: str, model: TaskModel, config: FitConfig) -> None:
         check_huggingface(model, config.lora.method)
 
 
-def _unquantised(model: TaskModel, run: str) -> TaskModel:
+def _unquantised(model: TaskModel, run: str | Path) -> TaskModel:
     plain = plain_copy(model)
     load_adapter(plain, run)
     return plain

@@ -1,6 +1,7 @@
 """Text classification on a pretrained encoder or decoder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -53,7 +54,7 @@ class TextClassifier(TaskModel):
     @classmethod
     def from_preset(
         cls,
-        preset: str | Preset,
+        preset: str | Path | Preset,
         classes: Sequence[str] | int | None = None,
         *,
         max_length: int = 256,
@@ -77,7 +78,7 @@ class TextClassifier(TaskModel):
             PresetError: the preset is not found or is damaged, or `classes` is None and the preset has no head.
             ConfigError: there are fewer than two classes, a name occurs twice, or a setting is out of range.
         """
-        opened = find_preset(preset) if isinstance(preset, str) else preset
+        opened = preset if isinstance(preset, Preset) else find_preset(preset)
         if dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
         if max_length < SHORTEST:

@@ -18,7 +18,7 @@ from kerora.settings.resolve import load_yaml, resolve
 from kerora.tasks.registry import Task, check_command, task_named
 
 
-def load(path: Path | str, preset: str | None = None, *, dtype: str | None = None) -> Any:
+def load(path: Path | str, preset: str | Path | None = None, *, dtype: str | None = None) -> Any:
     """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
 
     Args:
@@ -93,7 +93,7 @@ def _found_from(directory: str, spec: Any) -> Any:
     return str(Path(directory) / spec)
 
 
-def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) -> Preset:
+def open_preset(run: RunFolder, config: FitConfig, preset: str | Path | None = None) -> Preset:
     """Find the base model of a run and check that it has the files that the run was trained on.
 
     Raises:

@@ -32,7 +32,7 @@ def predict_file(
     form: str | None = None,
     submission: bool = False,
     batch_size: int = 64,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     force: bool = False,
     stream: IO[str] | None = None,
 ) -> int:
