@@ -1,7 +1,7 @@
 """Writes adapter_config.json with the fields of PEFT, and reads such files of Kerora and of PEFT.
 
 The fields of PEFT hold everything that PEFT needs. Entries that only Kerora needs are under the key ``kerora``, which
-PEFT ignores: the fingerprint of the base model, class names, the sha256 of the weights, the parts of a module that
+is written to a file of its own: the fingerprint of the base model, class names, the sha256 of the weights, the parts of a module that
 computes several layers (``c_attn`` of GPT-2), and the Keras layers that were trained in full.
 """
 
@@ -50,7 +50,7 @@ CARRIED = {
 """Fields that Kerora supports."""
 INERT = {
     *("auto_mapping", "revision", "inference_mode", "peft_version", "megatron_core", "qalora_group_size"),
-    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"),
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config", "merge_weights"),
 }
 """Fields that do not change the meaning of the files of an adapter."""
 CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq", "mica")
@@ -130,7 +130,7 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         parts: what is trained.
         info: ``task_type``, ``base_model_name_or_path`` and ``classes`` if the model has them. Other entries are
-            written under the key ``kerora``.
+            returned under the key ``kerora``.
     """
     own = {key: value for key, value in info.items() if key not in ("task_type", "base_model_name_or_path")}
     own = {"format_version": FORMAT_VERSION, "method": parts.method, **own}
@@ -148,7 +148,6 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
     }
     rank, alpha = (_most_common(values) for values in _ranks_and_alphas(parts))
     update = parts.updates[0].layers[0].update
-    labels = {str(number): name for number, name in enumerate(info.get("classes", ()))}
     return {
         "peft_type": "LORA",
         "task_type": info.get("task_type"),
@@ -166,8 +165,6 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
         "bias": _bias_mode(parts),
         "modules_to_save": list(dict.fromkeys(_saved_module(owned.name, info) for owned in parts.full)) or None,
         "init_lora_weights": True,
-        "id2label": labels or None,
-        "label2id": {name: int(number) for number, name in labels.items()} or None,
         "kerora": own,
     }
 

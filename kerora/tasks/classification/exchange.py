@@ -10,7 +10,7 @@ import numpy as np
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import AdapterError, ConfigError
-from kerora.lora.files import WEIGHTS_FILE, read_tensors
+from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import HEAD_FILE
 from kerora.models.presets import Preset
