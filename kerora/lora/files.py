@@ -7,8 +7,8 @@ full, such as the head. Modules have their names from transformers if the model 
 path of the Keras layer with dots.
 
 All checks are done before anything is changed: no tensor may be missing or left over, and all shapes, dtypes and values
-must be valid. One error names all faults. kerora_adapter.json holds the sha256 of the weight file, so that every damage is
-found.
+must be valid. One error names all faults. kerora_adapter.json holds the sha256 of the weight file, so that every damage
+is found.
 """
 
 import hashlib

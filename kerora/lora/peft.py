@@ -1,8 +1,8 @@
 """Writes adapter_config.json with the fields of PEFT, and reads such files of Kerora and of PEFT.
 
 The fields of PEFT hold everything that PEFT needs. Entries that only Kerora needs are under the key ``kerora``, which
-is written to a file of its own: the fingerprint of the base model, class names, the sha256 of the weights, the parts of a module that
-computes several layers (``c_attn`` of GPT-2), and the Keras layers that were trained in full.
+is written to a file of its own: the fingerprint of the base model, class names, the sha256 of the weights, the parts of
+a module that computes several layers (``c_attn`` of GPT-2), and the Keras layers that were trained in full.
 """
 
 import math

@@ -178,7 +178,7 @@ def refused(model: keras.Model, folder: Path) -> str:
     ("changes", "message"),
     [
         ({"peft_type": "IA3"}, "peft_type must be 'LORA', found 'IA3'"),
-        ({"kerora": 3}, "kerora must be an object, found 3"),
+        ({"kerora": 3}, "kerora_adapter.json is damaged: expected an object"),
         ({"kerora.format_version": 2}, "kerora.format_version must be 1, found 2"),
         ({"kerora.method": "magic"}, "kerora.method must be lora, full or head, found 'magic'"),
         ({"kerora.parts": {"x": {}}}, "kerora.parts must give each layer's rank and alpha"),
