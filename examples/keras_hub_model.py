@@ -2,9 +2,9 @@
 
     python examples/keras_hub_model.py --preset kerora_mini_en
 
-`--preset` has the values of `kerora fit --preset`. The name is looked up by Kerora, and KerasHub opens the folder. The `fit` and `predict` of a KerasHub task add their
-own tf.data pipeline before the model. `keras.Model(task.inputs, task.outputs)` has the same layers without the
-pipeline. It accepts arrays, a PyDataset or a torch DataLoader.
+`--preset` has the values of `kerora fit --preset`: Kerora finds the folder, and KerasHub opens it. The `fit` and
+`predict` of a KerasHub task add their own tf.data pipeline before the model. `keras.Model(task.inputs,
+task.outputs)` has the same layers without the pipeline. It accepts arrays, a PyDataset or a torch DataLoader.
 """
 
 import argparse

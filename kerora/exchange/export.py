@@ -102,7 +102,7 @@ def export_run(run: str | Path, form: str, output: str | Path, preset: str | Pat
     """
     if form not in FORMATS:
         raise ConfigError(f"Unknown format {form!r}. Formats are {', '.join(FORMATS)}.")
-    target = _check_free(output)
+    target = check_free(output)
     folder = RunFolder.open(run)
     config = read_config(folder)
     # float32, because the rounding of bfloat16 is larger than the tolerance of the comparison
@@ -146,7 +146,7 @@ def merge_runs(
         raise ConfigError(f"Unknown format {form!r}. Formats of a merged model are {', '.join(MERGED_FORMATS)}.")
     if len(runs) == 1 and weights is None:
         return export_run(runs[0], form, output, preset)
-    target = _check_free(output)
+    target = check_free(output)
     folders = [RunFolder.open(run) for run in runs]
     config = read_config(folders[0])
     shares = shares_of(runs, weights)
@@ -158,7 +158,7 @@ def merge_runs(
 
 
 def _write(form: str, job: Job, target: Path) -> Verification:
-    with _staged(target) as work:
+    with staged(target) as work:
         verification = WRITERS[form](job, work)
         if verification.tool is not None:
             _check(verification)
@@ -188,7 +188,7 @@ def _peft(job: Job, work: Path) -> Verification:
         base = preset.directory
         # transformers cannot load a Keras preset, so the base is written to a temporary folder for the comparison
         if preset.source != "huggingface":
-            base = stack.enter_context(_staged(work / "base", keep=False))
+            base = stack.enter_context(staged(work / "base", keep=False))
             write_huggingface_folder(plain_copy(job.model), base)
         classes = len(job.task.exchange.classes(job.model))
         logits = peft_logits(base, work, job.task.exchange.NAMES.auto_class, classes, job.probe)
@@ -279,7 +279,8 @@ def _unquantised(model: TaskModel, run: str | Path) -> TaskModel:
     return plain
 
 
-def _check_free(output: str | Path) -> Path:
+def check_free(output: str | Path) -> Path:
+    """Return the path of an export target, or raise RunError if it is a file or a folder with content."""
     target = Path(output)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise RunError(f"The export target {target} exists. Choose another --output.")
@@ -287,7 +288,7 @@ def _check_free(output: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def _staged(target: Path, keep: bool = True) -> Iterator[Path]:
+def staged(target: Path, keep: bool = True) -> Iterator[Path]:
     """Yield a temporary folder next to `target`. If the block succeeds, it is renamed to `target`."""
     # a folder next to the target is on the same file system, so the rename at the end is one step
     work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")

@@ -166,6 +166,11 @@ def write_huggingface_tokenizer(model: TaskModel, directory: Path) -> None:
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model.backbone.max_sequence_length,
+        "model_input_names": [
+            "input_ids",
+            *(["token_type_ids"] if model.tokenizer.uses_segments else []),
+            "attention_mask",
+        ],
         **{role: name for role, name in roles.items() if name is not None},
     }
     write_bytes(directory / "tokenizer.json", json.dumps(definition, ensure_ascii=False).encode())

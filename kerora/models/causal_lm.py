@@ -80,7 +80,7 @@ class CausalLM(TaskModel):
                 "Name it as eos_token in tokenizer_config.json."
             )
         backbone = opened.load_backbone(dtype)
-        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        check_vocabulary(opened, backbone, tokenizer)
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
         longest = getattr(backbone, "max_sequence_length", None) or max_length
         return cls(

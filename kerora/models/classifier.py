@@ -18,6 +18,7 @@ from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel, computed_in_row_order, evaluation_tokens
 from kerora.models.token_masking import TokenMasking
+from kerora.models.tokenizer import TextTokenizer, checked_pairs
 
 DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHORTEST = 8
@@ -87,7 +88,7 @@ class TextClassifier(TaskModel):
         names = _class_names(opened.class_names or () if classes is None else classes)
         tokenizer = opened.load_tokenizer()
         backbone = opened.load_backbone(dtype)
-        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        check_vocabulary(opened, backbone, tokenizer)
         shape = opened.architecture.head
         use_pooler = shape.from_pooler and not opened.missing_pooler
         head = ClassifierHead(
@@ -171,7 +172,7 @@ class TextClassifier(TaskModel):
 
     def predict_logits(
         self,
-        rows: Rows | Sequence[str],
+        rows: Rows | str | Sequence[str],
         batch_size: int = 64,
         *,
         cache: bool = False,
@@ -183,7 +184,7 @@ class TextClassifier(TaskModel):
         Rows of similar length share a batch.
 
         Args:
-            rows: the rows, or texts. Labels are ignored.
+            rows: the rows, or texts. A single string is one text. Labels are ignored.
             batch_size: rows in a batch, of 64 tokens each; see `evaluation_tokens`. Default: 64.
             cache: whether to keep the tokens in the cache on disk. Default: False.
             progress: called with the number of rows done after each batch.
@@ -192,7 +193,8 @@ class TextClassifier(TaskModel):
                 classes end in -inf. Default: the active adapter for all rows.
 
         Raises:
-            ConfigError: there is no such adapter, or the number of names is not the number of rows.
+            ConfigError: something other than texts was given, there is no such adapter, or the number of names is not
+                the number of rows.
         """
         rows = rows if isinstance(rows, Rows) else _unlabelled(rows)
         batches = self.batches(rows, batch_size=batch_size, cache=cache, max_tokens=evaluation_tokens(batch_size))
@@ -217,8 +219,8 @@ class TextClassifier(TaskModel):
 
     def predict_labels(
         self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
         *,
         adapter: Sequence[str | None] | None = None,
     ) -> list[str]:
@@ -230,8 +232,9 @@ class TextClassifier(TaskModel):
         return [names[number] for names, number in zip(classes, best, strict=True)]
 
 
-def _unlabelled(texts: Sequence[str], pairs: Sequence[str] | None = None) -> Rows:
-    return Rows(list(texts), [""] * len(texts), pairs=None if pairs is None else list(pairs))
+def _unlabelled(texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> Rows:
+    first, second = checked_pairs(texts, pairs)
+    return Rows(first, [""] * len(first), pairs=second)
 
 
 def _with_places(batches: Batches) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
@@ -255,15 +258,23 @@ def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     return names
 
 
-def check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
+def check_vocabulary(preset: Preset, backbone: Any, tokenizer: TextTokenizer) -> None:
     """Check that the model has an embedding for each token of the tokenizer.
 
     Raises:
         PresetError: an embedding is missing.
     """
-    rows = backbone.token_embedding.input_dim
-    if tokens > rows:
-        raise PresetError(
-            f"{preset.directory}: the tokenizer has {tokens} tokens but the model only {rows}. "
-            "Its files belong to different models. Download the model again."
-        )
+    rows, tokens = backbone.token_embedding.input_dim, tokenizer.vocabulary_size
+    if tokens <= rows:
+        return
+    added = ", ".join(map(repr, tokenizer.pieces[rows:][:5])) + (", ..." if tokens > rows + 5 else "")
+    remedy = (
+        "If they were added to the tokenizer, give the model rows for them in transformers: "
+        "model.resize_token_embeddings(len(tokenizer)), then save both again."
+        if preset.source == "huggingface"
+        else "Save backbone and tokenizer of the same model again."
+    )
+    raise PresetError(
+        f"{preset.directory}: the tokenizer has {tokens:,} tokens, but the model has embeddings for {rows:,}. Without "
+        f"one are {added}. {remedy} If not, the files belong to different models."
+    )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from kerora.data.tokens import Line, TokenTable
+from kerora.errors import ConfigError
+from kerora.settings.base import is_table, shown
 
 MASK_TOKENS = ("[MASK]", "<mask>")
 CHUNK_ROWS, CHUNK_CHARACTERS = 2_048, 2_000_000
@@ -173,6 +175,37 @@ class TextTokenizer:
                 yield from self._tokenizer.encode_batch_fast(chunk)
             except (UnicodeEncodeError, TypeError):  # An unpaired surrogate, such as "\ud83d" in JSON.
                 yield from self._tokenizer.encode_batch_fast([_without_surrogates(item) for item in chunk])
+
+
+def checked_texts(texts: Any, name: str = "texts") -> list[str]:
+    """Return texts as a list. A single string is one text.
+
+    Raises:
+        ConfigError: the value is a table, a dict, or holds something other than text.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, Mapping | bytes) or is_table(texts) or not isinstance(texts, Iterable):
+        raise ConfigError(
+            f"{name} must be texts. Received: {shown(texts)}. Give a list of strings, or one column of a table."
+        )
+    found = list(texts.to_pylist() if hasattr(texts, "to_pylist") else texts)
+    wrong = next((number for number, text in enumerate(found) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise ConfigError(f"{name} must be texts. Received: {shown(found[wrong])} at position {wrong}.")
+    return found
+
+
+def checked_pairs(texts: Any, pairs: Any) -> tuple[list[str], list[str] | None]:
+    """Return texts and, if there are any, the second texts of pairs; see `checked_texts`.
+
+    Raises:
+        ConfigError: see `checked_texts`, or the two numbers of texts differ.
+    """
+    first, second = checked_texts(texts), None if pairs is None else checked_texts(pairs, "pairs")
+    if second is not None and len(first) != len(second):
+        raise ConfigError(f"texts and pairs must be equally many. Received: {len(first)} and {len(second)}")
+    return first, second
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
