@@ -220,6 +220,8 @@ def _keras(job: Job, work: Path) -> Verification:
         if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
             note = f"KerasHub computes the tanh approximation of GELU. Kerora computes GELU exactly, {exact:.1e}"
             tolerance = TANH_TOLERANCE
+    if job.model.truncate == "left":
+        note = "; ".join(filter(None, (note, "KerasHub cuts long texts on the right, the run cuts on the left")))
     with_pairs = job.probe.rows.pairs is not None
     agreement = job.task.exchange.keras_agreement
     own = None if with_pairs else agreement(plain, work, job.probe, job.reference, job.model)

@@ -117,7 +117,10 @@ def _settled(config: FitConfig, description: dict[str, Any], model: TaskModel) -
         use_dora=update.magnitude is not None,
     )
     shape = dataclasses.replace(
-        config.model, max_length=model.max_length, precision=resolve_precision(config.model.precision)
+        config.model,
+        max_length=model.max_length,
+        truncate=model.truncate,
+        precision=resolve_precision(config.model.precision),
     )
     return dataclasses.replace(config, lora=lora, model=shape)
 

@@ -19,6 +19,7 @@ from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel, computed_in_row_order, evaluation_tokens
 from kerora.models.token_masking import TokenMasking
 from kerora.models.tokenizer import TextTokenizer, checked_pairs
+from kerora.settings.fit import SIDES
 
 DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHORTEST = 8
@@ -62,6 +63,7 @@ class TextClassifier(TaskModel):
         dtype: str = "float32",
         head_dropout: float = 0.1,
         seed: int | None = None,
+        truncate: str | None = None,
     ) -> "TextClassifier":
         """Build a classifier on a pretrained model.
 
@@ -74,6 +76,7 @@ class TextClassifier(TaskModel):
                 mixed_float16 have float32 weights. Default: float32.
             head_dropout: rate of the dropout before the dense layers of the head, 0 to 1. Default: 0.1.
             seed: seed of the weights of a new head. Default: None, the global seed of Keras.
+            truncate: side on which long texts are cut, left or right. Default: None, what the tokenizer says.
 
         Raises:
             PresetError: the preset is not found or is damaged, or `classes` is None and the preset has no head.
@@ -106,6 +109,7 @@ class TextClassifier(TaskModel):
             name="text_classifier",
         )
         model.classes = names
+        model.truncate = truncate
         model.head = head
         if arrays is not None:
             head.assign(arrays)
@@ -129,6 +133,17 @@ class TextClassifier(TaskModel):
                 "Leave out --mask-share."
             )
         self._masking = TokenMasking(share, self.tokenizer) if share else None
+
+    @property
+    def truncate(self) -> str | None:
+        """Side on which long texts are cut: left or right. Setting None takes what the tokenizer says."""
+        return self.tokenizer.truncation_side
+
+    @truncate.setter
+    def truncate(self, side: str | None) -> None:
+        if side not in (None, *SIDES):
+            raise ConfigError(f"truncate must be {' or '.join(SIDES)}. Received: {side!r}")
+        self.tokenizer.truncation_side = side or self.tokenizer.own_side
 
     @property
     def frozen_start(self) -> FrozenStart | None:

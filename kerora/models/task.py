@@ -12,6 +12,7 @@ import torch
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
+from kerora.errors import ConfigError
 from kerora.lora.adapters import Adapters
 from kerora.lora.inject import merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
@@ -117,6 +118,19 @@ class TaskModel(SteppedModel):
     def mask_share(self) -> float:
         """Fraction of the tokens that is masked during training."""
         return 0.0
+
+    @property
+    def truncate(self) -> str | None:
+        """Side on which `encode` and `batches` cut long texts, left or right, or None if the task cuts otherwise."""
+        return None
+
+    @truncate.setter
+    def truncate(self, side: str | None) -> None:
+        if side == "left":
+            raise ConfigError(
+                f"--truncate {side} is for classifiers. A language model divides long texts, and of long prompts the "
+                "start is cut. Leave out --truncate."
+            )
 
     def to_logits(self, outputs: torch.Tensor) -> torch.Tensor:
         """Convert the outputs of the model to logits. Default: the outputs are the logits."""

@@ -34,9 +34,25 @@ class TextTokenizer:
         pad_id: id of the padding.
         uses_segments: whether the model takes segment ids.
         end_id: id of the end-of-text token, or None if the model has none.
+        truncation_side: side on which the files of the tokenizer say that long texts are cut, left or right. None
+            takes it from `tokenizer`, as transformers does. Default: right.
+
+    Attributes:
+        own_side: the side that the files say.
+        truncation_side: the side on which `encode` cuts long texts. Default: `own_side`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, pad_id: int, uses_segments: bool, end_id: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        pad_id: int,
+        uses_segments: bool,
+        end_id: int | None = None,
+        truncation_side: str | None = None,
+    ) -> None:
+        held = (tokenizer.truncation or {}).get("direction", "right")
+        self.own_side = "left" if str(truncation_side or held).lower() == "left" else "right"
+        self.truncation_side = self.own_side
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -49,9 +65,13 @@ class TextTokenizer:
         """Number of tokens, including special and added tokens."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """sha256 of everything that affects the ids."""
+        """Text that depends on everything that affects the ids: a sha256, and the side of truncation if it is left."""
+        return self._definition_hash + ("-left" if self.truncation_side == "left" else "")
+
+    @cached_property
+    def _definition_hash(self) -> str:
         self._tokenizer.no_truncation()
         definition = f"{self.pad_id} {self.uses_segments} {self._tokenizer.to_str()}"
         return hashlib.sha256(definition.encode("utf-8", "surrogatepass")).hexdigest()
@@ -64,7 +84,7 @@ class TextTokenizer:
             pairs: the second texts, as many as `texts`, or None.
             max_length: longest row in tokens, with special tokens. The longer text of a pair is truncated first.
         """
-        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
+        self._tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.truncation_side)
         ids: list[np.ndarray] = []
         segments: list[np.ndarray] = []
         offsets = np.zeros(len(texts) + 1, np.int64)

@@ -74,10 +74,14 @@ def read_config(run: RunFolder) -> FitConfig:
         RunError: config.yaml is missing or damaged.
     """
     try:
-        config = resolve(load_yaml(run.config))
+        given = load_yaml(run.config)
+        config = resolve(given)
     except ConfigError as error:
         # the message is written for --config, but here the file is that of the run
         raise RunError(f"{str(error).removesuffix(' Check --config.')} Restore the file or train again.") from error
+    if "model.truncate" not in given:
+        # earlier versions always cut on the right, whatever the tokenizer said
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, truncate="right"))
     started_in = run.read_manifest().get("working_directory")
     if not isinstance(started_in, str):
         return config

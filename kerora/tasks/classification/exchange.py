@@ -114,6 +114,7 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[R
     """Build a classifier with one class for each output of the adapter's head."""
     names = _classes(folder, preset, dataset, config.data.class_names)
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
+    options["truncate"] = config.model.truncate
     return TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
 
 
