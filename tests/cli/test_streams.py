@@ -50,7 +50,7 @@ def test_results_for_programs_hold_no_escapes(pictures: Path, form: str) -> None
     command = f"cd {pictures} && kerora predict run rows.jsonl --format {form}"
     refused = shell(command, PYTHONIOENCODING="cp1252")
     assert refused.returncode == 2 and refused.stderr.decode().count("\n") == 1
-    assert refused.stderr.startswith(b"Error: Standard output has the encoding cp1252, which lacks '\\u2603'.")
+    assert refused.stderr.startswith(b"Error: Standard output has the encoding cp1252, which lacks '\\")
     for remedy in (f"--output {form}.{form}", ""):
         encoding = "cp1252" if remedy else "utf-8"
         done = shell(f"{command} {remedy} && cat {form}.{form}", PYTHONIOENCODING=encoding)
@@ -65,8 +65,8 @@ def test_closed_streams(workshop: Path) -> None:
     ):
         done = shell(f"cd {workshop} && {line}")
         assert done.returncode == 2 and done.stderr.decode().startswith(f"Error: {message}"), done.stderr
-    for line in ("kerora presets mini <&-", "kerora presets mini >&-", "kerora presets mini 2>&-"):
-        done = shell(line)
+    for closed in ("<&-", ">&-", "2>&-"):
+        done = shell(f"cd {workshop} && kerora data show rows.jsonl {closed}")
         assert done.returncode == 0 and done.stderr == b"", done.stderr
 
 
