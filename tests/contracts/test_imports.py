@@ -202,7 +202,7 @@ def test_the_door_to_the_settings_defines_nothing_and_no_module_goes_through_it(
 
 def test_the_facade_imports_nothing_but_the_backend_and_the_version() -> None:
     own = {name for name in imports_when_loaded(parsed(FACADE)) if name.startswith("kerora")}
-    assert own == {"kerora.backend", "kerora.version"}
+    assert own == {"kerora.backend", "kerora.places", "kerora.version"}
 
 
 def test_a_forbidden_import_is_noticed() -> None:
