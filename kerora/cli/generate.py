@@ -1,12 +1,12 @@
 """`kerora generate`: continue prompts with a language model."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kerora.cli.options import collect, import_models, sampling_of, sampling_options, setting_options
+from kerora.cli.streams import data_output
 from kerora.errors import ConfigError
 
 INPUT_SETTINGS = (
@@ -52,6 +52,7 @@ def command(
     if bool(texts) == (file is not None):
         raise ConfigError("Give texts with --prompt, or a file of them with --prompts.")
 
+    stream = data_output() if output is None and file is not None else None
     import_models(run)
     from kerora.data.documents import Part
     from kerora.data.language import read_prompts
@@ -76,7 +77,7 @@ def command(
     if file is not None:
         prompts = read_prompts(file, resolve(settings).data, runner.form)
     options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
-    lines, cut = generate_file(runner, prompts, sampling, stream=sys.stdout, **options)
+    lines, cut = generate_file(runner, prompts, sampling, stream=stream, **options)
     if cut:
         click.echo(f"Prompts that are too long for the model, so their start was cut: {cut:,}.", err=True)
     if output is not None:

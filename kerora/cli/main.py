@@ -14,8 +14,10 @@ from typing import NoReturn
 
 import click
 
+from kerora.cli.streams import escape_note, lacking, prepare_streams
 from kerora.errors import KeroraError, nearest
 from kerora.notices import shown
+from kerora.places import settle_home
 from kerora.version import __version__
 
 COMMANDS = (
@@ -89,11 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
+    prepare_streams()
+    if (home := settle_home()) is not None:
+        _note(f"There is no home directory, so the caches are in {home}. Set HOME to choose another place.")
     try:
         # a copy, because click empties the list
         with shown(_note), _terminable(), group.make_context("kerora", list(arguments)) as context:
             group.invoke(context)
             sys.stdout.flush()
+        _note(escape_note())
         return 0
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         return _exit_code(error, debug="--debug" in arguments)
@@ -114,6 +120,8 @@ def _exit_code(error: BaseException, debug: bool) -> int:
     if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         _discard_output()  # the reader has closed the pipe, as in `kerora predict ... | head`
         return 128 + signal.SIGPIPE
+    if isinstance(error, UnicodeEncodeError) and (message := lacking(error)) is not None:
+        return _fail(message, 2, debug)
     if isinstance(error, OSError) and error.errno in REMEDIES:
         _discard_output()
         return _fail(f"{error.filename or 'Output'}: {error.strerror}. {REMEDIES[error.errno]}", 2, debug)
@@ -129,7 +137,8 @@ def _fail(message: str, code: int, debug: bool = False) -> int:
 
 
 def _note(text: str) -> None:
-    click.echo(f"Note: {text}", err=True)
+    if text:
+        click.echo(f"Note: {text}", err=True)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -1,12 +1,12 @@
 """`kerora predict`: labels and probabilities for new text."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kerora.cli.options import collect, import_models, setting_options
+from kerora.cli.streams import data_input, data_output
 
 INPUT_SETTINGS = (
     *("data.text", "data.text_join", "data.id", "data.columns", "data.delimiter", "data.format", "data.encoding"),
@@ -57,13 +57,14 @@ def command(
 
     The output has the columns id, label, score and one p_<class> per class.
     """
+    # bytes, so that the reader decodes them and names the place of a fault, as for a file
+    source: Any = data_input() if input == "-" else Path(input)
+    stream = data_output() if output is None else None
     import_models(run)
     from kerora.data.bad_rows import BadRows, by_reason
     from kerora.runs.predict import predict_file
 
-    # bytes, so that the reader decodes them and names the place of a fault, as for a file
     skipped = BadRows()
-    source: Any = sys.stdin.buffer if input == "-" else Path(input)
     count = predict_file(
         run,
         source,
@@ -75,7 +76,7 @@ def command(
         batch_size=batch_size,
         preset=preset,
         force=force,
-        stream=sys.stdout,
+        stream=stream,
         skipped=skipped,
     )
     if skipped.count:

@@ -52,4 +52,7 @@ def command(
     if result.metrics:
         click.echo("Held out: " + ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))
     click.echo(f"Training took {duration(result.seconds)}\nPreset: {result.run.path}")
-    click.echo(f"Next: kerora fit --preset {result.run.path}")
+    # a language model is fine-tuned on text of its own; the bundled messages are for classifiers
+    is_causal = result.run.read_manifest()["settings"].get("objective") == "clm"
+    what = " --task causal-lm --data FILE" if is_causal else ""
+    click.echo(f"Next: kerora fit --preset {result.run.path}{what}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from kerora.errors import DataError
+from kerora.places import expanded
 from kerora.runfolder import atomic_file
 
 COLUMNS = ("file", "place", "problem")
@@ -76,7 +77,7 @@ def write_bad_rows(path: Path | str | None, found: Iterable[BadRows]) -> None:
     """
     if path is None:
         return
-    target = Path(path).expanduser()
+    target = expanded(path)
     check_bad_rows_path(target)
     with atomic_file(target) as stream:
         writer = csv.writer(stream, lineterminator="\n")

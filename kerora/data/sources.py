@@ -1,6 +1,6 @@
 """Loads rows from every kind of source, for all tasks: a whole data set, or one part of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,17 @@ from kerora.data.table import Table
 from kerora.data.tfds_source import find_tfds, is_tfds_name
 from kerora.errors import DataError
 from kerora.notices import notice
+from kerora.places import expanded
 from kerora.settings.fit import SPLITS, DataConfig
+from kerora.settings.resolve import as_settings
 
 BUNDLED = "tickets"
 BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")
 
 
-def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset[Rows[int]]:
+def load_dataset(
+    config: DataConfig | Mapping[str, Any] | str | Path, seed: int = 42, *, without: Collection[str] = ()
+) -> Dataset[Rows[int]]:
     """Load a data set with its splits, limited to a subset if one is set.
 
     The files `train`, `validation` and `test` replace parts of the source or add parts to it. If `train` is given, the
@@ -34,7 +38,7 @@ def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collectio
     is cut from the training rows (`validation_split`), and so is a missing test part (`test_split`).
 
     Args:
-        config: the settings, or only the source.
+        config: the settings, a mapping of them, or only the source.
         seed: seed of the splits and the subset. Default: 42.
         without: parts to leave out, such as ``test``. Their files are not opened. Rows that are cut for them from the
             training rows are dropped, so that the training rows are the same as with these parts.
@@ -42,8 +46,7 @@ def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collectio
     Raises:
         DataError: a file or a row cannot be used. The error gives the place and the remedy.
     """
-    config = DataConfig(source=config) if isinstance(config, str) else config
-    return load_splits(config, LabelledReader(), seed, without)
+    return load_splits(as_settings(config, DataConfig), LabelledReader(), seed, without)
 
 
 def load_splits(
@@ -169,7 +172,7 @@ def find_source(spec: str, config: DataConfig, reader: RowReader[P, S]) -> Found
     Raises:
         DataError: there is no such source.
     """
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if spec == BUNDLED:
         return _find_bundled(reader)
     if path.is_dir():
@@ -203,7 +206,7 @@ def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: s
     name = next(iter(found.parts)) if len(found.parts) == 1 else split
     part = found.parts[name]() if name in found.parts else None
     if part is None:
-        place = f"The folder {path}" if (path := Path(spec).expanduser()).is_dir() else spec
+        place = f"The folder {path}" if (path := expanded(spec)).is_dir() else spec
         raise DataError(f"{place} has no {split} part, only {' and '.join(found.parts)}. Give a file.")
     return part
 
@@ -211,7 +214,7 @@ def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: s
 def dataset_name(config: DataConfig) -> str:
     """Return the short name of a data set for run folders: its TFDS name, or the name of its file without endings."""
     spec = config.train or config.source
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if not path.exists() or spec == BUNDLED:
         return spec.partition(":")[0]
     if path.is_dir() and is_saved(path):

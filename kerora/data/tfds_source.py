@@ -16,6 +16,7 @@ from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import S
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError, nearest
+from kerora.places import expanded
 from kerora.settings.fit import DataConfig
 
 NAME = re.compile(r"[A-Za-z]\w*(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
@@ -93,7 +94,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _builder(tfds: Any, name: str, config: DataConfig, other_names: Iterable[str], **options: str) -> Any:
-    data_dir = str(Path(config.data_dir).expanduser()) if config.data_dir else None
+    data_dir = str(expanded(config.data_dir)) if config.data_dir else None
     try:
         return tfds.builder(name, data_dir=data_dir, **options)
     except tfds.core.DatasetNotFoundError:

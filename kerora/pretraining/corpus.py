@@ -18,6 +18,7 @@ from kerora.data.extract import read_records
 from kerora.data.files import format_of, is_table, open_table, require_file
 from kerora.data.lines import open_lines
 from kerora.errors import ConfigError, DataError
+from kerora.places import expanded
 from kerora.settings.fit import DataConfig
 from kerora.settings.pretrain import CorpusConfig
 
@@ -49,7 +50,7 @@ class Corpus:
         if not config.text:
             raise ConfigError("There is no text to train on. Name the files with --text.")
         self.config = config
-        self.files = [Path(name).expanduser() for name in config.text]
+        self.files = [expanded(name) for name in config.text]
         for path in self.files:
             require_file(path)
         # resolved, because two paths may name one file: its text would then count twice and could be held out in part

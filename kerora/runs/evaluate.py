@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kerora.errors import ConfigError, DataError, RunError
+from kerora.places import expanded
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
 from kerora.runs.open import load, read_by_columns_of, read_config
 from kerora.settings.fit import DataConfig, FitConfig
@@ -38,7 +39,7 @@ def evaluate_run(
     path: Path | str,
     settings: Mapping[str, Any] | None = None,
     *,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     output: Path | str | None = None,
     force: bool = False,
 ) -> Evaluation:
@@ -110,7 +111,7 @@ def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfi
 
 
 def _short_name(spec: str) -> str:
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     # resolve first: the name of `..` would lead out of the folder of evaluations
     return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else spec)
 

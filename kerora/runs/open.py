@@ -19,7 +19,7 @@ from kerora.settings.resolve import load_yaml, resolve
 from kerora.tasks.registry import Task, check_command, task_named
 
 
-def load(path: Path | str, preset: str | None = None, *, dtype: str | None = None) -> Any:
+def load(path: Path | str, preset: str | Path | None = None, *, dtype: str | None = None) -> Any:
     """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
 
     Args:
@@ -76,11 +76,15 @@ def read_config(run: RunFolder) -> FitConfig:
         RunError: config.yaml is missing or damaged.
     """
     try:
+        given = load_yaml(run.config)
         # the list of bad rows belongs to the training: whoever reads the rows again would write it again
-        config = resolve(load_yaml(run.config), {"data.bad_rows": None})
+        config = resolve(given, {"data.bad_rows": None})
     except ConfigError as error:
         # the message is written for --config, but here the file is that of the run
         raise RunError(f"{str(error).removesuffix(' Check --config.')} Restore the file or train again.") from error
+    if "model.truncate" not in given:
+        # earlier versions always cut on the right, whatever the tokenizer said
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, truncate="right"))
     started_in = run.read_manifest().get("working_directory")
     if not isinstance(started_in, str):
         return config
@@ -103,7 +107,7 @@ def _found_from(directory: str, spec: Any) -> Any:
     return str(Path(directory) / spec)
 
 
-def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) -> Preset:
+def open_preset(run: RunFolder, config: FitConfig, preset: str | Path | None = None) -> Preset:
     """Find the base model of a run and check that it has the files that the run was trained on.
 
     Raises:

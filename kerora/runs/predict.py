@@ -14,6 +14,7 @@ from kerora.data.rows import Rows
 from kerora.data.streams import stream_texts
 from kerora.errors import ConfigError, DataError, RunError, nearest
 from kerora.lora.files import read_adapter_config
+from kerora.places import expanded
 from kerora.runfolder import RunFolder, atomic_file
 from kerora.runs.open import load, read_by_columns_of, read_config_for
 from kerora.settings.fit import DataConfig
@@ -34,7 +35,7 @@ def predict_file(
     submission: bool = False,
     fill: str | None = None,
     batch_size: int = 64,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     force: bool = False,
     stream: IO[str] | None = None,
     skipped: BadRows | None = None,
@@ -115,7 +116,7 @@ def _check_request(output: Path | None, force: bool, fill: str | None, submissio
 def _empty_count(given: BadRows | None, config: DataConfig) -> BadRows:
     """Return the count of bad rows, and check that their list can be written, before the model is loaded."""
     if config.bad_rows is not None:
-        check_bad_rows_path(Path(config.bad_rows).expanduser())
+        check_bad_rows_path(expanded(config.bad_rows))
     bad = BadRows() if given is None else given
     bad.keep = config.bad_rows is not None
     return bad

@@ -9,6 +9,7 @@ from kerora.settings.lora import LoraConfig
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
+SIDES = ("left", "right")
 SPLITS = ("train", "validation", "test")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
 # a list that `choices` of the setting refers to: tasks that are registered later count too
@@ -96,6 +97,12 @@ class ModelConfig(Settings):
     )
     max_length: int = setting(
         256, "Maximum length of an input in tokens. Longer texts are truncated.", check=at_least(8)
+    )
+    truncate: str | None = setting(
+        None,
+        "Side on which a text that is too long is cut. 'right' keeps the start of the text, 'left' the end. For "
+        "classifiers alone. Default: what the tokenizer says, else right.",
+        choices=SIDES,
     )
     precision: str = setting(
         "auto",

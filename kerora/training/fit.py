@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from kerora.runfolder import RunFolder, create_run, read_json, write_json, write
 from kerora.runs.open import read_config
 from kerora.runs.submission import write_unlabelled
 from kerora.settings.fit import FitConfig
-from kerora.settings.resolve import dump_yaml
+from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
 from kerora.tasks.registry import Task, task_named
 from kerora.training.adapt import adapt, check_quantize
@@ -89,7 +89,7 @@ class FitResult:
 
 
 def fit(
-    config: FitConfig | None = None,
+    config: FitConfig | Mapping[str, Any] | None = None,
     *,
     force: bool = False,
     progress: Progress | None = None,
@@ -98,7 +98,7 @@ def fit(
     """Fine-tune a classifier or a language model and write its run folder.
 
     Args:
-        config: the settings. None takes every default.
+        config: the settings, or a mapping of them such as ``{"training": {"epochs": 3}}``. None takes every default.
         force: replace an existing run of the same name.
         progress: shows the progress. None shows nothing.
         argv: the command line, for the manifest.
@@ -107,7 +107,7 @@ def fit(
         KeroraError: an input cannot be used, and nothing was written. Or training failed or was interrupted, and
             the last good state was saved.
     """
-    setup = assemble(config or FitConfig())
+    setup = assemble(as_settings({} if config is None else config, FitConfig))
     method = setup.config.lora.method
     name = (
         f"{setup.model.preset.name}-{setup.dataset.name}-{f'r{setup.config.lora.rank}' if method == 'lora' else method}"

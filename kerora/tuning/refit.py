@@ -10,6 +10,7 @@ from kerora.data.rows import Dataset, Rows
 from kerora.data.save import save_dataset
 from kerora.data.sources import has_test_rows, load_dataset
 from kerora.errors import ConfigError
+from kerora.places import expanded
 from kerora.runfolder import RunFolder, write_text
 from kerora.runs.submission import submission_text
 from kerora.settings.fit import DataConfig, FitConfig
@@ -28,8 +29,8 @@ def check_refit(data: DataConfig) -> None:
         DataError: the file of the test rows does not exist.
     """
     # before the search: a wrong path must not show up after hours
-    if data.test is not None and not Path(data.test).expanduser().is_dir():
-        require_file(Path(data.test).expanduser())
+    if data.test is not None and not expanded(data.test).is_dir():
+        require_file(expanded(data.test))
     if not has_test_rows(data):
         raise ConfigError("--refit needs test rows. Give --test, or a --test-split greater than 0.")
 

@@ -15,7 +15,7 @@ import optuna
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
-from kerora.settings.resolve import dump_yaml
+from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.settings.tune import TuneConfig
 from kerora.tasks.classification.task import check_defined
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
@@ -60,8 +60,8 @@ class TuneResult:
 
 
 def tune(
-    config: FitConfig | None = None,
-    settings: TuneConfig | None = None,
+    config: FitConfig | Mapping[str, Any] | None = None,
+    settings: TuneConfig | Mapping[str, Any] | None = None,
     *,
     space: Space | Mapping[str, Any] | None = None,
     observer: Observer | None = None,
@@ -73,8 +73,8 @@ def tune(
     The first trial is the defaults. An existing study is continued. The trials never read the test rows.
 
     Args:
-        config: the settings of every trial that are not searched. None takes every default.
-        settings: the settings of the search. None takes every default.
+        config: the settings of every trial that are not searched, or a mapping of them. None takes every default.
+        settings: the settings of the search, or a mapping of them. None takes every default.
         space: the search space, in place of the file or name in `settings`.
         observer: receives the trials while they run. None shows nothing.
         progress: shows the training of the refit. None shows nothing.
@@ -84,7 +84,8 @@ def tune(
         KeroraError: an input cannot be used, and nothing was written. Or all trials failed. Or the search was
             interrupted, and the same call continues it.
     """
-    search = prepare(config or FitConfig(), settings or TuneConfig(), space)
+    base, own = ({} if given is None else given for given in (config, settings))
+    search = prepare(as_settings(base, FitConfig), as_settings(own, TuneConfig), space)
     observer = observer or Observer()
     with storage_errors(search.settings.storage, search.folder.path):
         study = _open(search)

@@ -215,6 +215,7 @@ class Workbench:
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = config.model.head_dropout
+        model.truncate = config.model.truncate
         model.max_length = min(config.model.max_length, model.backbone.max_sequence_length)
         summary = adapt(model, config.lora, seed)
         # trained weights of the base, such as biases, to be restored after the trial

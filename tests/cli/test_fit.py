@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kerora.runfolder import RunFolder
+from kerora.runs.open import load
 from tests.cli.conftest import Kerora, contents, fit_arguments, start
 from tests.conftest import ROOT
 from tests.limits import files_up_to
@@ -276,3 +277,18 @@ def test_resume_of_a_damaged_run(kerora: Kerora, own: Path, monkeypatch: pytest.
         assert any(part in answer.error for part in message.split("|")), answer.error
         path.write_bytes(before)
     assert kerora("fit", "--resume", "new", "--quiet").code == 0
+
+
+def test_the_side_of_truncation_is_kept_with_the_run(own: Path, kerora: Kerora) -> None:
+    text = "great words " * 40
+    Path("long.csv").write_text("text,label\n" + "".join(f"{text} {n},{'ab'[n % 2]}\n" for n in range(20)))
+    arguments = fit_arguments("preset", "long.csv", "./left", "--truncate", "left")
+    answer = kerora(*arguments)
+    assert answer.code == 0, answer.err
+    assert "Truncation: left, as --truncate says; the tokenizer says right." in answer.out + answer.err
+    assert "truncate: left" in Path("left/config.yaml").read_text()
+    assert load("left").truncate == "left"
+    # a run of an earlier version has no such key, and was cut on the right
+    lines = Path("left/config.yaml").read_text().splitlines()
+    Path("left/config.yaml").write_text("\n".join(line for line in lines if "truncate:" not in line) + "\n")
+    assert load("left").truncate == "right"

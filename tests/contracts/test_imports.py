@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "notices", "settings", "runfolder", "version"),
+    ("errors", "notices", "places", "settings", "runfolder", "version"),
     # what Keras and KerasHub are touched through, and what is only there for speed
     ("backend", "compat", "fast", "kernels"),
     ("data",),
@@ -203,7 +203,7 @@ def test_the_door_to_the_settings_defines_nothing_and_no_module_goes_through_it(
 
 def test_the_facade_imports_nothing_but_the_backend_and_the_version() -> None:
     own = {name for name in imports_when_loaded(parsed(FACADE)) if name.startswith("kerora")}
-    assert own == {"kerora.backend", "kerora.version"}
+    assert own == {"kerora.backend", "kerora.places", "kerora.version"}
 
 
 def test_a_forbidden_import_is_noticed() -> None:

@@ -23,6 +23,7 @@ def build(config: FitConfig, preset: Preset, dataset: Dataset) -> TextClassifier
 def of_run(config: FitConfig, preset: Preset, labels: ClassLabels, dtype: str) -> TextClassifier:
     """Build the classifier of a run, without its adapter."""
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
+    options["truncate"] = config.model.truncate
     model = TextClassifier.from_preset(preset, labels.names, dtype=dtype, seed=config.training.seed, **options)
     model.label_values = labels.values
     return model
@@ -51,12 +52,14 @@ def write_head(run: RunFolder, model: TextClassifier) -> None:
 
 def plain_copy(model: TextClassifier, seed: int | None = None) -> TextClassifier:
     """Return the base model in float32 with a new, untrained head."""
-    return TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length, seed=seed)
+    return TextClassifier.from_preset(
+        model.preset, model.classes, max_length=model.max_length, seed=seed, truncate=model.truncate
+    )
 
 
 def of_folder(directory: Path, like: TextClassifier) -> TextClassifier:
     """Load an exported preset with its head and classes."""
-    return TextClassifier.from_preset(str(directory), max_length=like.max_length)
+    return TextClassifier.from_preset(str(directory), max_length=like.max_length, truncate=like.truncate)
 
 
 def shape(model: TextClassifier) -> str:

@@ -118,9 +118,20 @@ def validation(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassi
 
 
 def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) -> list[str]:
-    """Return a line with the name of the data, its rows and its classes."""
+    """Return a line with the name of the data, its rows and its classes, and the side of truncation if it is left."""
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
-    return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dataset.dropped()}"]
+    data = f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dataset.dropped()}"
+    return [data, *_truncation_notes(model)]
+
+
+def _truncation_notes(model: TextClassifier) -> list[str]:
+    """Say which side was taken, if the tokenizer or the setting names the left one."""
+    side, own = model.truncate, model.tokenizer.own_side
+    if "left" not in (side, own):
+        return []
+    kept = "end" if side == "left" else "start"
+    why = "as its tokenizer says" if side == own else f"as --truncate says; the tokenizer says {own}"
+    return [f"Truncation: {side}, {why}. Of longer texts the {kept} is kept."]
 
 
 def concerns(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> list[str]:
