@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, config_options, import_models, resolve_options, setting_options
+from kerora.cli.options import SettingsCommand, collect, config_options, import_models, resolve_options, setting_options
 from kerora.errors import ConfigError
 
 
-@click.command("fit")
+@click.command("fit", cls=SettingsCommand)
 @config_options
 @setting_options("")
 @click.option("--resume", metavar="RUN", help="Continue a stopped run. The settings come from the run folder.")

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, sampling_of, sampling_options, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, sampling_of, sampling_options, setting_options
 from kerora.errors import ConfigError
 
 
-@click.command("generate")
+@click.command("generate", cls=SettingsCommand)
 @click.argument("run")
 @click.option("--prompt", "texts", multiple=True, help="Text to continue. Can be repeated.")
 @click.option(

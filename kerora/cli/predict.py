@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
 
 COLUMN_SETTINGS = ("data.text", "data.text_join", "data.id", "data.columns", "data.delimiter", "data.skip_bad_rows")
 
 
-@click.command("predict")
+@click.command("predict", cls=SettingsCommand)
 @click.argument("run")
 @click.argument("input", default="-")
 @click.option(

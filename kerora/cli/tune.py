@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kerora.cli.options import collect, config_options, import_models, resolve_options, setting_options
+from kerora.cli.options import SettingsCommand, collect, config_options, import_models, resolve_options, setting_options
 from kerora.settings.tune import TuneConfig
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _OWN = tuple(TuneConfig.__dataclass_fields__)
 
 
-@click.command("tune")
+@click.command("tune", cls=SettingsCommand)
 @setting_options("", root=TuneConfig)
 @config_options
 @setting_options("", leave_out=("run", "runs_dir"))

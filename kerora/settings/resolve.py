@@ -12,6 +12,7 @@ import yaml
 from kerora.errors import ConfigError, nearest
 from kerora.settings.base import Settings, type_of
 from kerora.settings.fit import FitConfig
+from kerora.settings.foreign import own_name
 from kerora.settings.pretrain import PretrainConfig
 
 Root = TypeVar("Root", FitConfig, PretrainConfig)
@@ -85,7 +86,9 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
         elif path in groups and value is not None:
             raise ConfigError(f"Setting '{path}' is a group and needs keys inside it. Received: {value!r}")
         elif path not in groups:
-            hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
+            names = {p.rpartition(".")[2]: p for p in known}
+            own = own_name(str(key).rpartition(".")[2], names)
+            hint = f" Here it is '{names[own]}'." if own else nearest(path, known | groups) or nearest(str(key), names)
             remedy = f"`kerora init{'' if root is FitConfig else ' --pretrain'}` writes a file with every setting."
             raise ConfigError(f"Unknown setting '{path}'.{hint} {remedy}")
     return flat
