@@ -30,7 +30,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     import_models(*([resume] if resume else []))
     from rich.console import Console
 
-    from kerora.evaluation.terminal import before_after_table
+    from kerora.evaluation.terminal import before_after_table, say
     from kerora.evaluation.wording import duration
     from kerora.runs.results import read_results
     from kerora.tasks.registry import task_named
@@ -61,12 +61,12 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     table = before_after_table(read_results(result.run)) if result.metrics["after"] else None
     if table is not None:
         console.print(table)
-    console.print(f"Training took {duration(result.seconds)}; {result.parameters}", highlight=False, soft_wrap=True)
+    say(console, f"Training took {duration(result.seconds)}; {result.parameters}")
     if weights:
         line = "Base weights: {mb:.1f} MB in {quantize}, {unquantised_mb:.1f} MB unquantised ({layers} layers)"
-        console.print(line.format(**weights), highlight=False, soft_wrap=True)
-    console.print(f"Run: {result.run.path}", highlight=False, soft_wrap=True)
+        say(console, line.format(**weights))
+    say(console, f"Run: {result.run.path}")
     # a report needs evaluated rows
     first_use = task_named(manifest["task"]).first_use
     use = "report {run}" if result.metrics["after"] else first_use
-    console.print(f"Next: kerora {use.format(run=result.run.path)}", highlight=False, soft_wrap=True)
+    say(console, f"Next: kerora {use.format(run=result.run.path)}")

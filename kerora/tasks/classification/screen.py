@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from kerora.evaluation import wording
-from kerora.evaluation.terminal import before_after_table, name_text, plain_table, training_time, visible
+from kerora.evaluation.terminal import Facts, before_after_table, name_text, plain_table, training_time, visible
 from kerora.runfolder import RunFolder
 from kerora.tasks.classification.confusion_matrix import ConfusionMatrix
 from kerora.tasks.classification.results import (
@@ -64,15 +64,15 @@ def class_table(split: SplitResults) -> Table:
     return table
 
 
-def headline(split: SplitResults) -> Text:
+def headline(split: SplitResults) -> Group:
     """Return the main metrics: accuracy and macro F1 with their intervals, and a line of others."""
-    text = Text()
+    lines = []
     for key in ("accuracy", "macro_f1"):
         low, high = split.intervals[key]
-        text.append(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
-        text.append(f"  95 % interval {low:.3f} to {high:.3f}\n", style="dim")
-    rest = (f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss"))
-    return text.append("   ".join(rest))
+        value = Text(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
+        lines.append(Facts([value, Text(f"95 % interval {low:.3f} to {high:.3f}", style="dim")], gap="  "))
+    rest = [f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss")]
+    return Group(*lines, Facts(rest))
 
 
 def confusions_table(split: SplitResults, count: int = 5) -> Table | None:
