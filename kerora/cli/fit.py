@@ -30,7 +30,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     import_models(*([resume] if resume else []))
     from rich.console import Console
 
-    from kerora.evaluation.terminal import before_after_table, say
+    from kerora.evaluation.terminal import before_after_table, say, visible
     from kerora.evaluation.wording import duration
     from kerora.runs.results import read_results
     from kerora.tasks.registry import task_named
@@ -58,9 +58,13 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
         return
     console = Console(markup=False, emoji=False)
     # without validation and test rows nothing was evaluated
-    table = before_after_table(read_results(result.run)) if result.metrics["after"] else None
-    if table is not None:
-        console.print(table)
+    if result.metrics["after"]:
+        results, task = read_results(result.run), task_named(manifest["task"])
+        table = before_after_table(results)
+        if table is not None:
+            console.print(table)
+        for note in task.screen.notes(results, task.results.split(results, None)):
+            say(console, f"Note: {visible(note)}")
     say(console, f"Training took {duration(result.seconds)}; {result.parameters}")
     if weights:
         line = "Base weights: {mb:.1f} MB in {quantize}, {unquantised_mb:.1f} MB unquantised ({layers} layers)"

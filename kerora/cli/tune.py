@@ -64,6 +64,7 @@ def _as_dict(result: "TuneResult", metric: str) -> dict[str, Any]:
         "defaults": None if default is None else {"score": default.score, "scores": default.scores},
         "difference": None if difference is None else vars(difference),
         "verdict": result.verdict,
+        "weak": result.weak,
         "refit": None if result.refit is None else str(result.refit.path),
     }
 
@@ -86,6 +87,8 @@ def _print(result: "TuneResult", metric: str) -> None:
             interval += f" (95 % interval {signed(difference.low)} to {signed(difference.high)})"
         say(console, f"Defaults: {metric} {decimal(default.score)}{interval}")
     say(console, result.verdict)
+    if result.weak is not None:
+        say(console, f"Note: {visible(result.weak)}")
     if result.refit is not None:
         from kerora.runfolder import read_json
 

@@ -15,9 +15,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kerora.evaluation import wording
+from kerora.evaluation.comparison import Cost
 from kerora.evaluation.results import RunResults
 
-LONGEST_NAME = 24
+LONGEST_NAME = 40
 # cells between two columns, and the least width of a column of names, which may be divided
 GAP, SHORTEST_FIRST = 3, 20
 _UNIT = re.compile(r"(?<=\d) (?=%|[kMG]?B\b|m?s\b|min\b|h\b|tokens/s)")
@@ -136,6 +137,17 @@ def plain_table(
     table.add_column(first, overflow="fold")
     for name in others:
         table.add_column(name, justify=justify, overflow="fold")
+    return table
+
+
+def cost_table(costs: Iterable[Cost]) -> NumberTable:
+    """Return weights, time and memory of the training of each run, one row per run."""
+    table = plain_table("run", "method", "trained weights", "training", "epochs", "memory", "tokens/s")
+    table.columns[1].justify = "left"
+    for cost in costs:
+        memory = wording.NOTHING if cost.memory is None else f"{cost.memory:,.0f} MB"
+        numbers = [wording.whole(cost.trainable), wording.duration(cost.seconds), str(cost.epochs), memory]
+        table.add_row(Text(visible(cost.name)), cost.method, *numbers, wording.whole(cost.tokens))
     return table
 
 

@@ -8,9 +8,19 @@ from rich.table import Table
 from rich.text import Text
 
 from kerora.evaluation import wording
-from kerora.evaluation.terminal import Facts, before_after_table, name_text, plain_table, training_time, visible
+from kerora.evaluation.comparison import costs
+from kerora.evaluation.terminal import (
+    Facts,
+    before_after_table,
+    cost_table,
+    name_text,
+    plain_table,
+    training_time,
+    visible,
+)
 from kerora.runfolder import RunFolder
 from kerora.tasks.classification.confusion_matrix import ConfusionMatrix
+from kerora.tasks.classification.majority import majority_note, supports_of
 from kerora.tasks.classification.results import (
     ClassificationResults,
     Comparison,
@@ -39,8 +49,8 @@ def report(results: ClassificationResults, split: SplitResults) -> Iterator[Rend
 
 
 def comparison(comparison: Comparison) -> tuple[list[str], list[Table]]:
-    """Return the tables of a comparison."""
-    return [], comparison_tables(comparison)
+    """Return the notes and the tables of a comparison."""
+    return comparison.notes(), [*comparison_tables(comparison), cost_table(costs(comparison.names, comparison.runs))]
 
 
 def evaluation(
@@ -48,7 +58,9 @@ def evaluation(
 ) -> Iterator[tuple[str, list[RenderableType]]]:
     """Yield the metrics of each split."""
     for split in read_predictions(folder.predictions, classes, metrics).values():
-        yield visible(f"{split.name}, {len(split):,} rows"), [headline(split), class_table(split)]
+        weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
+        note = [Text(f"Note: {visible(weak)}", style="yellow")] if weak else []
+        yield visible(f"{split.name}, {len(split):,} rows"), [*note, headline(split), class_table(split)]
 
 
 def class_table(split: SplitResults) -> Table:
