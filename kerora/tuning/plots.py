@@ -24,7 +24,7 @@ def history(records: Sequence[Record], metric: str, maximize: bool) -> Figure:
     complete = [record for record in scored if record.state == "complete"]
     pruned = [record for record in scored if record.state == "pruned"]
     with style():
-        figure = new_figure(6.4, 3.3)
+        figure = new_figure(5.0, 3.3)
         axis = figure.subplots()
         if complete:
             best = (np.maximum if maximize else np.minimum).accumulate([_score(record) for record in complete])
@@ -75,7 +75,7 @@ def importance_bars(shares: Mapping[str, float]) -> Figure:
     """Plot the importances as bars."""
     names, values = list(shares)[::-1], list(shares.values())[::-1]
     with style():
-        figure = new_figure(6.4, 0.9 + 0.34 * len(names))
+        figure = new_figure(5.0, 0.9 + 0.34 * len(names))
         axis = figure.subplots()
         axis.barh(range(len(names)), values, color=TRAIN, height=0.62)
         axis.set_yticks(range(len(names)), names, color=INK)

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from kerora.evaluation.wording import decimal, number
 
+ROUNDING = 1e-9
+
 
 class Majority(NamedTuple):
     """The metrics of always answering the most frequent class.
@@ -49,11 +51,11 @@ def majority_note(split: str, metrics: Mapping[str, Any], supports: Mapping[str,
     """
     least = majority(supports)
     accuracy, macro_f1 = number(metrics.get("accuracy")), number(metrics.get("macro_f1"))
-    if least is None or accuracy is None or macro_f1 is None or accuracy > least.accuracy:
+    if least is None or accuracy is None or macro_f1 is None or accuracy > least.accuracy + ROUNDING:
         return None
     values = f"accuracy {decimal(accuracy)} against {decimal(least.accuracy)}"
     others = f"macro F1 {decimal(macro_f1)} against {decimal(least.macro_f1)}"
-    if macro_f1 <= least.macro_f1:
+    if macro_f1 <= least.macro_f1 + ROUNDING:
         return (
             f"The model is not better than always answering '{least.name}', the most frequent class of the {split} "
             f"rows: {values}, {others}. It has learned nothing that helps. Train longer, or change --learning-rate."
