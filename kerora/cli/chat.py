@@ -4,12 +4,12 @@ from typing import Any, TextIO
 
 import click
 
-from kerora.cli.options import import_models, sampling_of, sampling_options
+from kerora.cli.options import SettingsCommand, import_models, sampling_of, sampling_options
 from kerora.cli.streams import text_input
 from kerora.errors import DataError
 
 
-@click.command("chat")
+@click.command("chat", cls=SettingsCommand)
 @click.argument("run")
 @sampling_options(temperature=0.7)
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")

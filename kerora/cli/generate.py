@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, sampling_of, sampling_options, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, sampling_of, sampling_options, setting_options
 from kerora.cli.streams import data_output
 from kerora.errors import ConfigError
 
@@ -15,7 +15,7 @@ INPUT_SETTINGS = (
 )
 
 
-@click.command("generate")
+@click.command("generate", cls=SettingsCommand)
 @click.argument("run")
 @click.option("--prompt", "texts", multiple=True, help="Text to continue. Can be repeated.")
 @click.option(

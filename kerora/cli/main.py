@@ -18,6 +18,7 @@ from kerora.cli.streams import escape_note, lacking, prepare_streams
 from kerora.errors import KeroraError, nearest
 from kerora.notices import shown
 from kerora.places import settle_home
+from kerora.settings.foreign import own_name
 from kerora.version import __version__
 
 COMMANDS = (
@@ -146,7 +147,20 @@ def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "kerora"
     message = error.format_message()
+    if context is not None:
+        message = _with_own_option(error, context.command) or message
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help"
+
+
+def _with_own_option(error: click.ClickException, command: click.Command) -> str | None:
+    """Return the message about an option that this command has by another name, or about data without an option."""
+    options = {name[2:].replace("-", "_"): name for parameter in command.params for name in parameter.opts}
+    if isinstance(error, click.NoSuchOption):
+        own = own_name(error.option_name.lstrip("-"), options.keys())
+        return f"No such option '{error.option_name}'. Here it is {options[own]}." if own else None
+    if error.format_message().startswith("Got unexpected extra argument") and "data" in options:
+        return f"{error.format_message().rstrip('.')}. Name data with --data"
+    return None
 
 
 def _discard_output() -> None:

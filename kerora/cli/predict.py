@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
 from kerora.cli.streams import data_input, data_output
 
 INPUT_SETTINGS = (
@@ -14,7 +14,7 @@ INPUT_SETTINGS = (
 )
 
 
-@click.command("predict")
+@click.command("predict", cls=SettingsCommand)
 @click.argument("run")
 @click.argument("input", default="-")
 @click.option(

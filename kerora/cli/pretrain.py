@@ -5,12 +5,19 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, config_options, import_models, resolve_pretrain_options, setting_options
+from kerora.cli.options import (
+    SettingsCommand,
+    collect,
+    config_options,
+    import_models,
+    resolve_pretrain_options,
+    setting_options,
+)
 from kerora.errors import ConfigError
 from kerora.settings.pretrain import CorpusConfig, PretrainConfig
 
 
-@click.command("pretrain")
+@click.command("pretrain", cls=SettingsCommand)
 @click.argument("more_text", metavar="[FILES]...", nargs=-1)
 @config_options
 @setting_options("", root=PretrainConfig)

@@ -11,6 +11,8 @@ from kerora.evaluation.results import RunResults
 
 LABELS = {
     "accuracy": "Accuracy",
+    "macro_precision": "Macro precision",
+    "macro_recall": "Macro recall",
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
     "mcc": "MCC",
@@ -28,7 +30,7 @@ HINTS = {
     "bits_per_byte": "comparable between tokenizers",
     "ece": "ECE, 0 is calibrated",
 }
-CHANGED = ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte")
+CHANGED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "perplexity", "bits_per_byte")
 """The metrics whose change the terminal shows."""
 NOTHING = "-"
 

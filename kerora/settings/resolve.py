@@ -13,6 +13,7 @@ import yaml
 from kerora.errors import ConfigError, nearest
 from kerora.settings.base import Settings, is_table, shown, type_of
 from kerora.settings.fit import DataConfig, FitConfig
+from kerora.settings.foreign import own_name
 from kerora.settings.pretrain import PretrainConfig
 
 Group = TypeVar("Group", bound=Settings)
@@ -113,8 +114,11 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
         elif path in groups and value is not None:
             raise ConfigError(f"Setting '{path}' is a group and needs keys inside it. Received: {value!r}")
         elif path not in groups:
-            # the second attempt finds a right name that stands in the wrong group
-            hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
+            names = {p.rpartition(".")[2]: p for p in known}
+            own = own_name(str(key).rpartition(".")[2], names)
+            # the last attempt finds a right name that stands in the wrong group
+            other = nearest(path, known | groups) or nearest(str(key), names)
+            hint = f" Here it is '{names[own]}'." if own else other
             remedy = f"`kerora init{'' if root is FitConfig else ' --pretrain'}` writes a file with every setting."
             raise ConfigError(f"Unknown setting '{path}'.{hint} {remedy}")
     return flat

@@ -37,7 +37,7 @@ from kerora.training.defaults import (
 )
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
-from kerora.training.manifest import check_not_running, check_unchanged, describe, now, this_process
+from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
@@ -107,7 +107,9 @@ def fit(
         KeroraError: an input cannot be used, and nothing was written. Or training failed or was interrupted, and
             the last good state was saved.
     """
-    setup = assemble(as_settings({} if config is None else config, FitConfig))
+    config = as_settings({} if config is None else config, FitConfig)
+    changed = changed_settings(config)
+    setup = assemble(config)
     method = setup.config.lora.method
     name = (
         f"{setup.model.preset.name}-{setup.dataset.name}-{f'r{setup.config.lora.rank}' if method == 'lora' else method}"
@@ -119,6 +121,7 @@ def fit(
     # rest.
     manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
     weights = {} if setup.quantised is None else {"base_weights": setup.quantised.to_dict()}
+    manifest["changed_settings"] = changed
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> FitResult:
@@ -219,8 +222,7 @@ def _train(
         # the step fails before the update, so the weights are those of the last good update
         write_adapter(setup, run)
         raise
-    if stopping is not None and stopping.best_epoch is not None:
-        progress.note(stopping.describe())
+    progress.note(_ending(setup, history, stopping))
     progress.note("Evaluating the fine-tuned model")
     return _conclude(setup, run, before, history, stopping)
 
@@ -267,9 +269,20 @@ def _conclude(
     write_json(run.metrics, metrics)
     seconds = sum(row["seconds"] for row in history.rows)
     best = len(history.rows) if stopping is None or stopping.best_epoch is None else stopping.best_epoch + 1
-    stopped = {} if stopping is None else {"early_stopping": stopping.describe()}
-    run.update_manifest(state="finished", finished=now(), training_seconds=seconds, best_epoch=best, **stopped)
+    ending = _ending(setup, history, stopping)
+    times = {"training_seconds": seconds, "last_epoch": len(history.rows), "best_epoch": best, "ending": ending}
+    run.update_manifest(state="finished", finished=now(), **times)
     return FitResult(run, metrics, history.rows, setup.summary, seconds)
+
+
+def _ending(setup: Setup, history: History, stopping: EarlyStopping | None) -> str:
+    """Return one line: which epoch ended the training, which epoch is kept, and why."""
+    last, config = len(history.rows), setup.config.training
+    if stopping is not None and stopping.best_epoch is not None:
+        return stopping.describe(last)
+    reason = "there are no validation rows" if "validation" not in setup.dataset.splits else "early stopping is off"
+    limit = f", where --max-steps {config.max_steps} ended the training" if config.max_steps else ""
+    return f"Kept epoch {last}, the last one{limit}: {reason}"
 
 
 def _evaluate(setup: Setup) -> Evaluation:

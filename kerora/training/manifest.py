@@ -13,6 +13,7 @@ import torch
 
 from kerora.data.rows import Dataset
 from kerora.errors import RunError
+from kerora.evaluation.comparison import NOT_SETTINGS, flatten_settings
 from kerora.lora.inject import LoraSummary
 from kerora.models.presets import Preset
 from kerora.models.task import TaskModel
@@ -49,7 +50,7 @@ def describe(
         },
         "parameters": {
             "trainable": summary.trainable,
-            "lora": summary.lora,
+            ("lora" if summary.layers or not summary.lora else "base_model"): summary.lora,
             "head": summary.head,
             "total": summary.total,
         },
@@ -66,6 +67,12 @@ def _data_facts(dataset: Dataset) -> dict[str, Any]:
         **columns,
     }
     return facts if dataset.unlabelled is None else {**facts, "unlabelled": len(dataset.unlabelled)}
+
+
+def changed_settings(config: FitConfig) -> list[str]:
+    """Return the keys of the settings that are not the defaults. Settle the config only afterwards."""
+    given, defaults = (dict(flatten_settings(to_dict(item))) for item in (config, FitConfig()))
+    return [key for key, value in given.items() if key not in NOT_SETTINGS and value != defaults[key]]
 
 
 def describe_pretraining(

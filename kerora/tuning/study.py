@@ -22,7 +22,7 @@ from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.progress import Progress
 from kerora.tuning.html import render_study
 from kerora.tuning.identity import identity, is_maximized, open_study
-from kerora.tuning.noise import Difference, difference_to_defaults, verdict
+from kerora.tuning.noise import Difference, difference_to_defaults, verdict, weak_note
 from kerora.tuning.objective import Objective
 from kerora.tuning.records import Record, best_record, default_record, experiment_log, read_records
 from kerora.tuning.refit import check_refit, refit
@@ -47,6 +47,7 @@ class TuneResult:
         default: the trial of the defaults. None if it failed.
         difference: difference of the best trial to the defaults on the validation rows. None if it was not tested.
         verdict: the difference as a sentence.
+        weak: a sentence if even the best trial is not better than the most frequent class. None if it is better.
         refit: the run that was trained on training and validation rows, or None.
     """
 
@@ -56,6 +57,7 @@ class TuneResult:
     default: Record | None
     difference: Difference | None
     verdict: str
+    weak: str | None = None
     refit: RunFolder | None = None
 
 
@@ -231,7 +233,8 @@ def _result(search: Search, records: list[Record], progress: Progress | None, ar
         raise _nothing_complete(search, records)
     difference = difference_to_defaults(search, best, default)
     run = refit(search, best, progress, argv) if search.settings.refit else None
-    return TuneResult(search.folder, records, best, default, difference, verdict(best, default, difference), run)
+    sentence, weak = verdict(best, default, difference), weak_note(search, best)
+    return TuneResult(search.folder, records, best, default, difference, sentence, weak, run)
 
 
 def _nothing_complete(search: Search, records: Sequence[Record]) -> TrainingError:

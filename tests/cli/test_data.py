@@ -37,7 +37,7 @@ def test_show_prints_tables(source, capsys):
 def test_markup_and_escapes_in_texts_stay_text(source, capsys):
     assert run(["data", "show", source, "--rows", "22", "--validation-split", "0"]) == 0
     output = capsys.readouterr().out
-    assert "[red] [31mmarkup" in output
+    assert "[red][31mmarkup" in output
     assert "\x1b[31mmarkup" not in output
 
 

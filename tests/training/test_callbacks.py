@@ -144,6 +144,19 @@ def test_early_stopping(values: list[float], mode: str, patience: int, epochs_ru
     assert all((variable.numpy() == best).all() for variable in network.trainable_variables)
 
 
+def test_of_equal_values_the_lower_loss_is_kept() -> None:
+    """A model that always answers the same has equal values: the first epoch is not the best one."""
+    network, stopping = model(), EarlyStopping("score", 2, mode="max")
+    losses = [1.6, 1.4, 1.5, 1.2, 1.3]
+    fit(network, [Scripted(losses, "val_loss"), Scripted([0.18] * 5), stopping], epochs=5)
+    assert stopping.best_epoch == 3
+    assert stopping.describe(5) == "Kept epoch 4: score 0.1800. Training ended with epoch 5, the last one"
+    again = EarlyStopping("score", 2, mode="max")
+    again.restore(json.loads(json.dumps(stopping.state())), stopping.best_weights)
+    fit(network, [Scripted([1.25], "val_loss"), Scripted([0.18]), again], epochs=1)
+    assert again.best_epoch == 3, "the loss of the kept epoch outlives a resume"
+
+
 class Errors:
     """Standard errors that a test chooses."""
 
@@ -275,5 +288,7 @@ def test_progress_shows_epochs_on_a_pipe_and_a_bar_on_a_terminal(tmp_path: Path)
             console = Console(file=stream, force_terminal=terminal, width=100)
             fit(model(), [ClassificationReport((X, Y)), Progress(console=console)])
         text = (tmp_path / "out").read_text()
-        assert "epoch 3/3  loss " in text and "val_macro_f1 " in text
+        # a terminal has the names of the values once, above a row for each epoch
+        assert ("epoch 3/3  loss " in text) != terminal and "val_macro_f1" in text
+        assert ("  3/3  " in text) == terminal and (text.count("val_macro_f1") == 1) == terminal
         assert ("ETA" in text) == terminal

@@ -13,14 +13,14 @@ from kerora.data.concerns import concerns
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
 from kerora.evaluation.audit_tables import (
-    cut,
     duplicate_table,
     escaped,
     length_table,
     percent,
-    plain_table,
     print_concerns,
+    short,
 )
+from kerora.evaluation.terminal import plain_table
 from kerora.settings.fit import FitConfig
 
 
@@ -92,7 +92,7 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
     for split, leak in result.leakage.items():
         for here, there, text in leak.examples:
             console.print(
-                f"{split} row {escaped(here)} = train row {escaped(there)}: {escaped(cut(text))}", soft_wrap=True
+                f"{split} row {escaped(here)} = train row {escaped(there)}: {escaped(short(text))}", soft_wrap=True
             )
     print_concerns(console, concerns(result, dataset.classes))
     if rows:
@@ -100,7 +100,7 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
 
 
 def _label_table(dataset: Dataset, result: Audit) -> Table:
-    table = plain_table("Labels", "class", *result.splits)
+    table = plain_table("class", *result.splits, title="Labels")
     for name in dataset.classes:
         counts = [(split.labels[name], split.rows) for split in result.splits.values()]
         table.add_row(escaped(name), *(f"{count} ({percent(count / max(1, total))})" for count, total in counts))
@@ -109,8 +109,8 @@ def _label_table(dataset: Dataset, result: Audit) -> Table:
 
 
 def _row_table(dataset: Dataset, count: int) -> Table:
-    table = plain_table("First training rows", "id", "label", "text", justify="left")
+    table = plain_table("id", "label", "text", title="First training rows", justify="left")
     for row in _first_rows(dataset, count):
-        text = " / ".join(cut(row[key]) for key in ("text", "pair") if key in row)
+        text = " / ".join(short(row[key]) for key in ("text", "pair") if key in row)
         table.add_row(escaped(row["id"]), escaped(row["label"]), escaped(text))
     return table

@@ -12,13 +12,14 @@ import numpy as np
 
 from kerora.data.classes import ClassLabels
 from kerora.errors import RunError
-from kerora.evaluation.comparison import different_settings, distinct_names
+from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
 from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
 from kerora.evaluation.significance import McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
 from kerora.evaluation.wording import decimal, state_notes
 from kerora.runfolder import RunFolder
 from kerora.tasks.classification.labels import read_labels
+from kerora.tasks.classification.majority import majority_note, supports_of
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
 SIGNIFICANCE = 0.05
@@ -265,6 +266,9 @@ def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
             f"metrics.json gives accuracy {decimal(split.recorded['accuracy'])} for {split.name}, but predictions.csv "
             f"gives {decimal(float(split.correct.mean()))}. The report shows the numbers of predictions.csv."
         )
+    weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
+    if weak:
+        said.append(weak)
     absent = [split.classes[place] for place in np.flatnonzero(split.matrix.sum(axis=1) == 0)]
     if absent:
         listed = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
@@ -324,9 +328,23 @@ class Comparison:
     pairs: tuple[Pair, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return names, splits and pairs as plain values."""
+        """Return names, splits, pairs, costs and notes as plain values."""
         pairs = [{**asdict(pair), "verdict": pair.verdict} for pair in self.pairs]
-        return {"names": list(self.names), "splits": [split.name for split in self.splits], "pairs": pairs}
+        costs_of_runs = [asdict(cost) for cost in costs(self.names, self.runs)]
+        return {
+            "names": list(self.names),
+            "splits": [split.name for split in self.splits],
+            "pairs": pairs,
+            "costs": costs_of_runs,
+            "notes": self.notes(),
+        }
+
+    def notes(self) -> list[str]:
+        """Return what a reader should know before the comparison."""
+        said = rate_notes(self.names, self.runs)
+        if len({split.name for split in self.splits}) > 1:
+            said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
+        return said
 
     def different_settings(self) -> dict[str, list[Any]]:
         """Return the settings that differ between the runs, with one value per run. None stands for no value."""

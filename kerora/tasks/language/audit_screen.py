@@ -14,14 +14,14 @@ from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
 from kerora.evaluation.audit_tables import (
-    cut,
     duplicate_table,
     escaped,
     length_table,
     percent,
-    plain_table,
     print_concerns,
+    short,
 )
+from kerora.evaluation.terminal import plain_table
 from kerora.settings.fit import FitConfig
 
 TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
@@ -74,7 +74,7 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
         console.print(
             f"{split}: {dropped} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})"
         )
-    table = plain_table("Texts", "split", "texts", "parts", "characters", result.unit, "in the loss")
+    table = plain_table("split", "texts", "parts", "characters", result.unit, "in the loss", title="Texts")
     for split, count in counts.items():
         numbers = (count.texts, count.parts, count.characters, count.size)
         share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
@@ -89,9 +89,11 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     if not rows:
         return
     first = _train(dataset, rows)
-    table = plain_table("First training texts", "id", "text", justify="left")
+    table = plain_table("id", "text", title="First training texts", justify="left")
     for parts, identifier in zip(first.parts, first.ids, strict=True):
-        marked = [f"{MARK} {cut(part.text)}" if part.counted and len(parts) > 1 else cut(part.text) for part in parts]
+        marked = [
+            f"{MARK} {short(part.text)}" if part.counted and len(parts) > 1 else short(part.text) for part in parts
+        ]
         table.add_row(escaped(identifier), escaped("\n".join(marked)))
     console.print(table)
     if form != "text":
