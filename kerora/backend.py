@@ -5,21 +5,36 @@ slow, needs memory, can occupy the memory of a GPU, and is of no use for Kerora.
 `without_tensorflow`.
 """
 
+import functools
 import importlib
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from kerora.errors import KeroraError
 from kerora.fast.allocator import keep_heap, use_huge_pages
+from kerora.places import expanded
+
+KERAS_SETTINGS = "keras.json"
+_KERAS_ACCEPTS: dict[str, Callable[[Any], bool]] = {
+    "floatx": lambda value: value in ("float16", "float32", "float64"),
+    "epsilon": lambda value: isinstance(value, float),
+    "image_data_format": lambda value: value in ("channels_last", "channels_first"),
+}
+"""What Keras accepts in keras.json (keras/src/backend/config.py of 3.15). It raises an error for other values."""
 
 
 def select_torch_backend() -> None:
     """Make torch the backend of Keras. The values of ``KERAS_BACKEND`` and ``~/.keras/keras.json`` are ignored.
 
     Kerora works only with torch. It therefore replaces another value of the variable, if keras is not imported yet.
+    Every dtype is a setting of Kerora. A keras.json that Keras would refuse, such as one with the floatx bfloat16, is
+    therefore left out.
 
     Raises:
         KeroraError: keras is already imported on another backend.
@@ -32,6 +47,47 @@ def select_torch_backend() -> None:
         )
     # Keras reads this when it is imported. Without it, keras 3 takes TensorFlow and writes that into keras.json.
     os.environ["KERAS_BACKEND"] = "torch"
+    if keras is None:
+        avoid_refused_settings()
+
+
+@functools.cache
+def avoid_refused_settings() -> str:
+    """Let Keras read its settings from a folder of its own if it would refuse those of the user at its import.
+
+    Returns:
+        The file keras.json of the user and what Keras would refuse in it, or "" if the file is used.
+    """
+    refused = _refused_settings()
+    if refused:
+        os.environ["KERAS_HOME"] = str(_keras_folder() / "kerora")
+    return refused
+
+
+def _refused_settings() -> str:
+    path = _keras_folder() / KERAS_SETTINGS
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return ""  # Keras ignores a file that is not JSON.
+    except OSError:
+        return f"{path} cannot be read" if path.exists() else ""
+    if not isinstance(values, dict):
+        return f"{path} holds no JSON object"
+    faults = [
+        f"{key} is {values[key]!r}"
+        for key, accepts in _KERAS_ACCEPTS.items()
+        if key in values and not accepts(values[key])
+    ]
+    return f"{path}: {', '.join(faults)}" if faults else ""
+
+
+def _keras_folder() -> Path:
+    """Return the folder in which Keras looks for keras.json."""
+    if "KERAS_HOME" in os.environ:
+        return expanded(os.environ["KERAS_HOME"])
+    home = os.path.expanduser("~")
+    return Path(home if os.access(home, os.W_OK) else "/tmp", ".keras")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import keras
 import torch
 from packaging.requirements import Requirement
 
+from kerora.backend import avoid_refused_settings
 from kerora.data.tokens import cache_directory
 from kerora.fast.switch import side
 from kerora.models.precision import resolve_precision
@@ -76,6 +77,8 @@ def _backend() -> Iterator[Finding]:
     yield Finding(
         "keras backend", backend, backend == "torch", "" if backend == "torch" else "Set KERAS_BACKEND=torch."
     )
+    if refused := avoid_refused_settings():
+        yield Finding("keras settings", f"left out, because Keras refuses {refused}", True)
 
 
 def _device() -> Iterator[Finding]:

@@ -42,6 +42,7 @@ class RunFolder:
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.predictions = self.path / "predictions.csv"
+        self.submission = self.path / "submission.csv"
         self.steps = self.path / "steps.csv"
         self.samples = self.path / "samples.json"
         self.adapter = self.path / "adapter"

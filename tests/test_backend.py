@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,27 @@ except Exception as error:
     assert len(lines) == 1
     assert lines[0].startswith("KeroraError") and "already imported on 'tensorflow'" in lines[0]
     assert "KERAS_BACKEND=torch" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"floatx": "bfloat16"}', '{"floatx": ["float32"]}', '{"epsilon": 1}', '{"image_data_format": "nchw"}', "[1]"],
+)
+def test_settings_that_keras_refuses_are_left_out(tmp_path: Path, content: str) -> None:
+    (tmp_path / "keras.json").write_text(content)
+    code = "import kerora.doctor, keras; print(keras.config.floatx(), *kerora.doctor._backend(), sep='\\n')"
+    done = run(code, KERAS_HOME=str(tmp_path))
+    assert done.returncode == 0 and done.stdout.startswith("float32\n"), done.stderr
+    assert f"left out, because Keras refuses {tmp_path / 'keras.json'}" in done.stdout
+    assert (tmp_path / "keras.json").read_text() == content
+
+
+@pytest.mark.parametrize("content", ['{"floatx": "float64", "epsilon": 0.001}', "no JSON"])
+def test_settings_that_keras_accepts_stay(tmp_path: Path, content: str) -> None:
+    (tmp_path / "keras.json").write_text(content)
+    code = "import kerora, keras, os; print(keras.config.floatx(), os.environ['KERAS_HOME'])"
+    expected = "float64" if "64" in content else "float32"
+    assert run(code, KERAS_HOME=str(tmp_path)).stdout.split() == [expected, str(tmp_path)]
 
 
 def test_tensorflow_is_hidden_inside_the_block_only() -> None:

@@ -1,14 +1,15 @@
 """`kerora chat`: chat with a dialogue model."""
 
-import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-from kerora.cli.options import import_models, sampling_of, sampling_options
+from kerora.cli.options import SettingsCommand, import_models, sampling_of, sampling_options
+from kerora.cli.streams import text_input
+from kerora.errors import DataError
 
 
-@click.command("chat")
+@click.command("chat", cls=SettingsCommand)
 @click.argument("run")
 @sampling_options(temperature=0.7)
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
@@ -18,17 +19,18 @@ def command(run: str, preset: str | None, **values: Any) -> None:
     One line is one turn. The model sees the whole conversation. /reset starts a new conversation. /quit or the end
     of the input ends the command.
     """
+    source = text_input()
     import_models(run)
     from kerora.runs.generate import Conversation, PromptRunner
 
     conversation = Conversation(PromptRunner(run, preset), sampling_of(values, temperature=0.7))
     if conversation.runner.form != "turns":
         click.echo("Note: this model was not trained on conversations.", err=True)
-    on_terminal = sys.stdin.isatty()
+    on_terminal = source.isatty()
     while True:
         if on_terminal:
             click.echo("you: ", nl=False, err=True)
-        line = sys.stdin.readline()  # empty only at the end of the input: an empty line is "\n"
+        line = _line(source)  # empty only at the end of the input: an empty line is "\n"
         text = line.strip()
         if not line or text == "/quit":
             return
@@ -36,6 +38,16 @@ def command(run: str, preset: str | None, **values: Any) -> None:
             conversation.reset()
         elif text:
             _answer(conversation, text)
+
+
+def _line(source: TextIO) -> str:
+    try:
+        return source.readline()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"Standard input is not {source.encoding}: byte 0x{error.object[error.start]:02x}. Set PYTHONIOENCODING to "
+            "the encoding of the text, for example latin-1."
+        ) from error
 
 
 def _answer(conversation: Any, text: str) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kerora.cli.options import config_options, resolve_options, setting_options
+from kerora.cli.options import SettingsCommand, config_options, resolve_options, setting_options
 
 if TYPE_CHECKING:
     from kerora.settings.fit import FitConfig
 
 
-DATA = ("data.", "language.prompt", "language.completion", "language.turns", "training.seed")
+DATA = ("data.", "language.prompt", "language.completion", "language.turns", "language.roles", "training.seed")
 LEFT_OUT = ("data.source",)
 
 
@@ -25,7 +25,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(cls=SettingsCommand)
 @click.argument("spec", required=False)
 @setting_options("task", *DATA, "model.max_length", leave_out=LEFT_OUT)
 @click.option("--preset", help="Measure lengths with the tokenizer of this model. Default: lengths are in words.")
@@ -43,7 +43,7 @@ def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **value
     task_named(config.task).rows.show(config, preset, rows, as_json)
 
 
-@command.command()
+@command.command(cls=SettingsCommand)
 @click.argument("spec")
 @click.argument("directory", type=click.Path(path_type=Path))
 @setting_options("task", *DATA, leave_out=LEFT_OUT)

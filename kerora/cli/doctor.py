@@ -10,16 +10,16 @@ import click
 def command(as_json: bool) -> None:
     """Check versions, backend, device, precision, caches and disk. The exit code is 2 if a check fails."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from kerora.doctor import examine
+    from kerora.evaluation.terminal import plain_table
 
     findings = examine()
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings], ensure_ascii=False))
     else:
-        table = Table("", "what", "found", "what to do", box=None)
+        table = plain_table("", "what", "found", "what to do", justify="left")
         for finding in findings:
             table.add_row("ok" if finding.good else "!!", finding.what, Text(finding.found), Text(finding.remedy))
         Console().print(table)

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=SettingsCommand)
 @click.argument("run")
 @setting_options("data.", leave_out=("data.validation_split", "data.test_split", "data.class_names"))
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")

@@ -1,16 +1,21 @@
 """`kerora generate`: continue prompts with a language model."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, sampling_of, sampling_options, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, sampling_of, sampling_options, setting_options
+from kerora.cli.streams import data_output
 from kerora.errors import ConfigError
 
+INPUT_SETTINGS = (
+    *("data.text", "data.id", "data.columns", "data.delimiter", "data.format", "data.encoding"),
+    *("data.skip_bad_rows", "data.bad_rows"),
+)
 
-@click.command("generate")
+
+@click.command("generate", cls=SettingsCommand)
 @click.argument("run")
 @click.option("--prompt", "texts", multiple=True, help="Text to continue. Can be repeated.")
 @click.option(
@@ -24,7 +29,7 @@ from kerora.errors import ConfigError
     "--n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations per prompt."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file, JSON Lines.")
-@setting_options("data.text", "data.id", "data.skip_bad_rows", leave_out=("data.text_join",))
+@setting_options(*INPUT_SETTINGS, leave_out=("data.text_join",))
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts per batch.")
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
@@ -47,6 +52,7 @@ def command(
     if bool(texts) == (file is not None):
         raise ConfigError("Give texts with --prompt, or a file of them with --prompts.")
 
+    stream = data_output() if output is None and file is not None else None
     import_models(run)
     from kerora.data.documents import Part
     from kerora.data.language import read_prompts
@@ -71,7 +77,7 @@ def command(
     if file is not None:
         prompts = read_prompts(file, resolve(settings).data, runner.form)
     options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
-    lines, cut = generate_file(runner, prompts, sampling, stream=sys.stdout, **options)
+    lines, cut = generate_file(runner, prompts, sampling, stream=stream, **options)
     if cut:
         click.echo(f"Prompts that are too long for the model, so their start was cut: {cut:,}.", err=True)
     if output is not None:

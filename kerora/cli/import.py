@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
 from kerora.settings.resolve import resolve
 
 
-@click.command("import")
+@click.command("import", cls=SettingsCommand)
 @click.option(
     "--peft", "directory", required=True, type=click.Path(path_type=Path), help="Adapter folder that PEFT saved."
 )

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kerora.evaluation import wording
-from kerora.evaluation.terminal import visible
+from kerora.evaluation.terminal import say, visible
 from kerora.tuning.records import Record, best_record
 from kerora.tuning.search import Observer
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kerora.tuning.search import Search
 
 MOST_ROWS = 15
+# cells below which the table leaves out epoch and time, and below which it leaves out the settings
+NARROW, WIDE = 44, 60
 STYLES = {"complete": "", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "dim"}
 
 
@@ -63,7 +65,7 @@ class LiveTable(Observer):
             self._live = None
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
 
     def _line(self, record: Record, records: Sequence[Record]) -> str:
         # the best of the trials up to this one, not of the whole list
@@ -92,19 +94,22 @@ class LiveTable(Observer):
         best = best_record(records, self._search.maximize)
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("trial", justify="right")
-        for name in ("state", self._search.settings.metric, "epoch", "time", "settings"):
+        # on a narrow terminal numbers would be cut, so whole columns are left out
+        names = ["state", self._search.settings.metric, "epoch", "time", "settings"]
+        names = names[: 2 if self.console.width < NARROW else 4 if self.console.width < WIDE else 5]
+        for name in names:
             table.add_column(name, no_wrap=name != "settings", justify="left")
         for record in records[-MOST_ROWS:]:
             own = best is not None and record.number == best.number
-            table.add_row(
-                str(record.number),
+            cells = (
                 record.state,
                 wording.decimal(record.score) + (" *" if own else ""),
                 str(record.epoch or ""),
                 wording.duration(record.seconds),
                 Text(visible(record.error or _settings(record)), overflow="ellipsis"),
-                style="bold green" if own else STYLES[record.state],
             )
+            style = "bold green" if own else STYLES[record.state]
+            table.add_row(str(record.number), *cells[: len(names)], style=style)
         return table
 
 

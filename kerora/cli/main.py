@@ -14,7 +14,11 @@ from typing import NoReturn
 
 import click
 
+from kerora.cli.streams import escape_note, lacking, prepare_streams
 from kerora.errors import KeroraError, nearest
+from kerora.notices import shown
+from kerora.places import settle_home
+from kerora.settings.foreign import own_name
 from kerora.version import __version__
 
 COMMANDS = (
@@ -88,11 +92,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
+    prepare_streams()
+    if (home := settle_home()) is not None:
+        _note(f"There is no home directory, so the caches are in {home}. Set HOME to choose another place.")
     try:
         # a copy, because click empties the list
-        with _terminable(), group.make_context("kerora", list(arguments)) as context:
+        with shown(_note), _terminable(), group.make_context("kerora", list(arguments)) as context:
             group.invoke(context)
             sys.stdout.flush()
+        _note(escape_note())
         return 0
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         return _exit_code(error, debug="--debug" in arguments)
@@ -113,6 +121,8 @@ def _exit_code(error: BaseException, debug: bool) -> int:
     if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         _discard_output()  # the reader has closed the pipe, as in `kerora predict ... | head`
         return 128 + signal.SIGPIPE
+    if isinstance(error, UnicodeEncodeError) and (message := lacking(error)) is not None:
+        return _fail(message, 2, debug)
     if isinstance(error, OSError) and error.errno in REMEDIES:
         _discard_output()
         return _fail(f"{error.filename or 'Output'}: {error.strerror}. {REMEDIES[error.errno]}", 2, debug)
@@ -127,12 +137,30 @@ def _fail(message: str, code: int, debug: bool = False) -> int:
     return code
 
 
+def _note(text: str) -> None:
+    if text:
+        click.echo(f"Note: {text}", err=True)
+
+
 def _usage(error: click.ClickException) -> str:
     """Return one line: the error of the command line, and the command that shows the help."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "kerora"
     message = error.format_message()
+    if context is not None:
+        message = _with_own_option(error, context.command) or message
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help"
+
+
+def _with_own_option(error: click.ClickException, command: click.Command) -> str | None:
+    """Return the message about an option that this command has by another name, or about data without an option."""
+    options = {name[2:].replace("-", "_"): name for parameter in command.params for name in parameter.opts}
+    if isinstance(error, click.NoSuchOption):
+        own = own_name(error.option_name.lstrip("-"), options.keys())
+        return f"No such option '{error.option_name}'. Here it is {options[own]}." if own else None
+    if error.format_message().startswith("Got unexpected extra argument") and "data" in options:
+        return f"{error.format_message().rstrip('.')}. Name data with --data"
+    return None
 
 
 def _discard_output() -> None:

@@ -13,12 +13,43 @@ from kerora.fast.lean_import import import_keras_lean
 from kerora.runfolder import RunFolder
 from kerora.settings.base import Settings
 from kerora.settings.fit import FitConfig
+from kerora.settings.headings import heading_of
 from kerora.settings.language import Sampling
 from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import Setting, load_yaml, parse_assignment, resolve, settings
 
 _PREFIX = "setting__"
 Command = Callable[..., Any]
+
+
+class SettingOption(click.Option):
+    """An option of a setting.
+
+    Args:
+        heading: the heading above the option in the help.
+        *args: as in `click.Option`.
+        **kwargs: as in `click.Option`.
+    """
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+class SettingsCommand(click.Command):
+    """A command whose help lists its own options first, and then the settings under the headings of the docs."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by heading."""
+        groups: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "heading", "Options"), []).append(record)
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def setting_options(
@@ -35,7 +66,7 @@ def setting_options(
     def decorate(function: Command) -> Command:
         chosen = [item for item in settings(root) if item.path.startswith(prefixes) and item.path not in leave_out]
         for item in reversed(chosen):  # the help lists the option that is applied last first
-            function = _option(item)(function)
+            function = _option(item, heading_of(item.path, root))(function)
         return function
 
     return decorate
@@ -70,7 +101,7 @@ def sampling_options(temperature: float | None = None) -> Callable[[Command], Co
         for item in reversed([item for item in settings(Sampling) if item.path != "stop"]):
             if item.path == "temperature" and temperature is not None:
                 item = dataclasses.replace(item, default=temperature)
-            function = _option(item)(function)
+            function = _option(item, heading_of(item.path, Sampling))(function)
         return function
 
     return decorate
@@ -90,11 +121,13 @@ def sampling_of(values: Mapping[str, Any], **defaults: Any) -> Sampling:
 
 def collect(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that the user gave as options, by dotted path."""
-    return {
+    given = {
         name.removeprefix(_PREFIX).replace("__", "."): value
         for name, value in values.items()
-        if name.startswith(_PREFIX) and value is not None
+        if name.startswith(_PREFIX) and value not in (None, ())
     }
+    # One value is a list of names as in CSV. Repeated, each value is one name, which may hold a comma.
+    return {key: value[0] if isinstance(value, tuple) and len(value) == 1 else value for key, value in given.items()}
 
 
 def resolve_options(values: Mapping[str, Any]) -> FitConfig:
@@ -112,18 +145,22 @@ def _layers(values: Mapping[str, Any], root: type[Settings]) -> list[dict[str, A
     return [*layers, collect(values), *(parse_assignment(text, root) for text in values.get("assignments", ()))]
 
 
-def _option(item: Setting) -> Callable[[Command], Command]:
+def _option(item: Setting, heading: str) -> Callable[[Command], Command]:
+    def option(*names: str, **facts: Any) -> Callable[[Command], Command]:
+        return click.option(*names, cls=SettingOption, heading=heading, **facts)
+
     name = _PREFIX + item.path.replace(".", "__")
     kind = _plain_type(item.type)
     # The option itself has the default None: a value is then always the user's, and --config is not overridden.
     help = f"{item.help} [default: {_show(item.default)}]" if item.default not in (None, ()) else item.help
     if kind is bool:
-        return click.option(f"{item.option}/--no-{item.option[2:]}", name, default=None, help=help)
+        return option(f"{item.option}/--no-{item.option[2:]}", name, default=None, help=help)
     if item.choices:
-        return click.option(item.option, name, type=click.Choice(item.choices), help=help)
+        return option(item.option, name, type=click.Choice(item.choices), help=help)
     metavar = {int: "INTEGER", float: "NUMBER"}.get(kind, "TEXT")
     click_type = kind if kind in (int, float) else str
-    return click.option(item.option, name, type=click_type, metavar=metavar, help=help)
+    many = typing.get_origin(kind) is tuple
+    return option(item.option, name, type=click_type, metavar=metavar, help=help, multiple=many)
 
 
 def _plain_type(annotation: Any) -> Any:

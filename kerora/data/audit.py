@@ -1,19 +1,22 @@
 """Checks a data set before training: class balance, lengths, duplicates, leakage."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from kerora.data.documents import Documents
 from kerora.data.rows import Dataset, Rows, S, Split
+from kerora.data.tokens import RowTokenizer, TokenTable, cached_tokens
 
 T = TypeVar("T", bound=Hashable)
 PERCENTILES = (50, 90, 95, 99)
 EXAMPLES = 3
+EXACT_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class SplitAudit:
         truncated: fraction of the rows that are longer than the maximum length, from 0 to 1.
         duplicates: number of rows whose text occurs earlier in the split.
         conflicts: number of rows whose text occurs in the split with more than one label.
+        unknown: number of rows whose tokens are mostly the token for unknown text. 0 without a tokenizer.
     """
 
     rows: int
@@ -35,6 +39,7 @@ class SplitAudit:
     truncated: float
     duplicates: int
     conflicts: int
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,61 @@ def audit_texts(
     return _audit(dataset, keys, {}, lengths, unit, max_length), counts
 
 
+class AuditTokenizer(RowTokenizer, Protocol):
+    """The part of a tokenizer that an audit needs."""
+
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of the token for unknown text, or None if there is none."""
+
+    @property
+    def special(self) -> np.ndarray:
+        """Whether a token is special, bool (tokens,). The token for unknown text is special too."""
+
+    def lengths(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
+        """Return the number of tokens of each row with special tokens and without truncation."""
+
+
+def audit_tokens(dataset: Dataset[Rows[T]], tokenizer: AuditTokenizer, max_length: int) -> Audit:
+    """Audit a data set with the tokens that a training uses. They come from the cache on disk, or go there.
+
+    Lengths above `max_length` are exact for up to 2,000 rows of a split. Of more rows they count as one token longer.
+
+    Args:
+        dataset: the rows.
+        tokenizer: the tokenizer of the model.
+        max_length: the longest input, in tokens.
+    """
+    tables = {split: cached_tokens(rows, tokenizer, max_length) for split, rows in dataset}
+
+    def lengths(rows: Rows[T]) -> Sequence[int]:
+        table = next(tables[split] for split, part in dataset if part is rows)
+        found = np.array(table.lengths)
+        full = np.flatnonzero(found >= max_length)
+        if len(full) > EXACT_ROWS:
+            found[full] += 1
+        elif len(full):
+            part = rows.take(full.tolist())
+            found[full] = tokenizer.lengths(part.texts, part.pairs)
+        numbers: list[int] = found.tolist()
+        return numbers
+
+    result = audit(dataset, lengths, max_length)
+    unknown = {split: _mostly_unknown(table, tokenizer) for split, table in tables.items()}
+    splits = {split: replace(part, unknown=unknown[split]) for split, part in result.splits.items()}
+    return replace(result, splits=splits)
+
+
+def _mostly_unknown(table: TokenTable, tokenizer: AuditTokenizer) -> int:
+    if tokenizer.unknown_id is None or not len(table):
+        return 0
+    unknown = np.asarray(table.ids) == tokenizer.unknown_id
+    text = unknown | ~tokenizer.special[np.asarray(table.ids)]
+    sums = (np.concatenate([[0], np.cumsum(marks)])[table.offsets] for marks in (unknown, text))
+    unknowns, texts = (np.diff(values) for values in sums)
+    return int((unknowns * 2 > texts).sum())
+
+
 def audit(
     dataset: Dataset[Rows[T]], tokenizer_lengths: Callable[[Rows[T]], Sequence[int]] | None, max_length: int
 ) -> Audit:
@@ -143,7 +203,7 @@ def audit(
 
 def _audit(
     dataset: Dataset[S],
-    keys: Mapping[str, Sequence[str]],
+    keys: Mapping[str, Sequence[int]],
     labels: Mapping[str, Sequence[Hashable]],
     lengths: Mapping[str, Sequence[int]],
     unit: str,
@@ -163,13 +223,13 @@ def _audit(
 
 
 def _audit_split(
-    keys: Sequence[str],
+    keys: Sequence[int],
     labels: Sequence[Hashable] | None,
     counts: dict[str, int],
     lengths: Sequence[int],
     max_length: int,
 ) -> SplitAudit:
-    label_sets: dict[str, set[Hashable]] = defaultdict(set)
+    label_sets: dict[int, set[Hashable]] = defaultdict(set)
     for key, label in zip(keys, labels or [None] * len(keys), strict=True):
         label_sets[key].add(label)
     conflicts = sum(len(label_sets[key]) > 1 for key in keys)
@@ -185,8 +245,8 @@ def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
     return {name: int(value) for name, value in zip((*(f"p{p}" for p in PERCENTILES), "max"), values, strict=True)}
 
 
-def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[str]], split: str) -> Leakage:
-    first_in_train: dict[str, int] = {}
+def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[int]], split: str) -> Leakage:
+    first_in_train: dict[int, int] = {}
     for index, key in enumerate(keys["train"]):
         first_in_train.setdefault(key, index)
     shared = [(index, first_in_train[key]) for index, key in enumerate(keys[split]) if key in first_in_train]
@@ -194,9 +254,10 @@ def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[str]], split
     return Leakage(len(shared), len(shared) / max(1, len(rows)), examples)
 
 
-def _keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
-    seconds = pairs or [""] * len(texts)
-    return [f"{_plain(text)}\x1f{_plain(second)}" for text, second in zip(texts, seconds, strict=True)]
+def _keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
+    seconds = pairs or itertools.repeat("")
+    # hashes of 64 bits instead of the texts, which may not fit into memory
+    return [hash(f"{_plain(text)}\x1f{_plain(second)}") for text, second in zip(texts, seconds, strict=False)]
 
 
 def _plain(text: str) -> str:

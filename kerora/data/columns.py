@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kerora.data.trained_columns import settled_for
 from kerora.errors import DataError, nearest
+from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 
 TEXT_NAMES = (
@@ -38,6 +40,8 @@ PAIRS = (
     ("sentence_a", "sentence_b"),
 )
 JOINED = (("title", "description"), ("subject", "body"))
+ONLY_NAMES = (*TEXT_NAMES, *(name for group in (*PAIRS, *JOINED) for name in group), "prompt", "prompts", "instruction")
+"""Names that a column of texts can have if it is the only one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class Columns:
     paired: bool
 
 
-def find_columns(columns: Sequence[str], config: DataConfig, place: str, labelled: bool = True) -> Columns:
+def find_columns(
+    columns: Sequence[str], config: DataConfig, place: str, labelled: bool = True, header: bool = False
+) -> Columns:
     """Choose the columns that the settings name. Without settings, choose them by their names, ignoring case.
 
     A column named ``text`` comes first, then known pairs (sentence1 and sentence2, premise and hypothesis, ...), then
@@ -68,10 +74,16 @@ def find_columns(columns: Sequence[str], config: DataConfig, place: str, labelle
         config: the settings `text`, `text_join`, `label` and `id`.
         place: the file, for messages.
         labelled: whether a label column is needed. If not, the column of a table with one column is the text.
+        header: whether the names are the first line of a text file. If it is the only column and its name is no usual
+            one, the line could also be a text.
 
     Raises:
-        DataError: a column is missing (the error lists the columns), or one column is both text and label.
+        DataError: a column is missing (the error lists the columns), one column is both text and label, or a first
+            line can be a name or a text.
     """
+    if header and not labelled and not config.text:
+        _check_header(columns, place)
+    config = settled_for(columns, config, place, labelled, LABEL_NAMES)
     label = _label_column(columns, config, place) if labelled else None
     texts = _text_columns([name for name in columns if name != label], config, place, columns, labelled)
     if label in texts:
@@ -79,10 +91,26 @@ def find_columns(columns: Sequence[str], config: DataConfig, place: str, labelle
     return Columns(texts, label, _id_column(columns, config, place, (*texts, label)), _is_paired(texts, config, place))
 
 
+def _check_header(columns: Sequence[str], place: str) -> None:
+    if len(columns) == 1 and column_by_name(columns, ONLY_NAMES) is None:
+        name = columns[0] if len(columns[0]) <= 60 else f"{columns[0][:60]}..."
+        raise DataError(
+            f"{place}: the first line '{name}' can be the name of the column or a text. If it is a text, add --columns "
+            "text. If it is the name, give it with --text (in a pre-training --text-column)."
+        )
+
+
 def _label_column(columns: Sequence[str], config: DataConfig, place: str) -> str:
     if config.label is not None:
         return column_named(config.label, columns, place, "label")
     found = column_by_name(columns, LABEL_NAMES)
+    others = [name for name in columns if _plain(name) in LABEL_NAMES and name != found]
+    if found is not None and others:
+        listed = ", ".join(f"'{name:.40}'" for name in others)
+        notice(
+            f"The label column is '{found:.40}'. {listed} could hold labels too. The first of the names "
+            f"{', '.join(LABEL_NAMES[:4])}, ... is taken. --label chooses another."
+        )
     return found or _fail(columns, place, "label", f"a label column ({', '.join(LABEL_NAMES[:5])}, ...)")
 
 
@@ -141,6 +169,8 @@ def _plain(column: str) -> str:
 def _fail(columns: Sequence[str], place: str, option: str, wanted: str, hint: str = "") -> str:
     listed = ", ".join(column if len(column) <= 40 else f"{column[:40]}..." for column in columns[:30])
     remedy = f"Name it with --{option}, or give --columns when the file has no header line."
-    if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
+    if len(columns) == 1 and any(separator in columns[0] for separator in ",;\t|"):
         remedy = "Give the separator of its fields with --delimiter."
+    elif with_comma := next((column for column in columns if "," in column), None):
+        remedy = f"Name it with --{option}. A name with a comma needs quotes inside: --{option} '\"{with_comma:.40}\"'."
     raise DataError(f"{place}: did not find {wanted}. Its columns: {listed}.{hint} {remedy}")

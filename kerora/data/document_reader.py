@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kerora.data.documents import GOES_ON, ROLES, Documents, Form, Part, plain_text
-from kerora.data.files import is_data_file, open_table, require_file
+from kerora.data.files import is_table, open_table
 from kerora.data.folders import joined
 from kerora.data.lines import open_lines
-from kerora.data.row_reader import Found, RowReader, SourcePart, read_table
+from kerora.data.row_reader import Found, RowReader, Settled, SourcePart, read_table
 from kerora.data.save import check_same
 from kerora.data.table import RawRow, Table
 from kerora.data.text_columns import TextColumns
@@ -38,10 +38,9 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         Raises:
             DataError: the file is missing or cannot be used.
         """
-        if is_data_file(path):
+        if is_table(path, config):
             return super().file(path, name, config)
-        require_file(path)
-        with open_lines(path) as lines:
+        with open_lines(path, config.encoding) as lines:
             text = "".join(lines)
         if not text.strip():
             raise DataError(f"{path} holds no text. Leave it out or give another file.")
@@ -57,6 +56,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         """
         columns = TextColumns(table, config, self.language)
         part = SourcePart(table.name, Documents(form=columns.form))
+        part.columns = columns.trained
 
         def add(row: RawRow) -> str | None:
             parts = columns.parts(row)
@@ -110,9 +110,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         """Return a part without texts."""
         return SourcePart(source, Documents())
 
-    def settle(
-        self, parts: Mapping[str, SourcePart[Documents]], config: DataConfig
-    ) -> tuple[tuple[str, ...], dict[str, Documents]]:
+    def settle(self, parts: Mapping[str, SourcePart[Documents]], config: DataConfig) -> Settled[Documents]:
         """Check that all parts hold texts of one form.
 
         Raises:
@@ -125,12 +123,14 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
                     f"The {split} part holds {documents.form}, but the training part holds {splits['train'].form}. "
                     "Give both parts in the same form."
                 )
-        return (), splits
+        return Settled(splits)
 
 
 def _read_saved(path: Path, documents: Documents) -> None:
     with open_table(path, DataConfig()) as table:
         for row in table.rows:
+            if row.problem:
+                raise DataError(f"{path}, {row.place} {row.problem}. Save the data set again.")
             try:
                 parts = _saved_parts(row.values, documents.form)
             except (KeyError, TypeError, IndexError) as error:

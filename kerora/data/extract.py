@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from kerora.data.bad_rows import BadRow, BadRows, write_bad_rows
 from kerora.data.columns import Columns, find_columns
 from kerora.data.row_reader import SourcePart, check_problems
 from kerora.data.rows import Rows
@@ -22,25 +23,31 @@ class Record:
         text: the text; the first sentence of a pair.
         pair: the second sentence of a pair, or None.
         row_number: number of the data row from 1; for plain text the number of the line.
+        problem: what is wrong with the row; None for a row with a text.
     """
 
     id: str
     text: str
     pair: str | None
     row_number: int
+    problem: str | None = None
 
 
 @dataclass
 class LabelledRows(SourcePart[Rows[str]]):
-    """Rows of one part whose labels are still names. Integers and booleans become names too: ``"3"``, ``"true"``.
+    """Rows of one part whose labels are still names, in the form of `kerora.data.labels.label_of`.
 
     Attributes:
         first_seen: place of the first row with each label, for messages.
         classes: all class names in order, if the source itself has them; else None.
+        values: for data that was saved with renamed classes, the original label of each of `classes`.
+        unlabelled: if no row has a label, the reason in words; the rows then have no targets.
     """
 
     first_seen: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
+    values: tuple[str, ...] | None = None
+    unlabelled: str | None = None
 
     def append(self, record: Record, label: str, place: str) -> None:
         """Add a row. `place` says where it is in the source, such as ``row 3 (line 4)``."""
@@ -55,20 +62,39 @@ class LabelledRows(SourcePart[Rows[str]]):
             self.first_seen.setdefault(label, f"{Path(other.source).name} {place}")
 
 
-def read_records(table: Table, config: DataConfig) -> Iterator[Record]:
+def read_records(
+    table: Table, config: DataConfig, bad: BadRows | None = None, keep_bad: bool = False
+) -> Iterator[Record]:
     """Stream the texts of a table. Label columns are ignored.
+
+    Args:
+        table: the rows.
+        config: columns, and whether bad rows are skipped.
+        bad: counts the rows that are skipped.
+        keep_bad: whether to yield skipped rows as records with a `problem`, if they have been read at all.
 
     Raises:
         DataError: a text column is missing. While the rows are read: a text is empty or not a string, and
-            `skip_bad_rows` is not set.
+            `skip_bad_rows` is not set; or no row is left.
     """
-    columns = find_columns(table.columns, config, table.name, labelled=False)
+    columns = find_columns(table.columns, config, table.name, labelled=False, header=table.header)
+    bad = BadRows() if bad is None else bad
+    before, kept = bad.count, 0
     for row in table.rows:
-        problem = row_problem(row, columns)
+        problem = row.problem or row_problem(row, columns)
         if problem is None:
+            kept += 1
             yield record_of(row, columns)
-        elif not config.skip_bad_rows:
+            continue
+        bad.add(table.name, BadRow(row.place, problem))
+        if not config.skip_bad_rows:
+            write_bad_rows(config.bad_rows, [bad])
             check_problems(table.name, [f"{row.place} {problem}"], 1, row.number, config)
+        elif keep_bad and row.problem is None:
+            kept += 1
+            yield Record(identifier_of(row, columns.id), "", None, row.number, problem)
+    if bad.count > before:
+        check_problems(table.name, [], bad.count - before, kept, config)
 
 
 def text_problem(value: Any, name: str) -> str | None:

@@ -3,17 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+from kerora.data.bad_rows import by_reason, write_bad_rows
 from kerora.data.columns import column_by_name, column_named, find_columns
 from kerora.data.document_reader import DocumentReader
 from kerora.data.documents import Documents, Parts, prompt_parts
 from kerora.data.extract import identifier_of, text_problem
-from kerora.data.files import is_data_file, open_table, require_file
+from kerora.data.files import is_table, open_table
 from kerora.data.row_reader import SourcePart, read_table
 from kerora.data.rows import Dataset
-from kerora.data.sources import load_splits, read_part, stream_texts
+from kerora.data.sources import load_splits, read_part
+from kerora.data.streams import stream_texts
 from kerora.data.table import RawRow
 from kerora.data.text_columns import TURNS, turns_of
 from kerora.errors import DataError
+from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 from kerora.settings.language import LanguageConfig
 
@@ -62,14 +65,13 @@ def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, P
     Raises:
         DataError: a row cannot be used (the error gives its place), or there is no row.
     """
-    require_file(path)
-    if not is_data_file(path):
+    if not is_table(path, config):
         records = stream_texts(path, config)
         return [(record.id, prompt_parts(record.text, form)) for record in records] or _no_prompt(path)
     with open_table(path, config) as table:
         turns = column_by_name(table.columns, TURNS) if form == "turns" and not config.text else None
         names = config.text or tuple(filter(None, [turns or column_by_name(table.columns, ("prompt",))]))
-        names = names or find_columns(table.columns, config, table.name, labelled=False).texts
+        names = names or find_columns(table.columns, config, table.name, False, table.header).texts
         column = column_named(names[0], table.columns, table.name, "text")
         identifier = config.id or column_by_name(table.columns, ("id",))
         part = SourcePart(str(path), Documents())
@@ -84,6 +86,9 @@ def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, P
             return None
 
         read_table(table, part, add, config)
+    write_bad_rows(config.bad_rows, [part.bad])
+    if part.skipped:
+        notice(f"{path}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
     return list(zip(part.rows.ids, part.rows.parts, strict=True))
 
 

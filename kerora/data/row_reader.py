@@ -7,13 +7,15 @@ data set or the bundled data set.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
+from kerora.data.bad_rows import BadRow, BadRows, write_bad_rows
 from kerora.data.files import FORMATS_IN_WORDS, open_table
 from kerora.data.rows import S
 from kerora.data.table import RawRow, Table
+from kerora.data.trained_columns import TrainedColumns
 from kerora.errors import DataError
 from kerora.settings.fit import DataConfig
 
@@ -27,17 +29,41 @@ class SourcePart(Generic[S]):
     Attributes:
         source: the file or data set, for messages.
         rows: the rows.
-        skipped: bad rows that were dropped.
+        bad: bad rows that were dropped.
+        columns: the columns of a table; None for other sources.
     """
 
     source: str
     rows: S
-    skipped: int = 0
+    bad: BadRows = field(default_factory=BadRows)
+    columns: TrainedColumns | None = None
+
+    @property
+    def skipped(self) -> int:
+        """Number of bad rows that were dropped."""
+        return self.bad.count
 
     def extend(self, other: Self) -> None:
         """Add the rows of another shard of the part."""
         self.rows.extend(other.rows)
-        self.skipped += other.skipped
+        self.bad.extend(other.bad)
+
+
+@dataclass(frozen=True)
+class Settled(Generic[S]):
+    """The splits of a data set in their final form.
+
+    Attributes:
+        splits: the rows by split.
+        classes: the class names; empty for a task without classes.
+        values: the label of each class in the source; empty for a task without classes.
+        unlabelled: the rows of a test part without labels; it is not one of `splits`.
+    """
+
+    splits: dict[str, S]
+    classes: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    unlabelled: S | None = None
 
 
 P = TypeVar("P", bound=SourcePart[Any])
@@ -80,8 +106,8 @@ class RowReader(Protocol[P, S]):
     def empty(self, source: str) -> P:
         """Return a part without rows: to add rows to, or in place of a part that is not read."""
 
-    def settle(self, parts: Mapping[str, P], config: DataConfig) -> tuple[tuple[str, ...], dict[str, S]]:
-        """Return the class names (empty for a task without classes), and the splits in their final form.
+    def settle(self, parts: Mapping[str, P], config: DataConfig) -> Settled[S]:
+        """Return the splits in their final form, and the classes if the task has some.
 
         Args:
             parts: the parts by split; ``train`` is one of them.
@@ -142,27 +168,30 @@ def read_table(table: Table, part: P, add: Callable[[RawRow], str | None], confi
     Raises:
         DataError: see `collect`.
     """
-    outcomes = ((row, add(row)) for row in table.rows)
-    return collect(part, (problem and f"{row.place} {problem}" for row, problem in outcomes), config)
+    outcomes = ((row, row.problem or add(row)) for row in table.rows)
+    return collect(part, (BadRow(row.place, problem) if problem else None for row, problem in outcomes), config)
 
 
-def collect(part: P, outcomes: Iterable[str | None], config: DataConfig) -> P:
+def collect(part: P, outcomes: Iterable[BadRow | None], config: DataConfig) -> P:
     """Count bad rows, and raise an error for them unless the settings drop them.
 
     Args:
         part: the part. The iteration over `outcomes` adds the good rows to it.
         outcomes: None for each good row; for a bad row its place and what is wrong with it.
-        config: says whether bad rows are dropped.
+        config: says whether bad rows are dropped, and where a list of them goes.
 
     Raises:
         DataError: there are bad rows (the error names the first ones and gives the count), or no row is left.
     """
+    part.bad.keep = config.bad_rows is not None
     problems: list[str] = []
     for problem in outcomes:
         if problem is not None:
-            part.skipped += 1
-            problems += [problem] if len(problems) < SHOWN_ROWS else []
-    check_problems(part.source, problems, part.skipped, len(part.rows), config)
+            part.bad.add(part.source, problem)
+            problems += [str(problem)] if len(problems) < SHOWN_ROWS else []
+    if part.bad.count and not config.skip_bad_rows:
+        write_bad_rows(config.bad_rows, [part.bad])
+    check_problems(part.source, problems, part.bad.count, len(part.rows), config)
     return part
 
 

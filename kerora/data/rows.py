@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
+from kerora.data.bad_rows import by_reason
 from kerora.data.text_store import TextStore
+from kerora.data.trained_columns import TrainedColumns
 
 Texts = list[str] | TextStore
 """A column of texts: in memory, or on disk as the readers of files make it."""
@@ -188,18 +190,34 @@ class Dataset(Generic[S]):
         classes: class names in the order of their numbers; empty if the targets are not classes.
         splits: rows by split name: ``train``, and ``validation`` and ``test`` if they exist.
         skipped: rows dropped by `skip_bad_rows`, by split.
+        reasons: number of dropped rows by what is wrong with them, by split.
+        values: the label of each class in the source, before `class_names` renamed it. Default: the class names.
+        columns: the columns of the training rows; None if they come from no table.
+        unlabelled: the rows of a test part without labels, which a training predicts at its end; else None.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: dict[str, S]
     skipped: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)
+    values: tuple[str, ...] = ()
+    columns: TrainedColumns | None = field(default=None, compare=False)
+    unlabelled: S | None = None
+
+    def __post_init__(self) -> None:
+        self.values = self.values or self.classes
 
     def __getitem__(self, split: str) -> S:
         return self.splits[split]
 
     def __iter__(self) -> Iterator[tuple[str, S]]:
         return iter(self.splits.items())
+
+    def dropped(self) -> str:
+        """Return the dropped rows in words for the line of the data, or ``""``: ``; 3 bad rows skipped (...)``."""
+        total, reasons = sum(self.skipped.values()), by_reason(sum(self.reasons.values(), Counter()))
+        return f"; {total:,} bad rows skipped{f' ({reasons})' if reasons else ''}" if total else ""
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """Return ``{split: {sha256, rows, labels: {class: count}}}`` for the manifest."""

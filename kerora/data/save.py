@@ -1,5 +1,6 @@
 """Writes and reads the folder of `kerora data save`, for all tasks."""
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, S, Split
 from kerora.errors import DataError, RunError
+from kerora.notices import notice
 from kerora.runfolder import atomic_file, read_json, write_json
 from kerora.settings.fit import SPLITS
 
@@ -42,7 +44,7 @@ def save_dataset(dataset: Dataset[S], directory: Path, force: bool = False) -> N
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as name:
             work = Path(name)
-            for split, rows in dataset:
+            for split, rows in _saved_splits(dataset).items():
                 _write_rows(work / f"{split}.jsonl", rows, dataset.classes)
             write_json(work / DESCRIPTION, _description(dataset))
             _move_into(work, directory)
@@ -133,7 +135,20 @@ def _write_rows(path: Path, rows: Split, classes: tuple[str, ...]) -> None:
 def _description(dataset: Dataset[S]) -> dict[str, Any]:
     head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "name": dataset.name}
     head |= dataset["train"].facts(dataset.splits)
-    return {**head, "classes": list(dataset.classes), "splits": dataset.fingerprints()}
+    # with renamed classes the rows hold the new names, so the original labels stand here
+    renamed = {"values": list(dataset.values)} if dataset.values != dataset.classes else {}
+    splits = dataclasses.replace(dataset, splits=_saved_splits(dataset)).fingerprints()
+    return {**head, "classes": list(dataset.classes), **renamed, "splits": splits}
+
+
+def _saved_splits(dataset: Dataset[S]) -> dict[str, S]:
+    """Return the splits as they are saved. Test rows without labels are the test part if there is no other one."""
+    if dataset.unlabelled is None:
+        return dataset.splits
+    if "test" in dataset.splits:
+        notice(f"The {len(dataset.unlabelled):,} rows without labels are not saved, because a test part was cut.")
+        return dataset.splits
+    return {**dataset.splits, "test": dataset.unlabelled}
 
 
 def _move_into(work: Path, directory: Path) -> None:

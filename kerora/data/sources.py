@@ -1,32 +1,36 @@
-"""Loads rows from every kind of source, for all tasks: a whole data set, one part of it, or a stream of texts."""
+"""Loads rows from every kind of source, for all tasks: a whole data set, or one part of it."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import Any
 
-from kerora.data.classes import numbered, numbers_for_run
-from kerora.data.delimited import delimiter_of, read_delimited
-from kerora.data.extract import Record, read_records
-from kerora.data.files import format_of, is_data_file, local_names, missing_file, open_table, require_file, stem_of
-from kerora.data.folders import SPLIT_NAMES, find_in_folder
-from kerora.data.jsonfiles import read_json_lines
-from kerora.data.labelled import LabelledReader
-from kerora.data.lines import Lines, open_lines
+from kerora.data.bad_rows import by_reason, write_bad_rows
+from kerora.data.classes import ClassLabels, numbered, numbers_for_run
+from kerora.data.files import is_data_file, json_parts, local_names, missing_file, open_table, stem_of
+from kerora.data.folders import find_in_folder
+from kerora.data.jsonfiles import table_of
+from kerora.data.labelled import LabelledReader, mark_unlabelled
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, Rows, S
 from kerora.data.save import is_saved, saved_name
+from kerora.data.split_names import SPLIT_NAMES
 from kerora.data.splits import cut_parts, take_subset
 from kerora.data.table import Table
 from kerora.data.tfds_source import find_tfds, is_tfds_name
 from kerora.errors import DataError
+from kerora.notices import notice
+from kerora.places import expanded
 from kerora.settings.fit import SPLITS, DataConfig
+from kerora.settings.resolve import as_settings
 
 BUNDLED = "tickets"
 BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")
 
 
-def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset[Rows[int]]:
+def load_dataset(
+    config: DataConfig | Mapping[str, Any] | str | Path, seed: int = 42, *, without: Collection[str] = ()
+) -> Dataset[Rows[int]]:
     """Load a data set with its splits, limited to a subset if one is set.
 
     The files `train`, `validation` and `test` replace parts of the source or add parts to it. If `train` is given, the
@@ -34,7 +38,7 @@ def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collectio
     is cut from the training rows (`validation_split`), and so is a missing test part (`test_split`).
 
     Args:
-        config: the settings, or only the source.
+        config: the settings, a mapping of them, or only the source.
         seed: seed of the splits and the subset. Default: 42.
         without: parts to leave out, such as ``test``. Their files are not opened. Rows that are cut for them from the
             training rows are dropped, so that the training rows are the same as with these parts.
@@ -42,8 +46,7 @@ def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collectio
     Raises:
         DataError: a file or a row cannot be used. The error gives the place and the remedy.
     """
-    config = DataConfig(source=config) if isinstance(config, str) else config
-    return load_splits(config, LabelledReader(), seed, without)
+    return load_splits(as_settings(config, DataConfig), LabelledReader(), seed, without)
 
 
 def load_splits(
@@ -64,12 +67,21 @@ def load_splits(
     if "train" not in parts:
         noun = reader.empty("").rows.noun
         raise DataError(f"There are no training {noun}, only {' and '.join(parts)}. Give them with --train or --data.")
-    classes, splits = reader.settle(parts, config)
-    splits = cut_parts(splits, classes, config, seed, parts["train"].source)
+    write_bad_rows(config.bad_rows, [part.bad for part in parts.values()])
+    settled = reader.settle(parts, config)
+    splits = cut_parts(settled.splits, settled.classes, config, seed, parts["train"].source)
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
     kept = {split: rows for split, rows in splits.items() if split not in without}
+    bad = {split: part.bad for split, part in parts.items() if part.skipped}
     return Dataset(
-        dataset_name(config), classes, kept, {split: part.skipped for split, part in parts.items() if part.skipped}
+        dataset_name(config),
+        settled.classes,
+        kept,
+        {split: found.count for split, found in bad.items()},
+        {split: found.reasons for split, found in bad.items()},
+        values=settled.values,
+        columns=parts["train"].columns,
+        unlabelled=None if "test" in without else settled.unlabelled,
     )
 
 
@@ -78,13 +90,13 @@ def has_test_rows(config: DataConfig) -> bool:
     return config.test_split > 0 or "test" in read_parts(config, LabelledReader(), without=SPLITS)
 
 
-def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows[int]:
+def load_rows(spec: str, config: DataConfig, classes: ClassLabels, split: str = "test") -> Rows[int]:
     """Load labelled rows with the class numbers of a trained run.
 
     Args:
         spec: a data set, file or folder, as `DataConfig.source`.
         config: columns and formats. Its sources and splits are ignored.
-        classes: the class names of the run in order.
+        classes: the classes of the run.
         split: part to load if the source has parts. A file is loaded whole.
 
     Raises:
@@ -92,56 +104,13 @@ def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str 
             its label.
     """
     part = read_part(spec, config, LabelledReader(), split)
-    return numbered(part, numbers_for_run(part, classes, config), "the run")
-
-
-def stream_texts(path: Path | IO[bytes] | IO[str], config: DataConfig) -> Iterator[Record]:
-    """Stream unlabelled texts from a file or an open stream, such as stdin, of any size.
-
-    A ``.txt`` or ``.txt.gz`` file holds one text in each line. Blank lines are skipped, and the row number is the
-    number of the line. The format of other files follows from their ending. A stream is read as CSV if `delimiter` or
-    `columns` is set, as JSON Lines if its first character other than white space is ``{``, and else as one text in each
-    line.
-
-    Args:
-        path: file or open stream.
-        config: columns and formats.
-
-    Yields:
-        The rows in order.
-
-    Raises:
-        DataError: the file or a row cannot be used.
-    """
-    if not isinstance(path, str | Path):
-        # A text stream such as sys.stdin has its bytes in `buffer`. `Lines` decodes them itself, to report errors.
-        stream: IO[bytes] = getattr(path, "buffer", cast(IO[bytes], path))
-        yield from _stream_input(Lines(stream, "the input"), config)
-    elif format_of(Path(path)) == ".txt":
-        require_file(Path(path))
-        with open_lines(Path(path)) as lines:
-            yield from _plain_texts(lines)
-    else:
-        with open_table(Path(path), config) as table:
-            yield from read_records(table, config)
-
-
-def _stream_input(lines: Lines, config: DataConfig) -> Iterator[Record]:
-    first = lines.first_character()
-    if not first:
-        raise DataError(f"{lines.name} is empty. Give one text in each line, or JSON Lines.")
-    if config.columns or config.delimiter:
-        yield from read_records(read_delimited(lines, config.columns, delimiter_of(config, ".csv")), config)
-    elif first == "{":
-        yield from read_records(read_json_lines(lines), config)
-    else:
-        yield from _plain_texts(lines)
-
-
-def _plain_texts(lines: Lines) -> Iterator[Record]:
-    for line in lines:
-        if text := line.strip():
-            yield Record(str(lines.line), text, None, lines.line)
+    mark_unlabelled(part, [*classes.names, *classes.values])
+    if part.unlabelled is not None:
+        reason = part.unlabelled.removeprefix(f"{part.source}: ")
+        raise DataError(
+            f"{part.source} has no labels to compare with: {reason} `kerora predict RUN {spec}` predicts its texts."
+        )
+    return numbered(part, numbers_for_run(part, classes, config), "the run", classes.described())
 
 
 def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[str] = ()) -> dict[str, P]:
@@ -191,6 +160,9 @@ def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str
     if part is None:
         others = " and ".join(other for other in found.parts if other != name)
         raise DataError(f"{spec} has no {split} part, only {others}. Choose one of these, or give a file.")
+    write_bad_rows(config.bad_rows, [part.bad])
+    if part.skipped:
+        notice(f"{part.source}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
     return part
 
 
@@ -200,16 +172,23 @@ def find_source(spec: str, config: DataConfig, reader: RowReader[P, S]) -> Found
     Raises:
         DataError: there is no such source.
     """
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if spec == BUNDLED:
         return _find_bundled(reader)
     if path.is_dir():
         return find_in_folder(path, config, reader)
     if path.is_file() or is_data_file(path):
-        return Found({"train": partial(reader.file, path, path.name, config)}, whole=True)
+        named = json_parts(path, config) or {}
+        tables = {split: partial(_read_json_part, f"{path}, {split}", part) for split, part in named.items()}
+        found = {split: partial(read, config, reader) for split, read in tables.items()}
+        return Found(found or {"train": partial(reader.file, path, path.name, config)}, whole=not found)
     if is_tfds_name(spec):
         return find_tfds(spec, config, [BUNDLED, *local_names(Path())], reader)
     raise DataError(missing_file(path))
+
+
+def _read_json_part(name: str, part: Any, config: DataConfig, reader: RowReader[P, S]) -> P:
+    return reader.table(table_of(name, part), config)
 
 
 def _find_bundled(reader: RowReader[P, S]) -> Found[P]:
@@ -227,7 +206,7 @@ def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: s
     name = next(iter(found.parts)) if len(found.parts) == 1 else split
     part = found.parts[name]() if name in found.parts else None
     if part is None:
-        place = f"The folder {path}" if (path := Path(spec).expanduser()).is_dir() else spec
+        place = f"The folder {path}" if (path := expanded(spec)).is_dir() else spec
         raise DataError(f"{place} has no {split} part, only {' and '.join(found.parts)}. Give a file.")
     return part
 
@@ -235,7 +214,7 @@ def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: s
 def dataset_name(config: DataConfig) -> str:
     """Return the short name of a data set for run folders: its TFDS name, or the name of its file without endings."""
     spec = config.train or config.source
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if not path.exists() or spec == BUNDLED:
         return spec.partition(":")[0]
     if path.is_dir() and is_saved(path):

@@ -13,11 +13,13 @@ class RawRow:
         number: number of the data row, from 1.
         line: line in the file on which the row starts, from 1; None for formats without lines.
         values: the row's values by column name.
+        problem: what is wrong with the row, if the reader of the format could not read it; else None.
     """
 
     number: int
     line: int | None
     values: Mapping[str, Any]
+    problem: str | None = None
 
     @property
     def place(self) -> str:
@@ -34,9 +36,11 @@ class Table:
         columns: column names in the order of the file.
         rows: the rows. They can be read only once.
         class_names: names of integer labels by column, if the file itself has them.
+        header: whether the names are the first line of a text file, which could also be a row.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: Iterator[RawRow]
     class_names: Mapping[str, tuple[str, ...]]
+    header: bool = False

@@ -16,6 +16,7 @@ from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import S
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError, nearest
+from kerora.places import expanded
 from kerora.settings.fit import DataConfig
 
 NAME = re.compile(r"[A-Za-z]\w*(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
@@ -37,7 +38,8 @@ def find_tfds(name: str, config: DataConfig, other_names: Iterable[str], reader:
     """Find the parts of a TFDS data set. It is downloaded and prepared if that was not done before.
 
     If the reader names a label column, examples with the label -1 are left out, as in the test parts of GLUE. A split
-    with no other examples is left out too. The names of ClassLabel features are kept.
+    with no other examples is left out too, except for a test part, which can be predicted. The names of ClassLabel
+    features are kept.
 
     Args:
         name: ``name``, ``name/config`` or ``name:version``.
@@ -57,7 +59,7 @@ def find_tfds(name: str, config: DataConfig, other_names: Iterable[str], reader:
             builder = _builder(tfds, name, config, other_names, file_format="array_record")
             _prepare(builder, name)
     splits = {SPLIT_NAMES[split]: split for split in builder.info.splits if split in SPLIT_NAMES}
-    parts = {part: partial(_read_split, builder, split, name, config, reader) for part, split in splits.items()}
+    parts = {part: partial(_read_split, builder, split, name, config, reader, part) for part, split in splits.items()}
     # All rows of a test part may be without labels. If a test part is then cut from the training rows, the rows must
     # be read to find out.
     return Found(parts, unsure=("test",) if config.test_split else ())
@@ -92,7 +94,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _builder(tfds: Any, name: str, config: DataConfig, other_names: Iterable[str], **options: str) -> Any:
-    data_dir = str(Path(config.data_dir).expanduser()) if config.data_dir else None
+    data_dir = str(expanded(config.data_dir)) if config.data_dir else None
     try:
         return tfds.builder(name, data_dir=data_dir, **options)
     except tfds.core.DatasetNotFoundError:
@@ -134,7 +136,9 @@ def _prepare(builder: Any, name: str) -> None:
         raise DataError(f"TFDS data set {place} and could not be prepared: {reason}") from error
 
 
-def _read_split(builder: Any, split: str, name: str, config: DataConfig, reader: RowReader[P, S]) -> P | None:
+def _read_split(
+    builder: Any, split: str, name: str, config: DataConfig, reader: RowReader[P, S], part: str
+) -> P | None:
     features = builder.info.features
     place = f"{name}, split {split}"
     if not hasattr(features, "keys"):
@@ -146,6 +150,10 @@ def _read_split(builder: Any, split: str, name: str, config: DataConfig, reader:
     rows = _rows(_whole_examples(builder, split, place), label)
     with _quiet():
         first = next(rows, None)
+        if first is None and part == "test":
+            # a test part without any label can be predicted
+            rows = _rows(_whole_examples(builder, split, place), None)
+            first = next(rows, None)
         if first is None:
             return None
         return reader.table(Table(place, columns, itertools.chain([first], rows), class_names), config)

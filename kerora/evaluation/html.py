@@ -7,6 +7,7 @@ script are inserted unescaped. A content security policy in the page forbids eve
 import base64
 import hashlib
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -23,6 +24,7 @@ from kerora.evaluation.comparison import NOT_SETTINGS, flatten_settings
 from kerora.evaluation.results import RunResults
 from kerora.settings.resolve import settings as known_settings
 
+_BREAK = re.compile(r"[ \t]*<br\s*/?>[ \t]*", re.IGNORECASE)
 OWN_PACKAGE = "kerora.evaluation"
 
 Fact = tuple[str, str, bool]
@@ -57,7 +59,7 @@ def render_run(
         changes=changes.items(),
         training_time=wording.duration(seconds) if wording.number(seconds) is not None else None,
         history=results.history,
-        settings=_settings(results.settings),
+        settings=_settings(results.settings, results.manifest.get("changed_settings")),
         provenance=_provenance(results),
         command=_command(results.manifest.get("argv")),
         **values,
@@ -97,12 +99,30 @@ def _environment(package: str) -> jinja2.Environment:
         decimal=wording.decimal,
         signed=wording.signed,
         whole=wording.whole,
+        duration=wording.duration,
+        readable=readable,
         p_value=wording.p_value,
         compact=lambda value: wording.NOTHING if np.isnan(value) else f"{value:.5g}",
         setting=_setting_text,
     )
     environment.globals.update(labels=wording.LABELS, hints=wording.HINTS)
     return environment
+
+
+def run_figures(histories: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> list[Markup]:
+    """Return the validation curves of several runs in one figure for each value that a run recorded."""
+    held = [
+        name for name in names if any(np.isfinite(history.get(f"val_{name}", np.nan)).any() for history in histories)
+    ]
+    return [
+        Markup(
+            plots.inline_svg(
+                plots.run_curves(histories, f"val_{name}"),
+                f"Validation {wording.LABELS[name].lower()} of the runs by epoch",
+            )
+        )
+        for name in held
+    ]
 
 
 def curve_figures(results: RunResults, names: Sequence[str]) -> list[Markup]:
@@ -119,10 +139,11 @@ def curve_figures(results: RunResults, names: Sequence[str]) -> list[Markup]:
 def _subtitle(results: RunResults) -> list[str]:
     manifest = results.manifest
     preset, data = wording.lookup(manifest, "preset", "name"), wording.lookup(manifest, "data", "name")
-    rank, alpha = (wording.lookup(results.settings, "lora", key) for key in ("rank", "alpha"))
+    method, rank, alpha = (wording.lookup(results.settings, "lora", key) for key in ("method", "rank", "alpha"))
     trainable, total = (wording.lookup(manifest, "parameters", key) for key in ("trainable", "total"))
     parts = [str(preset) if preset else "", f"data {data}" if data else ""]
-    parts.append(f"LoRA rank {rank}, alpha {_setting_text(alpha)}" if rank else "")
+    lora = f"LoRA rank {rank}, alpha {_setting_text(alpha)}" if rank else ""
+    parts.append({"full": "full fine-tuning", "head": "head alone"}.get(str(method), lora))
     if wording.number(trainable) is not None and wording.number(total):
         share = f"{100 * trainable / total:.2g} %"
         parts.append(f"{wording.whole(trainable)} of {wording.whole(total)} parameters trained ({share})")
@@ -131,7 +152,13 @@ def _subtitle(results: RunResults) -> list[str]:
     return [part for part in parts if part]
 
 
-def _settings(nested: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
+def _settings(nested: Mapping[str, Any], given: Any) -> list[tuple[str, list[Fact]]]:
+    """Return the settings by group.
+
+    Args:
+        nested: config.yaml, which holds every value that a fit settled.
+        given: keys of the settings that the user changed. None in runs of earlier versions.
+    """
     defaults = {item.path: item.default for item in known_settings()}
     groups: dict[str, list[Fact]] = {}
     for key, value in flatten_settings(nested):
@@ -140,7 +167,9 @@ def _settings(nested: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
         group, _, name = key.rpartition(".")
         # YAML gives lists, the defaults are tuples
         plain = tuple(value) if isinstance(value, list) else value
-        changed = key in defaults and key not in NOT_SETTINGS and plain != defaults[key]
+        # a default of None or "auto" is settled by the fit: an old run does not tell whether the user changed it
+        differs = key in defaults and key not in NOT_SETTINGS and plain != defaults[key]
+        changed = key in given if isinstance(given, list) else differs and defaults[key] not in (None, "auto")
         groups.setdefault(group, []).append((name.replace("_", " "), _setting_text(value), changed))
     return [(group.capitalize() or "Run", facts) for group, facts in groups.items()]
 
@@ -149,6 +178,8 @@ def _provenance(results: RunResults) -> list[tuple[str, list[Fact]]]:
     manifest = results.manifest
     times = [(name, manifest.get(name)) for name in ("state", "started", "finished", "device", "precision", "seed")]
     times += [("epochs", results.epochs or None), ("kept epoch", manifest.get("best_epoch"))]
+    # runs of earlier versions have the sentence under another name
+    times.append(("end of training", manifest.get("ending", manifest.get("early_stopping"))))
     times += [
         (name, wording.duration(manifest.get(key)))
         for name, key in (("training time", "training_seconds"), ("whole time", "seconds"))
@@ -159,7 +190,9 @@ def _provenance(results: RunResults) -> list[tuple[str, list[Fact]]]:
         data.append((f"{split} rows", wording.whole(wording.lookup(values, "rows"))))
         data.append((f"{split} sha256", wording.lookup(values, "sha256")))
     versions = {"kerora": manifest.get("kerora"), **mapping(manifest.get("versions"))}
-    parameters = {key: wording.whole(value) for key, value in mapping(manifest.get("parameters")).items()}
+    parameters = {
+        key.replace("_", " "): wording.whole(value) for key, value in mapping(manifest.get("parameters")).items()
+    }
     return [
         ("Run", _facts(times)),
         ("Versions", _facts(versions.items())),
@@ -191,6 +224,11 @@ def _setting_text(value: Any) -> str:
 
 def _command(argv: Any) -> str:
     return shlex.join(str(part) for part in argv) if isinstance(argv, list) else ""
+
+
+def readable(text: str) -> str:
+    """Return a text for reading: the line breaks of web pages become line breaks."""
+    return _BREAK.sub("\n", text)
 
 
 def link(report: Path, page: Path) -> str:

@@ -25,6 +25,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from kerora.evaluation.metrics import Calibration, row_percent
+from kerora.evaluation.wording import LABELS
 
 DOTS_PER_INCH, PNG_PADDING = 150, 0.12
 INK, MUTED, GRID, TRAIN, VALIDATION = "#1b1f24", "#59636e", "#d9dee3", "#0072b2", "#d55e00"
@@ -111,7 +112,8 @@ def run_curves(histories: Sequence[Mapping[str, np.ndarray]], column: str) -> Fi
                 epochs = history.get("epoch", np.arange(1, len(values) + 1))
                 colour, marker = RUNS[number % len(RUNS)], MARKERS[number % len(MARKERS)]
                 axis.plot(epochs, values, color=colour, marker=marker, markersize=5, label=f"run {number + 1}")
-        axis.set_title(f"Validation {column.removeprefix('val_').replace('_', ' ')}")
+        name = column.removeprefix("val_")
+        axis.set_title(f"Validation: {LABELS.get(name, name)}")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(False, axis="x")

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kerora.evaluation.directions import is_lower_better
 from kerora.evaluation.results import RunResults
 
 LABELS = {
     "accuracy": "Accuracy",
+    "macro_precision": "Macro precision",
+    "macro_recall": "Macro recall",
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
     "mcc": "MCC",
@@ -27,9 +30,8 @@ HINTS = {
     "bits_per_byte": "comparable between tokenizers",
     "ece": "ECE, 0 is calibrated",
 }
-CHANGED = ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte")
+CHANGED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "perplexity", "bits_per_byte")
 """The metrics whose change the terminal shows."""
-LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "ece")
 NOTHING = "-"
 
 
@@ -60,7 +62,7 @@ class Change:
     @property
     def direction(self) -> str:
         """``better``, ``worse`` or ``""``."""
-        gain = (self.difference or 0.0) * (-1 if self.key in LOWER_IS_BETTER else 1)
+        gain = (self.difference or 0.0) * (-1 if is_lower_better(self.key) else 1)
         return "better" if gain > 0 else "worse" if gain < 0 else ""
 
 

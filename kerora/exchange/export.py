@@ -86,7 +86,7 @@ class Job:
         return Verification(None, 0, self.probe.source, None, None, TOLERANCE, note=note)
 
 
-def export_run(run: str, form: str, output: str | Path, preset: str | None = None) -> Verification:
+def export_run(run: str | Path, form: str, output: str | Path, preset: str | Path | None = None) -> Verification:
     """Export a run and verify the export. If anything fails, nothing is written.
 
     Args:
@@ -102,7 +102,7 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
     """
     if form not in FORMATS:
         raise ConfigError(f"Unknown format {form!r}. Formats are {', '.join(FORMATS)}.")
-    target = _check_free(output)
+    target = check_free(output)
     folder = RunFolder.open(run)
     config = read_config(folder)
     # float32, because the rounding of bfloat16 is larger than the tolerance of the comparison
@@ -124,11 +124,11 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
 
 
 def merge_runs(
-    runs: Sequence[str],
+    runs: Sequence[str | Path],
     output: str | Path,
     form: str = "keras",
     weights: Sequence[float] | None = None,
-    preset: str | None = None,
+    preset: str | Path | None = None,
 ) -> Verification:
     """Merge a run, or the weighted sum of several runs, into a plain model. Write its folder and verify it.
 
@@ -146,7 +146,7 @@ def merge_runs(
         raise ConfigError(f"Unknown format {form!r}. Formats of a merged model are {', '.join(MERGED_FORMATS)}.")
     if len(runs) == 1 and weights is None:
         return export_run(runs[0], form, output, preset)
-    target = _check_free(output)
+    target = check_free(output)
     folders = [RunFolder.open(run) for run in runs]
     config = read_config(folders[0])
     shares = shares_of(runs, weights)
@@ -158,7 +158,7 @@ def merge_runs(
 
 
 def _write(form: str, job: Job, target: Path) -> Verification:
-    with _staged(target) as work:
+    with staged(target) as work:
         verification = WRITERS[form](job, work)
         if verification.tool is not None:
             _check(verification)
@@ -188,7 +188,7 @@ def _peft(job: Job, work: Path) -> Verification:
         base = preset.directory
         # transformers cannot load a Keras preset, so the base is written to a temporary folder for the comparison
         if preset.source != "huggingface":
-            base = stack.enter_context(_staged(work / "base", keep=False))
+            base = stack.enter_context(staged(work / "base", keep=False))
             write_huggingface_folder(plain_copy(job.model), base)
         classes = len(job.task.exchange.classes(job.model))
         logits = peft_logits(base, work, job.task.exchange.NAMES.auto_class, classes, job.probe)
@@ -220,6 +220,8 @@ def _keras(job: Job, work: Path) -> Verification:
         if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
             note = f"KerasHub computes the tanh approximation of GELU. Kerora computes GELU exactly, {exact:.1e}"
             tolerance = TANH_TOLERANCE
+    if job.model.truncate == "left":
+        note = "; ".join(filter(None, (note, "KerasHub cuts long texts on the right, the run cuts on the left")))
     with_pairs = job.probe.rows.pairs is not None
     agreement = job.task.exchange.keras_agreement
     own = None if with_pairs else agreement(plain, work, job.probe, job.reference, job.model)
@@ -273,13 +275,14 @@ def _check_format(form: str, model: TaskModel, config: FitConfig) -> None:
         check_huggingface(model, config.lora.method)
 
 
-def _unquantised(model: TaskModel, run: str) -> TaskModel:
+def _unquantised(model: TaskModel, run: str | Path) -> TaskModel:
     plain = plain_copy(model)
     load_adapter(plain, run)
     return plain
 
 
-def _check_free(output: str | Path) -> Path:
+def check_free(output: str | Path) -> Path:
+    """Return the path of an export target, or raise RunError if it is a file or a folder with content."""
     target = Path(output)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise RunError(f"The export target {target} exists. Choose another --output.")
@@ -287,7 +290,7 @@ def _check_free(output: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def _staged(target: Path, keep: bool = True) -> Iterator[Path]:
+def staged(target: Path, keep: bool = True) -> Iterator[Path]:
     """Yield a temporary folder next to `target`. If the block succeeds, it is renamed to `target`."""
     # a folder next to the target is on the same file system, so the rename at the end is one step
     work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")

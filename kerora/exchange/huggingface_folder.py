@@ -154,6 +154,7 @@ def write_huggingface_tokenizer(model: TaskModel, directory: Path) -> None:
                 shutil.copyfile(preset.directory / name, directory / name)
         if preset.architecture.is_decoder:
             _name_padding(model, directory / "tokenizer_config.json")
+        _name_truncation(model, directory / "tokenizer_config.json")
         return
     definition = model.tokenizer.definition
     # with transformers, each call chooses truncation and padding
@@ -166,10 +167,23 @@ def write_huggingface_tokenizer(model: TaskModel, directory: Path) -> None:
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model.backbone.max_sequence_length,
+        "model_input_names": [
+            "input_ids",
+            *(["token_type_ids"] if model.tokenizer.uses_segments else []),
+            "attention_mask",
+        ],
         **{role: name for role, name in roles.items() if name is not None},
     }
     write_bytes(directory / "tokenizer.json", json.dumps(definition, ensure_ascii=False).encode())
     write_json(directory / "tokenizer_config.json", config)
+    _name_truncation(model, directory / "tokenizer_config.json")
+
+
+def _name_truncation(model: TaskModel, path: Path) -> None:
+    """Name the side of truncation of the model if it is not the one that transformers would take from the files."""
+    if "left" in (model.truncate, model.tokenizer.own_side):
+        config = read_json_object(path) if path.is_file() else {}
+        write_json(path, {**config, "truncation_side": model.truncate or model.tokenizer.own_side})
 
 
 def _name_padding(model: TaskModel, path: Path) -> None:

@@ -28,7 +28,8 @@ def import_peft(
     """Write a run folder from an adapter of PEFT. All commands that take a run accept it.
 
     Args:
-        directory: folder with PEFT's adapter_model.safetensors and adapter_config.json.
+        directory: folder with PEFT's adapter_config.json and adapter_model.safetensors, or with adapter_model.bin of
+            older versions.
         output: the run folder to make.
         config: preset, precision and length, and with `evaluate` also the data. ``data.class_names`` names the
             classes. Without data, ``language.turns`` or ``language.prompt`` give the form of the texts.
@@ -116,7 +117,10 @@ def _settled(config: FitConfig, description: dict[str, Any], model: TaskModel) -
         use_dora=update.magnitude is not None,
     )
     shape = dataclasses.replace(
-        config.model, max_length=model.max_length, precision=resolve_precision(config.model.precision)
+        config.model,
+        max_length=model.max_length,
+        truncate=model.truncate,
+        precision=resolve_precision(config.model.precision),
     )
     return dataclasses.replace(config, lora=lora, model=shape)
 

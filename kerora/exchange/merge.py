@@ -1,6 +1,7 @@
 """Merges a run, or the weighted sum of several runs, into a plain model: the updates are added to the kernels."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from kerora.runs.open import load
 from kerora.tasks.registry import task_of_model
 
 
-def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, preset: str | None = None) -> TaskModel:
+def merged_model(
+    runs: Sequence[str | Path], weights: Sequence[float] | None = None, preset: str | Path | None = None
+) -> TaskModel:
     """Return a plain float32 model with the outputs of the run, or with the weighted sum of several runs.
 
     With several runs, each weight of the backbone changes by the weighted sum of the changes in the runs. The head is
@@ -41,7 +44,7 @@ def merged_model(runs: Sequence[str], weights: Sequence[float] | None = None, pr
     return models[0]
 
 
-def shares_of(runs: Sequence[str], weights: Sequence[float] | None) -> list[float]:
+def shares_of(runs: Sequence[str | Path], weights: Sequence[float] | None) -> list[float]:
     """Return a weight for each run. If none are given, all are equal.
 
     Raises:
@@ -63,7 +66,7 @@ def bake(model: TaskModel) -> None:
         demote(layer)
 
 
-def without_quantisation(run: str, model: TaskModel) -> tuple[TaskModel, str]:
+def without_quantisation(run: str | Path, model: TaskModel) -> tuple[TaskModel, str]:
     """Return a float model with the outputs of the quantised model of a run, and a note on the quantising error.
 
     A model that is not quantised is returned unchanged.
@@ -85,7 +88,7 @@ def plain_copy(model: TaskModel) -> TaskModel:
     return copy
 
 
-def _check_alike(runs: Sequence[str], models: Sequence[TaskModel]) -> None:
+def _check_alike(runs: Sequence[str | Path], models: Sequence[TaskModel]) -> None:
     first = models[0]
     for run, model in zip(runs, models, strict=True):
         if model.preset.fingerprint != first.preset.fingerprint:
@@ -98,7 +101,7 @@ def _check_alike(runs: Sequence[str], models: Sequence[TaskModel]) -> None:
             raise ConfigError(f"{run} has {mine}, but {runs[0]} has {others}. Merge runs with the same classes.")
 
 
-def _add_up(models: Sequence[TaskModel], shares: Sequence[float], preset: str | None) -> None:
+def _add_up(models: Sequence[TaskModel], shares: Sequence[float], preset: str | Path | None) -> None:
     target = models[0]
     base = plain_copy(target)
     head = {id(variable) for layer in target.head_layers for variable in layer.variables}

@@ -146,7 +146,7 @@ def _whole_tokenizer(model: TaskModel) -> tokenizers.Tokenizer:
     """Return the tokenizer of the model, which also truncates to the maximum length and pads."""
     own = model.tokenizer
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(own.definition))
-    tokenizer.enable_truncation(model.max_length, strategy="longest_first")
+    tokenizer.enable_truncation(model.max_length, strategy="longest_first", direction=model.truncate or "right")
     tokenizer.enable_padding(pad_id=own.pad_id, pad_token=own.pieces[own.pad_id])
     return tokenizer
 

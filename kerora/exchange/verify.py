@@ -75,13 +75,28 @@ def transformers_logits(directory: Path, auto_class: str, probe: Probe) -> np.nd
     return _their_logits(_their_model(directory, auto_class), probe)
 
 
+def transformers_states(directory: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Load a model folder with transformers and return its last hidden states, float32 (rows, length, width).
+
+    Args:
+        directory: the folder.
+        inputs: inputs of a model of Kerora.
+    """
+    model = _their_model(directory, "AutoModel")
+    with torch.no_grad():
+        states: np.ndarray = model(**_their_inputs(inputs)).last_hidden_state.float().numpy()
+    return states
+
+
 def peft_logits(base: Path, adapter: Path, auto_class: str, classes: int, probe: Probe) -> np.ndarray:
     """Load a base model and an adapter with transformers and PEFT, and return the logits. See `Probe.logits`."""
     import peft
 
     settings = {"num_labels": classes} if classes else {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT warns of the keys in adapter_config.json that only Kerora reads
+        warnings.simplefilter(
+            "ignore"
+        )  # the comparison finds faults; warnings between the packages are not for the user
         model = _their_model(base, auto_class, **settings)
         return _their_logits(peft.PeftModel.from_pretrained(model, str(adapter)), probe)
 
@@ -127,10 +142,13 @@ def _their_logits(model: Any, probe: Probe) -> np.ndarray:
     # A classifier of a decoder reads the last token before the padding, so it must know the padding token.
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = int(inputs["token_ids"][inputs["padding_mask"] == 0].max(initial=0))
-    named = {"input_ids": "token_ids", "attention_mask": "padding_mask", "token_type_ids": "segment_ids"}
 
     def compute(part: dict[str, np.ndarray]) -> Any:
-        tensors = {theirs: torch.as_tensor(part[ours]).long() for theirs, ours in named.items() if ours in part}
-        return model(**tensors).logits.float()
+        return model(**_their_inputs(part)).logits.float()
 
     return probe.logits(compute)
+
+
+def _their_inputs(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    named = {"input_ids": "token_ids", "attention_mask": "padding_mask", "token_type_ids": "segment_ids"}
+    return {theirs: torch.as_tensor(inputs[ours]).long() for theirs, ours in named.items() if ours in inputs}

@@ -17,11 +17,12 @@ import torch
 from kerora.compat import own_variables, point_at
 from kerora.errors import AdapterError, ConfigError
 from kerora.lora.entries import PREFIX
-from kerora.lora.files import WEIGHTS_FILE, adapter_folder, load_adapter, read_adapter_config, read_tensors
+from kerora.lora.files import adapter_folder, load_adapter, read_adapter_config
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import LowRankUpdate
 from kerora.lora.names import Names
 from kerora.lora.select import all_layers
+from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 
 BASE = None
 """Name of the state without any adapter."""

@@ -1,4 +1,4 @@
-"""Adapter files in the format of PEFT: adapter_model.safetensors and adapter_config.json.
+"""Adapter files in the format of PEFT: adapter_model.safetensors and adapter_config.json, and a file of Kerora's own.
 
 For each adapted module the weight file holds ``base_model.model.<module>.lora_A.weight`` (rank, in) and
 ``.lora_B.weight`` (out, rank), and with DoRA ``.lora_magnitude_vector`` (out,). Trained biases are stored as
@@ -7,8 +7,8 @@ full, such as the head. Modules have their names from transformers if the model 
 path of the Keras layer with dots.
 
 All checks are done before anything is changed: no tensor may be missing or left over, and all shapes, dtypes and values
-must be valid. One error names all faults. The description holds the sha256 of the weight file, so that every damage is
-found.
+must be valid. One error names all faults. kerora_adapter.json holds the sha256 of the weight file, so that every damage
+is found.
 """
 
 import hashlib
@@ -18,7 +18,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from kerora.errors import AdapterError, ConfigError, RunError
@@ -26,10 +25,12 @@ from kerora.lora.entries import PREFIX, Entry
 from kerora.lora.inject import install, lora_layers, remove_lora, train_full, train_head
 from kerora.lora.names import Names
 from kerora.lora.peft import Plan, config_faults, describe, entries_of, plan_loading, trained
+from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 from kerora.runfolder import RunFolder, read_json, write_bytes, write_json
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
+OWN_FILE = "kerora_adapter.json"
+"""What only Kerora needs: the key ``kerora`` of the description. PEFT warns of keys that it does not know."""
 DTYPES = ("float32", "float16")
 __all__ = [
     "CONFIG_FILE",
@@ -63,7 +64,7 @@ def save_adapter(
         model: a model with LoRA, or a task model of Kerora of which all weights or only the head is trained.
         directory: the folder. Its adapter files are replaced.
         extra: more entries of the description: ``task_type`` and ``base_model_name_or_path`` as in PEFT, all others
-            under the key ``kerora``. Task models of Kerora add their base, its fingerprint and their classes.
+            in the file kerora_adapter.json. Task models of Kerora add their base, its fingerprint and their classes.
         head: names of the layers trained in full. Default: None, the head of the model.
         dtype: dtype of the tensors, float32 or float16. Default: float32.
 
@@ -86,9 +87,11 @@ def save_adapter(
     # PEFT writes the same metadata.
     content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
     description = describe(parts, {**info, "sha256": hashlib.sha256(content).hexdigest()})
+    own = description.pop("kerora")
     folder = Path(directory)
     # The description comes last, with the sha256 of the weights. An interrupted save is then found as damage.
     write_bytes(folder / WEIGHTS_FILE, content)
+    write_json(folder / OWN_FILE, own)
     write_json(folder / CONFIG_FILE, description)
 
 
@@ -108,7 +111,7 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
         head: names of the layers trained in full. Default: None, the head of the model.
 
     Returns:
-        The content of adapter_config.json.
+        The content of adapter_config.json, with that of Kerora's own file under the key ``kerora``.
 
     Raises:
         AdapterError: a file is missing or damaged, or does not fit the model. The message names all faults.
@@ -149,14 +152,18 @@ def adapter_folder(path: Path | str) -> Path:
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """Read adapter_config.json and check the keys that loading needs.
+    """Read adapter_config.json, and as its key ``kerora`` the file of Kerora beside it. Check what loading needs.
+
+    Older versions of Kerora wrote this key into adapter_config.json itself.
 
     Raises:
-        AdapterError: the file is missing, damaged, or does not describe a LoRA adapter.
+        AdapterError: a file is missing, damaged, or does not describe a LoRA adapter.
     """
     path = folder / CONFIG_FILE
     try:
         description = read_json(path)
+        if (folder / OWN_FILE).is_file():
+            description["kerora"] = read_json(folder / OWN_FILE)
     except RunError as error:
         raise AdapterError(str(error)) from error
     faults = config_faults(description)
@@ -184,20 +191,6 @@ def _prepare(model: keras.Model, plan: Plan) -> list[str]:
     except ConfigError as error:
         plan.faults.append(str(error).rstrip("."))
     return plan.faults
-
-
-def read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
-    """Read the weight file. `sha256` comes from the description, or is None if another tool wrote none."""
-    try:
-        content = path.read_bytes()
-        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise ValueError(f"its content is not what {CONFIG_FILE} was written for (sha256)")
-        # The bytes that were hashed are parsed. A second read of the file could differ.
-        return safetensors.numpy.load(content)
-    except OSError as error:
-        raise AdapterError(f"Cannot read {path}: {error.strerror}. Restore the file or train again.") from error
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise AdapterError(f"{path} is damaged: {error}. Restore the file or train again.") from error
 
 
 def _other_base(model: keras.Model, description: Mapping[str, Any], faults: list[str]) -> None:

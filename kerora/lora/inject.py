@@ -29,7 +29,14 @@ BIAS_NAMES = ("bias", "beta")
 
 @dataclass(frozen=True)
 class LoraSummary:
-    """Numbers of trainable scalars after `enable_lora`."""
+    """Numbers of trainable scalars after `enable_lora`, `train_full` or `train_head`.
+
+    Attributes:
+        lora: trainable scalars outside of the head: LoRA updates, biases and other layers.
+        head: trainable scalars of the head.
+        total: all scalars.
+        layers: paths of the adapted layers. Empty if no layer is adapted.
+    """
 
     lora: int
     head: int
@@ -43,9 +50,10 @@ class LoraSummary:
 
     def __str__(self) -> str:
         share = 100 * self.trainable / max(1, self.total)
-        return (
-            f"trainable {self.trainable:,} (LoRA {self.lora:,} + head {self.head:,}) of {self.total:,} ({share:.2f} %)"
-        )
+        # without an adapted layer, the weights outside of the head are those of the base model itself
+        own = f"{'LoRA' if self.layers else 'base model'} {self.lora:,}" if self.lora else ""
+        parts = " + ".join(part for part in (own, f"head {self.head:,}" if self.head else "") if part)
+        return f"trainable {self.trainable:,} ({parts or 'nothing'}) of {self.total:,} ({share:.2f} %)"
 
 
 class LoraOptions(TypedDict, total=False):

@@ -1,8 +1,8 @@
 """Writes adapter_config.json with the fields of PEFT, and reads such files of Kerora and of PEFT.
 
 The fields of PEFT hold everything that PEFT needs. Entries that only Kerora needs are under the key ``kerora``, which
-PEFT ignores: the fingerprint of the base model, class names, the sha256 of the weights, the parts of a module that
-computes several layers (``c_attn`` of GPT-2), and the Keras layers that were trained in full.
+is written to a file of its own: the fingerprint of the base model, class names, the sha256 of the weights, the parts of
+a module that computes several layers (``c_attn`` of GPT-2), and the Keras layers that were trained in full.
 """
 
 import math
@@ -50,7 +50,7 @@ CARRIED = {
 """Fields that Kerora supports."""
 INERT = {
     *("auto_mapping", "revision", "inference_mode", "peft_version", "megatron_core", "qalora_group_size"),
-    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"),
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config", "merge_weights"),
 }
 """Fields that do not change the meaning of the files of an adapter."""
 CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq", "mica")
@@ -133,7 +133,7 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         parts: what is trained.
         info: ``task_type``, ``base_model_name_or_path`` and ``classes`` if the model has them. Other entries are
-            written under the key ``kerora``.
+            returned under the key ``kerora``.
     """
     own = {key: value for key, value in info.items() if key not in ("task_type", "base_model_name_or_path")}
     own = {"format_version": FORMAT_VERSION, "method": parts.method, **own}
@@ -153,7 +153,6 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
     # The patterns then list only the exceptions.
     rank, alpha = (_most_common(values) for values in _ranks_and_alphas(parts))
     update = parts.updates[0].layers[0].update
-    labels = {str(number): name for number, name in enumerate(info.get("classes", ()))}
     return {
         "peft_type": "LORA",
         "task_type": info.get("task_type"),
@@ -174,8 +173,6 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
         "modules_to_save": list(dict.fromkeys(_saved_module(owned.name, info) for owned in parts.full)) or None,
         # A PiSSA adapter is stored with twice the rank and fits the original base, so it needs no special start.
         "init_lora_weights": True,
-        "id2label": labels or None,
-        "label2id": {name: int(number) for number, name in labels.items()} or None,
         "kerora": own,
     }
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -50,7 +51,7 @@ class CausalLM(TaskModel):
     task_type = "CAUSAL_LM"
 
     @classmethod
-    def from_preset(cls, preset: str | Preset, *, max_length: int = 256, dtype: str = "float32") -> "CausalLM":
+    def from_preset(cls, preset: str | Path | Preset, *, max_length: int = 256, dtype: str = "float32") -> "CausalLM":
         """Build a language model on a pretrained decoder.
 
         Args:
@@ -62,7 +63,7 @@ class CausalLM(TaskModel):
             PresetError: the preset is not found, is damaged, is not a decoder, or has no end-of-text token.
             ConfigError: a setting is out of range.
         """
-        opened = find_preset(preset) if isinstance(preset, str) else preset
+        opened = preset if isinstance(preset, Preset) else find_preset(preset)
         if dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
         if max_length < SHORTEST:
@@ -79,7 +80,7 @@ class CausalLM(TaskModel):
                 "Name it as eos_token in tokenizer_config.json."
             )
         backbone = opened.load_backbone(dtype)
-        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        check_vocabulary(opened, backbone, tokenizer)
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
         # Most decoders with rotary positions have no maximum.
         longest = getattr(backbone, "max_sequence_length", None) or max_length

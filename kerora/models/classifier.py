@@ -1,6 +1,7 @@
 """Text classification on a pretrained encoder or decoder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +18,8 @@ from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel, computed_in_row_order, evaluation_tokens
 from kerora.models.token_masking import TokenMasking
+from kerora.models.tokenizer import TextTokenizer, checked_pairs
+from kerora.settings.fit import SIDES
 
 DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHORTEST = 8
@@ -31,6 +34,7 @@ class TextClassifier(TaskModel):
 
     Attributes:
         classes: class names, in the order of the logits.
+        label_values: the label of each class in the training data, before it was renamed. Empty if unknown.
         preset: the source of the weights.
         backbone: the KerasHub backbone.
         tokenizer: converts text to inputs of the model.
@@ -45,6 +49,7 @@ class TextClassifier(TaskModel):
     """
 
     classes: tuple[str, ...]
+    label_values: tuple[str, ...] = ()
     head: ClassifierHead
     task_name = "classification"
     task_type = "SEQ_CLS"
@@ -53,13 +58,14 @@ class TextClassifier(TaskModel):
     @classmethod
     def from_preset(
         cls,
-        preset: str | Preset,
+        preset: str | Path | Preset,
         classes: Sequence[str] | int | None = None,
         *,
         max_length: int = 256,
         dtype: str = "float32",
         head_dropout: float = 0.1,
         seed: int | None = None,
+        truncate: str | None = None,
     ) -> "TextClassifier":
         """Build a classifier on a pretrained model.
 
@@ -72,12 +78,13 @@ class TextClassifier(TaskModel):
                 mixed_float16 have float32 weights. Default: float32.
             head_dropout: rate of the dropout before the dense layers of the head, 0 to 1. Default: 0.1.
             seed: seed of the weights of a new head. Default: None, the global seed of Keras.
+            truncate: side on which long texts are cut, left or right. Default: None, what the tokenizer says.
 
         Raises:
             PresetError: the preset is not found or is damaged, or `classes` is None and the preset has no head.
             ConfigError: there are fewer than two classes, a name occurs twice, or a setting is out of range.
         """
-        opened = find_preset(preset) if isinstance(preset, str) else preset
+        opened = preset if isinstance(preset, Preset) else find_preset(preset)
         if dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
         if max_length < SHORTEST:
@@ -88,7 +95,7 @@ class TextClassifier(TaskModel):
         names = _class_names(opened.class_names or () if classes is None else classes)
         tokenizer = opened.load_tokenizer()
         backbone = opened.load_backbone(dtype)
-        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        check_vocabulary(opened, backbone, tokenizer)
         shape = opened.architecture.head
         # A pooler without weights is replaced by a new layer of the head, which is trained.
         use_pooler = shape.from_pooler and not opened.missing_pooler
@@ -107,6 +114,7 @@ class TextClassifier(TaskModel):
             name="text_classifier",
         )
         model.classes = names
+        model.truncate = truncate
         model.head = head
         if arrays is not None:
             head.assign(arrays)
@@ -130,6 +138,17 @@ class TextClassifier(TaskModel):
                 "Leave out --mask-share."
             )
         self._masking = TokenMasking(share, self.tokenizer) if share else None
+
+    @property
+    def truncate(self) -> str | None:
+        """Side on which long texts are cut: left or right. Setting None takes what the tokenizer says."""
+        return self.tokenizer.truncation_side
+
+    @truncate.setter
+    def truncate(self, side: str | None) -> None:
+        if side not in (None, *SIDES):
+            raise ConfigError(f"truncate must be {' or '.join(SIDES)}. Received: {side!r}")
+        self.tokenizer.truncation_side = side or self.tokenizer.own_side
 
     @property
     def frozen_start(self) -> FrozenStart | None:
@@ -176,7 +195,7 @@ class TextClassifier(TaskModel):
 
     def predict_logits(
         self,
-        rows: Rows | Sequence[str],
+        rows: Rows | str | Sequence[str],
         batch_size: int = 64,
         *,
         cache: bool = False,
@@ -188,7 +207,7 @@ class TextClassifier(TaskModel):
         Rows of similar length share a batch.
 
         Args:
-            rows: the rows, or texts. Labels are ignored.
+            rows: the rows, or texts. A single string is one text. Labels are ignored.
             batch_size: rows in a batch, of 64 tokens each; see `evaluation_tokens`. Default: 64.
             cache: whether to keep the tokens in the cache on disk. Default: False.
             progress: called with the number of rows done after each batch.
@@ -197,7 +216,8 @@ class TextClassifier(TaskModel):
                 classes end in -inf. Default: the active adapter for all rows.
 
         Raises:
-            ConfigError: there is no such adapter, or the number of names is not the number of rows.
+            ConfigError: something other than texts was given, there is no such adapter, or the number of names is not
+                the number of rows.
         """
         rows = rows if isinstance(rows, Rows) else _unlabelled(rows)
         batches = self.batches(rows, batch_size=batch_size, cache=cache, max_tokens=evaluation_tokens(batch_size))
@@ -224,8 +244,8 @@ class TextClassifier(TaskModel):
 
     def predict_labels(
         self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
         *,
         adapter: Sequence[str | None] | None = None,
     ) -> list[str]:
@@ -237,8 +257,9 @@ class TextClassifier(TaskModel):
         return [names[number] for names, number in zip(classes, best, strict=True)]
 
 
-def _unlabelled(texts: Sequence[str], pairs: Sequence[str] | None = None) -> Rows:
-    return Rows(list(texts), [""] * len(texts), pairs=None if pairs is None else list(pairs))
+def _unlabelled(texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> Rows:
+    first, second = checked_pairs(texts, pairs)
+    return Rows(first, [""] * len(first), pairs=second)
 
 
 def _with_places(batches: Batches) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
@@ -264,16 +285,24 @@ def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     return names
 
 
-def check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
+def check_vocabulary(preset: Preset, backbone: Any, tokenizer: TextTokenizer) -> None:
     """Check that the model has an embedding for each token of the tokenizer.
 
     Raises:
         PresetError: an embedding is missing.
     """
-    rows = backbone.token_embedding.input_dim
+    rows, tokens = backbone.token_embedding.input_dim, tokenizer.vocabulary_size
     # More embeddings than tokens are usual: many models round the number up.
-    if tokens > rows:
-        raise PresetError(
-            f"{preset.directory}: the tokenizer has {tokens} tokens but the model only {rows}. "
-            "Its files belong to different models. Download the model again."
-        )
+    if tokens <= rows:
+        return
+    added = ", ".join(map(repr, tokenizer.pieces[rows:][:5])) + (", ..." if tokens > rows + 5 else "")
+    remedy = (
+        "If they were added to the tokenizer, give the model rows for them in transformers: "
+        "model.resize_token_embeddings(len(tokenizer)), then save both again."
+        if preset.source == "huggingface"
+        else "Save backbone and tokenizer of the same model again."
+    )
+    raise PresetError(
+        f"{preset.directory}: the tokenizer has {tokens:,} tokens, but the model has embeddings for {rows:,}. Without "
+        f"one are {added}. {remedy} If not, the files belong to different models."
+    )

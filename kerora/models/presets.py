@@ -1,6 +1,7 @@
 """Opens a pre-trained model: finds its files, and loads backbone, tokenizer and head from them."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,7 @@ from kerora.models.keras_weights import LORA_ENDING
 from kerora.models.tensor_files import weight_files
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, huggingface_tokenizer, keras_tokenizer
+from kerora.places import expanded
 
 Source = Literal["keras", "huggingface"]
 
@@ -159,7 +161,7 @@ class Preset:
             yield from (self.keras_lora,) if self.keras_lora is not None else ()
 
 
-def find_preset(spec: str) -> Preset:
+def find_preset(spec: str | Path) -> Preset:
     """Find a pre-trained model. Download it if it is not bundled, not cached and not a local folder.
 
     Args:
@@ -171,6 +173,7 @@ def find_preset(spec: str) -> Preset:
         PresetError: there is no such model, its kind is not supported, its files are incomplete, or it is not cached
             and the network cannot be reached.
     """
+    spec = os.fspath(spec)
     try:
         return _find(spec)
     except OfflineError as error:
@@ -193,7 +196,7 @@ def _find(spec: str) -> Preset:
     registered = catalogue.registered()
     if spec in registered:
         return open_folder(catalogue.hub_directory(registered[spec].handle, spec), spec, spec)
-    directory = Path(spec).expanduser()
+    directory = expanded(spec)
     if spec and directory.is_dir():
         # Paths such as `.` have no name of their own.
         return open_folder(directory, spec, directory.resolve().name)

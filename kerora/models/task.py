@@ -12,12 +12,13 @@ import torch
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
+from kerora.errors import ConfigError
 from kerora.lora.adapters import Adapters
 from kerora.lora.inject import merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
 from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
-from kerora.models.tokenizer import TextTokenizer
+from kerora.models.tokenizer import TextTokenizer, checked_pairs
 
 TOKENS_A_ROW = 64
 """Tokens that count as one row in the batch size of an evaluation."""
@@ -120,6 +121,19 @@ class TaskModel(SteppedModel):
         """Fraction of the tokens that is masked during training."""
         return 0.0
 
+    @property
+    def truncate(self) -> str | None:
+        """Side on which `encode` and `batches` cut long texts, left or right, or None if the task cuts otherwise."""
+        return None
+
+    @truncate.setter
+    def truncate(self, side: str | None) -> None:
+        if side == "left":
+            raise ConfigError(
+                f"--truncate {side} is for classifiers. A language model divides long texts, and of long prompts the "
+                "start is cut. Leave out --truncate."
+            )
+
     def to_logits(self, outputs: torch.Tensor) -> torch.Tensor:
         """Convert the outputs of the model to logits. Default: the outputs are the logits."""
         return outputs
@@ -200,14 +214,35 @@ class TaskModel(SteppedModel):
         """Undo `merge`. The kernels are restored bit for bit."""
         unmerge_lora(self)
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the outputs for inputs, as `predict` of Keras does.
+
+        The outputs of `Batches` are in the order of the rows, unless ``steps`` computes only the first batches.
+        """
+        order = x.order if isinstance(x, Batches) else None
+        outputs = super().predict(x, *args, **kwargs)
+        if order is None or len(outputs) != len(order):
+            return outputs
+        in_row_order = np.empty_like(outputs)
+        in_row_order[order] = outputs
+        return in_row_order
+
+    def encode(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Convert texts, or pairs of texts, to inputs of the model.
+
+        Args:
+            texts: the texts. A single string is one text.
+            pairs: the second texts of pairs, or None.
+
+        Raises:
+            ConfigError: something other than texts was given, or the numbers of first and second texts differ.
 
         Returns:
             ``token_ids``, ``padding_mask`` (1 for tokens, 0 for padding), and ``segment_ids`` if the model takes them;
             int32, shape (rows, longest row rounded up to a multiple of 8, at most `max_length`).
         """
-        table = self.tokenizer.encode(texts, pairs, max_length=self.max_length)
+        first, second = checked_pairs(texts, pairs)
+        table = self.tokenizer.encode(first, second, max_length=self.max_length)
         return padded_inputs(table, np.arange(len(table)), self.tokenizer.pad_id)
 
     def batches(

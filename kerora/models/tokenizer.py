@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from kerora.data.tokens import Line, TokenTable
+from kerora.errors import ConfigError
+from kerora.settings.base import is_table, shown
 
 MASK_TOKENS = ("[MASK]", "<mask>")
 CHUNK_ROWS, CHUNK_CHARACTERS = 2_048, 2_000_000
@@ -32,9 +34,25 @@ class TextTokenizer:
         pad_id: id of the padding.
         uses_segments: whether the model takes segment ids.
         end_id: id of the end-of-text token, or None if the model has none.
+        truncation_side: side on which the files of the tokenizer say that long texts are cut, left or right. None
+            takes it from `tokenizer`, as transformers does. Default: right.
+
+    Attributes:
+        own_side: the side that the files say.
+        truncation_side: the side on which `encode` cuts long texts. Default: `own_side`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, pad_id: int, uses_segments: bool, end_id: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        pad_id: int,
+        uses_segments: bool,
+        end_id: int | None = None,
+        truncation_side: str | None = None,
+    ) -> None:
+        held = (tokenizer.truncation or {}).get("direction", "right")
+        self.own_side = "left" if str(truncation_side or held).lower() == "left" else "right"
+        self.truncation_side = self.own_side
         tokenizer.no_truncation()
         # A tokenizer.json may set both. Batches are padded later, each to its longest row.
         tokenizer.no_padding()
@@ -48,9 +66,13 @@ class TextTokenizer:
         """Number of tokens, including special and added tokens."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """sha256 of everything that affects the ids."""
+        """Text that depends on everything that affects the ids: a sha256, and the side of truncation if it is left."""
+        return self._definition_hash + ("-left" if self.truncation_side == "left" else "")
+
+    @cached_property
+    def _definition_hash(self) -> str:
         self._tokenizer.no_truncation()
         # `to_str` would include the truncation that `encode` sets.
         definition = f"{self.pad_id} {self.uses_segments} {self._tokenizer.to_str()}"
@@ -65,7 +87,7 @@ class TextTokenizer:
             max_length: longest row in tokens, with special tokens. The longer text of a pair is truncated first.
         """
         # The library keeps this setting, so the other methods turn it off.
-        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
+        self._tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.truncation_side)
         ids: list[np.ndarray] = []
         segments: list[np.ndarray] = []
         offsets = np.zeros(len(texts) + 1, np.int64)
@@ -100,6 +122,15 @@ class TextTokenizer:
         """Id of the mask token, or None if the vocabulary has none."""
         found = (self._tokenizer.token_to_id(token) for token in MASK_TOKENS)
         return next((number for number in found if number is not None), None)
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """Id of the token for unknown text, or None if the vocabulary covers every text."""
+        model = self.definition["model"]
+        unknown = model.get("unk_token")
+        if unknown is not None:
+            return self._tokenizer.token_to_id(unknown)
+        return model.get("unk_id")
 
     @cached_property
     def special(self) -> np.ndarray:
@@ -181,6 +212,37 @@ class TextTokenizer:
                 yield from self._tokenizer.encode_batch_fast(chunk)
             except (UnicodeEncodeError, TypeError):  # An unpaired surrogate, such as "\ud83d" in JSON.
                 yield from self._tokenizer.encode_batch_fast([_without_surrogates(item) for item in chunk])
+
+
+def checked_texts(texts: Any, name: str = "texts") -> list[str]:
+    """Return texts as a list. A single string is one text.
+
+    Raises:
+        ConfigError: the value is a table, a dict, or holds something other than text.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, Mapping | bytes) or is_table(texts) or not isinstance(texts, Iterable):
+        raise ConfigError(
+            f"{name} must be texts. Received: {shown(texts)}. Give a list of strings, or one column of a table."
+        )
+    found = list(texts.to_pylist() if hasattr(texts, "to_pylist") else texts)
+    wrong = next((number for number, text in enumerate(found) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise ConfigError(f"{name} must be texts. Received: {shown(found[wrong])} at position {wrong}.")
+    return found
+
+
+def checked_pairs(texts: Any, pairs: Any) -> tuple[list[str], list[str] | None]:
+    """Return texts and, if there are any, the second texts of pairs; see `checked_texts`.
+
+    Raises:
+        ConfigError: see `checked_texts`, or the two numbers of texts differ.
+    """
+    first, second = checked_texts(texts), None if pairs is None else checked_texts(pairs, "pairs")
+    if second is not None and len(first) != len(second):
+        raise ConfigError(f"texts and pairs must be equally many. Received: {len(first)} and {len(second)}")
+    return first, second
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:

@@ -311,7 +311,8 @@ def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, compl
     end_id = tokenizer.token_to_id(settings.tokens.get("eos", ""))
     # Without a padding token any id can be used: padding follows the text, and no token of the text attends to it.
     known = (tokenizer.token_to_id(settings.tokens["pad"]), end_id, 0)
-    return TextTokenizer(tokenizer, next(number for number in known if number is not None), uses_segments, end_id)
+    pad_id = next(number for number in known if number is not None)
+    return TextTokenizer(tokenizer, pad_id, uses_segments, end_id, settings.options.get("truncation_side"))
 
 
 def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:

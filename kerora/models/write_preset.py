@@ -102,6 +102,24 @@ def write_tokenizer(tokenizer: TextTokenizer, architecture: Architecture, direct
         hub.save_to_preset(str(directory))
 
 
+def write_preprocessor(architecture: Architecture, directory: Path, max_length: int) -> None:
+    """Write preprocessor.json, so that tasks of KerasHub pad raw text to the length of the model.
+
+    Without it, KerasHub pads to 512 tokens, and a model with fewer positions fails.
+
+    Args:
+        architecture: the kind of the model.
+        directory: a preset folder with a tokenizer.
+        max_length: longest input of the model in tokens.
+    """
+    stem = architecture.tokenizer.removesuffix("Tokenizer")
+    task = "CausalLM" if architecture.is_decoder else "TextClassifier"
+    with without_tensorflow():
+        tokenizer = getattr(keras_hub.models, architecture.tokenizer).from_preset(str(directory))
+        preprocessor = getattr(keras_hub.models, f"{stem}{task}Preprocessor")(tokenizer, sequence_length=max_length)
+        preprocessor.save_to_preset(str(directory))
+
+
 def read_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer:
     """Read the tokenizer that `write_tokenizer` wrote."""
     return keras_tokenizer(directory, architecture)
@@ -110,7 +128,7 @@ def read_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer
 def write_preset(
     backbone: Any, tokenizer: TextTokenizer, architecture: Architecture, directory: Path, storage: str = "float32"
 ) -> None:
-    """Write backbone and tokenizer as a KerasHub preset. The dtype in its config is always float32.
+    """Write backbone, tokenizer and preprocessor as a KerasHub preset. The dtype in its config is always float32.
 
     The files are written to a temporary folder and moved when all are complete. config.json is moved last.
 
@@ -132,6 +150,7 @@ def write_preset(
         write_tokenizer(tokenizer, architecture, work)
         with without_tensorflow():
             rebuild(backbone, "float32", settings_of(backbone)["dropout"]).save_to_preset(str(work))
+        write_preprocessor(architecture, work, settings_of(backbone)["max_sequence_length"])
         if storage == "float16":
             _narrow(work / WEIGHTS)
         (directory / KERAS_ASSETS).mkdir(parents=True, exist_ok=True)

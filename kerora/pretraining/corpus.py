@@ -15,9 +15,10 @@ import numpy as np
 
 from kerora.data.columns import find_columns
 from kerora.data.extract import read_records
-from kerora.data.files import format_of, is_data_file, open_table, require_file
+from kerora.data.files import format_of, is_table, open_table, require_file
 from kerora.data.lines import open_lines
 from kerora.errors import ConfigError, DataError
+from kerora.places import expanded
 from kerora.settings.fit import DataConfig
 from kerora.settings.pretrain import CorpusConfig
 
@@ -49,7 +50,7 @@ class Corpus:
         if not config.text:
             raise ConfigError("There is no text to train on. Name the files with --text.")
         self.config = config
-        self.files = [Path(name).expanduser() for name in config.text]
+        self.files = [expanded(name) for name in config.text]
         for path in self.files:
             require_file(path)
         # resolved, because two paths may name one file: its text would then count twice and could be held out in part
@@ -86,7 +87,9 @@ class Corpus:
         return [{"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)} for path in self.files]
 
     def _read(self, path: Path) -> Iterator[list[str]]:
-        return self._rows(path) if is_data_file(path) else _sections(path)
+        if is_table(path, DataConfig()):
+            return self._rows(path)
+        return _sections(path, self.config.encoding)
 
     def _rows(self, path: Path) -> Iterator[list[str]]:
         config = _table_config(path, self.config)
@@ -121,10 +124,10 @@ def part_of(corpus: Corpus, held_out: np.ndarray, part: bool) -> Iterator[list[s
     return (document for document, chosen in zip(corpus, held_out, strict=True) if bool(chosen) is part)
 
 
-def _sections(path: Path) -> Iterator[list[str]]:
+def _sections(path: Path, encoding: str) -> Iterator[list[str]]:
     section: list[str] = []
     characters = 0
-    with open_lines(path) as lines:
+    with open_lines(path, encoding) as lines:
         for line in lines:
             if text := line.strip():
                 section.append(text)
@@ -139,9 +142,9 @@ def _sections(path: Path) -> Iterator[list[str]]:
 
 def _table_config(path: Path, config: CorpusConfig) -> DataConfig:
     """Use the configured column names only for a file without a header line."""
-    plain = DataConfig(text=config.text_column)
+    plain = DataConfig(text=config.text_column, encoding=config.encoding)
     if config.columns and format_of(path) in (".csv", ".tsv") and not _names_text(path, plain):
-        return DataConfig(text=config.text_column, columns=config.columns)
+        return DataConfig(text=config.text_column, columns=config.columns, encoding=config.encoding)
     return plain
 
 

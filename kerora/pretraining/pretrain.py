@@ -4,9 +4,8 @@ import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from kerora.models.write_preset import (
     write_preset,
     write_tokenizer,
 )
+from kerora.places import expanded
 from kerora.pretraining.card import card_curves, learns_words, model_card
 from kerora.pretraining.held_out import PRETRAIN_COLUMNS, HeldOut, HeldOutTexts
 from kerora.pretraining.masked_lm import LossWeights, MaskedLanguageModel
@@ -36,7 +36,7 @@ from kerora.pretraining.parts import Parts, assemble, describe_parts
 from kerora.pretraining.teacher import Teacher, cached_targets, start_from_teacher
 from kerora.runfolder import PretrainFolder, write_bytes, write_text
 from kerora.settings.pretrain import PretrainConfig
-from kerora.settings.resolve import dump_yaml, load_yaml, resolve
+from kerora.settings.resolve import as_settings, dump_yaml, load_yaml, resolve
 from kerora.tasks.language.task import COLUMNS
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
@@ -73,11 +73,13 @@ class Rows:
     teacher: np.ndarray | None
 
 
-def pretrain(config: PretrainConfig, *, force: bool = False, progress: Progress | None = None) -> PretrainResult:
+def pretrain(
+    config: PretrainConfig | Mapping[str, Any], *, force: bool = False, progress: Progress | None = None
+) -> PretrainResult:
     """Pre-train an encoder or a language model and write it as a preset folder.
 
     Args:
-        config: the settings. `output` and `data.text` are required.
+        config: the settings, or a mapping of them. `output` and `data.text` are required.
         force: replace an earlier pre-training in the output folder.
         progress: shows the progress. None shows nothing.
 
@@ -85,9 +87,10 @@ def pretrain(config: PretrainConfig, *, force: bool = False, progress: Progress 
         KeroraError: an input cannot be used, and nothing was written. Or training failed or was interrupted, and the
             last good state was saved.
     """
+    config = as_settings(config, PretrainConfig)
     if not config.output:
         raise ConfigError("There is no folder to write the preset to. Name it with --output.")
-    run = PretrainFolder(Path(config.output).expanduser())
+    run = PretrainFolder(expanded(config.output))
     # before `assemble`, which may work for minutes on the text
     run.check_free(force)
     progress = progress or Silent()
@@ -284,9 +287,9 @@ def _with_whole_paths(config: PretrainConfig) -> PretrainConfig:
 
     def whole(spec: str | None) -> str | None:
         # only folders: a name such as bert_base_en is no path
-        return str(Path(spec).expanduser().resolve()) if spec and Path(spec).expanduser().is_dir() else spec
+        return str(expanded(spec).resolve()) if spec and expanded(spec).is_dir() else spec
 
-    text = tuple(str(Path(name).expanduser().resolve()) for name in config.data.text)
+    text = tuple(str(expanded(name).resolve()) for name in config.data.text)
     return dataclasses.replace(
         config,
         output=None,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kerora.errors import ConfigError, DataError, RunError
+from kerora.places import expanded
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
-from kerora.runs.open import load, read_config
+from kerora.runs.open import load, read_by_columns_of, read_config
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task, task_named
@@ -38,7 +39,7 @@ def evaluate_run(
     path: Path | str,
     settings: Mapping[str, Any] | None = None,
     *,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     output: Path | str | None = None,
     force: bool = False,
 ) -> Evaluation:
@@ -92,7 +93,7 @@ def _rows_to_evaluate(
         return _own_rows(run, config, task, head, settings)
     if settings.get("data.source") and settings.get("data.test"):
         raise ConfigError("--data and --test both name rows to evaluate. Give one of them.")
-    data = _new_data_config(config.data, settings)
+    data = read_by_columns_of(run, _new_data_config(config.data, settings))
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
     # rows that --data names belong to no split: they are reported as test rows
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
@@ -102,14 +103,15 @@ def _rows_to_evaluate(
 
 
 def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfig:
-    # new rows usually have the columns of the training rows, so those settings stay. Sources and sizes do not apply
+    # new rows usually have the columns of the training rows, so those settings stay. Sources and sizes do not apply. In
+    # a wrong encoding a file can be misread without an error
     kept = {f"data.{key}": value for key, value in to_dict(trained).items()}
-    dropped = (*NEW_ROWS, "data.subset")
+    dropped = (*NEW_ROWS, "data.subset", "data.format", "data.encoding")
     return resolve({key: value for key, value in kept.items() if key not in dropped}, settings).data
 
 
 def _short_name(spec: str) -> str:
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     # resolve first: the name of `..` would lead out of the folder of evaluations
     return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else spec)
 

@@ -33,7 +33,7 @@ class PromptRunner:
         RunError: the path is not a run, not of a language model, or holds no adapter yet.
     """
 
-    def __init__(self, path: Path | str, preset: str | None = None) -> None:
+    def __init__(self, path: Path | str, preset: str | Path | None = None) -> None:
         run = RunFolder.open(path)
         read_config_for(run, "generate")
         check_has_adapter(run)

@@ -7,18 +7,19 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from kerora.data.trained_columns import for_run
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.lora.files import load_adapter, read_adapter_config
 from kerora.lora.quantize import quantize
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, check_has_adapter
-from kerora.settings.fit import FitConfig
+from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import load_yaml, resolve
 from kerora.tasks.registry import Task, check_command, task_named
 
 
-def load(path: Path | str, preset: str | None = None, *, dtype: str | None = None) -> Any:
+def load(path: Path | str, preset: str | Path | None = None, *, dtype: str | None = None) -> Any:
     """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
 
     Args:
@@ -75,10 +76,15 @@ def read_config(run: RunFolder) -> FitConfig:
         RunError: config.yaml is missing or damaged.
     """
     try:
-        config = resolve(load_yaml(run.config))
+        given = load_yaml(run.config)
+        # the list of bad rows belongs to the training: whoever reads the rows again would write it again
+        config = resolve(given, {"data.bad_rows": None})
     except ConfigError as error:
         # the message is written for --config, but here the file is that of the run
         raise RunError(f"{str(error).removesuffix(' Check --config.')} Restore the file or train again.") from error
+    if "model.truncate" not in given:
+        # earlier versions always cut on the right, whatever the tokenizer said
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, truncate="right"))
     started_in = run.read_manifest().get("working_directory")
     if not isinstance(started_in, str):
         return config
@@ -88,6 +94,12 @@ def read_config(run: RunFolder) -> FitConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **found), model=model)
 
 
+def read_by_columns_of(run: RunFolder, config: DataConfig) -> DataConfig:
+    """Return settings that read new files by the columns that a run was trained on. Older runs do not name them."""
+    data = run.read_manifest().get("data")
+    return for_run(config, data.get("columns") if isinstance(data, dict) else None)
+
+
 def _found_from(directory: str, spec: Any) -> Any:
     # here first: a folder that was moved together with its data keeps working
     if spec is None or Path(spec).exists() or not (Path(directory) / spec).exists():
@@ -95,7 +107,7 @@ def _found_from(directory: str, spec: Any) -> Any:
     return str(Path(directory) / spec)
 
 
-def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) -> Preset:
+def open_preset(run: RunFolder, config: FitConfig, preset: str | Path | None = None) -> Preset:
     """Find the base model of a run and check that it has the files that the run was trained on.
 
     Raises:

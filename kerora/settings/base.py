@@ -3,10 +3,14 @@
 The other modules of this package define the settings.
 """
 
+import codecs
 import contextlib
+import csv
 import dataclasses
+import enum
 import functools
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -42,6 +46,16 @@ def between(low: float, high: float) -> Check:
     """Return a check that ``low <= value < high``."""
     # half-open, because a dropout rate or a held-out fraction of 1 would leave nothing
     return lambda value: None if low <= value < high else f"must be at least {low} and less than {high}"
+
+
+def text_encoding(name: str) -> str | None:
+    """Check that Python knows a character encoding."""
+    try:
+        "".encode(name)  # refuses codecs that are not for text, such as base64
+        codecs.lookup(name)
+    except (LookupError, ValueError):
+        return "must be a character encoding, such as utf-8, cp1252, utf-16 or shift_jis"
+    return None
 
 
 class Settings:
@@ -87,14 +101,50 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
         kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
     # isinstance takes tuple, but not tuple[str, ...]
     kind = typing.get_origin(kind) or kind
+    value = _plain(value)
     convert = {tuple: _names, float: _number, str: _text}.get(kind)
     coerced = convert(value) if convert else value
     # bool is a subclass of int in Python, but true is no number here
     if isinstance(coerced, kind) and (kind is bool or not isinstance(coerced, bool)):
         return coerced
-    raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {value!r} ({_type_name(value)})")
+    remedy = ". Write the table to a file and give its path." if is_table(value) else ""
+    raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {shown(value)}{remedy}")
 
 
+def is_table(value: Any) -> bool:
+    """Tell whether a value is a table of rows in memory, such as a frame of pandas, Polars or PyArrow."""
+    return hasattr(value, "columns") or hasattr(value, "column_names")
+
+
+def shown(value: Any) -> str:
+    """Return a value and its type in one line for a message. A long value, such as a table, is shortened."""
+    if value is None:
+        return "None (nothing)"
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '...'} ({type(value).__name__})"
+
+
+def _plain(value: Any) -> Any:
+    """Return paths, and numbers, text and one-dimensional arrays of numpy, as plain values of Python.
+
+    A run folder holds the settings as YAML, which has only plain values.
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        return value.item()
+    if isinstance(value, str) and type(value) is not str:
+        return str.__str__(value)
+    if hasattr(value, "tolist") and len(getattr(value, "shape", ())) == 1:
+        return [_plain(part) for part in value.tolist()]
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+_LONGEST_SHOWN = 500
 _WANTED = {
     tuple: "a list of names (put quotes around yes, no, on, off, dates and the like)",
     float: "a finite number",
@@ -111,6 +161,10 @@ def _text(value: Any) -> Any:
 
 def _names(value: Any) -> Any:
     if isinstance(value, str):
+        # Quoted as in CSV, because a name may hold a comma. What is no CSV, such as a single quote, is split plainly.
+        with contextlib.suppress(csv.Error):
+            fields = next(csv.reader([value], skipinitialspace=True, strict=True), [])
+            return tuple(name.strip() for name in fields if name.strip())
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if not isinstance(value, list | tuple):
         return value
@@ -129,7 +183,3 @@ def _number(value: Any) -> Any:
         # infinity would pass a check such as `more_than`
         return number if math.isfinite(number) else None
     return value
-
-
-def _type_name(value: Any) -> str:
-    return "nothing" if value is None else type(value).__name__

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from kerora.settings.base import Settings, at_least, between, more_than, setting
+from kerora.settings.base import Settings, at_least, between, more_than, setting, text_encoding
 from kerora.settings.language import LanguageConfig
 from kerora.settings.lora import LoraConfig
 
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
+SIDES = ("left", "right")
 SPLITS = ("train", "validation", "test")
+FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
 # a list that `choices` of the setting refers to: tasks that are registered later count too
 TASKS = ["classification", "causal-lm"]
 """The names of the tasks. `kerora.tasks.registry` adds to them."""
@@ -27,7 +29,9 @@ class DataConfig(Settings):
     validation: str | None = setting(None, "File with the validation rows.")
     test: str | None = setting(None, "File with the test rows.")
     text: tuple[str, ...] = setting(
-        (), "Text column(s), separated by commas. Default: found by name (text, sentence, ...)."
+        (),
+        "Text column(s), separated by commas. Default: found by name (text, sentence, ...). If --text is repeated, "
+        "each value is one name. A value inside a JSON object has a dotted name: review.body.",
     )
     text_join: str = setting(
         "auto",
@@ -42,7 +46,17 @@ class DataConfig(Settings):
     columns: tuple[str, ...] = setting(
         (), "Column names of a CSV or TSV file without a header line, separated by commas."
     )
-    delimiter: str | None = setting(None, "Field separator of a CSV file. Default: chosen by the file extension.")
+    delimiter: str | None = setting(
+        None,
+        "Field separator of a CSV or TSV file. Default: by the ending, a comma or a tab. If the first lines have only "
+        "another one of comma, semicolon, tab and |, that one.",
+    )
+    format: str | None = setting(
+        None,
+        "Format of files whose ending says nothing, and of standard input. Default: recognised by the content.",
+        choices=FILE_FORMATS,
+    )
+    encoding: str = setting("utf-8", "Character encoding of text files, such as cp1252 or utf-16.", check=text_encoding)
     class_names: tuple[str, ...] = setting(
         (), "Class names for integer labels, separated by commas, in the order of the sorted label values."
     )
@@ -63,7 +77,12 @@ class DataConfig(Settings):
         check=at_least(1),
     )
     skip_bad_rows: bool = setting(
-        False, "Drop and count rows with an empty text or a missing label. Default: such a row is an error."
+        False,
+        "Drop and count rows that cannot be used: an empty text, a missing label, a wrong number of fields, a line "
+        "that is not valid. Default: such a row is an error.",
+    )
+    bad_rows: str | None = setting(
+        None, "CSV file for a list of the rows that cannot be used: the file, the place, and what is wrong."
     )
 
 
@@ -78,6 +97,12 @@ class ModelConfig(Settings):
     )
     max_length: int = setting(
         256, "Maximum length of an input in tokens. Longer texts are truncated.", check=at_least(8)
+    )
+    truncate: str | None = setting(
+        None,
+        "Side on which a text that is too long is cut. 'right' keeps the start of the text, 'left' the end. For "
+        "classifiers alone. Default: what the tokenizer says, else right.",
+        choices=SIDES,
     )
     precision: str = setting(
         "auto",

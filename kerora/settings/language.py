@@ -1,5 +1,6 @@
 """The settings that only language models have. They are a group of `FitConfig`."""
 
+import re
 from dataclasses import dataclass
 
 from kerora.errors import ConfigError
@@ -26,6 +27,11 @@ class LanguageConfig(Settings):
         "a list of texts, or of objects with role and content. Each turn ends with the end-of-text token. The loss "
         "counts only the assistant's turns. In a list of plain texts these are every second text.",
     )
+    roles: tuple[str, ...] = setting(
+        (),
+        "Meaning of further roles in conversations, as NAME=assistant or NAME=user, separated by commas. The loss "
+        "counts the turns of 'assistant'. Default: the usual names, such as assistant, gpt, user, human and system.",
+    )
     pack: str = setting(
         "auto",
         "How texts become rows. 'blocks' joins all texts and cuts the result every --max-length tokens. 'docs' does "
@@ -45,6 +51,18 @@ class LanguageConfig(Settings):
         check=at_least(0),
     )
     sample_tokens: int = setting(40, "Length of a sample continuation in tokens.", check=at_least(1))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wrong = next((item for item in self.roles if not re.fullmatch(r"[^=]+=(assistant|user)", item)), None)
+        if wrong is not None:
+            raise ConfigError(f"Setting 'roles' needs NAME=assistant or NAME=user. Received: {wrong!r}")
+
+    def is_learnt(self, role: str) -> bool | None:
+        """Tell whether the loss counts the turns of a role that `roles` names. None if it does not name it."""
+        meanings = dict(item.lower().rsplit("=", 1) for item in self.roles)
+        meaning = meanings.get(role.lower())
+        return None if meaning is None else meaning == "assistant"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from kerora.settings.base import Settings, at_least, between, more_than, setting
+from kerora.settings.base import Settings, at_least, between, more_than, setting, text_encoding
 from kerora.settings.fit import OptimizerConfig
 
 PRETRAINED_KINDS = ("distil_bert", "bert")
@@ -23,6 +23,9 @@ class CorpusConfig(Settings):
     )
     columns: tuple[str, ...] = setting(
         (), "Column names of CSV and TSV files without a header line, separated by commas."
+    )
+    encoding: str = setting(
+        "utf-8", "Character encoding of the text files, such as cp1252 or utf-16.", check=text_encoding
     )
     short_rows: float = setting(
         0.0,

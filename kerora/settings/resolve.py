@@ -1,6 +1,7 @@
 """Builds checked settings from layers of plain values, and writes them as YAML."""
 
 import dataclasses
+import os
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
@@ -10,10 +11,12 @@ from typing import Any, TypeVar, overload
 import yaml
 
 from kerora.errors import ConfigError, nearest
-from kerora.settings.base import Settings, type_of
-from kerora.settings.fit import FitConfig
+from kerora.settings.base import Settings, is_table, shown, type_of
+from kerora.settings.fit import DataConfig, FitConfig
+from kerora.settings.foreign import own_name
 from kerora.settings.pretrain import PretrainConfig
 
+Group = TypeVar("Group", bound=Settings)
 Root = TypeVar("Root", FitConfig, PretrainConfig)
 """The complete settings of a command."""
 
@@ -68,6 +71,29 @@ def resolve(*layers: Mapping[str, Any], root: type[Settings] = FitConfig) -> Any
     return _build(root, "", merged)
 
 
+def as_settings(value: Any, root: type[Group]) -> Group:
+    """Return settings as an instance of their class.
+
+    Args:
+        value: an instance, or a mapping of keys (nested, or with dots). For `DataConfig` also the source alone, as text
+            or path.
+        root: the class, such as `FitConfig`.
+
+    Raises:
+        ConfigError: the value is of another type, or a setting in it is wrong.
+    """
+    if isinstance(value, root):
+        return value
+    if isinstance(value, Mapping):
+        built: Group = _build(root, "", flatten(value, root=root))
+        return built
+    if root is DataConfig and isinstance(value, str | os.PathLike):
+        return root(source=value)  # type: ignore[call-arg]
+    example = "{'source': 'rows.csv'}" if root is DataConfig else "{'data.source': 'rows.csv'}"
+    remedy = f"Write the table to a file and give {example}." if is_table(value) else f"Give a dict such as {example}."
+    raise ConfigError(f"The settings must be a {root.__name__} or a dict. Received: {shown(value)}. {remedy}")
+
+
 def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = FitConfig) -> dict[str, Any]:
     """Turn nested mappings into dotted keys.
 
@@ -79,6 +105,8 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         path = f"{prefix}{key}"
+        if isinstance(value, Settings):
+            value = to_dict(value)  # a group inside a dict
         if path in known:
             flat[path] = value
         elif path in groups and isinstance(value, Mapping):
@@ -86,8 +114,11 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
         elif path in groups and value is not None:
             raise ConfigError(f"Setting '{path}' is a group and needs keys inside it. Received: {value!r}")
         elif path not in groups:
-            # the second attempt finds a right name that stands in the wrong group
-            hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
+            names = {p.rpartition(".")[2]: p for p in known}
+            own = own_name(str(key).rpartition(".")[2], names)
+            # the last attempt finds a right name that stands in the wrong group
+            other = nearest(path, known | groups) or nearest(str(key), names)
+            hint = f" Here it is '{names[own]}'." if own else other
             remedy = f"`kerora init{'' if root is FitConfig else ' --pretrain'}` writes a file with every setting."
             raise ConfigError(f"Unknown setting '{path}'.{hint} {remedy}")
     return flat

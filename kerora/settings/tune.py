@@ -45,7 +45,8 @@ class TuneConfig(Settings):
     studies_dir: str = setting("studies", "Parent folder of the studies.")
     storage: str | None = setting(
         None,
-        "Storage of the trials: a database URL or a journal file. Default: study.db in the folder of the study.",
+        "Storage of the trials: a database URL, an SQLite file (.db, .sqlite, .sqlite3) or a journal file (any other "
+        "name). Default: study.db in the folder of the study.",
     )
     refit: bool = setting(
         False,

@@ -143,8 +143,8 @@ class TrainingFace(Protocol):
     MONITOR: str
     MONITORS: frozenset[str]
 
-    def check(self, config: FitConfig) -> None:
-        """Refuse settings that the task would ignore.
+    def check(self, config: FitConfig, dataset: Any) -> None:
+        """Refuse settings that the task would ignore, or that do not fit the data.
 
         Raises:
             ConfigError: such a setting is given.
@@ -164,6 +164,9 @@ class TrainingFace(Protocol):
 
     def notes(self, dataset: Any, model: Any, batches: Any) -> list[str]:
         """Return the lines about the data for the heading of a run. `batches` are the training batches."""
+
+    def concerns(self, config: FitConfig, dataset: Any, model: Any) -> list[str]:
+        """Return one line for each finding about the data that a training should not pass over in silence."""
 
     def evaluate(self, model: Any, rows: Mapping[str, Any], config: FitConfig, *, cache: bool = False) -> Evaluation:
         """Evaluate rows by split and write no files. `cache` keeps the tokens on disk."""

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,12 @@ from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
 from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
+from kerora.notices import notice
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.runs.open import read_config
+from kerora.runs.submission import write_unlabelled
 from kerora.settings.fit import FitConfig
-from kerora.settings.resolve import dump_yaml
+from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
 from kerora.tasks.registry import Task, task_named
 from kerora.training.adapt import adapt, check_quantize
@@ -35,7 +37,7 @@ from kerora.training.defaults import (
 )
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
-from kerora.training.manifest import check_not_running, check_unchanged, describe, now, this_process
+from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
@@ -87,7 +89,7 @@ class FitResult:
 
 
 def fit(
-    config: FitConfig | None = None,
+    config: FitConfig | Mapping[str, Any] | None = None,
     *,
     force: bool = False,
     progress: Progress | None = None,
@@ -96,7 +98,7 @@ def fit(
     """Fine-tune a classifier or a language model and write its run folder.
 
     Args:
-        config: the settings. None takes every default.
+        config: the settings, or a mapping of them such as ``{"training": {"epochs": 3}}``. None takes every default.
         force: replace an existing run of the same name.
         progress: shows the progress. None shows nothing.
         argv: the command line, for the manifest.
@@ -105,7 +107,9 @@ def fit(
         KeroraError: an input cannot be used, and nothing was written. Or training failed or was interrupted, and
             the last good state was saved.
     """
-    setup = assemble(config or FitConfig())
+    config = as_settings({} if config is None else config, FitConfig)
+    changed = changed_settings(config)
+    setup = assemble(config)
     method = setup.config.lora.method
     name = (
         f"{setup.model.preset.name}-{setup.dataset.name}-{f'r{setup.config.lora.rank}' if method == 'lora' else method}"
@@ -117,6 +121,7 @@ def fit(
     # rest.
     manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
     weights = {} if setup.quantised is None else {"base_weights": setup.quantised.to_dict()}
+    manifest["changed_settings"] = changed
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> FitResult:
@@ -156,7 +161,7 @@ def assemble(config: FitConfig) -> Setup:
     dataset = task.rows.load(config)
     config = settle_for_data(config, task, dataset)
     check_quantize(config)
-    task.training.check(config)
+    task.training.check(config, dataset)
     model = task.models.build(config, preset, dataset)
     # before the adapters, which must stay float
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
@@ -164,6 +169,8 @@ def assemble(config: FitConfig) -> Setup:
     # after `adapt`, which decides which blocks are frozen and so can be computed once (--cache-frozen)
     task.training.prepare(config, dataset, model)
     batches = task.training.training_batches(config, dataset, model)
+    for line in task.training.concerns(config, dataset, model):
+        notice(line)
     return Setup(task, settle_for_model(config, model, batches), dataset, model, summary, batches, quantised)
 
 
@@ -215,8 +222,7 @@ def _train(
         # the step fails before the update, so the weights are those of the last good update
         write_adapter(setup, run)
         raise
-    if stopping is not None and stopping.best_epoch is not None:
-        progress.note(stopping.describe())
+    progress.note(_ending(setup, history, stopping))
     progress.note("Evaluating the fine-tuned model")
     return _conclude(setup, run, before, history, stopping)
 
@@ -256,13 +262,27 @@ def _conclude(
     evaluation = _evaluate(setup)
     setup.task.training.write_details(run, setup.model, evaluation)
     _demonstrate(setup, run, trained=True)
+    if setup.dataset.unlabelled is not None:
+        size = setup.config.training.evaluation_batch_size
+        write_unlabelled(run, setup.task, setup.model, setup.dataset.unlabelled, size)
     metrics = {"before": before, "after": evaluation.metrics}
     write_json(run.metrics, metrics)
     seconds = sum(row["seconds"] for row in history.rows)
     best = len(history.rows) if stopping is None or stopping.best_epoch is None else stopping.best_epoch + 1
-    stopped = {} if stopping is None else {"early_stopping": stopping.describe()}
-    run.update_manifest(state="finished", finished=now(), training_seconds=seconds, best_epoch=best, **stopped)
+    ending = _ending(setup, history, stopping)
+    times = {"training_seconds": seconds, "last_epoch": len(history.rows), "best_epoch": best, "ending": ending}
+    run.update_manifest(state="finished", finished=now(), **times)
     return FitResult(run, metrics, history.rows, setup.summary, seconds)
+
+
+def _ending(setup: Setup, history: History, stopping: EarlyStopping | None) -> str:
+    """Return one line: which epoch ended the training, which epoch is kept, and why."""
+    last, config = len(history.rows), setup.config.training
+    if stopping is not None and stopping.best_epoch is not None:
+        return stopping.describe(last)
+    reason = "there are no validation rows" if "validation" not in setup.dataset.splits else "early stopping is off"
+    limit = f", where --max-steps {config.max_steps} ended the training" if config.max_steps else ""
+    return f"Kept epoch {last}, the last one{limit}: {reason}"
 
 
 def _evaluate(setup: Setup) -> Evaluation:
@@ -287,7 +307,7 @@ def write_adapter(setup: Setup, run: RunFolder) -> None:
 
 def _clear(run: RunFolder) -> None:
     """Remove the files of the replaced run, and nothing else."""
-    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.manifest):
+    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission, run.manifest):
         path.unlink(missing_ok=True)
     for folder in (run.adapter, run.checkpoints, run.report, run.evaluations):
         shutil.rmtree(folder, ignore_errors=True)

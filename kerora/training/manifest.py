@@ -13,6 +13,7 @@ import torch
 
 from kerora.data.rows import Dataset
 from kerora.errors import RunError
+from kerora.evaluation.comparison import NOT_SETTINGS, flatten_settings
 from kerora.lora.inject import LoraSummary
 from kerora.models.presets import Preset
 from kerora.models.task import TaskModel
@@ -40,9 +41,7 @@ def describe(
         "seed": config.training.seed,
         "device": _device(),
         "precision": config.model.precision,
-        "data": {}
-        if dataset is None
-        else {"name": dataset.name, "splits": dataset.fingerprints(), "skipped": dataset.skipped},
+        "data": {} if dataset is None else _data_facts(dataset),
         "preset": {
             "name": preset.name,
             "kind": preset.kind,
@@ -51,11 +50,29 @@ def describe(
         },
         "parameters": {
             "trainable": summary.trainable,
-            "lora": summary.lora,
+            ("lora" if summary.layers or not summary.lora else "base_model"): summary.lora,
             "head": summary.head,
             "total": summary.total,
         },
     }
+
+
+def _data_facts(dataset: Dataset) -> dict[str, Any]:
+    columns = {} if dataset.columns is None else {"columns": dataset.columns.as_dict()}
+    facts = {
+        "name": dataset.name,
+        "splits": dataset.fingerprints(),
+        "skipped": dataset.skipped,
+        "reasons": dataset.reasons,
+        **columns,
+    }
+    return facts if dataset.unlabelled is None else {**facts, "unlabelled": len(dataset.unlabelled)}
+
+
+def changed_settings(config: FitConfig) -> list[str]:
+    """Return the keys of the settings that are not the defaults. Settle the config only afterwards."""
+    given, defaults = (dict(flatten_settings(to_dict(item))) for item in (config, FitConfig()))
+    return [key for key, value in given.items() if key not in NOT_SETTINGS and value != defaults[key]]
 
 
 def describe_pretraining(

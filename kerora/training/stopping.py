@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerora.errors import ConfigError
+from kerora.evaluation.directions import is_lower_better
 
 VALUE_ERRORS, LOSS_ERRORS = 2.0, 2.0
 """Number of standard errors by which an epoch may be worse than the best one, for the monitored value and the loss."""
@@ -35,24 +36,27 @@ class EarlyStopping(keras.callbacks.Callback):
     It differs from `keras.callbacks.EarlyStopping` in two ways. It copies only the trainable weights. It restores them
     even if training ran to its last epoch.
 
-    Without `noise`, the kept epoch is the epoch with the best value. With `noise`, it is the newest epoch whose value
-    is within two standard errors of the best value and whose loss is within two standard errors of the best loss. This
-    follows the one-standard-error rule of Breiman et al. 1984, section 3.4.3. With few rows, the best value is mostly
-    chance, and it often comes early, while the learning rate is still high. `benchmarks/early_stopping.py` compares
-    this rule with others.
+    Without `noise`, the kept epoch is the epoch with the best value, of equal values the one with the lower loss. With
+    `noise`, it is the newest epoch whose value is within two standard errors of the best value and whose loss is within
+    two standard errors of the best loss. This follows the one-standard-error rule of Breiman et al. 1984, section
+    3.4.3. With few rows, the best value is mostly chance, and it often comes early, while the learning rate is still
+    high. `benchmarks/early_stopping.py` compares this rule with others.
 
     Args:
         monitor: key in the logs of an epoch. Default: ``val_loss``.
         patience: number of successive epochs without improvement before the stop. Default: 2.
         min_delta: smallest change that is an improvement, without `noise`. Default: 0.
-        mode: ``min``, ``max``, or ``auto``, which is ``min`` for losses and errors. Default: ``auto``.
+        mode: ``min``, ``max``, or ``auto``, which takes the direction of the metric from the table in
+            `kerora.evaluation.directions`. Default: ``auto``.
         restore_best: restore the weights of the kept epoch at the end. Default: True.
         noise: gives the standard errors of the values, such as a `ClassificationReport` that runs before this
             callback. Default: None.
-        loss: key in the logs of the loss that is also checked with `noise`. Default: ``val_loss``.
+        loss: key in the logs of the loss that decides between equal values, and that is also checked with `noise`.
+            Default: ``val_loss``.
 
     Raises:
-        ConfigError: the logs at the end of the first epoch do not hold `monitor`.
+        ConfigError: `mode` is ``auto`` and the metric is unknown. Or the logs at the end of the first epoch do not
+            hold `monitor`.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class EarlyStopping(keras.callbacks.Callback):
         self._reset()
 
     def _reset(self) -> None:
-        self.best = math.inf
+        self.best = self.best_loss = math.inf
         self.best_epoch: int | None = None
         self.best_weights: list[np.ndarray] | None = None
         self.records: dict[str, Record] = {}
@@ -90,18 +94,23 @@ class EarlyStopping(keras.callbacks.Callback):
         """The monitored value of the kept epoch so far, or None before the end of the first epoch."""
         return None if self.best_epoch is None else self.sign * self.best
 
-    def describe(self) -> str:
-        """Return one line: which epoch is kept, and why training stopped early, if it did."""
+    def describe(self, last: int | None = None) -> str:
+        """Return one line: which epoch is kept, which epoch ended the training, and why.
+
+        Args:
+            last: number of the last epoch, from 1. None leaves it out if training did not stop early.
+        """
         if self.best_value is None or self.best_epoch is None:
             return ""
         record = self.records.get(self.monitor)
         best = "" if record is None else f", the best {self.sign * record.value:.4f}"
         kept = f"Kept epoch {self.best_epoch + 1}: {self.monitor} {self.best_value:.4f}{best}"
         if self.stopped_epoch is None:
-            return kept
+            return kept if last is None else f"{kept}. Training ended with epoch {last}, the last one"
         after = self.stopped_epoch - self.best_epoch
         epochs = "The epoch after it was" if after == 1 else f"The {after} epochs after it were"
-        return f"{kept}. {epochs} no improvement, so training stopped"
+        why = f"{epochs} no improvement (--patience {self.patience})"
+        return f"{kept}. {why}, so training stopped early, after epoch {self.stopped_epoch + 1}"
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Reset the state, unless it was just restored."""
@@ -128,12 +137,19 @@ class EarlyStopping(keras.callbacks.Callback):
 
     def _counts(self, value: float, logs: Mapping[str, Any]) -> bool:
         """Tell whether the epoch is the best so far, or as good as the best within the noise."""
+        loss = logs.get(self.loss)
         if self.noise is None:
-            return self.sign * value < self.best - self.min_delta
+            # of equal values, such as those of a model that always answers the same, the lower loss is kept
+            number = math.inf if loss is None else float(loss)
+            tie = self.sign * value == self.best and self.loss != self.monitor
+            better = self.sign * value < self.best - self.min_delta or (tie and number < self.best_loss)
+            if better:
+                self.best_loss = number
+            return better
         good = self._is_within(self.monitor, self.sign * value, VALUE_ERRORS)
-        if self.loss != self.monitor and logs.get(self.loss) is not None:
+        if self.loss != self.monitor and loss is not None:
             # evaluated even if the value is already too bad, because a best loss must be recorded
-            good = self._is_within(self.loss, float(logs[self.loss]), LOSS_ERRORS) and good
+            good = self._is_within(self.loss, float(loss), LOSS_ERRORS) and good
         return good
 
     def _is_within(self, name: str, value: float, width: float) -> bool:
@@ -154,6 +170,7 @@ class EarlyStopping(keras.callbacks.Callback):
         """Return the state that a resume needs, without the weights."""
         return {
             "best": None if self.best_epoch is None else self.best,
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
             "best_epoch": self.best_epoch,
             "wait": self.wait,
             "stopped_epoch": self.stopped_epoch,
@@ -164,6 +181,8 @@ class EarlyStopping(keras.callbacks.Callback):
         """Restore a saved state."""
         # JSON has no infinity, so `state` stores None before the first epoch ends
         self.best = math.inf if state["best"] is None else float(state["best"])
+        loss = state.get("best_loss")
+        self.best_loss = math.inf if loss is None else float(loss)
         self.best_epoch, self.wait, self.stopped_epoch = state["best_epoch"], state["wait"], state["stopped_epoch"]
         self.records = {name: Record(*record) for name, record in state.get("records", {}).items()}
         self.best_weights = best_weights
@@ -181,4 +200,10 @@ def _is_minimised(monitor: str, mode: str) -> bool:
         raise ConfigError(f"EarlyStopping mode must be auto, min or max. Received: {mode!r}")
     if mode != "auto":
         return mode == "min"
-    return monitor.endswith(("loss", "error", "ece", "perplexity"))
+    found = is_lower_better(monitor)
+    if found is None:
+        raise ConfigError(
+            f"EarlyStopping does not know whether a lower or a higher value of '{monitor}' is better. "
+            "Give mode='min' or mode='max'."
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -12,7 +13,7 @@ from kerora.evaluation import wording
 from kerora.evaluation.html import render_page
 from kerora.evaluation.plots import inline_svg
 from kerora.tuning import plots
-from kerora.tuning.noise import Difference, difference_to_defaults, verdict
+from kerora.tuning.noise import Difference, difference_to_defaults, verdict, weak_note
 from kerora.tuning.records import Record, best_record, default_record
 from kerora.tuning.search import Search
 from kerora.version import __version__
@@ -29,7 +30,7 @@ def render_study(search: Search, study: optuna.Study, records: Sequence[Record])
         __version__,
         name=search.folder.path.resolve().name,
         subtitle=_subtitle(search),
-        notes=_notes(records, difference, best, default),
+        notes=_notes(records, difference, best, default, weak_note(search, best)),
         metric=label_of(search.settings.metric),
         best=best,
         default=default,
@@ -66,8 +67,10 @@ def _subtitle(search: Search) -> list[str]:
     return [part for part in parts if part]
 
 
-def _notes(records: Sequence[Record], difference: Difference | None, best: Record, default: Record | None) -> list[str]:
-    notes = []
+def _notes(
+    records: Sequence[Record], difference: Difference | None, best: Record, default: Record | None, weak: str | None
+) -> list[str]:
+    notes = [] if weak is None else [weak]
     # the page is also written after an interrupt
     unended = sum(not record.ended for record in records)
     if unended:
@@ -85,13 +88,14 @@ def _spread(record: Record | None) -> float | None:
     return None if record is None or len(record.scores) < 2 else float(np.std(record.scores, ddof=1))
 
 
-def _figures(
-    search: Search, records: Sequence[Record], best: Record, importance: dict[str, float]
-) -> dict[str, Markup]:
+def _figures(search: Search, records: Sequence[Record], best: Record, importance: dict[str, float]) -> dict[str, Any]:
     metric, parameters = label_of(search.settings.metric), search.space.parameters
-    figures = {
+    figures: dict[str, Any] = {
         "history": _inline(plots.history(records, metric, search.maximize), "Score by trial"),
-        "slices": _inline(plots.slices(records, parameters, metric), "Score by each setting"),
+        "slices": [
+            _inline(figure, f"Score by setting {number}")
+            for number, figure in enumerate(plots.slices(records, parameters, metric), 1)
+        ],
         "parallel": _inline(plots.parallel(records, parameters, metric, best), "Settings and score of each trial"),
     }
     if importance:

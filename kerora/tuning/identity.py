@@ -8,6 +8,7 @@ import optuna
 
 from kerora.errors import ConfigError, RunError, nearest
 from kerora.evaluation.comparison import flatten_settings
+from kerora.evaluation.directions import is_lower_better
 from kerora.evaluation.metrics import SINGLE_METRICS
 from kerora.settings.resolve import to_dict
 from kerora.settings.tune import TuneConfig
@@ -16,7 +17,6 @@ from kerora.tuning.storage import DEFAULTS
 from kerora.tuning.workbench import Workbench
 
 IDENTITY = "kerora"
-MINIMISED = ("loss", "ece")  # ece: expected calibration error
 MOST_DIFFERENCES = 3
 _WAIT_SECONDS = 10.0
 # These change no score. The base model is compared by its fingerprint, because its path may differ between machines.
@@ -34,7 +34,7 @@ def is_maximized(metric: str) -> bool:
             f"Classification has no metric '{metric}'.{nearest(metric, SINGLE_METRICS)} "
             f"It has: {', '.join(SINGLE_METRICS)}."
         )
-    return metric not in MINIMISED
+    return not is_lower_better(metric)
 
 
 def identity(bench: Workbench, space: Space, settings: TuneConfig) -> dict[str, Any]:

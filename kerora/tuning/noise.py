@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kerora.tasks.classification.majority import majority_note
 from kerora.tuning.records import Predictions, Record
 from kerora.tuning.search import Search
 
@@ -100,6 +101,15 @@ def difference_to_defaults(search: Search, best: Record, default: Record | None)
         len(search.bench.data.classes),
         maximize=search.maximize,
     )
+
+
+def weak_note(search: Search, best: Record) -> str | None:
+    """Return a sentence if even the best trial is not better than the most frequent class, else None."""
+    data = search.bench.data
+    counts = np.bincount(np.asarray(data["validation"].targets), minlength=len(data.classes))
+    supports = dict(zip(data.classes, map(int, counts), strict=True))
+    note = majority_note("validation", best.results.get("metrics", {}), supports)
+    return None if note is None else f"Best trial: {note}"
 
 
 def verdict(best: Record, default: Record | None, difference: Difference | None) -> str:

@@ -16,7 +16,6 @@ from kerora.tuning.records import Record
 from kerora.tuning.space import Parameter
 
 LEAST_FOR_IMPORTANCE = 4
-COLUMNS = 3
 
 
 def history(records: Sequence[Record], metric: str, maximize: bool) -> Figure:
@@ -25,7 +24,7 @@ def history(records: Sequence[Record], metric: str, maximize: bool) -> Figure:
     complete = [record for record in scored if record.state == "complete"]
     pruned = [record for record in scored if record.state == "pruned"]
     with style():
-        figure = new_figure(8.4, 3.3)
+        figure = new_figure(5.0, 3.3)
         axis = figure.subplots()
         if complete:
             best = (np.maximum if maximize else np.minimum).accumulate([_score(record) for record in complete])
@@ -41,7 +40,7 @@ def history(records: Sequence[Record], metric: str, maximize: bool) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.margins(x=0.04, y=0.12)
         handles, names = axis.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper right", ncols=4)
+        figure.legend(handles, names, loc="outside upper center", ncols=4)
     return figure
 
 
@@ -79,7 +78,7 @@ def importance_bars(shares: Mapping[str, float]) -> Figure:
     # bars are drawn from the bottom, so the largest comes last
     names, values = list(shares)[::-1], list(shares.values())[::-1]
     with style():
-        figure = new_figure(8.4, 0.9 + 0.34 * len(names))
+        figure = new_figure(5.0, 0.9 + 0.34 * len(names))
         axis = figure.subplots()
         axis.barh(range(len(names)), values, color=TRAIN, height=0.62)
         axis.set_yticks(range(len(names)), names, color=INK)
@@ -90,19 +89,17 @@ def importance_bars(shares: Mapping[str, float]) -> Figure:
     return figure
 
 
-def slices(records: Sequence[Record], parameters: Sequence[Parameter], metric: str) -> Figure:
-    """Plot the score against each setting. The other settings vary."""
-    rows = math.ceil(len(parameters) / COLUMNS)
+def slices(records: Sequence[Record], parameters: Sequence[Parameter], metric: str) -> list[Figure]:
+    """Plot the score against each setting, one figure per setting. The other settings vary."""
+    figures = []
     with style():
-        figure = new_figure(9.6, 2.7 * rows)
-        axes = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).ravel()
-        for axis, parameter in zip(axes, parameters, strict=False):
+        for parameter in parameters:
+            figure = new_figure(4.2, 3.0)
+            axis = figure.subplots()
             _slice(axis, records, parameter)
-        for axis in axes[len(parameters) :]:
-            axis.set_visible(False)
-        for axis in axes[::COLUMNS]:
             axis.set_ylabel(metric)
-    return figure
+            figures.append(figure)
+    return figures
 
 
 def _slice(axis: Axes, records: Sequence[Record], parameter: Parameter) -> None:

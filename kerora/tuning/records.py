@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,10 +132,19 @@ def _record(number: int, trial: FrozenTrial) -> Record:
 
 
 def best_record(records: Sequence[Record], maximize: bool) -> Record | None:
-    """Return the complete trial with the best score, or None. Of equal scores, the earliest trial is taken."""
+    """Return the complete trial with the best score, or None.
+
+    Of equal scores, the trial with the lower loss on the validation rows is taken, then the earliest trial.
+    """
     complete = [record for record in records if record.state == "complete" and record.score is not None]
     sign = -1 if maximize else 1
-    return min(complete, key=lambda record: (sign * (record.score or 0.0), record.number), default=None)
+    return min(complete, key=lambda record: _rank(record, sign), default=None)
+
+
+def _rank(record: Record, sign: int) -> tuple[float, float, int]:
+    # the mean over seeds of equal scores can differ in the last bits
+    loss = record.results.get("metrics", {}).get("loss")
+    return round(sign * (record.score or 0.0), 12), math.inf if loss is None else float(loss), record.number
 
 
 def default_record(records: Sequence[Record]) -> Record | None:

@@ -1,8 +1,6 @@
 """Trains the best settings again on training and validation rows, and evaluates once on the test rows."""
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,9 @@ from kerora.data.rows import Dataset, Rows
 from kerora.data.save import save_dataset
 from kerora.data.sources import has_test_rows, load_dataset
 from kerora.errors import ConfigError
+from kerora.places import expanded
 from kerora.runfolder import RunFolder, write_text
+from kerora.runs.submission import submission_text
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.tasks.classification.results import read_predictions
 from kerora.training.fit import fit, resume
@@ -29,8 +29,8 @@ def check_refit(data: DataConfig) -> None:
         DataError: the file of the test rows does not exist.
     """
     # before the search: a wrong path must not show up after hours
-    if data.test is not None and not Path(data.test).expanduser().is_dir():
-        require_file(Path(data.test).expanduser())
+    if data.test is not None and not expanded(data.test).is_dir():
+        require_file(expanded(data.test))
     if not has_test_rows(data):
         raise ConfigError("--refit needs test rows. Give --test, or a --test-split greater than 0.")
 
@@ -77,13 +77,14 @@ def _joined(whole: Dataset) -> Dataset:
     pairs = None if train.pairs is None else [*train.pairs, *(validation.pairs or [])]
     targets = [*(train.targets or []), *(validation.targets or [])]
     rows = Rows([*train.texts, *validation.texts], [*train.ids, *validation.ids], targets, pairs)
-    return Dataset(whole.name, whole.classes, {"train": rows, "test": whole["test"]})
+    test = {"test": whole["test"]} if "test" in whole.splits else {}
+    return Dataset(whole.name, whole.classes, {"train": rows, **test}, values=whole.values, unlabelled=whole.unlabelled)
 
 
 def _submission(run: RunFolder) -> str:
+    if run.submission.is_file():  # the test rows have no labels, so the fit predicted them
+        return run.submission.read_bytes().decode("utf-8")
     test = read_predictions(run.predictions)["test"]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["id", "label"])
-    writer.writerows(zip(test.ids, (test.classes[number] for number in test.predicted), strict=True))
-    return stream.getvalue()
+    return submission_text(
+        ["id", "label"], zip(test.ids, (test.classes[number] for number in test.predicted), strict=True)
+    )

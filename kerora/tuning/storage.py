@@ -15,11 +15,12 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from kerora.compat import trial_id
 from kerora.errors import RunError
+from kerora.places import expanded
 
 BEAT_SECONDS, GRACE_SECONDS = 10, 60  # several heartbeats may be late, on a busy machine or a slow database
 MOST_RETRIES = 3
@@ -29,6 +30,9 @@ RETRY_OF, RETRIES = "kerora:retry_of", "kerora:retries"
 DEFAULTS, PROCESS, SURPLUS, ERROR = "defaults", "process", "surplus", "error"
 _BEAT = "kerora:heartbeat"
 _OPENING_TRIES = 3
+_SQLITE, _JOURNAL = b"SQLite format 3\0", b'{"op_code"'
+"""First bytes of a database file and of a journal."""
+_SQLITE_ENDINGS = (".db", ".sqlite", ".sqlite3")
 
 
 class HeartbeatJournal(JournalStorage, BaseHeartbeat):
@@ -60,24 +64,51 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
     """Open a storage.
 
     Args:
-        spec: a database URL, the path of a journal file, or None for ``study.db`` in `folder`.
+        spec: a database URL, the path of an SQLite file or of a journal file, or None for ``study.db`` in `folder`. An
+            existing file shows by its first bytes what it is. A new file is SQLite if its name ends in .db, .sqlite or
+            .sqlite3, else a journal.
         folder: the folder of the study.
 
     Raises:
-        RunError: the storage cannot be reached or written. The error does not show passwords.
+        RunError: the storage cannot be reached or written, or is another kind of file. The error does not show
+            passwords.
     """
-    url = spec or f"sqlite:///{folder / 'study.db'}"
+    url = storage_url(spec, folder)
     try:
         # a journal also works on network drives, where the locks of SQLite are not reliable
         if "://" not in url:
-            Path(url).expanduser().parent.mkdir(parents=True, exist_ok=True)
-            return HeartbeatJournal(JournalFileBackend(str(Path(url).expanduser())))
+            return HeartbeatJournal(JournalFileBackend(url))
         return _database(with_driver(url))
     except ModuleNotFoundError as error:
         remedy = "Install it. For PostgreSQL: pip install 'psycopg[binary]'"
         raise RunError(f"The storage {shown(url)} needs the package {error.name}. {remedy}") from error
     except (SQLAlchemyError, ImportError, OSError, ValueError, RuntimeError) as error:
         raise RunError(f"The storage {shown(url)} cannot be opened: {_reason(error, url)}. Check --storage.") from error
+
+
+def storage_url(spec: str | None, folder: Path) -> str:
+    """Return the URL of a database, or the path of a journal file. See `open_storage` for the arguments and errors."""
+    if spec is not None and "://" in spec:
+        return spec
+    path = folder / "study.db" if spec is None else expanded(spec)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = _first_bytes(path) if path.exists() else b""
+    except OSError as error:
+        raise RunError(f"The storage {path} cannot be opened: {error.strerror}. Check --storage.") from error
+    is_new_database = not start and path.suffix.lower() in _SQLITE_ENDINGS
+    if start.startswith(_SQLITE) or is_new_database:
+        # `create` escapes characters of the path such as "?"
+        return URL.create("sqlite", database=str(path)).render_as_string()
+    if start and not start.startswith(_JOURNAL):
+        remedy = "a new file for --storage" if spec else "another --study"
+        raise RunError(f"The storage {path} is neither an SQLite database nor a journal of Optuna. Choose {remedy}.")
+    return str(path)
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE))
 
 
 def with_driver(url: str) -> str:
@@ -132,7 +163,7 @@ def storage_errors(spec: str | None, folder: Path) -> Iterator[None]:
     Raises:
         RunError: the storage can no longer be reached or written.
     """
-    url = spec or f"sqlite:///{folder / 'study.db'}"
+    url = spec or str(folder / "study.db")
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:

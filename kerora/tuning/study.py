@@ -15,13 +15,14 @@ import optuna
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
-from kerora.settings.resolve import dump_yaml
+from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.settings.tune import TuneConfig
+from kerora.tasks.classification.task import check_defined
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.progress import Progress
 from kerora.tuning.html import render_study
 from kerora.tuning.identity import identity, is_maximized, open_study
-from kerora.tuning.noise import Difference, difference_to_defaults, verdict
+from kerora.tuning.noise import Difference, difference_to_defaults, verdict, weak_note
 from kerora.tuning.objective import Objective
 from kerora.tuning.records import Record, best_record, default_record, experiment_log, read_records
 from kerora.tuning.refit import check_refit, refit
@@ -46,6 +47,7 @@ class TuneResult:
         default: the trial of the defaults. None if it failed.
         difference: difference of the best trial to the defaults on the validation rows. None if it was not tested.
         verdict: the difference as a sentence.
+        weak: a sentence if even the best trial is not better than the most frequent class. None if it is better.
         refit: the run that was trained on training and validation rows, or None.
     """
 
@@ -55,12 +57,13 @@ class TuneResult:
     default: Record | None
     difference: Difference | None
     verdict: str
+    weak: str | None = None
     refit: RunFolder | None = None
 
 
 def tune(
-    config: FitConfig | None = None,
-    settings: TuneConfig | None = None,
+    config: FitConfig | Mapping[str, Any] | None = None,
+    settings: TuneConfig | Mapping[str, Any] | None = None,
     *,
     space: Space | Mapping[str, Any] | None = None,
     observer: Observer | None = None,
@@ -72,8 +75,8 @@ def tune(
     The first trial is the defaults. An existing study is continued. The trials never read the test rows.
 
     Args:
-        config: the settings of every trial that are not searched. None takes every default.
-        settings: the settings of the search. None takes every default.
+        config: the settings of every trial that are not searched, or a mapping of them. None takes every default.
+        settings: the settings of the search, or a mapping of them. None takes every default.
         space: the search space, in place of the file or name in `settings`.
         observer: receives the trials while they run. None shows nothing.
         progress: shows the training of the refit. None shows nothing.
@@ -83,7 +86,8 @@ def tune(
         KeroraError: an input cannot be used, and nothing was written. Or all trials failed. Or the search was
             interrupted, and the same call continues it.
     """
-    search = prepare(config or FitConfig(), settings or TuneConfig(), space)
+    base, own = ({} if given is None else given for given in (config, settings))
+    search = prepare(as_settings(base, FitConfig), as_settings(own, TuneConfig), space)
     observer = observer or Observer()
     with storage_errors(search.settings.storage, search.folder.path):
         study = _open(search)
@@ -112,6 +116,7 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
     if settings.refit:
         check_refit(config.data)
     bench = Workbench(config)
+    check_defined(settings.metric, f"--metric {settings.metric}", bench.data)
     defaults = found.defaults(bench.settled(bench.config))
     make_sampler(settings, found, config.training.seed, defaults)  # raises if the space does not suit the sampler
     trials = settings.trials
@@ -228,7 +233,8 @@ def _result(search: Search, records: list[Record], progress: Progress | None, ar
         raise _nothing_complete(search, records)
     difference = difference_to_defaults(search, best, default)
     run = refit(search, best, progress, argv) if search.settings.refit else None
-    return TuneResult(search.folder, records, best, default, difference, verdict(best, default, difference), run)
+    sentence, weak = verdict(best, default, difference), weak_note(search, best)
+    return TuneResult(search.folder, records, best, default, difference, sentence, weak, run)
 
 
 def _nothing_complete(search: Search, records: Sequence[Record]) -> TrainingError:

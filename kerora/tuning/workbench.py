@@ -207,7 +207,7 @@ class Workbench:
         set_random_seed(seed)
         dataset = self.dataset(config.data)
         config = settle_for_data(config, self.task, dataset)
-        self.task.training.check(config)
+        self.task.training.check(config, dataset)
         base = self._base(config)
         model = base.model
         # the seed of the run, as in a separate fit: both start from the same head, bit for bit
@@ -215,6 +215,7 @@ class Workbench:
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = config.model.head_dropout
+        model.truncate = config.model.truncate
         model.max_length = min(config.model.max_length, model.backbone.max_sequence_length)
         summary = adapt(model, config.lora, seed)
         # trained weights of the base, such as biases, to be restored after the trial

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kerora.cli.main import run as kerora
+from kerora.lora.files import read_adapter_config
 from kerora.lora.inject import merge_lora
 from kerora.models.generation import TextGenerator
 from kerora.runfolder import RunFolder
@@ -194,7 +195,7 @@ def test_other_commands_and_other_runs_are_refused(run: Path, folder: Path, tiny
 
 
 def test_chat_keeps_turns(chat_run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert json.loads(RunFolder(chat_run).adapter_config.read_text())["kerora"]["text_form"] == "turns"
+    assert read_adapter_config(RunFolder(chat_run).adapter)["kerora"]["text_form"] == "turns"
 
     def say(*lines: str) -> list[str]:
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.config import PretrainConfig, load_yaml, resolve
 from tests.cli.conftest import Kerora, contents
 from tests.pretraining.test_pretrain import write_text
 
+keras_hub = import_keras_hub()
 SMALL = ["--layers", 1, "--width", 32, "--heads", 2, "--intermediate", 64, "--vocabulary-size", 110]
 SMALL += ["--max-length", 24, "--batch-size", 16, "--precision", "float32", "--holdout", 0.1]
 
@@ -35,6 +37,19 @@ def test_pretrain_then_fit(kerora: Kerora, text: str, tmp_path: Path) -> None:
     assert fit.code == 0, fit.err
     refusal = kerora("pretrain", "--text", text, "--output", "preset", *SMALL).error
     assert "preset exists" in refusal
+
+
+def test_a_language_model_is_not_sent_to_a_classifier(kerora: Kerora, text: str, tmp_path: Path) -> None:
+    more = ("--vocabulary-size", 300, "--epochs", 1, "--quiet", "--objective", "clm")
+    answer = kerora("pretrain", "--text", text, "--output", "gpt", *SMALL, *more)
+    assert answer.code == 0, answer.err
+    line = answer.out.splitlines()[-1].replace("FILE", text)
+    assert line == f"Next: kerora fit --preset gpt --task causal-lm --data {text}"
+    fit = kerora(*line.split()[2:], "--max-steps", 1, "--max-length", 24, "--quiet")
+    assert fit.code == 0, fit.err
+    with without_tensorflow():
+        task = keras_hub.models.CausalLM.from_preset(str(tmp_path / "gpt"))
+    assert task.preprocessor.generate_preprocess(["rain"])["token_ids"].shape == (1, 24)
 
 
 def test_files_may_follow_each_other_and_json_is_printed(kerora: Kerora, text: str, tmp_path: Path) -> None:

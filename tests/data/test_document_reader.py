@@ -30,8 +30,8 @@ def test_a_file_is_one_text_with_every_character(tmp_path: Path) -> None:
     [
         (b"", "holds no text. Leave it out or give another file."),
         (b" \n\t\xc2\xa0\n", "holds no text. Leave it out or give another file."),
-        (b"caf\xe9", "byte 0xE9 is not UTF-8. Convert the file"),
-        (b"a\0b", "a NUL byte, which text files do not hold."),
+        (b"caf\xe9", "byte 0xE9 is not UTF-8. The file may be"),
+        (b"a\0b", "a NUL byte. Text files hold none."),
     ],
 )
 def test_files_without_usable_text_are_told(content: bytes, message: str, tmp_path: Path) -> None:

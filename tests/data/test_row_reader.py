@@ -9,7 +9,7 @@ import pytest
 from kerora.data.audit import audit
 from kerora.data.columns import find_columns
 from kerora.data.extract import record_of, row_problem
-from kerora.data.row_reader import RowReader, SourcePart, read_table
+from kerora.data.row_reader import RowReader, Settled, SourcePart, read_table
 from kerora.data.rows import Rows
 from kerora.data.save import save_dataset
 from kerora.data.sources import load_splits, read_part, read_source
@@ -40,10 +40,8 @@ class WordCounter(RowReader[Counted, Rows[float]]):
     def empty(self, source: str) -> Counted:
         return SourcePart(source, Rows(TextStore(), TextStore()))
 
-    def settle(
-        self, parts: Mapping[str, Counted], config: DataConfig
-    ) -> tuple[tuple[str, ...], dict[str, Rows[float]]]:
-        return (), {split: part.rows for split, part in parts.items()}
+    def settle(self, parts: Mapping[str, Counted], config: DataConfig) -> Settled[Rows[float]]:
+        return Settled({split: part.rows for split, part in parts.items()})
 
 
 def write(path: Path, count: int) -> Path:

@@ -12,7 +12,8 @@ from kerora.config import DataConfig
 from kerora.data.documents import Part
 from kerora.data.table import RawRow, Table
 from kerora.data.text_columns import MODEL_ROLES, PROMPTS, TURNS, TextColumns, turns_of
-from kerora.errors import DataError
+from kerora.errors import ConfigError, DataError
+from kerora.notices import Notice
 from kerora.settings.language import LanguageConfig
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9).filter(str.strip)
@@ -33,7 +34,10 @@ def row(**values: Any) -> RawRow:
         ("text", {}, "text", ()),
         ("text messages", {}, "turns", ("messages",)),
         ("Prompt Response id", {}, "completion", ("Prompt", "Response")),
-        ("instruction input output", {}, "completion", ("instruction", "output")),
+        ("instruction input output", {}, "completion", ("instruction", "input", "output")),
+        ("Output Input Instruction", {}, "completion", ("Instruction", "Input", "Output")),
+        ("instruction context response category", {}, "completion", ("instruction", "context", "response")),
+        ("system_prompt question response", {}, "completion", ("system_prompt", "question", "response")),
         ("question answer text", {}, "text", ()),
         ("input source target", {}, "completion", ("input", "target")),
         ("source target", {}, "completion", ("source", "target")),
@@ -117,7 +121,7 @@ def test_roles_decide_which_turns_count(roles: list[str]) -> None:
     if any(counted):
         assert not isinstance(found, str) and [part.counted for part in found] == counted
     else:
-        assert isinstance(found, str) and found.startswith("has no turn in 'c' that the model could learn")
+        assert isinstance(found, str) and found.startswith("has no turn in 'c' that the model can learn")
 
 
 @pytest.mark.parametrize("value", [None, 3, {}, "", "no json", "{}", "[", "[" * 100_000, "9" * 5000, np.array([])])
@@ -129,3 +133,70 @@ def test_turns_without_a_text_are_numbered_and_need_not_be_learnt() -> None:
     assert turns_of(["a", {"role": "user"}], "c") == "has no text in 'c', turn 2"
     assert turns_of(["a", "b", "\ud800"], "c") == "has an unpaired surrogate in 'c', turn 3"
     assert turns_of(["only one"], "c", learnt=False) == (Part("only one", False, True),)
+
+
+@pytest.mark.parametrize(
+    ("values", "prompt"),
+    [
+        ({"instruction": "Add.", "input": "1 2"}, "Add.\n\n1 2\n"),
+        ({"instruction": "Hi", "input": ""}, "Hi\n"),
+        ({"instruction": "Hi", "input": None}, "Hi\n"),
+        ({"instruction": "Hi"}, "Hi\n"),
+    ],
+)
+def test_all_parts_of_an_instruction_are_its_prompt(values: dict[str, Any], prompt: str) -> None:
+    found = columns("instruction input output").parts(row(**values, output="3"))
+    assert found == (Part(prompt, False, False), Part("3", True, True))
+
+
+def test_an_empty_instruction_or_input_of_a_wrong_type_is_named() -> None:
+    found = columns("instruction input output")
+    assert found.parts(row(instruction="", input="a", output="b")) == "has nothing in 'instruction'"
+    assert found.parts(row(instruction="a", input=["b"], output="c")).startswith("has non-string text in 'input'")
+    # the only prompt is needed, whatever its name
+    assert columns("input output").parts(row(input=" ", output="b")) == "has nothing in 'input'"
+
+
+def test_a_system_prompt_comes_first() -> None:
+    found = columns("question response system").parts(row(question="q", response="r", system="s"))
+    assert [part.text for part in found] == ["s\n\nq\n", "r"]
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    chat = columns("conversations system")
+    assert [(part.text, part.counted) for part in chat.parts(row(conversations=turns, system="s"))] == [
+        ("s", False),
+        ("a", False),
+        ("b", True),
+    ]
+    assert len(chat.parts(row(conversations=turns, system=None))) == 2
+    assert (
+        chat.parts(row(conversations=["a", "b"], system="s"))
+        == "has 'system' beside turns without roles in 'conversations'"
+    )
+
+
+def test_unread_columns_and_fields_are_named() -> None:
+    with pytest.warns(
+        Notice, match="learns 'instruction', 'output'. Other columns are not read: 'history', 'category'"
+    ):
+        columns("id instruction output history category")
+    chat = columns("messages")
+    turns = [{"role": "user", "content": "a", "weight": 0}, {"role": "assistant", "content": "b", "tool_calls": []}]
+    with pytest.warns(Notice) as said:
+        chat.parts(row(messages=turns))
+    assert [str(one.message) for one in said] == [
+        "The field 'tool_calls' of the turns in 'messages' is not read.",
+        "The field 'weight' of the turns in 'messages' is not read.",
+    ]
+
+
+def test_unknown_roles_are_named_and_mapped() -> None:
+    turns = [{"from": "Customer", "value": "a"}, {"from": "bing", "value": "b"}, {"from": "gpt", "value": "c"}]
+    assert columns("chat", LanguageConfig(turns="chat")).parts(row(chat=turns)) == (
+        "has the unknown role 'customer' in 'chat', turn 1 (--roles customer=assistant learns its turns, --roles "
+        "customer=user does not)"
+    )
+    language = LanguageConfig(turns="chat", roles="customer=user,Bing=assistant,gpt=user")
+    assert [part.counted for part in columns("chat", language).parts(row(chat=turns))] == [False, True, False]
+    assert not isinstance(turns_of(turns, "c", learnt=False), str)
+    with pytest.raises(ConfigError, match="needs NAME=assistant or NAME=user. Received: 'bing=bot'"):
+        LanguageConfig(roles="bing=bot")

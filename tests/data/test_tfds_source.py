@@ -9,6 +9,7 @@ import pytest
 
 from kerora.config import DataConfig
 from kerora.data import tfds_source
+from kerora.data.classes import ClassLabels
 from kerora.data.language import load_documents
 from kerora.data.sources import load_dataset, load_rows
 from kerora.data.tfds_source import is_tfds_name, read_tfrecord
@@ -61,7 +62,7 @@ def test_columns_can_be_chosen_and_missing_ones_are_listed(prepared):
 
 
 def test_rows_for_a_run_match_by_class_name(prepared):
-    rows = load_rows("imdb_reviews", DataConfig(data_dir=str(prepared)), ("pos", "neg"))
+    rows = load_rows("imdb_reviews", DataConfig(data_dir=str(prepared)), ClassLabels(("pos", "neg")))
     assert rows.targets == [1, 0] * 3
 
 

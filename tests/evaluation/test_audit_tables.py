@@ -4,13 +4,12 @@ import io
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from kerora.data.audit import audit
 from kerora.data.rows import Dataset, Rows
-from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
+from kerora.evaluation.audit_tables import duplicate_table, escaped, length_table, percent
+from kerora.evaluation.terminal import plain_table
 
 
 def shown(part: RenderableType) -> str:
@@ -53,27 +52,16 @@ def test_duplicates_conflicts_and_leaks() -> None:
 
 
 def test_columns_behind_the_first_are_justified_alike() -> None:
-    table = plain_table("A title", "name", "x", "y", justify="center")
+    table = plain_table("name", "x", "y", title="A title", justify="center")
     assert [column.justify for column in table.columns] == ["left", "center", "center"]
     assert percent(1 / 3) == "33.3%" and percent(0) == "0.0%"
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.text(), st.integers(1, 30))
-def test_a_cut_text_is_one_printable_line(text: str, length: int) -> None:
-    found = cut(text, length)
-    assert len(found) <= length
-    assert found.isprintable()
-    assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in found)
-    if text.isprintable() and len(" ".join(text.split())) <= length:
-        assert found == " ".join(text.split())
 
 
 @pytest.mark.parametrize(
     "name", ["[red]x[/red]", "[/]", "\\[b]", "a\\", "[link=file:///etc]y[/link]", "=cmd", "[", "👍"]
 )
 def test_markup_in_names_is_shown_as_it_is(name: str) -> None:
-    table = plain_table("T", "first", "second")
+    table = plain_table("first", "second", title="T")
     table.add_row(escaped(name), "end")
     assert name in shown(table) and "end" in shown(table)
     assert shown(f"[bold]{escaped(name)}[/bold]: tail") == f"{name}: tail\n"
@@ -81,7 +69,7 @@ def test_markup_in_names_is_shown_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "bell\x07", "\u202etfel", "\x9b31m", "new\nline", "a\u200bb\u2066c"])
 def test_what_a_terminal_would_obey_is_left_out_of_names(name: str) -> None:
-    table = plain_table("T", "first", "second")
+    table = plain_table("first", "second", title="T")
     table.add_row(escaped(name), "end")
     text = shown(table).replace("\n", "")
     assert not any(unicodedata.category(character) in ("Cc", "Cf") for character in text), ascii(text)

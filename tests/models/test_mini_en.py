@@ -33,7 +33,7 @@ def test_its_files_are_complete_and_small() -> None:
     files = {str(path.relative_to(FOLDER)): path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()}
     assert set(files) == {
         "README.md", "config.json", "curves.png", "history.csv", "metadata.json", "model.weights.h5", "tokenizer.json",
-        "assets/tokenizer/vocabulary.txt",
+        "assets/tokenizer/vocabulary.txt", "preprocessor.json",
     }  # fmt: skip
     assert sum(files.values()) <= MOST_BYTES
 
@@ -49,6 +49,14 @@ def test_plain_keras_hub_loads_the_same_encoder() -> None:
         assert torch.equal(plain(inputs), model.backbone(inputs))
     values = [np.array(variable) for variable in plain.weights]
     assert all((value == value.astype(np.float16)).all() and np.isfinite(value).all() for value in values)
+
+
+def test_a_classifier_of_keras_hub_takes_raw_text() -> None:
+    with without_tensorflow():
+        task = keras_hub.models.TextClassifier.from_preset(str(FOLDER), num_classes=3)
+    inputs = task.preprocessor(["My parcel is late again!", "late " * 900])
+    assert inputs["token_ids"].shape == (2, task.backbone.max_sequence_length)
+    assert keras.Model(task.inputs, task.outputs)(inputs).shape == (2, 3)
 
 
 def test_the_first_token_tells_what_a_sentence_is_about() -> None:

@@ -21,7 +21,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_run_is_evaluated_reported_and_predicts(runs: Path) -> None:
     found = kerora.evaluate("classifier", preset="encoder")
-    assert set(found.metrics) == {"validation", "test"} and found.head == ("bad", "good")
+    assert set(found.metrics) == {"validation", "test"} and found.head.names == ("bad", "good")
     summary = kerora.report("classifier", split="validation")
     assert summary.page == Path("classifier/report/report.html")
     assert summary.runs[0].split.name == "validation"

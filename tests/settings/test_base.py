@@ -1,11 +1,16 @@
 """What a setting is: coercion, checks and their edges, on groups made for the purpose."""
 
 import dataclasses
+import enum
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,3 +125,46 @@ def test_a_subclass_takes_over_a_setting_with_its_own_check() -> None:
     assert Narrow().whole == 5 and Group(whole=4).whole == 4
     with pytest.raises(ConfigError, match="5 or more. Received: 4"):
         Narrow(whole=4)
+
+
+class Colour(enum.StrEnum):
+    """An enumeration of text."""
+
+    X = "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "plain"),
+    [
+        ("text", Path("a/b.csv"), "a/b.csv"),
+        ("text", np.str_("a"), "a"),
+        ("choice", Colour.X, "x"),
+        ("whole", np.int16(4), 4),
+        ("whole", np.array(4), 4),
+        ("real", np.float32(0.5), 0.5),
+        ("real", np.int64(0), 0.0),
+        ("maybe", np.float64(2), 2.0),
+        ("flag", np.True_, True),
+        ("names", np.array(["a", "b"]), ("a", "b")),
+        ("names", np.array([0, 1]), ("0", "1")),
+        ("names", [Path("a"), np.int8(1)], ("a", "1")),
+        ("names", Path("a"), ("a",)),
+    ],
+)
+def test_paths_and_values_of_numpy_become_plain_values(name: str, value: Any, plain: Any) -> None:
+    found = getattr(Group(**{name: value}), name)
+    assert found == plain and type(found) is type(plain)
+    assert yaml.safe_load(yaml.safe_dump([found] if not isinstance(found, tuple) else list(found))) is not None
+
+
+@pytest.mark.parametrize("value", [np.array([[1, 2]]), np.array([1, 2]), np.nan, {"a"}, pyarrow.table({"a": [1, 2]})])
+def test_other_objects_are_refused_in_one_line(value: Any) -> None:
+    for name in ("whole", "real", "flag", "choice"):
+        with pytest.raises(ConfigError, match=f"Setting '{name}' must be") as caught:
+            Group(**{name: value})
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+def test_a_table_in_place_of_a_path_has_a_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"'text' must be text.* Write the table to a file and give its path\.$"):
+        Group(text=pyarrow.table({"a": [1, 2]}))

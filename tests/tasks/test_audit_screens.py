@@ -89,8 +89,8 @@ def test_texts_of_every_form(
     source = write(tmp_path / "texts.jsonl", rows)
     texts.show(config(source, task="causal-lm"), None, 2, as_json=False)
     text = capsys.readouterr().out
-    assert f"texts: {title}" in text and "Lengths are in words; --preset NAME counts" in text
-    assert (f"{texts.MARK} is what the loss counts." in text) is marked
+    assert f"texts: {title}" in text and "Lengths are in words. --preset NAME counts" in text
+    assert (f"{texts.MARK} marks the parts in the loss." in text) is marked
     assert (f"{texts.MARK} answer 0" in text or f"{texts.MARK} hello 0" in text) is marked
     texts.show(config(source, task="causal-lm"), None, 2, as_json=True)
     content = json.loads(capsys.readouterr().out)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from kerora.data.classes import ClassLabels
 from kerora.errors import AdapterError, RunError
 from kerora.models.classifier import TextClassifier
+from kerora.models.presets import find_preset
 from kerora.runfolder import RunFolder
+from kerora.settings.fit import FitConfig
 from kerora.tasks.classification import keras_head, model
 from tests.tiny import WORDS
 
@@ -41,10 +44,21 @@ def run_with(folder: Path, labels: Any, config: dict[str, Any] | None = None) ->
 def test_class_names_are_read_as_they_were_written(classifier: TextClassifier, tmp_path: Path) -> None:
     run = run_with(tmp_path, None)
     model.write_head(run, classifier)
-    assert model.read_head(run) == CLASSES
+    assert model.read_head(run) == ClassLabels(CLASSES)
     odd = ["=cmd", "\u202eevil\x1b", "a\nb", "👩‍👩‍👧"]
     run.labels.write_text(json.dumps({"classes": odd}))
-    assert model.read_head(run) == tuple(odd)
+    assert model.read_head(run) == ClassLabels(tuple(odd))
+
+
+def test_original_labels_are_kept(tiny_preset: Path, tmp_path: Path) -> None:
+    run, labels = run_with(tmp_path, None), ClassLabels(CLASSES, ("0", "2", "4"))
+    model.write_head(run, model.of_run(FitConfig(), find_preset(str(tiny_preset)), labels, "float32"))
+    assert json.loads(run.labels.read_text()) == {"classes": list(CLASSES), "values": ["0", "2", "4"]}
+    assert model.read_head(run) == labels
+    for values in (["0", "2"], ["0", "0", "4"], [0, 2, 4], None):
+        run.labels.write_text(json.dumps({"classes": CLASSES, "values": values}))
+        with pytest.raises(RunError, match="'values' must be a list of 3 different labels"):
+            model.read_head(run)
 
 
 @pytest.mark.parametrize("labels", [None, [], ["one"], "two words", ["a", 1], {"a": 0, "b": 1}, 7])

@@ -90,8 +90,28 @@ def test_a_report_is_complete_self_contained_and_accessible(tmp_path: Path, clas
         assert part in page.text
     for part in ("kerora fit --data tickets --preset distil_bert_base_en_uncased", "cd" * 32, "739,586", "3.15.1"):
         assert part in page.text
-    assert len(page.all("svg")) == 4
+    # two curves; for each of two splits ROC, precision and recall, calibration, lengths
+    assert len(page.all("svg")) == 10
+    assert "ROC, precision and recall" in page.text and "Errors by text length" in page.text
     assert "The same for validation" in page.text
+
+
+def test_line_breaks_of_web_pages_are_not_shown_as_text(tmp_path: Path) -> None:
+    content, page = report(tmp_path / "run", texts=("one<br /><br />two", "three <BR> four < br"), rows=60)
+    assert "<br" not in page.text.lower() and "one" in page.text and "two" in page.text
+    assert "< br" in page.text, "what is no tag stays"
+    assert "<br" not in content.lower() and "&lt;br" not in content.lower()
+
+
+@pytest.mark.parametrize(("given", "marked"), [([], 0), (["lora.rank", "training.epochs"], 2), (None, 0)])
+def test_only_settings_that_the_user_changed_are_marked(tmp_path: Path, given: list[str] | None, marked: int) -> None:
+    run = make_run(
+        tmp_path / "run", TWO, training={"learning_rate": 0.003, "epochs": 3}, model={"precision": "float32"}
+    )
+    if given is not None:
+        run.update_manifest(changed_settings=given)
+    results = read_results(run)
+    assert render(results, results.split(), "1").count('<div class="changed">') == marked
 
 
 def test_numbers_are_those_of_the_run(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerora.errors import RunError
+from kerora.evaluation.comparison import costs
 from kerora.evaluation.results import RunResults
 from kerora.runfolder import RunFolder
 from kerora.runs.report import write_report
@@ -147,3 +148,21 @@ def test_runs_of_two_tasks_are_not_compared(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no split 'test'. It holds: validation."):
         write_report([language, make_language_run(tmp_path / "c")], split="test")
     assert not list(tmp_path.rglob("report.html"))
+
+
+def test_costs_are_one_row_per_run(tmp_path: Path) -> None:
+    full = make_run(tmp_path / "full", TWO, lora={"method": "full"}, training={"learning_rate": 0.0003})
+    adapted = make_run(tmp_path / "adapted", TWO, lora={"rank": 4}, training={"learning_rate": 0.003})
+    found = compare([read_results(full), read_results(adapted)])
+    first, second = costs(found.names, found.runs)
+    assert (first.method, second.method) == ("full fine-tuning", "LoRA rank 4")
+    assert (first.seconds, first.memory, first.epochs) == (124.5, 1820.0, 3)
+    assert found.as_dict()["costs"][1]["trainable"] == 739_586
+    assert found.notes() == []
+
+
+def test_equal_rates_of_different_methods_are_told(tmp_path: Path) -> None:
+    for name, method in (("full", "full"), ("adapted", "lora")):
+        make_run(tmp_path / name, TWO, lora={"method": method}, training={"learning_rate": 0.003})
+    found = compare([read_results(RunFolder(tmp_path / name)) for name in ("full", "adapted")])
+    assert "have the same learning rate, 0.003" in found.notes()[0]

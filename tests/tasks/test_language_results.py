@@ -142,8 +142,8 @@ def test_comparison_says_what_keeps_numbers_apart(tmp_path: Path) -> None:
     assert found.as_dict()["metrics"]["validation"][1]["loss"] == 1.5
     other = read_results(make_language_run(tmp_path / "c", preset="other", data="cd"))
     notes = results.compare([*same, other]).notes()
-    assert len(notes) == 2 and "bits per byte alone can be compared" in notes[0]
-    assert notes[1] == "validation: the runs were measured on other texts."
+    assert len(notes) == 2 and "compare only bits per byte" in notes[0]
+    assert notes[1] == "validation: the runs were evaluated on different texts."
 
 
 def test_runs_without_a_common_split_are_shown_beside_one_another(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_runs_without_a_common_split_are_shown_beside_one_another(tmp_path: Path
     second.metrics.write_text(json.dumps({part: {"test": value["validation"]} for part, value in measured.items()}))
     found = results.compare([read_results(first), read_results(second)])
     assert found.splits == ("validation", "test")
-    assert "The runs have no measured split in common." in found.notes()
+    assert "The runs have no evaluated split in common." in found.notes()
     assert [(number, name, split) for number, name, _, split in found.rows()] == [
         (1, "a", "validation"),
         (2, "b", "test"),

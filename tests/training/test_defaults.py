@@ -29,7 +29,8 @@ def with_splits(*splits: str) -> Any:
 
 
 def model(width: int = 384, max_length: int = 64, mask_share: float = 0.3) -> Any:
-    return SimpleNamespace(backbone=SimpleNamespace(hidden_dim=width), max_length=max_length, mask_share=mask_share)
+    parts = {"max_length": max_length, "mask_share": mask_share, "truncate": None}
+    return SimpleNamespace(backbone=SimpleNamespace(hidden_dim=width), **parts)
 
 
 def batches(count: int) -> Any:

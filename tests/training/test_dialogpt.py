@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from kerora.cli.main import run as kerora
+from kerora.lora.files import CONFIG_FILE, OWN_FILE, WEIGHTS_FILE
 from kerora.runfolder import RunFolder
 from tests.conftest import ROOT
 from tests.models.test_hub import fill_hugging_face_cache
@@ -93,7 +94,7 @@ def test_the_shipped_run(reviews: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def _only_the_adapter_is_saved(run: RunFolder, parameters: int) -> None:
-    assert {path.name for path in run.adapter.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
+    assert {path.name for path in run.adapter.iterdir()} == {WEIGHTS_FILE, CONFIG_FILE, OWN_FILE}
     tensors = load_file(run.adapter_weights)
     assert all(".lora_" in name for name in tensors)
     config = json.loads(run.adapter_config.read_text())

@@ -76,8 +76,34 @@ def test_the_line_of_an_epoch_shows_what_there_is_in_a_fixed_order() -> None:
     item.on_epoch_end(2, None)
     assert stream.getvalue().splitlines() == [
         "epoch 1/3  loss 0.3333  val_macro_f1 0.5000  val_perplexity 12.0000",
-        "epoch 3/3  ",
+        "epoch 3/3",
     ]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120, 200])
+def test_bar_and_epochs_fit_every_terminal(clock: Clock, width: int) -> None:
+    stream = io.StringIO()
+    item = Progress(console=Console(file=stream, force_terminal=True, color_system=None, width=width))
+    item.set_params({"epochs": 12, "steps": 1000})
+    item.follow(batches(tokens=0), total=12_000)
+    item.on_train_begin()
+    item.on_epoch_begin(11)
+    clock.now += 36_000
+    item.on_train_batch_end(0, {"loss": 12.3456})
+    assert item._bar is not None
+    item._bar.refresh()
+    values = {"loss": 1 / 3, "accuracy": 0.9, "val_loss": 0.5, "val_accuracy": 0.25, "val_macro_f1": 0.125}
+    item.on_epoch_end(10, values)
+    item.on_epoch_end(11, values)
+    item.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", text)]
+    assert max(map(len, lines)) <= width
+    assert all(f"{value:.4f}" in text for value in values.values()) and "…" not in text
+    assert re.search(r"ETA +-?[\d-]+:[\d-]+:[\d-]+", text), text
+    # wide enough: the names of the values once, above the numbers of all epochs
+    assert text.count("val_macro_f1") == (1 if width >= 80 else 2)
+    assert ("tokens/s" in text) == (width >= 80)
 
 
 @pytest.mark.parametrize("text", ["[bold]no markup[/bold]", "[/]", "a long line " * 20])
@@ -96,7 +122,7 @@ def test_the_bar_goes_to_the_end_of_the_run(clock: Clock) -> None:
     item.on_train_batch_end(0, {"loss": 2.0})
     task = item._bar.tasks[0]
     assert (task.completed, task.description) == (15, "epoch 2/3")
-    assert task.fields["facts"] == "loss 2.0000  0 tokens/s  1,234 MB"
+    assert task.fields == {"loss": "loss 2.0000", "speed": "0 tokens/s", "memory": "1,234 MB"}
     item.on_train_end()
     assert item._bar is None
     item.close()  # also after an error that came first

@@ -54,9 +54,20 @@ SCORES = st.lists(
 )
 
 
+def test_of_equal_scores_the_trial_with_the_lower_loss_is_best() -> None:
+    records = [
+        record(number, 0.1771, "complete", results={"metrics": {"loss": loss}})
+        for number, loss in enumerate((1.5, 1.2, 1.3), 1)
+    ]
+    best = best_record(records, True)
+    assert best is not None and best.number == 2
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(SCORES, st.booleans())
 def test_the_best_is_the_earliest_complete_one_that_none_beats(scores: list[Any], maximize: bool) -> None:
+    # scores that differ by less than 1e-12 count as equal
+    scores = [(state, None if score is None else round(score, 6)) for state, score in scores]
     records = [record(number, score, state) for number, (state, score) in enumerate(scores, 1)]
     best = best_record(records, maximize)
     candidates = [(r.score, r.number) for r in records if r.state == "complete" and r.score is not None]

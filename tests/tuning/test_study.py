@@ -378,7 +378,9 @@ def test_a_storage_that_cannot_be_reached(settings: Settings, storage: str, mess
 def test_a_database_that_is_damaged_is_one_line(settings: Settings) -> None:
     Path("studies/one").mkdir(parents=True)
     Path("studies/one/study.db").write_bytes(b"this is no database, " * 200)
-    with pytest.raises(RunError, match="cannot be opened: file is not a database"):
+    with pytest.raises(
+        RunError, match="study.db is neither an SQLite database nor a journal of Optuna. Choose another --study"
+    ):
         search(settings)
 
 

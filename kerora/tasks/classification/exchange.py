@@ -10,7 +10,7 @@ import numpy as np
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import AdapterError, ConfigError
-from kerora.lora.files import WEIGHTS_FILE, read_tensors
+from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import HEAD_FILE
 from kerora.models.presets import Preset
@@ -114,7 +114,11 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[R
     """Build a classifier with one class for each output of the adapter's head."""
     names = _classes(folder, preset, dataset, config.data.class_names)
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    return TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+    options["truncate"] = config.model.truncate
+    model = TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+    # transformers counts the outputs from 0, and its data holds these numbers as labels
+    model.label_values = dataset.values if dataset else tuple(str(number) for number in range(len(names)))
+    return model
 
 
 def _classes(folder: Path, preset: Preset, dataset: Dataset[Rows[int]] | None, given: Sequence[str]) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from kerora.evaluation import plots, wording
-from kerora.evaluation.html import curve_figures, link, mapping, render_page, render_run
+from kerora.evaluation import plots, quality_plots, wording
+from kerora.evaluation.comparison import costs
+from kerora.evaluation.html import curve_figures, link, mapping, readable, render_page, render_run, run_figures
 from kerora.evaluation.metrics import classification_report_text, row_percent
 from kerora.evaluation.report_files import csv_text
+from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS
 from kerora.tasks.classification.results import (
     PREDICTION_COLUMNS,
     ClassificationResults,
@@ -30,7 +32,9 @@ LONGEST_TEXT = 600
 SECTIONS = (
     ("confusion", "Confusion matrix"),
     ("classes", "Each class"),
+    ("curves-of-classes", "ROC"),
     ("calibration", "Calibration"),
+    ("lengths", "Lengths"),
     ("mistakes", "Mistakes"),
 )
 
@@ -46,6 +50,8 @@ class SplitView:
     confusions: list[Confusion]
     mistakes: list[dict[str, Any]]
     reliability: Markup
+    figures: list[Markup]
+    lengths: Markup
 
 
 def render(results: ClassificationResults, split: SplitResults, version: str) -> str:
@@ -81,15 +87,16 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
     scale = (np.floor(min(ends) * 20) / 20, max(np.ceil(max(ends) * 20) / 20, np.floor(min(ends) * 20) / 20 + 0.05))
     pairs = zip(comparison.names, comparison.runs, comparison.splits, reports, strict=True)
     said = [f"{name}: {note}" for name, run, split, _ in pairs for note in notes(run, split)]
-    if len({split.name for split in comparison.splits}) > 1:
-        said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
     return render_page(
         "comparison.html",
         version,
         PACKAGE,
         comparison=comparison,
         scale=scale,
-        notes=said,
+        notes=[*comparison.notes(), *said],
+        curves=run_figures([run.history for run in comparison.runs], ("loss", "accuracy", "macro_f1")),
+        best=_best_rows(comparison),
+        costs=costs(comparison.names, comparison.runs),
         rows=[
             _run_row(name, run, split, link(report, page), scale)
             for name, run, split, report in zip(
@@ -134,11 +141,28 @@ def _view(results: ClassificationResults, split: SplitResults, first: bool) -> S
         most_confused(split) if len(split.classes) > 2 else [],
         [_mistake(split, place) for place in split.mistakes()[:MOST_MISTAKES]],
         Markup(plots.inline_svg(plots.reliability(split.calibration), description)),
+        _probability_figures(split),
+        _length_figure(split),
     )
 
 
+def _probability_figures(split: SplitResults) -> list[Markup]:
+    key = _split_key(split)
+    drawn = (
+        (quality_plots.roc, f"ROC curves of {key}: true positive rate by false positive rate"),
+        (quality_plots.precision_recall, f"Precision-recall curves of {key}"),
+    )
+    return [Markup(plots.inline_svg(draw(split.labels, split.probabilities), text)) for draw, text in drawn]
+
+
+def _length_figure(split: SplitResults) -> Markup:
+    lengths = np.array([len(text) for text in split.texts])
+    figure = quality_plots.errors_by_length(lengths, split.correct, SHOWN_CHARACTERS)
+    return Markup(plots.inline_svg(figure, f"Errors of {_split_key(split)} by the length of the text"))
+
+
 def _mistake(split: SplitResults, place: int) -> dict[str, Any]:
-    text = split.texts[place]
+    text = readable(split.texts[place])
     true = int(split.labels[place])
     return {
         "id": split.ids[place],
@@ -168,6 +192,13 @@ def _run_row(
         "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
         "training_time": wording.duration(run.manifest.get("training_seconds")),
     }
+
+
+def _best_rows(comparison: Comparison) -> list[bool]:
+    """Return for each run whether its macro F1 is the highest. No run is marked if the splits differ."""
+    scores = [split.metrics["macro_f1"] for split in comparison.splits]
+    comparable = len({split.name for split in comparison.splits}) == 1
+    return [comparable and score == max(scores) for score in scores]
 
 
 def _class_f1(comparison: Comparison) -> list[tuple[str, list[float]]]:

@@ -13,9 +13,7 @@ import numpy as np
 from kerora.data.rows import Rows
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import atomic_file
-from kerora.tasks.classification.probabilities import softmax
-
-SHOWN_CHARACTERS = 500
+from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS, softmax
 
 
 def columns(model: TextClassifier, submission: bool) -> list[str]:

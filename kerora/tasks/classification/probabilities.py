@@ -2,6 +2,9 @@
 
 import numpy as np
 
+SHOWN_CHARACTERS = 500
+"""Number of characters of a text that predictions.csv holds."""
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the probabilities of logits, in float64.

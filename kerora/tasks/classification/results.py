@@ -1,6 +1,5 @@
 """The results of the run of a classifier: its predictions, read, described and compared."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from kerora.data.classes import ClassLabels
 from kerora.errors import RunError
-from kerora.evaluation.comparison import different_settings, distinct_names
+from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
 from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
 from kerora.evaluation.significance import McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
 from kerora.evaluation.wording import decimal, state_notes
-from kerora.runfolder import RunFolder, read_json
+from kerora.runfolder import RunFolder
+from kerora.tasks.classification.labels import read_labels
+from kerora.tasks.classification.majority import majority_note, supports_of
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
 SIGNIFICANCE = 0.05
@@ -38,6 +40,7 @@ class SplitResults:
         scores: probability of the predicted class, shape (rows,).
         probabilities: shape (rows, classes).
         recorded: the metrics of this split after training in metrics.json. Empty if there are none.
+        values: the label of each class in the training data of the run. Empty if unknown.
     """
 
     name: str
@@ -49,6 +52,7 @@ class SplitResults:
     scores: np.ndarray
     probabilities: np.ndarray
     recorded: Mapping[str, Any] = field(default_factory=dict)
+    values: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -138,7 +142,8 @@ def needed(run: RunFolder) -> Sequence[Path]:
 def read(common: Mapping[str, Any]) -> ClassificationResults:
     """Add the predictions to the results that every run has."""
     run: RunFolder = common["folder"]
-    splits = read_predictions(run.predictions, _read_classes(run.labels), common["after"])
+    labels = read_labels(run.labels) if run.labels.is_file() else None
+    splits = read_predictions(run.predictions, labels, common["after"])
     return ClassificationResults(**common, splits=splits)
 
 
@@ -160,13 +165,13 @@ def summary(results: ClassificationResults, split: SplitResults) -> dict[str, An
 
 
 def read_predictions(
-    path: Path, classes: Sequence[str] | None = None, recorded: Mapping[str, Mapping[str, Any]] | None = None
+    path: Path, labels: ClassLabels | None = None, recorded: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, SplitResults]:
     """Read predictions.csv and group the rows by split.
 
     Args:
         path: the file.
-        classes: class names in order. None takes the order of the ``p_`` columns.
+        labels: the classes of the run. None takes the names and the order of the ``p_`` columns.
         recorded: the metrics in metrics.json by split. They are kept with the rows.
 
     Returns:
@@ -176,7 +181,9 @@ def read_predictions(
         RunError: a column is missing, a value is invalid, or there are no rows.
     """
     header, lines = read_csv(path)
-    names = tuple(classes or (column.removeprefix("p_") for column in header if column.startswith("p_")))
+    names = tuple(column.removeprefix("p_") for column in header if column.startswith("p_"))
+    labels = labels or ClassLabels(names)
+    names = labels.names
     wanted = [*PREDICTION_COLUMNS, *(f"p_{name}" for name in names)]
     missing = [column for column in wanted if column not in header]
     if missing or not names:
@@ -190,7 +197,7 @@ def read_predictions(
     if not groups:
         raise RunError(f"{path} holds no rows. Evaluate the run on labelled rows with `kerora evaluate`.")
     order = sorted(groups, key=lambda split: SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER))
-    return {split: _gather(split, names, groups[split], (recorded or {}).get(split, {})) for split in order}
+    return {split: _gather(split, labels, groups[split], (recorded or {}).get(split, {})) for split in order}
 
 
 def _prediction(path: Path, line: int, columns: Sequence[str], values: list[str], classes: Sequence[str]) -> list[Any]:
@@ -204,20 +211,14 @@ def _prediction(path: Path, line: int, columns: Sequence[str], values: list[str]
     return row
 
 
-def _gather(split: str, classes: tuple[str, ...], rows: list[list[Any]], recorded: Mapping[str, Any]) -> SplitResults:
+def _gather(split: str, classes: ClassLabels, rows: list[list[Any]], recorded: Mapping[str, Any]) -> SplitResults:
     numbers = np.array([row[5:] for row in rows], dtype=np.float64)
     labels, predicted = np.array([row[3:5] for row in rows], dtype=np.int64).T
     ids, texts = tuple(row[0] for row in rows), tuple(row[2] for row in rows)
-    return SplitResults(split, classes, ids, texts, labels, predicted, numbers[:, 0], numbers[:, 1:], recorded)
-
-
-def _read_classes(path: Path) -> tuple[str, ...] | None:
-    if not path.is_file():
-        return None
-    classes = read_json(path).get("classes")
-    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
-        raise RunError(f"{path} is damaged: 'classes' must be a list of names. Received: {json.dumps(classes)}")
-    return tuple(classes)
+    scores, probabilities = numbers[:, 0], numbers[:, 1:]
+    return SplitResults(
+        split, classes.names, ids, texts, labels, predicted, scores, probabilities, recorded, classes.values
+    )
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,9 @@ def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
             f"metrics.json gives accuracy {decimal(split.recorded['accuracy'])} for {split.name}, but predictions.csv "
             f"gives {decimal(float(split.correct.mean()))}. The report shows the numbers of predictions.csv."
         )
+    weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
+    if weak:
+        said.append(weak)
     absent = [split.classes[place] for place in np.flatnonzero(split.matrix.sum(axis=1) == 0)]
     if absent:
         listed = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
@@ -324,9 +328,23 @@ class Comparison:
     pairs: tuple[Pair, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return names, splits and pairs as plain values."""
+        """Return names, splits, pairs, costs and notes as plain values."""
         pairs = [{**asdict(pair), "verdict": pair.verdict} for pair in self.pairs]
-        return {"names": list(self.names), "splits": [split.name for split in self.splits], "pairs": pairs}
+        costs_of_runs = [asdict(cost) for cost in costs(self.names, self.runs)]
+        return {
+            "names": list(self.names),
+            "splits": [split.name for split in self.splits],
+            "pairs": pairs,
+            "costs": costs_of_runs,
+            "notes": self.notes(),
+        }
+
+    def notes(self) -> list[str]:
+        """Return what a reader should know before the comparison."""
+        said = rate_notes(self.names, self.runs)
+        if len({split.name for split in self.splits}) > 1:
+            said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
+        return said
 
     def different_settings(self) -> dict[str, list[Any]]:
         """Return the settings that differ between the runs, with one value per run. None stands for no value."""
@@ -359,12 +377,19 @@ def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
     places = _places(b)
     found = [(place, places[key]) for key, place in _places(a).items() if key in places]
     # Equal ids do not prove equal rows, for example if ids are row numbers. McNemar's test needs equal rows.
-    same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and a.classes[a.labels[i]] == b.classes[b.labels[j]]]
+    same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and _is_same_label(a, a.labels[i], b, b.labels[j])]
     test = None
     if same:
         rows_a, rows_b = np.array(same).T
         test = mcnemar(a.correct[rows_a], b.correct[rows_b])
     return Pair(first, second, len(same), len(found) - len(same), test)
+
+
+def _is_same_label(a: SplitResults, i: int, b: SplitResults, j: int) -> bool:
+    # one run may have renamed the labels of the same data
+    if a.classes[i] == b.classes[j]:
+        return True
+    return bool(a.values and b.values) and a.values[i] == b.values[j]
 
 
 def _places(split: SplitResults) -> dict[Key, int]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from kerora.data.classes import ClassLabels
+from kerora.data.labels import label_of
 from kerora.data.rows import Dataset, Rows
 from kerora.data.sources import load_dataset, load_rows
 from kerora.errors import DataError
@@ -16,14 +18,16 @@ def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset[Rows[int]]:
     return load_dataset(config.data, config.training.seed, without=without)
 
 
-def load_part(spec: str, config: FitConfig, classes: tuple[str, ...], split: str) -> Rows[int]:
+def load_part(spec: str, config: FitConfig, labels: ClassLabels, split: str) -> Rows[int]:
     """Load rows with the classes of a run."""
-    return load_rows(spec, config.data, classes, split)
+    return load_rows(spec, config.data, labels, split)
 
 
-def check_fits(dataset: Dataset[Rows[int]], classes: tuple[str, ...], run: object) -> None:
-    """Check that the dataset has the classes of a run."""
-    if dataset.classes != classes:
+def check_fits(dataset: Dataset[Rows[int]], labels: ClassLabels, run: object) -> None:
+    """Check that the dataset has the classes of a run, and the same labels for them."""
+    # an older run can hold the same classes in another form, such as 1.0 for 1
+    same_names = list(map(label_of, dataset.classes)) == list(map(label_of, labels.names))
+    if not same_names or labels.values not in ((), dataset.values):
         raise DataError(
             f"The rows of {dataset.name} have other classes than {run}. Give data with the classes of the run."
         )

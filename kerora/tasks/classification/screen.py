@@ -3,14 +3,25 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kerora.data.classes import ClassLabels
 from kerora.evaluation import wording
-from kerora.evaluation.terminal import before_after_table, name_text, plain_table, training_time, visible
+from kerora.evaluation.comparison import costs
+from kerora.evaluation.terminal import (
+    Facts,
+    before_after_table,
+    cost_table,
+    name_text,
+    plain_table,
+    training_time,
+    visible,
+)
 from kerora.runfolder import RunFolder
 from kerora.tasks.classification.confusion_matrix import ConfusionMatrix
+from kerora.tasks.classification.majority import majority_note, supports_of
 from kerora.tasks.classification.results import (
     ClassificationResults,
     Comparison,
@@ -39,16 +50,18 @@ def report(results: ClassificationResults, split: SplitResults) -> Iterator[Rend
 
 
 def comparison(comparison: Comparison) -> tuple[list[str], list[Table]]:
-    """Return the tables of a comparison."""
-    return [], comparison_tables(comparison)
+    """Return the notes and the tables of a comparison."""
+    return comparison.notes(), [*comparison_tables(comparison), cost_table(costs(comparison.names, comparison.runs))]
 
 
 def evaluation(
-    folder: RunFolder, metrics: Mapping[str, Any], classes: tuple[str, ...]
+    folder: RunFolder, metrics: Mapping[str, Any], labels: ClassLabels
 ) -> Iterator[tuple[str, list[RenderableType]]]:
     """Yield the metrics of each split."""
-    for split in read_predictions(folder.predictions, classes, metrics).values():
-        yield visible(f"{split.name}, {len(split):,} rows"), [headline(split), class_table(split)]
+    for split in read_predictions(folder.predictions, labels, metrics).values():
+        weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
+        note = [Text(f"Note: {visible(weak)}", style="yellow")] if weak else []
+        yield visible(f"{split.name}, {len(split):,} rows"), [*note, headline(split), class_table(split)]
 
 
 def class_table(split: SplitResults) -> Table:
@@ -64,15 +77,15 @@ def class_table(split: SplitResults) -> Table:
     return table
 
 
-def headline(split: SplitResults) -> Text:
+def headline(split: SplitResults) -> Group:
     """Return the main metrics: accuracy and macro F1 with their intervals, and a line of others."""
-    text = Text()
+    lines = []
     for key in ("accuracy", "macro_f1"):
         low, high = split.intervals[key]
-        text.append(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
-        text.append(f"  95 % interval {low:.3f} to {high:.3f}\n", style="dim")
-    rest = (f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss"))
-    return text.append("   ".join(rest))
+        value = Text(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
+        lines.append(Facts([value, Text(f"95 % interval {low:.3f} to {high:.3f}", style="dim")], gap="  "))
+    rest = [f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss")]
+    return Group(*lines, Facts(rest))
 
 
 def confusions_table(split: SplitResults, count: int = 5) -> Table | None:

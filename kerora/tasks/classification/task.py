@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerora.data.audit import audit_tokens
 from kerora.data.batches import Batches, balanced_class_weights
+from kerora.data.concerns import concerns as found_concerns
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics
@@ -28,12 +30,40 @@ MONITORS = frozenset({"loss", "accuracy", *(f"val_{name}" for name in SINGLE_MET
 SMALL, FEW_ROWS, MASK_SHARE = 10_000_000, 2000, 0.3
 
 
-def check(config: FitConfig) -> None:
-    """Refuse --cache-frozen with --mask-share: a cached state would not change when other tokens are masked."""
+def check(config: FitConfig, dataset: Dataset[Rows[int]]) -> None:
+    """Refuse --cache-frozen with --mask-share, and a --monitor that the validation rows leave undefined."""
     training = config.training
+    # a cached state would not change when other tokens are masked
     if training.cache_frozen and training.mask_share:
         raise ConfigError(
             "--cache-frozen computes each row once, but --mask-share masks other tokens at each step. Leave one out."
+        )
+    if training.early_stopping and training.monitor is not None:
+        check_defined(training.monitor.removeprefix("val_"), f"--monitor {training.monitor}", dataset)
+
+
+def check_defined(metric: str, option: str, dataset: Dataset[Rows[int]]) -> None:
+    """Check that the classes of the validation rows define a metric.
+
+    Args:
+        metric: name of the metric, without prefix.
+        option: the option that names it, for the message.
+        dataset: the data. Without validation rows nothing is checked.
+
+    Raises:
+        ConfigError: ROC AUC needs rows of every class, and MCC needs rows of two classes.
+    """
+    rows = dataset.splits.get("validation")
+    if rows is None or metric not in ("roc_auc", "mcc"):
+        return
+    present = set(rows.targets or ())
+    absent = [name for number, name in enumerate(dataset.classes) if number not in present]
+    if absent and (metric == "roc_auc" or len(present) < 2):
+        needs = "every class" if metric == "roc_auc" else "two classes"
+        raise ConfigError(
+            f"{option} needs validation rows of {needs}, but the validation part has no rows of class "
+            f"{', '.join(f'{name:.40}' for name in absent[:5])}. Give other validation rows, or choose another value, "
+            "such as macro_f1."
         )
 
 
@@ -88,11 +118,25 @@ def validation(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassi
 
 
 def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) -> list[str]:
-    """Return a line with the name of the data, its rows and its classes."""
+    """Return a line with the name of the data, its rows and its classes, and the side of truncation if it is left."""
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
-    skipped = sum(dataset.skipped.values())
-    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
-    return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}"]
+    data = f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dataset.dropped()}"
+    return [data, *_truncation_notes(model)]
+
+
+def _truncation_notes(model: TextClassifier) -> list[str]:
+    """Say which side was taken, if the tokenizer or the setting names the left one."""
+    side, own = model.truncate, model.tokenizer.own_side
+    if "left" not in (side, own):
+        return []
+    kept = "end" if side == "left" else "start"
+    why = "as its tokenizer says" if side == own else f"as --truncate says; the tokenizer says {own}"
+    return [f"Truncation: {side}, {why}. Of longer texts the {kept} is kept."]
+
+
+def concerns(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> list[str]:
+    """Return the findings of the audit that `kerora data show` prints in full."""
+    return found_concerns(audit_tokens(dataset, model.tokenizer, model.max_length), dataset.classes)
 
 
 def evaluate(

@@ -8,10 +8,20 @@ import click
 from rich.console import Console
 
 from kerora.data.audit import Audit, TextCounts, audit_texts
+from kerora.data.bad_rows import by_reason
+from kerora.data.concerns import concerns
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
-from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
+from kerora.evaluation.audit_tables import (
+    duplicate_table,
+    escaped,
+    length_table,
+    percent,
+    print_concerns,
+    short,
+)
+from kerora.evaluation.terminal import plain_table
 from kerora.settings.fit import FitConfig
 
 TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
@@ -30,7 +40,8 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
     dataset = load_documents(config.data, config.language, config.training.seed)
     result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
     if as_json:
-        content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "first_rows": _first(dataset, rows)}
+        content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "reasons": dataset.reasons}
+        content |= {"first_rows": _first(dataset, rows), "concerns": concerns(result, cut=False)}
         content["texts"] = {split: dataclasses.asdict(count) for split, count in counts.items()}
         click.echo(json.dumps(content, indent=2, ensure_ascii=False))
         return
@@ -60,14 +71,17 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     form = counts["train"].form
     console.print(f"[bold]{escaped(dataset.name)}[/bold]: {TITLES[form]}")
     for split, dropped in dataset.skipped.items():
-        console.print(f"{split}: {dropped} bad rows were dropped")
-    table = plain_table("Texts", "split", "texts", "parts", "characters", result.unit, "in the loss")
+        console.print(
+            f"{split}: {dropped} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})"
+        )
+    table = plain_table("split", "texts", "parts", "characters", result.unit, "in the loss", title="Texts")
     for split, count in counts.items():
         numbers = (count.texts, count.parts, count.characters, count.size)
         share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
         table.add_row(split, *(f"{number:,}" for number in numbers), share)
     for part in (table, length_table(result), duplicate_table(result, labelled=False)):
         console.print(part)
+    print_concerns(console, concerns(result, cut=False))
     if result.unit == "words":
         console.print(
             "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
@@ -75,9 +89,11 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     if not rows:
         return
     first = _train(dataset, rows)
-    table = plain_table("First training texts", "id", "text", justify="left")
+    table = plain_table("id", "text", title="First training texts", justify="left")
     for parts, identifier in zip(first.parts, first.ids, strict=True):
-        marked = [f"{MARK} {cut(part.text)}" if part.counted and len(parts) > 1 else cut(part.text) for part in parts]
+        marked = [
+            f"{MARK} {short(part.text)}" if part.counted and len(parts) > 1 else short(part.text) for part in parts
+        ]
         table.add_row(escaped(identifier), escaped("\n".join(marked)))
     console.print(table)
     if form != "text":

@@ -12,7 +12,9 @@ from kerora.settings.fit import FitConfig
 
 def build(config: FitConfig, preset: Preset, dataset: Any) -> CausalLM:
     """Build the language model. It has no head of its own."""
-    return of_run(config, preset, None, backbone_dtype(config))
+    model = of_run(config, preset, None, backbone_dtype(config))
+    model.truncate = config.model.truncate  # an error if it is left
+    return model
 
 
 def of_run(config: FitConfig, preset: Preset, head: None, dtype: str) -> CausalLM:

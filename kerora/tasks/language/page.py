@@ -6,7 +6,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from kerora.evaluation import plots, wording
-from kerora.evaluation.html import curve_figures, link, render_page, render_run
+from kerora.evaluation.comparison import costs
+from kerora.evaluation.html import curve_figures, link, render_page, render_run, run_figures
 from kerora.tasks.language.results import LanguageComparison, LanguageResults
 
 PACKAGE = "kerora.tasks.language"
@@ -39,12 +40,6 @@ def render_comparison(comparison: LanguageComparison, reports: Sequence[Path], p
         page: the path that the page will have. Links are relative to it.
         version: Kerora's version, for the footer.
     """
-    histories = [run.history for run in comparison.runs]
-    figures = (
-        {name: plots.run_curves(histories, f"val_{name}") for name in ("loss", "perplexity", "bits_per_byte")}
-        if any(histories)
-        else {}
-    )
     notes = [f"{name}: {note}" for name, run in zip(comparison.names, comparison.runs, strict=True)
              for note in wording.state_notes(run)]  # fmt: skip
     return render_page(
@@ -59,6 +54,7 @@ def render_comparison(comparison: LanguageComparison, reports: Sequence[Path], p
                 "number": number,
                 "name": name,
                 "split": split,
+                "best": _is_best(comparison, split, run),
                 "before": run.before.get(split, {}),
                 "after": run.after[split],
                 "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
@@ -66,13 +62,19 @@ def render_comparison(comparison: LanguageComparison, reports: Sequence[Path], p
             }
             for number, name, run, split in comparison.rows()
         ],
-        curves=[
-            Markup(plots.inline_svg(figure, f"Validation {wording.LABELS[name].lower()} of the runs by epoch"))
-            for name, figure in figures.items()
-        ],
+        curves=run_figures([run.history for run in comparison.runs], ("loss", "perplexity", "bits_per_byte")),
+        costs=costs(comparison.names, comparison.runs),
         samples=_shared_samples(comparison),
         settings=comparison.different_settings(),
     )
+
+
+def _is_best(comparison: LanguageComparison, split: str, run: LanguageResults) -> bool:
+    """Return whether a run has the fewest bits per byte of a split that all runs evaluated on the same texts."""
+    values = [wording.number(other.after.get(split, {}).get("bits_per_byte")) for other in comparison.runs]
+    texts = {wording.lookup(other.manifest, "data", "splits", split, "sha256") for other in comparison.runs}
+    known = [value for value in values if value is not None]
+    return len(known) == len(values) and len(texts) == 1 and run.after[split]["bits_per_byte"] == min(known)
 
 
 def files(results: LanguageResults, split: None) -> dict[str, str | bytes]:

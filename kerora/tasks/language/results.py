@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerora.errors import RunError
-from kerora.evaluation.comparison import differ, different_settings, distinct_names
+from kerora.evaluation.comparison import differ, different_settings, distinct_names, rate_notes
 from kerora.evaluation.results import RunResults, not_evaluated
 from kerora.evaluation.wording import lookup
 from kerora.runfolder import RunFolder, read_json
@@ -40,7 +40,7 @@ class LanguageComparison:
 
     def notes(self) -> list[str]:
         """Return the reasons why the numbers cannot be compared."""
-        said = []
+        said = rate_notes(self.names, self.runs)
         if differ(lookup(run.manifest, "preset", "fingerprint") for run in self.runs):
             said.append(
                 "The runs have different base models. If their tokenizers differ, loss and perplexity count different "

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kerora.evaluation import wording
-from kerora.evaluation.terminal import before_after_table, cut, plain_table, training_time, visible
+from kerora.evaluation.comparison import costs
+from kerora.evaluation.terminal import before_after_table, cost_table, cut, plain_table, training_time, visible
 from kerora.runfolder import RunFolder
 from kerora.tasks.language.results import LanguageComparison, LanguageResults
 from kerora.tasks.language.samples import Sample
@@ -33,8 +34,8 @@ def report(results: LanguageResults, split: None) -> Iterator[RenderableType | N
 
 
 def comparison(comparison: LanguageComparison) -> tuple[list[str], list[Table]]:
-    """Return the notes and the table of a comparison."""
-    return comparison.notes(), [comparison_table(comparison)]
+    """Return the notes and the tables of a comparison."""
+    return comparison.notes(), [comparison_table(comparison), cost_table(costs(comparison.names, comparison.runs))]
 
 
 def evaluation(folder: RunFolder, metrics: Mapping[str, Any], head: None) -> Iterator[tuple[str, list[RenderableType]]]:

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import torch
 
+from kerora.data.audit import audit_texts
+from kerora.data.concerns import concerns as found_concerns
 from kerora.data.documents import Documents
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.rows import Dataset
@@ -52,7 +54,7 @@ class LanguageReport(keras.callbacks.Callback):
             logs["validation_seconds"] = time.perf_counter() - started
 
 
-def check(config: FitConfig) -> None:
+def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
     """Refuse settings that only classifiers have."""
     training = config.training
     given = {
@@ -97,11 +99,9 @@ def validation(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) 
 def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches) -> list[str]:
     """Return lines with the name of the data, its texts and tokens, and the truncated texts."""
     texts = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
-    skipped = sum(dataset.skipped.values())
-    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
     rows = batches.rows
     lines = [
-        f"Data: {dataset.name}, {texts} texts{dropped}; training on {len(batches.table.ids):,} tokens in "
+        f"Data: {dataset.name}, {texts} texts{dataset.dropped()}; training on {len(batches.table.ids):,} tokens in "
         f"{len(rows):,} rows of at most {int(rows.lengths.max())} tokens"
     ]
     if rows.cut:
@@ -110,6 +110,11 @@ def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches
             "out. If the completion alone is too long, its end is left out. A higher --max-length keeps more."
         )
     return lines
+
+
+def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> list[str]:
+    """Return the texts of other parts that are training texts. `notes` names texts that are cut."""
+    return found_concerns(audit_texts(dataset, None, model.max_length)[0], cut=False)
 
 
 def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:

@@ -1,0 +1,40 @@
+"""labels.json: the classes of a run, with the labels that they had in the training data."""
+
+from pathlib import Path
+
+from kerora.data.classes import ClassLabels
+from kerora.errors import RunError
+from kerora.runfolder import read_json, write_json
+
+
+def read_labels(path: Path) -> ClassLabels:
+    """Read labels.json. Files of older versions hold only the names.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    content = read_json(path)
+    names = _texts(content.get("classes"))
+    if len(names) < 2:
+        raise RunError(
+            f"{path} is damaged: 'classes' must be a list of two or more names. Received: {content.get('classes')!r}"
+        )
+    values = _texts(content.get("values", []))
+    if "values" in content and (len(values) != len(names) or len(set(values)) != len(values)):
+        raise RunError(
+            f"{path} is damaged: 'values' must be a list of {len(names)} different labels. "
+            f"Received: {content['values']!r}"
+        )
+    return ClassLabels(names, values)
+
+
+def write_labels(path: Path, labels: ClassLabels) -> None:
+    """Write labels.json."""
+    values = {"values": list(labels.values)} if labels.values else {}
+    write_json(path, {"classes": list(labels.names), **values})
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return ()
+    return tuple(value)
