@@ -1,5 +1,6 @@
 """Class names: their choice, their order, and the class number of each label."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -97,11 +98,13 @@ def _check_single(train: LabelledRows) -> None:
     several = several_labels(train.first_seen)
     if several is not None:
         mark = next((mark for mark in SEPARATORS if mark in several), " ")
+        # YAML reads a list of JSON, so names with commas and quotes can be given too
+        listed = json.dumps([several, *(part.strip() for part in several.split(mark))], ensure_ascii=False)
         raise DataError(
             f"{train.source}, {train.first_seen[several]}: is {several!r:.60} one label, or several labels separated "
             f"by {mark!r}? Its parts are labels of other rows too. A classifier learns one label for each text: give "
             "one label in each row. If it is one label, list every class in the setting class_names, for example with "
-            """--set 'data.class_names=["a,b", "a", "b"]'."""
+            f"--set 'data.class_names={listed:.200}'."
         )
 
 
