@@ -52,7 +52,6 @@ def export_base(preset: str | Path, output: str | Path) -> str:
         if not is_decoder:
             _leave_out_head(work, opened.architecture)
         if version_of("transformers") is None:
-            # a return ends the block without an error, so the folder is kept
             return "Not compared: transformers is not installed (pip install 'kerora[interop]')."
         inputs = model.encode(list(TEXTS))
         theirs = transformers_states(work, inputs)

@@ -209,7 +209,6 @@ def _kerora(job: Job, work: Path) -> Verification:
             shutil.copytree(run / name, work / name)
         elif (run / name).is_file():
             shutil.copyfile(run / name, work / name)
-    # the export holds no base, so it is loaded with the base of the run
     again = load(work, str(job.model.preset.directory), dtype="float32")
     return job.verification("kerora", job.task.exchange.logits(again, job.probe))
 

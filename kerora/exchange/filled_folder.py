@@ -19,7 +19,6 @@ from kerora.tasks.registry import task_of_model
 
 GENERATION = "generation_config.json"
 _TASK_SUFFIX = r"(ForCausalLM|ForSequenceClassification|LMHeadModel|Model)$"
-# output layer of a language model and head of a classifier, as transformers names them
 _HEADS = ("lm_head.", "score.")
 
 

@@ -206,5 +206,4 @@ def _name_padding(model: TaskModel, path: Path) -> None:
 def _pieces(definition: Any) -> set[str]:
     vocabulary = definition["model"]["vocab"]
     added = {token["content"] for token in definition.get("added_tokens", ())}
-    # the vocabulary is a mapping, but for Unigram a list of (piece, score)
     return added | set(vocabulary if isinstance(vocabulary, dict) else (piece for piece, _ in vocabulary))

@@ -64,7 +64,6 @@ def write_keras_task(model: TaskModel, directory: Path) -> None:
 
 def has_task(model: TaskModel) -> bool:
     """Return whether KerasHub has a class for the task and the architecture of the model."""
-    # asked of KerasHub, not listed here: another version may have more classes
     return hasattr(keras_hub.models, _task_class(model))
 
 

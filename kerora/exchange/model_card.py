@@ -84,7 +84,6 @@ def _metadata(form: str, name: str, data: str, model: TaskModel, after: Mapping[
 
 
 def _loading(form: str, model: TaskModel) -> str:
-    # a place for the reader to fill in, since the local path is not shown
     base = ("path/to/" if model.preset.location.startswith("/") else "") + _base_name(model)
     # code for one row of the package `tokenizers`, with its names of the inputs
     inputs = ", ".join(f'"{name}": np.int32([row.{COLUMNS[name]}])' for name in model.input)
