@@ -38,6 +38,7 @@ def print_concerns(console: Console, lines: Sequence[str]) -> None:
 
 def escaped(text: str) -> str:
     """Return text as a terminal may show it: line by line without control characters, and not read as markup."""
+    # line by line, because `visible` would join the lines
     return escape("\n".join(visible(line) for line in text.split("\n")))
 
 

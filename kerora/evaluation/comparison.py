@@ -30,6 +30,7 @@ def distinct_names(runs: Sequence[RunResults]) -> tuple[str, ...]:
     Raises:
         RunError: a run is given more than once.
     """
+    # resolved, so that a link and its target count as one run
     paths = Counter(run.folder.path.resolve() for run in runs)
     repeated = next((path for path, times in paths.items() if times > 1), None)
     if repeated is not None:
@@ -41,6 +42,7 @@ def distinct_names(runs: Sequence[RunResults]) -> tuple[str, ...]:
 def different_settings(runs: Sequence[RunResults]) -> dict[str, list[Any]]:
     """Return the settings that differ between runs, with one value per run. None stands for no value."""
     flat = [dict(flatten_settings(run.settings)) for run in runs]
+    # a dict keeps the order of config.yaml, a set would not
     keys = dict.fromkeys(key for settings in flat for key in settings if key not in NOT_SETTINGS)
     rows = {key: [settings.get(key) for settings in flat] for key in keys}
     return {key: values for key, values in rows.items() if differ(values)}
@@ -88,6 +90,7 @@ def _cost(name: str, run: RunResults) -> Cost:
         total,
         number(run.manifest.get("training_seconds")),
         run.epochs,
+        # without values, nanmax fails and nanmean warns
         float(np.nanmax(memory)) if np.isfinite(memory).any() else None,
         float(np.nanmean(tokens)) if np.isfinite(tokens).any() else None,
     )

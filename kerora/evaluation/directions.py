@@ -29,7 +29,9 @@ def is_lower_better(name: str) -> bool | None:
     A name may have a prefix, such as ``val_``, ``macro_`` or the name of an output, and the number that Keras adds to
     a name that occurs twice: ``val_macro_f1``, ``val_auc_1``. The longest known ending of the name decides.
     """
+    # without the number that Keras adds to a second metric of the same name
     words = re.sub(r"_\d+$", "", name.lower()).split("_")
+    # the longest ending first: kl_divergence is known as a whole, but divergence is not
     endings = ("_".join(words[start:]) for start in range(len(words)))
     found = next((ending for ending in endings if ending in LOWER_IS_BETTER | HIGHER_IS_BETTER), None)
     return None if found is None else found in LOWER_IS_BETTER

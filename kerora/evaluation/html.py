@@ -24,6 +24,7 @@ from kerora.evaluation.comparison import NOT_SETTINGS, flatten_settings
 from kerora.evaluation.results import RunResults
 from kerora.settings.resolve import settings as known_settings
 
+# texts from web pages, such as IMDb's reviews, write line breaks as <br />
 _BREAK = re.compile(r"[ \t]*<br\s*/?>[ \t]*", re.IGNORECASE)
 OWN_PACKAGE = "kerora.evaluation"
 
@@ -85,12 +86,14 @@ def render_page(template: str, version: str, package: str = OWN_PACKAGE, **value
 
 @cache
 def _environment(package: str) -> jinja2.Environment:
+    # the folder of the task first, so that its templates win; a dict, because both can be the same package
     places = dict.fromkeys((package, OWN_PACKAGE))
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name) for name in places]),
         autoescape=True,
         # a wrong name in a template is an error instead of an empty text
         undefined=jinja2.StrictUndefined,
+        # a line that holds only a template tag leaves no blank line in the page
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -142,6 +145,7 @@ def _subtitle(results: RunResults) -> list[str]:
     method, rank, alpha = (wording.lookup(results.settings, "lora", key) for key in ("method", "rank", "alpha"))
     trainable, total = (wording.lookup(manifest, "parameters", key) for key in ("trainable", "total"))
     parts = [str(preset) if preset else "", f"data {data}" if data else ""]
+    # a run without LoRA has a rank in its settings too, so the method decides below
     lora = f"LoRA rank {rank}, alpha {_setting_text(alpha)}" if rank else ""
     parts.append({"full": "full fine-tuning", "head": "head alone"}.get(str(method), lora))
     if wording.number(trainable) is not None and wording.number(total):
@@ -233,4 +237,5 @@ def readable(text: str) -> str:
 
 def link(report: Path, page: Path) -> str:
     """Return the link from one page to another, relative and quoted."""
+    # relative, so that links still work after the folder of the runs is moved
     return quote(Path(os.path.relpath(report.resolve(), page.resolve().parent)).as_posix())

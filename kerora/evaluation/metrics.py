@@ -54,6 +54,7 @@ def classification_metrics(
     Raises:
         ValueError: there are no rows, or the shapes do not fit together.
     """
+    # float64, because a float32 mean over many rows loses digits
     labels, probabilities = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
     if not len(labels) or probabilities.shape != (len(labels), len(classes)):
         raise ValueError(
@@ -91,6 +92,7 @@ def standard_errors(labels: np.ndarray, probabilities: np.ndarray, metrics: Mapp
         metrics: what `classification_metrics` returns for these rows.
     """
     rows = len(labels)
+    # the probability that each row gives to its true class, (rows,)
     true = np.clip(probabilities[np.arange(rows), labels], _SMALLEST_PROBABILITY, 1.0)
     errors = {"loss": float(np.log(true).std() / math.sqrt(rows))}
     for name in SINGLE_METRICS[1:]:
@@ -120,6 +122,7 @@ def language_metrics(total: float, tokens: int, size: int) -> dict[str, Any]:
         "loss": loss,
         # math.exp overflows above 709
         "perplexity": math.exp(loss) if loss < 700 else None,
+        # nats / ln 2 are bits
         "bits_per_byte": total / math.log(2) / size if size > 0 else None,
         "tokens": tokens,
     }
@@ -148,6 +151,7 @@ def roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
         return None
     if count == 2:
         return float(sklearn_metrics.roc_auc_score(labels, probabilities[:, 1]))
+    # not multi_class='ovr', which needs rows with the sum 1: the six decimals of predictions.csv can miss it
     one_hot = np.eye(count, dtype=np.int64)[labels]
     return float(sklearn_metrics.roc_auc_score(one_hot, probabilities, average="macro"))
 
@@ -188,6 +192,7 @@ def calibration(
     # "left" puts a confidence on an edge into the bin below it, as the paper does; the clip keeps 0 in the first bin
     places = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
+    # an empty bin has the sum 0, and 0 / 1 is 0 without a warning of numpy
     present = np.maximum(counts, 1)
     mean_confidence = np.bincount(places, weights=confidence, minlength=bins) / present
     mean_accuracy = np.bincount(places, weights=labels == predicted, minlength=bins) / present
@@ -239,6 +244,7 @@ def _matthews(labels: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    # average None gives one value per class; the four arrays become one tuple per class
     columns = zip(*_precision_recall_f1(labels, predicted, len(classes), None), strict=True)
     return {
         name: {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}

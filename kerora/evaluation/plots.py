@@ -29,14 +29,17 @@ from kerora.evaluation.wording import LABELS
 
 DOTS_PER_INCH, PNG_PADDING = 150, 0.12
 INK, MUTED, GRID, TRAIN, VALIDATION = "#1b1f24", "#59636e", "#d9dee3", "#0072b2", "#d55e00"
+# `inline_svg` replaces these colours by the variables, wherever the figure has them
 THEME_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", TRAIN: "--train", VALIDATION: "--validation"}
 RUNS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#b7d3ea", "#5a9bcb", "#0b4f8a", "#062f57"])
+# classes up to which cells hold counts, and counts with per cent; characters of a class name
 MOST_ANNOTATED, MOST_WITH_PERCENT, LONGEST_NAME = 40, 10, 28
 LARGEST_SIDE = 30.0
 """Maximum side of a confusion matrix, in inches."""
 
+# for class names in scripts that DejaVu Sans does not cover, or only in part
 _FALLBACK_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -69,6 +72,7 @@ _STYLE = {
     "lines.linewidth": 2,
     # text stays text, which can be selected and has the font of the page
     "svg.fonttype": "none",
+    # without a salt, matplotlib makes random ids, and equal figures would give different files
     "svg.hashsalt": "kerora",
 }
 
@@ -141,6 +145,7 @@ def step_curve(steps: Mapping[str, np.ndarray]) -> Figure:
 
 def _draw_curve(axis: Axes, history: Mapping[str, np.ndarray], column: str, best_epoch: int | None) -> None:
     epochs = history.get("epoch", np.array([math.nan]))
+    # history.csv may lack the column, or have an empty cell in it
     if not np.isfinite(epochs).all():
         epochs = np.arange(1, len(next(iter(history.values()))) + 1)
     looks = (("train", column, TRAIN, "o", "-"), ("validation", f"val_{column}", VALIDATION, "s", "--"))
@@ -169,8 +174,10 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """
     count = len(classes)
     names = [short_name(name) for name in classes]
+    # inches of a cell: two lines of text need more room than one, and a shade alone needs little
     cell = 0.95 if count <= 3 else 0.72 if count <= MOST_WITH_PERCENT else 0.46 if count <= MOST_ANNOTATED else 0.2
     cell = min(cell, LARGEST_SIDE / count)
+    # inches beside the cells: a character of 9.5 pt is about 0.075 inches wide
     margin = 0.9 + 0.075 * max(map(len, names))
     with style():
         width, height = max(4.2, cell * count + margin + 0.9), max(3.4, cell * count + margin * 0.8)
@@ -181,8 +188,10 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
         axis.set_title(title, loc="left")
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
+        # few short names fit beside each other without being turned
         flat = count <= 3 and max(map(len, names)) <= 12
         turn: dict[str, Any] = {} if flat else {"rotation": 45, "rotation_mode": "anchor", "ha": "right"}
+        # a line of 9.5 pt text is about 0.16 inches high: smaller cells have a label at every nth class only
         shown = range(0, count, math.ceil(0.16 / cell))
         axis.set_xticks(shown, [names[place] for place in shown], color=INK, **turn)
         axis.set_yticks(shown, [names[place] for place in shown], color=INK)
@@ -203,10 +212,12 @@ def _annotate(axis: Axes, matrix: np.ndarray, percent: np.ndarray) -> None:
     both = len(matrix) <= MOST_WITH_PERCENT
     size = 9.5 if both else 8
     for (row, column), value in np.ndenumerate(matrix):
+        # a zero without per cent adds nothing to the shade of its cell
         if value == 0 and not both:
             continue
         share = percent[row, column]
         text = f"{value:,}\n{share:.0f} %" if both else f"{value}"
+        # dark shades start at about 60 per cent
         colour = "white" if share > 60 else INK if value else MUTED
         label = axis.text(column, row, text, ha="center", va="center", fontsize=size, color=colour, linespacing=1.3)
         # The label lies inside its cell, so the layout need not measure it. Measuring is as slow as drawing.
@@ -216,6 +227,7 @@ def _annotate(axis: Axes, matrix: np.ndarray, percent: np.ndarray) -> None:
 def reliability(calibration: Calibration) -> Figure:
     """Draw the reliability diagram: accuracy by confidence, and below it the number of rows in each bin."""
     bins = len(calibration.counts)
+    # the middle of each bin, on an axis from 0 to 1
     centres = (np.arange(bins) + 0.5) / bins
     filled = calibration.counts > 0
     with style():
@@ -261,9 +273,11 @@ def inline_svg(figure: Figure, description: str) -> str:
     # The salt makes the ids inside the SVG differ between figures of a page, and equal for equal input.
     with style(), mpl.rc_context({"svg.hashsalt": description}):
         _lay_out(figure)
+        # no date, so that equal figures give equal pages
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     markup = stream.getvalue()
     markup = markup[markup.index("<svg") :]
+    # HTML needs no name spaces, a style sheet would apply to the whole page, and ids must not occur twice
     for leftover in (
         r"<metadata>.*?</metadata>",
         r"<style.*?</style>",
@@ -272,6 +286,7 @@ def inline_svg(figure: Figure, description: str) -> str:
     ):
         markup = re.sub(leftover, "", markup, flags=re.DOTALL)
     opening, closing, rest = markup.partition(">")
+    # without a size of its own, the figure follows the width of the page
     opening = re.sub(r'\s(width|height|version)="[^"]*"', "", opening)
     for colour, variable in THEME_VARIABLES.items():
         rest = rest.replace(colour, f"var({variable})")
@@ -290,6 +305,7 @@ def _lay_out(figure: Figure, padding: float = 0.05) -> None:
 def new_figure(width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained") -> Figure:
     """Return an empty figure of a size in inches. Draw inside `style`."""
     figure = Figure(figsize=(width, height), layout=layout)
+    # this canvas measures text for the layout without a window
     FigureCanvasAgg(figure)
     return figure
 
@@ -298,6 +314,7 @@ def new_figure(width: float, height: float, layout: Literal["constrained", "comp
 def style() -> Iterator[None]:
     """Apply the style of the reports to what is drawn inside the block."""
     installed = set(font_manager.fontManager.get_font_names())
+    # only installed ones, because matplotlib warns of each family that it does not find
     families = ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
     with mpl.rc_context({**_STYLE, "font.family": families}):
         yield

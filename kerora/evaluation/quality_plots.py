@@ -12,6 +12,7 @@ from kerora.evaluation.plots import INK, MUTED, RUNS, TRAIN, VALIDATION, new_fig
 
 MOST_NAMED = len(RUNS)
 """Number of classes up to which each one has a colour. Of more classes, each curve is thin and grey."""
+# a curve has a point for each different probability, up to the number of rows
 MOST_POINTS = 200
 LENGTH_BINS = 5
 Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -59,6 +60,7 @@ def _square(title: str, across: str, up: str) -> tuple[Figure, Axes]:
 
 def _draw_classes(figure: Figure, axis: Axes, labels: np.ndarray, probabilities: np.ndarray, curve: Curve) -> None:
     count = probabilities.shape[1]
+    # with two classes, the ROC curve of the first is the same curve turned around
     numbers = [1] if count == 2 else range(count)
     for number in numbers:
         positive = labels == number
@@ -69,6 +71,7 @@ def _draw_classes(figure: Figure, axis: Axes, labels: np.ndarray, probabilities:
                 look = {"color": RUNS[number], "linewidth": 1.4, "label": f"class {number + 1}"}
             _draw(axis, *curve(positive, probabilities[:, number]), **look)
     if count > 2:
+        # micro average: each pair of row and class is one decision, (rows * classes,)
         hits = (labels[:, None] == np.arange(count)).ravel()
         _draw(axis, *curve(hits, probabilities.ravel()), color=INK, linewidth=2.2, linestyle="--", label="all classes")
     if axis.get_legend_handles_labels()[0]:
@@ -77,6 +80,7 @@ def _draw_classes(figure: Figure, axis: Axes, labels: np.ndarray, probabilities:
 
 def _draw(axis: Axes, across: np.ndarray, up: np.ndarray, **look: Any) -> None:
     """Draw a curve with few points, so that the page stays small."""
+    # places spread evenly, with both ends; short curves give a place twice
     kept = np.unique(np.linspace(0, len(across) - 1, min(len(across), MOST_POINTS)).astype(int))
     axis.plot(across[kept], up[kept], **look)
 
@@ -89,7 +93,9 @@ def errors_by_length(lengths: np.ndarray, correct: np.ndarray, longest: int) -> 
         correct: whether each prediction is right, shape (rows,).
         longest: length at which stored texts are cut. Texts of this length may be longer.
     """
+    # many texts of one length give equal quantiles, which would be groups without rows
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, LENGTH_BINS + 1)).round().astype(int))
+    # the longest text lies on the last edge, which would be a group of its own
     groups = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(len(edges) - 2, 0))
     found = [number for number in range(max(len(edges) - 1, 1)) if (groups == number).any()]
     shares = [100 * float((~correct[groups == number]).mean()) for number in found]
@@ -109,5 +115,6 @@ def errors_by_length(lengths: np.ndarray, correct: np.ndarray, longest: int) -> 
 
 def _group_name(lengths: Sequence[int] | np.ndarray, longest: int) -> str:
     low, high = int(min(lengths)), int(max(lengths))
+    # a text as long as the limit may have been cut there
     span = f"{low} or more" if high >= longest else str(low) if low == high else f"{low} to {high}"
     return f"{span}\n{len(lengths):,} rows"

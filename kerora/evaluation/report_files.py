@@ -45,6 +45,7 @@ def check_output(output: Path) -> None:
     if output.exists():
         try:
             with output.open("rb") as stream:
+                # the tag stands before the title and all other values, so a name in the page cannot imitate it
                 own = _OWN_PAGE in stream.read(1000)
         except OSError as error:
             raise RunError(f"Cannot read {output}: {error.strerror}. Choose another --output.") from error

@@ -17,7 +17,9 @@ import yaml
 from kerora.errors import RunError
 from kerora.runfolder import RunFolder, read_json
 
+# the order of the report: test rows had no part in training
 SPLIT_ORDER = ("test", "validation")
+# the largest value that csv accepts where a C long has 32 bits, as on Windows
 _LARGEST_FIELD = 2**31 - 1
 
 
@@ -144,6 +146,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         # utf-8-sig, because spreadsheets add a byte order mark when they save CSV
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)
+            # line_num and not a count of rows, because a quoted text may have several lines
             yield from ((reader.line_num, row) for row in reader if row)
     except OSError as error:
         raise RunError(f"Cannot read {path}: {error.strerror}. Check that the run is complete.") from error
@@ -161,6 +164,7 @@ def cell_number(path: Path, line: int, column: str, text: str, empty: float | No
         value = empty if empty is not None and not text.strip() else float(text)
     except ValueError:
         value = None
+    # float accepts 'nan' and 'inf', which no probability is
     if value is None or (empty is None and not math.isfinite(value)):
         raise RunError(f"{path}, line {line}, column {column}: expected a number. Received: {text!r}")
     return value
@@ -183,4 +187,5 @@ def _read_settings(path: Path) -> Mapping[str, Any]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{path} is damaged: {reason}. Restore the file or train again.") from error
+    # an empty file is None in YAML
     return content if isinstance(content, Mapping) else {}

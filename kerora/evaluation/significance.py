@@ -11,6 +11,7 @@ from kerora.evaluation.metrics import confusion_matrix
 MatrixMetric = Callable[[np.ndarray], np.ndarray]
 """A metric of a stack of confusion matrices: (samples, classes, classes) -> (samples,)."""
 
+# rows with different answers below which McNemar's test is the exact binomial test
 EXACT_BELOW = 25
 # bounds the memory of the bootstrap: with many classes, fewer resamples are computed together
 _CELLS_AT_ONCE = 2_000_000
@@ -26,6 +27,7 @@ def macro_f1(matrices: np.ndarray) -> np.ndarray:
 
     A class with neither rows nor predictions counts as 0, as in `classification_metrics`.
     """
+    # F1 = 2 tp / (2 tp + fp + fn): rows and columns of a class add up to this denominator
     hits = np.diagonal(matrices, axis1=1, axis2=2)
     totals = matrices.sum(axis=1) + matrices.sum(axis=2)
     return np.asarray((2 * hits / np.maximum(totals, 1)).mean(axis=1))
@@ -70,6 +72,7 @@ def bootstrap_interval(
 
 
 def _evaluate(draws: np.ndarray, cells: np.ndarray, classes: int, metric: MatrixMetric) -> np.ndarray:
+    # the samples hold only the filled cells; a metric needs whole matrices
     matrices = np.zeros((len(draws), classes * classes), dtype=np.int64)
     matrices[:, cells] = draws
     return metric(matrices.reshape(-1, classes, classes))
@@ -105,11 +108,13 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
     only_a = int(np.sum(correct_a & ~correct_b))
     only_b = int(np.sum(correct_b & ~correct_a))
     disagreements = only_a + only_b
+    # equal answers in all rows are no evidence of a difference, and the statistic would divide by 0
     if disagreements == 0:
         return McNemar(0, 0, 0.0, 1.0)
     # the chi-square approximation is poor for small counts
     if disagreements < EXACT_BELOW:
         smaller = min(only_a, only_b)
         return McNemar(only_a, only_b, float(smaller), float(stats.binomtest(smaller, disagreements).pvalue))
+    # -1 is the continuity correction; without the maximum, equal numbers would give 1 / disagreements and not 0
     statistic = max(abs(only_a - only_b) - 1, 0) ** 2 / disagreements
     return McNemar(only_a, only_b, statistic, float(stats.chi2.sf(statistic, 1)))

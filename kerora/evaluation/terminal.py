@@ -21,6 +21,7 @@ from kerora.evaluation.results import RunResults
 LONGEST_NAME = 40
 # cells between two columns, and the least width of a column of names, which may be divided
 GAP, SHORTEST_FIRST = 3, 20
+# the blank between a number and its unit
 _UNIT = re.compile(r"(?<=\d) (?=%|[kMG]?B\b|m?s\b|min\b|h\b|tokens/s)")
 _CONTROL = re.compile(r"\s+")
 _DIRECTIONS = {"better": "green", "worse": "red", "": ""}
@@ -58,6 +59,7 @@ def visible(text: str) -> str:
     """Return text on one line without control and direction characters, so that it is safe to print."""
     # control characters could move the cursor, and direction characters reorder the line
     flat = _CONTROL.sub(" ", text).strip()
+    # Cc: control, Cf: direction and other invisible characters, Cs: surrogates, which UTF-8 refuses
     return "".join(char for char in flat if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
 
 
@@ -77,6 +79,7 @@ class NumberTable(Table):
         if widths is None:
             yield from self._stacked(console)
             return
+        # a copy, because the same table may be printed again at another width
         fitted = copy.copy(self)
         fitted.title = None
         fitted.columns = [copy.copy(column) for column in self.columns]
@@ -86,8 +89,10 @@ class NumberTable(Table):
 
     def _widths(self, console: Console, options: ConsoleOptions) -> list[int] | None:
         """Return the widths of the columns. None if not even the longest words fit side by side."""
+        # so wide that no cell wraps while it is measured
         wide = options.update_width(10_000)
         sizes = [self._size(console, wide, column) for column in self.columns]
+        # names fold, so a long name does not force the stacked form
         if sizes and self.columns[0].overflow == "fold":
             sizes[0] = Measurement(min(sizes[0].minimum, SHORTEST_FIRST), sizes[0].maximum)
         room = options.max_width - GAP * (len(sizes) - 1)
@@ -98,6 +103,7 @@ class NumberTable(Table):
         widths = [size.maximum for size in sizes]
         # the columns with most to give become narrower
         while excess:
+            # among equal columns the last one, so that names on the left stay whole
             place = max(range(len(slack)), key=lambda at: (slack[at], at))
             slack[place] -= 1
             widths[place] -= 1
@@ -147,6 +153,7 @@ def cost_table(costs: Iterable[Cost]) -> NumberTable:
     for cost in costs:
         memory = wording.NOTHING if cost.memory is None else f"{cost.memory:,.0f} MB"
         numbers = [wording.whole(cost.trainable), wording.duration(cost.seconds), str(cost.epochs), memory]
+        # Text, because rich reads brackets in a plain string as markup
         table.add_row(Text(visible(cost.name)), cost.method, *numbers, wording.whole(cost.tokens))
     return table
 
@@ -167,6 +174,7 @@ class Facts:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines. A fact that is longer than a line wraps between words."""
+        # rich must not wrap the line again: the lines end between facts
         line = Text(no_wrap=True, overflow="ignore")
         for fact in self.facts:
             if not line:
@@ -188,6 +196,7 @@ def wrapped(text: str, width: int) -> str:
     # a no-break space holds a number and its unit together; textwrap does not break there
     held = _UNIT.sub("\N{NO-BREAK SPACE}", text)
     lines = [
+        # paths and options have hyphens and can be longer than a line
         textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) or [""]
         for line in held.split("\n")
     ]
@@ -207,4 +216,5 @@ def name_text(name: str) -> Text:
 
 def cut(text: str, width: int) -> str:
     """Return text that takes at most `width` cells of the terminal. A wide character takes two."""
+    # one cell for the mark of the cut
     return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"

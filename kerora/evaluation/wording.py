@@ -62,6 +62,7 @@ class Change:
     @property
     def direction(self) -> str:
         """``better``, ``worse`` or ``""``."""
+        # a positive gain is better, whatever the direction of the metric
         gain = (self.difference or 0.0) * (-1 if is_lower_better(self.key) else 1)
         return "better" if gain > 0 else "worse" if gain < 0 else ""
 
@@ -72,6 +73,7 @@ def changes(results: RunResults) -> dict[str, list[Change]]:
     for split in results.evaluated:
         before, after = results.before.get(split, {}), results.after.get(split, {})
         if before:
+            # the order of LABELS, so that all tables list the metrics in the same order
             rows = [Change(key, number(before.get(key)), number(after.get(key))) for key in LABELS]
             table[split] = [row for row in rows if row.before is not None or row.after is not None]
     return table
@@ -87,6 +89,7 @@ def state_notes(results: RunResults) -> list[str]:
 
 def number(value: Any) -> float | None:
     """Return `value` as float if it is a finite number, else None."""
+    # run.json may hold anything under a key, if it was edited or comes from another version
     return float(value) if isinstance(value, numbers.Real) and math.isfinite(value) else None
 
 
@@ -133,5 +136,6 @@ def duration(seconds: Any) -> str:
         return NOTHING
     if found < 59.95:  # from there on, one decimal would round to 60.0 s
         return f"{found:.1f} s"
+    # rounded first: 119.7 s is 2 min 0 s, not 1 min 60 s
     minutes, rest = divmod(round(found), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -39,11 +39,13 @@ def export_base(preset: str | Path, output: str | Path) -> str:
         PresetError: there is no such preset, or its kind cannot be written for transformers.
         RunError: the output exists or cannot be written, or differs from the preset in transformers.
     """
+    # first: a target that cannot be used is refused before a large model is loaded
     target = check_free(output)
     opened = find_preset(preset)
     is_decoder = opened.architecture.is_decoder
     # a language model, because it has the output layer of a decoder, or a classifier, whose new head is left out
     model: TaskModel = CausalLM.from_preset(opened) if is_decoder else TextClassifier.from_preset(opened, 2)
+    # nothing is trained here: "lora" stands for a model whose other weights are those of the base
     check_huggingface(model, "lora")
     with staged(target) as work:
         write_huggingface_folder(model, work)
@@ -55,9 +57,12 @@ def export_base(preset: str | Path, output: str | Path) -> str:
         theirs = transformers_states(work, inputs)
         with torch.no_grad():
             ours = model.backbone(inputs)
+        # backbones with a pooler, such as that of BERT, return a mapping
         ours = ours["sequence_output"] if isinstance(ours, dict) else ours
+        # no head reads the states of padding, so they need not be equal
         kept = inputs["padding_mask"].astype(bool)
         difference = float(np.abs(theirs - ours.float().cpu().numpy())[kept].max())
+        # not >, because every comparison with NaN is False
         if not difference <= TOLERANCE:
             raise RunError(
                 f"The base differs by {difference:.2g} (at most {TOLERANCE:g}) when transformers loads it. Nothing was "
@@ -74,5 +79,6 @@ def _leave_out_head(directory: Path, architecture: Architecture) -> None:
     kept = {name: value for name, value in tensors.items() if name.startswith(f"{architecture.prefix}.")}
     write_bytes(path, safetensors.numpy.save(kept, metadata={"format": "pt"}))
     config = read_json_object(directory / "config.json")
+    # these keys describe the head that is left out
     config = {key: value for key, value in config.items() if key not in ("id2label", "label2id", "problem_type")}
     write_json(directory / "config.json", {**config, "architectures": [f"{architecture.class_stem}Model"]})

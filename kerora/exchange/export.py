@@ -113,7 +113,9 @@ def export_run(run: str | Path, form: str, output: str | Path, preset: str | Pat
     reference = exchange.logits(model, probe)
     note = ""
     if form in MERGED_FORMATS:
+        # integer kernels cannot take an update, so the merge needs a float copy of them
         model, note = without_quantisation(run, model)
+        # the reference is computed already, because this changes the model in place
         bake(model)
     elif form == "peft" and config.model.quantize:
         # PEFT adds the adapter to the base in float, so the reference must be computed there too
@@ -144,6 +146,7 @@ def merge_runs(
     """
     if form not in MERGED_FORMATS:
         raise ConfigError(f"Unknown format {form!r}. Formats of a merged model are {', '.join(MERGED_FORMATS)}.")
+    # one run has outputs of its own to compare with, a sum of runs has not
     if len(runs) == 1 and weights is None:
         return export_run(runs[0], form, output, preset)
     target = check_free(output)
@@ -154,6 +157,7 @@ def merge_runs(
     _check_format(form, model, config)
     exchange = task_of_model(model).exchange
     probe = exchange.probe(model, config)
+    # the merged model is the reference, because no run has the outputs of the sum
     return _write(form, Job(folders, model, exchange.logits(model, probe), probe, config, shares=shares), target)
 
 
@@ -161,6 +165,7 @@ def _write(form: str, job: Job, target: Path) -> Verification:
     with staged(target) as work:
         verification = WRITERS[form](job, work)
         if verification.tool is not None:
+            # inside the block: an error removes the temporary folder, so a wrong export is never left
             _check(verification)
         write_json(work / "verification.json", {"format": form, **verification.to_dict()})
         write_text(work / "README.md", model_card(form, job.runs, job.shares, job.model, verification))
@@ -190,6 +195,7 @@ def _peft(job: Job, work: Path) -> Verification:
         if preset.source != "huggingface":
             base = stack.enter_context(staged(work / "base", keep=False))
             write_huggingface_folder(plain_copy(job.model), base)
+        # the head is in PEFT's file, but transformers must build one of its size first
         classes = len(job.task.exchange.classes(job.model))
         logits = peft_logits(base, work, job.task.exchange.NAMES.auto_class, classes, job.probe)
     note = "" if preset.source == "huggingface" else "PEFT needs the base model in transformers' format"
@@ -220,10 +226,12 @@ def _keras(job: Job, work: Path) -> Verification:
         if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
             note = f"KerasHub computes the tanh approximation of GELU. Kerora computes GELU exactly, {exact:.1e}"
             tolerance = TANH_TOLERANCE
+    # the preprocessors of KerasHub have no setting for the side
     if job.model.truncate == "left":
         note = "; ".join(filter(None, (note, "KerasHub cuts long texts on the right, the run cuts on the left")))
     with_pairs = job.probe.rows.pairs is not None
     agreement = job.task.exchange.keras_agreement
+    # `keras_agreement` gives single texts to the preset, so pairs are compared by their token ids alone
     own = None if with_pairs else agreement(plain, work, job.probe, job.reference, job.model)
     return job.verification(str(version_of("keras-hub")), logits, tolerance, text_agreement=own, note=note)
 
@@ -299,7 +307,7 @@ def staged(target: Path, keep: bool = True) -> Iterator[Path]:
         yield work
         if keep:
             if target.is_dir():
-                target.rmdir()
+                target.rmdir()  # a rename replaces an empty folder on Unix, but not on Windows
             work.rename(target)
     except (OSError, RunError) as error:
         # functions that write files turn an OSError into a RunError: the cause decides which message is right

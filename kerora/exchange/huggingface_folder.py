@@ -21,6 +21,7 @@ from kerora.models.write_preset import settings_of
 from kerora.runfolder import write_bytes, write_json
 from kerora.tasks.registry import task_of_model
 
+# names in WordPiece and byte-pair vocabularies; the first one that the vocabulary holds is taken
 ROLES = {
     "pad_token": ("[PAD]", "<pad>"),
     "unk_token": ("[UNK]", "<unk>"),
@@ -45,6 +46,7 @@ def write_huggingface_folder(model: TaskModel, directory: Path) -> None:
         tensors = huggingface_tensors(model)
         write_bytes(directory / "model.safetensors", safetensors.numpy.save(tensors, metadata={"format": "pt"}))
         write_json(directory / "config.json", huggingface_config(model))
+    # behind both branches, because neither of them writes the classes
     if more := task_of_model(model).exchange.hub_config(model):
         path = directory / "config.json"
         write_json(path, read_json_object(path) | more)
@@ -71,6 +73,7 @@ def huggingface_tensors(model: TaskModel) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for owned in names:
         key = owned.name.key
+        # query, key and value of GPT-2 share one tensor: the entry of the first one reads all three
         if owned.name.form != "none" and key not in tensors:
             tensors[key] = variable_entry(key, names.with_key(key)).read()
     for pair in model.preset.architecture.layers:
@@ -84,9 +87,11 @@ def _counted_positions(model: TaskModel, path: str) -> dict[str, np.ndarray]:
     prefix = f"{model.preset.architecture.prefix}.embeddings"
     table = next(variable for variable in model.variables if variable.path == f"{path}/embeddings")
     rows = np.asarray(keras.ops.convert_to_numpy(table.value), np.float32)
+    # transformers numbers positions from pad_id + 1, so no text reads the first pad_id + 1 rows
     front = np.zeros((model.tokenizer.pad_id + 1, rows.shape[1]), np.float32)
     return {
         f"{prefix}.position_embeddings.weight": np.concatenate([front, rows]),
+        # zero: KerasHub has no such layer, so the base's row is part of the positions since it was read
         f"{prefix}.token_type_embeddings.weight": np.zeros((1, rows.shape[1]), np.float32),
     }
 
@@ -102,10 +107,12 @@ def huggingface_config(model: TaskModel) -> dict[str, Any]:
     if counted:
         # transformers counts positions from pad_token_id + 1, so the table has that many rows more
         config[architecture.arguments["max_sequence_length"][0]] += model.tokenizer.pad_id + 1
-        config["type_vocab_size"] = 1
+        config["type_vocab_size"] = 1  # the row of zeros of `_counted_positions`
+    # for a Keras preset nothing is set yet, and a default of transformers may be a value that KerasHub does not have
     for key, (default, accepted) in architecture.required.items():
         if config.get(key, default) not in accepted:
             config[key] = accepted[0]
+    # gelu_new is transformers' name of the tanh approximation
     config[architecture.activation[0]] = "gelu_new" if uses_tanh_gelu(backbone) else "gelu"
     if architecture.norm_epsilon[0]:
         config[architecture.norm_epsilon[0]] = _epsilon(backbone)
@@ -114,6 +121,7 @@ def huggingface_config(model: TaskModel) -> dict[str, Any]:
     config["pad_token_id"] = model.tokenizer.pad_id
     config["dtype"] = "float32"
     if architecture.is_decoder:
+        # else transformers takes 50256, an id that only the vocabulary of GPT-2 has
         config["eos_token_id"] = model.tokenizer.end_id
         config["bos_token_id"] = next(iter(model.tokenizer.start_ids), model.tokenizer.end_id)
     return config
@@ -132,6 +140,7 @@ def uses_tanh_gelu(backbone: Any) -> bool:
 
 def _epsilon(backbone: Any) -> float:
     norms = [layer for layer in flatten_layers(backbone) if isinstance(layer, keras.layers.LayerNormalization)]
+    # all layer norms of a backbone have one epsilon, so any of them tells it
     return float(norms[-1].epsilon)
 
 

@@ -47,6 +47,7 @@ def import_peft(
     description = read_adapter_config(folder)
     task = task_of_peft_type(description.get("task_type"), config.task, folder)
     config = dataclasses.replace(config, task=task.name)
+    # all that can fail comes before `create_run`, so a refused import leaves no folder
     preset = find_preset(config.model.preset)
     dataset = task.rows.load(config) if evaluate else None
     model: TaskModel = task.exchange.imported(folder, config, preset, dataset)
@@ -56,7 +57,9 @@ def import_peft(
     # create_run puts a name without a slash into runs_dir, but the output of an import is a path
     run = create_run(output if "/" in output else f"./{output}", config.runs_dir, "imported")
     facts = describe(config, dataset, model, summarize(model, model.head_layers), argv)
+    # only the name of the folder: model cards show it, and they are published
     run.update_manifest(**facts, state="running", started=now(), imported_from=folder.resolve().name)
+    # without the name: a fit with this file gets a run folder of its own
     write_text(run.config, dump_yaml(dataclasses.replace(config, run=None)))
     save_adapter(model, run.adapter, task.training.adapter_facts(config, dataset))
     task.models.write_head(run, model)
@@ -102,7 +105,8 @@ def _settled(config: FitConfig, description: dict[str, Any], model: TaskModel) -
     update: LowRankUpdate = layers[0].update
     # PEFT has one module for query, key and value of GPT-2. The three layers here share its name and its rank.
     updates = {model.module_names[str(kernel_of(layer).path).rpartition("/")[0]]: layer.update for layer in layers}
-    rank, alpha = int(description["r"]), float(description.get("lora_alpha", 8))
+    rank, alpha = int(description["r"]), float(description.get("lora_alpha", 8))  # 8 is PEFT's default
+    # PEFT has one dropout, rsLoRA and DoRA setting for all layers, so the first layer tells them
     lora = dataclasses.replace(
         config.lora,
         rank=rank,
@@ -131,4 +135,5 @@ def _more_modules(description: dict[str, Any], model: TaskModel) -> tuple[str, .
     own = {"classifier", "score", head.logits}  # PEFT names the first two for every model
     own |= set() if head.from_pooler else {head.dense}
     names = description.get("modules_to_save") or ()
+    # with the dot, `classifier` matches the path `classifier.dense`, and `class` does not
     return tuple(name for name in names if not any(f"{path}.".startswith(f"{name}.") for path in own))

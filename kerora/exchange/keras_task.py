@@ -27,6 +27,7 @@ from kerora.tasks.registry import task_of_model
 
 keras_hub = import_keras_hub()
 Logits = Callable[[dict[str, np.ndarray]], Any]
+# the names in the folders of DeBERTa, XLM-RoBERTa and ALBERT
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
 
 
@@ -44,6 +45,7 @@ def write_keras_task(model: TaskModel, directory: Path) -> None:
     Raises:
         PresetError: the tokenizer of KerasHub cannot be made from the files of the base.
     """
+    # no dropout, because Keras 3.15 leaves its fused attention for one, in inference too
     backbone = rebuild(model.backbone, "float32", 0.0)
     with without_tensorflow():
         backbone.save_to_preset(str(directory))  # first: KerasHub loads a tokenizer only from a folder with a model
@@ -55,6 +57,7 @@ def write_keras_task(model: TaskModel, directory: Path) -> None:
         _write_task(model, backbone, directory)
     else:
         plain_head(model).write(model, directory)
+    # for kinds that KerasHub converts itself, its own config holds these settings
     if not model.preset.architecture.hub:
         write_json(directory / EXACT_FILE, exact_settings(model.backbone))
 
@@ -95,6 +98,7 @@ def _write_task(model: TaskModel, backbone: Any, directory: Path) -> None:
         classes = task_of_model(model).exchange.classes(model)
         options = {"num_classes": len(classes)} if classes else {}
         task = getattr(keras_hub.models, _task_class(model))(backbone=backbone, preprocessor=preprocessor, **options)
+        # KerasHub builds the task with a random head
         _copy_head(model, task, backbone)
         task.save_to_preset(str(directory))
 
@@ -118,6 +122,7 @@ def load_plain(directory: Path, model: TaskModel) -> Logits:
     if (directory / HEAD_FILE).is_file():
         return plain_head(model).load(directory)
     task = _plain_task(directory, model)
+    # a preprocessor may give segment_ids, which not every backbone takes
     return lambda inputs: task({name: inputs[name] for name in inputs if name in task.backbone.input}, training=False)
 
 

@@ -36,6 +36,7 @@ def merged_model(
     """
     shares = shares_of(runs, weights)
     models = [without_quantisation(run, load(run, preset, dtype="float32"))[0] for run in runs]
+    # before `bake` and `_add_up`, which change the models in place
     _check_alike(runs, models)
     for model in models:
         bake(model)
@@ -50,9 +51,11 @@ def shares_of(runs: Sequence[str | Path], weights: Sequence[float] | None) -> li
     Raises:
         ConfigError: the number of weights is wrong, or their sum is 0.
     """
+    # equal shares of 1: the weights then change by the mean of the changes
     shares = [1 / len(runs)] * len(runs) if weights is None else list(weights)
     if len(shares) != len(runs):
         raise ConfigError(f"--weights needs a number for each run: {len(runs)} runs, {len(shares)} weights.")
+    # `_add_up` divides the heads by the sum
     if not np.isfinite(shares).all() or sum(shares) == 0:
         raise ConfigError(f"--weights must be numbers whose sum is not 0. Received: {', '.join(map(str, shares))}")
     return shares
@@ -63,7 +66,7 @@ def bake(model: TaskModel) -> None:
     for layer in lora_layers(model):
         layer.merge()
         layer.update.base_kernel = None  # the copy that would undo the merge
-        demote(layer)
+        demote(layer)  # back to the class of Keras
 
 
 def without_quantisation(run: str | Path, model: TaskModel) -> tuple[TaskModel, str]:
@@ -74,6 +77,7 @@ def without_quantisation(run: str | Path, model: TaskModel) -> tuple[TaskModel, 
     if not quantised_layers(model):
         return model, ""
     plain = plain_copy(model)
+    # the adapter was trained on the rounded weights: with the original ones the outputs would differ
     lost = dequantize_into(model, plain)
     load_adapter(plain, run)
     return (
@@ -91,6 +95,7 @@ def plain_copy(model: TaskModel) -> TaskModel:
 def _check_alike(runs: Sequence[str | Path], models: Sequence[TaskModel]) -> None:
     first = models[0]
     for run, model in zip(runs, models, strict=True):
+        # not the path, because a base can be copied or moved
         if model.preset.fingerprint != first.preset.fingerprint:
             raise ConfigError(
                 f"{run} has a base model with fingerprint {model.preset.fingerprint[:12]}, but {runs[0]} has one with "

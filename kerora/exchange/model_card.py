@@ -15,6 +15,7 @@ from kerora.tasks.registry import task_of_model
 from kerora.version import __version__
 
 LIBRARIES = {"peft": "peft", "keras": "keras-hub", "transformers": "transformers", "onnx": "onnx", "kerora": "keras"}
+# names in the table for readers, and in the metadata as the hub knows them
 TITLES = {"macro_f1": "macro F1", "bits_per_byte": "bits per byte"}
 HUB_NAMES = {"macro_f1": "f1", "bits_per_byte": "bits per byte"}
 
@@ -32,6 +33,7 @@ def model_card(
         verification: the result of the comparison with the run.
     """
     manifest = runs[0].read_manifest()
+    # the metrics of a run describe the model only if it is the only run in it
     after = read_json(runs[0].metrics).get("after", {}) if len(runs) == 1 and runs[0].metrics.is_file() else {}
     task = task_of_model(model)
     classes = task.exchange.classes(model)
@@ -83,6 +85,7 @@ def _metadata(form: str, name: str, data: str, model: TaskModel, after: Mapping[
 
 def _loading(form: str, model: TaskModel) -> str:
     base = ("path/to/" if model.preset.location.startswith("/") else "") + _base_name(model)
+    # code for one row of the package `tokenizers`, with its names of the inputs
     inputs = ", ".join(f'"{name}": np.int32([row.{COLUMNS[name]}])' for name in model.input)
     exchange = task_of_model(model).exchange
     if form == "keras" and not has_task(model):

@@ -82,6 +82,7 @@ def write_onnx(model: TaskModel, directory: Path) -> None:
             external_data=_size(model) > LARGEST_FILE,
             verbose=False,
         )
+    # before the check, so that the file that is shared is the file that is compared
     _remove_paths(directory / FILE)
     write_bytes(directory / TOKENIZER, _whole_tokenizer(model).to_str().encode())
 
@@ -145,6 +146,7 @@ def onnx_agreement(session: Any, directory: Path, task: Task, probe: Probe, refe
 def _whole_tokenizer(model: TaskModel) -> tokenizers.Tokenizer:
     """Return the tokenizer of the model, which also truncates to the maximum length and pads."""
     own = model.tokenizer
+    # a copy: truncation and padding would otherwise change the tokenizer of the model
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(own.definition))
     tokenizer.enable_truncation(model.max_length, strategy="longest_first", direction=model.truncate or "right")
     tokenizer.enable_padding(pad_id=own.pad_id, pad_token=own.pieces[own.pad_id])

@@ -25,6 +25,7 @@ def traceable(model: keras.Model, longest: int) -> Iterator[None]:
     found = {id(layer): layer for layer in flatten_layers(model) if type(layer).__name__ in kinds}
     before = [(layer, type(layer)) for layer in found.values()]
     for layer, kind in before:
+        # a subclass of the layer's own class with the same name: weights and all other methods stay
         layer.__class__ = type(kind.__name__, (kinds[kind.__name__], kind), {})
         layer.__dict__["longest"] = longest  # not setattr: Keras tracks the attributes of a layer
     try:
@@ -67,14 +68,17 @@ class _OpenAttention:
         with torch.no_grad():
             table = self._make_log_bucket_position(torch.arange(1 - self.longest, self.longest))
         numbers = torch.arange(length)
+        # index 0 of the table is the distance 1 - longest; (query, key)
         buckets = table[numbers[:, None] - numbers[None, :] + self.longest - 1]
 
         def scores(content: Any, positions: Any, places: Any) -> Any:
+            # (batch, query, heads, size) and (2 * buckets, heads, size) -> (batch, heads, query, 2 * buckets)
             products = torch.einsum("bqnd,snd->bnqs", content, positions[0])
             # distances from -span to span - 1 become rows 0 to 2 * span - 1 of the embeddings
             chosen = (places + span).clip(0, 2 * span - 1).expand(batch, heads, length, length)
             return torch.gather(products, 3, chosen)
 
         to_position = scores(query, self._key_dense(rel_embeddings), buckets)
+        # from the key's side the distance has the other sign, and its scores are (key, query)
         to_content = scores(key, self._query_dense(rel_embeddings), -buckets).transpose(2, 3)
         return (to_position + to_content) * self.scale_factor

@@ -86,6 +86,7 @@ def grouped(modules: Iterable[str]) -> str:
     blocks: dict[str, list[int]] = {}
     for module in modules:
         number = FIRST_NUMBER.search(module)
+        # only the first number is the block; later ones, as in mlp.0, are part of the name
         numbers = blocks.setdefault(FIRST_NUMBER.sub("{}", module, count=1), [])
         numbers += [int(number.group())] if number else []
     return ", ".join(name.replace("{}", _ranges(sorted(set(numbers)))) for name, numbers in blocks.items())

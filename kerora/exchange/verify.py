@@ -67,6 +67,7 @@ class Verification:
 def version_of(name: str) -> str | None:
     """Return ``name version`` of a package. None if it is not installed."""
     module = {"keras-hub": "keras_hub"}.get(name, name)
+    # find_spec does not import the package, which takes seconds for transformers
     return f"{name} {importlib.metadata.version(name)}" if importlib.util.find_spec(module) is not None else None
 
 
@@ -121,6 +122,7 @@ def transformers_agreement(directory: Path, task: Task, probe: Probe, reference:
             values: np.ndarray = _their_model(directory, task.exchange.NAMES.auto_class)(**found).logits.float().numpy()
         return values
 
+    # tokens without truncation, because the probe compares the start of each row only
     return task.exchange.text_agreement(probe, reference, lambda: tokenizer(texts)["input_ids"], logits)
 
 
@@ -132,6 +134,7 @@ def _their_model(directory: Path, auto_class: str, **settings: Any) -> Any:
     transformers.logging.set_verbosity_error()  # it would warn of an untrained head, which the adapter replaces
     transformers.logging.disable_progress_bar()
     try:
+        # float32 whatever config.json says, and never a download
         return kind.from_pretrained(str(directory), local_files_only=True, dtype="float32", **settings).eval()
     finally:
         transformers.logging.set_verbosity(before)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 
+# for type checkers alone: a report or a table of rows must not load Keras
 if TYPE_CHECKING:
     import keras
     import numpy as np
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from kerora.models.presets import Preset
     from kerora.tasks.probe import Probe
 
+# not train: the numbers of rows that the model has seen say little about new ones
 EVALUATED = ("validation", "test")
 """The splits that are evaluated."""
 COURSE_COLUMNS = ("learning_rate", "seconds", "validation_seconds", "tokens_per_second", "peak_memory_mb")

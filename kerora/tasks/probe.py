@@ -12,6 +12,7 @@ from kerora.data.rows import Dataset, Rows, S
 from kerora.errors import DataError, KeroraError
 from kerora.settings.fit import FitConfig
 
+# an export may change the label of 1 row in 16, so of two of these
 ROWS = 32
 COLUMNS = {"token_ids": "ids", "padding_mask": "attention_mask", "segment_ids": "type_ids"}
 """The names of the inputs in the package `tokenizers`."""
@@ -41,12 +42,14 @@ class Probe:
         Args:
             compute: takes inputs and returns logits, (batch, values) or (batch, length, values).
         """
+        # the states that gradients need would fill the memory for nothing
         with torch.no_grad():
             if not self.per_token:
                 return _numpy(compute(self.inputs))
             parts = []
             for start in range(0, len(self.rows), _BATCH):
                 part = {name: value[start : start + _BATCH] for name, value in self.inputs.items()}
+                # (batch, length, vocabulary) -> (tokens, vocabulary): padding goes before the parts are joined
                 parts.append(_numpy(compute(part))[part["padding_mask"] > 0])
             return np.concatenate(parts)
 
@@ -61,6 +64,7 @@ class Probe:
         Args:
             theirs: its token ids of each row, not truncated. Only the part that the model reads is compared.
         """
+        # the rows of the run may be cut, those of the other tokenizer are not
         same = [list(other[: len(own)]) == own for own, other in zip(self.tokens(), theirs, strict=True)]
         return float(np.mean(same))
 
@@ -69,7 +73,9 @@ def dataset_or_tickets(load: Callable[[FitConfig], Dataset[S]], config: FitConfi
     """Load a run's own data, or where it is not here any more the bundled tickets, as the task reads them."""
     try:
         return load(config)
+    # the data may have been moved, changed or deleted since the fit
     except (KeroraError, OSError):
+        # the default data set is the tickets
         return load(FitConfig())
 
 
@@ -79,6 +85,7 @@ def probed_rows(dataset: Dataset[S]) -> S:
     Raises:
         DataError: there are no rows.
     """
+    # a run need not have test or validation rows
     split = next((split for split in ("test", "validation", "train") if split in dataset.splits), None)
     if split is None or not len(dataset.splits[split]):
         raise DataError(f"{dataset.name} has no rows to verify the export with. Add rows to the data of the run.")

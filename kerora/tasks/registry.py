@@ -90,6 +90,7 @@ class Task:
         return importlib.import_module(f"{self.package}.{name}")
 
 
+# in order of registration: the first task of a PEFT type is the default of an import
 _TASKS: dict[str, Task] = {}
 
 
@@ -109,6 +110,7 @@ def register(task: Task) -> None:
 
 def unregister(name: str) -> None:
     """Remove a task, as a test does with the task that it added."""
+    # `register` adds the name to both
     del _TASKS[name]
     TASKS.remove(name)
 
@@ -140,6 +142,7 @@ def task_of_peft_type(peft_type: object, wanted: str, source: object) -> Task:
     Raises:
         AdapterError: Kerora has no such task.
     """
+    # PEFT names only the kind of model, so tasks with one kind of model share the name
     found = [task for task in _TASKS.values() if task.peft_type == peft_type]
     if found:
         return next((task for task in found if task.name == wanted), found[0])

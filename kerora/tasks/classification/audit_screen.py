@@ -44,12 +44,14 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
 def _audit(dataset: Dataset, preset: str | None, max_length: int) -> Audit:
     if preset is None:
         return audit(dataset, None, max_length)
+    # here, because it loads torch and Keras, which a count of words does not need
     from kerora.models.presets import find_preset
 
     tokenizer = find_preset(preset).load_tokenizer()
     result = audit_tokens(dataset, tokenizer, max_length)
     # here all lengths are exact, because the table shows them
     exact = audit(dataset, lambda rows: tokenizer.lengths(rows.texts, rows.pairs), max_length)
+    # only `audit_tokens` counts the unknown tokens
     splits = {
         split: dataclasses.replace(part, unknown=result.splits[split].unknown) for split, part in exact.splits.items()
     }
@@ -103,6 +105,7 @@ def _label_table(dataset: Dataset, result: Audit) -> Table:
     table = plain_table("class", *result.splits, title="Labels")
     for name in dataset.classes:
         counts = [(split.labels[name], split.rows) for split in result.splits.values()]
+        # a split may have no rows
         table.add_row(escaped(name), *(f"{count} ({percent(count / max(1, total))})" for count, total in counts))
     table.add_row("all", *(str(split.rows) for split in result.splits.values()), style="bold")
     return table

@@ -60,9 +60,11 @@ class ClassificationReport(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate, keep the results, and extend the logs."""
         started = time.perf_counter()
+        # devices=[]: the default copies the state of every GPU, and predictions draw nothing there
         with torch.random.fork_rng(devices=[]):
             # Keras' data loaders use torch's random generator. The fork keeps training independent of evaluation.
             labels, probabilities = self._evaluate()
+        # the outputs tell the number of classes, also if no row has the last class
         classes = self.classes or tuple(str(number) for number in range(probabilities.shape[1]))
         predicted = probabilities.argmax(axis=1)
         self.probabilities = probabilities
@@ -71,24 +73,28 @@ class ClassificationReport(keras.callbacks.Callback):
         self.text = classification_report_text(labels, predicted, classes)
         self._standard_errors = standard_errors(labels, probabilities, self.metrics)
         if logs is not None:
+            # roc_auc is None where it is undefined, and per_class is a mapping: no callback can monitor them
             single = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
             logs.update({f"{self.prefix}{name}": value for name, value in single.items()})
             logs["validation_seconds"] = time.perf_counter() - started
 
     def standard_error(self, name: str) -> float:
         """Return the standard error of the newest value of a metric, by its name in the logs. See `EarlyStopping`."""
+        # 0 without an estimate: only a value as good as the best one then counts
         return self._standard_errors.get(name.removeprefix(self.prefix), 0.0)
 
     def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(self.data, keras.utils.PyDataset):
             # One batch at a time. All batches at once would hold several copies of the tokens in memory.
             batches = (self.data[index] for index in range(self.data.num_batches))
+            # labels (rows,) or (rows, 1); row weights are left out, because metrics count each row once
             parts = [(np.asarray(y).reshape(-1), self.model.predict_on_batch(x)) for x, y, *_ in batches]
             labels, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
         else:
             inputs, labels = self.data[0], np.asarray(self.data[1]).reshape(-1)
             outputs = self.model.predict(inputs, batch_size=self.batch_size, verbose=0)
         outputs = np.asarray(outputs, dtype=np.float64)
+        # a single sigmoid output has no probability of the other class
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             raise ConfigError(
                 "ClassificationReport needs a model with one output per class, shape (rows, classes). "

@@ -16,7 +16,9 @@ from kerora.tasks.classification.results import SplitResults
 
 MOST_CLASSES = 40
 SHORTEST_NAME = 10
+# row per cent below which a cell has the background of the terminal
 COLDEST_SHADED = 5.0
+# red, green and blue at 0 and at 100 per cent
 _COLD, _HOT = np.array([28, 46, 74]), np.array([110, 190, 245])
 
 
@@ -50,9 +52,12 @@ class ConfusionMatrix:
         """Choose the layout that shows most and fits: else short names, else counts in blocks of columns."""
         name = min(max(map(cell_len, self.names)), LONGEST_NAME)
         numbers = [str(place + 1) for place in range(len(self.names))]
+        # from the layout that shows most to the one that needs least
         for percent, heads in ((True, self.names), (True, numbers), (False, numbers)):
             cells = self._cells(percent)
+            # two blanks in front of each column
             widths = [max(cell_len(head), *(len(row[at]) for row in cells)) + 2 for at, head in enumerate(heads)]
+            # three digits and a blank stand before the name if the columns have numbers
             label = name if heads is self.names else name + 4
             if label + sum(widths) <= width:
                 return _Layout(percent, heads, cells, widths, label)
@@ -77,6 +82,7 @@ class ConfusionMatrix:
         return text
 
     def _line(self, row: int, block: range, layout: "_Layout") -> Text:
+        # the number that stands above the column of this class
         start = "" if layout.heads is self.names else f"{row + 1:>3} "
         text = Text(no_wrap=True)
         text.append(set_cell_size(start + cut(self.names[row], layout.label - len(start)), layout.label), style="bold")
@@ -101,6 +107,7 @@ class _Layout:
 def _blocks(widths: Sequence[int], room: int) -> Iterator[range]:
     """Yield ranges of columns that fit into `room`, with about the same number of columns in each."""
     count = len(widths)
+    # one column is printed even if it does not fit
     most = max(1, room // max(widths))
     # -(-a // b) rounds up: the fewest blocks, then the columns spread evenly over them
     size = count if sum(widths) <= room else -(-count // -(-count // most))
@@ -114,6 +121,7 @@ def _heat(share: float) -> Style | None:
     red, green, blue = (_COLD + (_HOT - _COLD) * share / 100).round().astype(int).tolist()
     # the ink with more contrast on this background
     ink = "black" if share > 45 else "white"
+    # as RGB, because the named colours depend on the theme of the terminal
     return Style(
         color=Color.parse("#000000" if ink == "black" else "#ffffff"), bgcolor=Color.from_rgb(red, green, blue)
     )

@@ -31,9 +31,11 @@ NAMES = HubNames(
     text_compared="from text",
     scores=("accuracy", "macro_f1", "loss"),
 )
+# the trained head takes the place of the output layer of the base
 KEEPS_OUTPUT = False
 ONNX_NOTE = ""
 PLAIN_HEAD = keras_head
+# for str.format: a doubled brace becomes a single one
 LOADING = {
     "peft": """from transformers import AutoModelForSequenceClassification
 from peft import PeftModel
@@ -67,8 +69,10 @@ def classes(model: TextClassifier) -> tuple[str, ...]:
 def hub_config(model: TextClassifier) -> dict[str, Any]:
     """Return the classes in the form of transformers' config.json."""
     return {
+        # text, as JSON has no other keys
         "id2label": {str(number): name for number, name in enumerate(model.classes)},
         "label2id": {name: number for number, name in enumerate(model.classes)},
+        # transformers then takes cross entropy if it trains the model further
         "problem_type": "single_label_classification",
     }
 
@@ -83,6 +87,7 @@ def probe(model: TextClassifier, config: FitConfig) -> Probe:
     dataset = dataset_or_tickets(load, config)
     found = probed_rows(dataset)
     pairs = None if found.pairs is None else found.pairs[:ROWS]
+    # without labels: the logits of both sides are compared
     rows: Rows[int] = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
     return Probe(rows, dataset.name, model.encode(rows.texts, rows.pairs))
 
@@ -99,6 +104,7 @@ def text_agreement(
 
 def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: TextClassifier) -> float:
     """Return the share of the rows with the same label, if the preprocessor of the preset reads the text."""
+    # KerasHub has no classifier of such a kind, so it has no preprocessor either
     if (directory / HEAD_FILE).is_file():
         inputs = keras_head.plain_inputs(directory, probe.rows.texts, model)
     else:
@@ -106,6 +112,7 @@ def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.nda
             preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
             found = preprocessor(probe.rows.texts)
         inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
+    # the same rows, with the inputs that the preset makes of the texts
     own = Probe(probe.rows, probe.source, inputs).logits(plain)
     return float((own.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
@@ -122,13 +129,14 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[R
 
 
 def _classes(folder: Path, preset: Preset, dataset: Dataset[Rows[int]] | None, given: Sequence[str]) -> tuple[str, ...]:
+    # PEFT writes the head under its name in transformers, without modules_to_save
     key = f"base_model.model.{preset.architecture.head.logits}.weight"
     tensors = read_tensors(folder / WEIGHTS_FILE, None)
     if key not in tensors or tensors[key].ndim != 2:
         raise AdapterError(
             f"{folder / WEIGHTS_FILE} holds no classification head: it lacks {key}. Save it with PEFT again."
         )
-    count = tensors[key].shape[0]
+    count = tensors[key].shape[0]  # (classes, width)
     # The number of outputs is a fact of the adapter. The names come from the data, the setting, or the base model.
     own = preset.class_names or ()
     for source, names in (("The data", dataset.classes if dataset else ()), ("--class-names", tuple(given))):
@@ -137,6 +145,8 @@ def _classes(folder: Path, preset: Preset, dataset: Dataset[Rows[int]] | None, g
                 f"{source} has {len(names)} classes ({', '.join(names)}), but the head of the adapter has {count}. "
                 "Give the data or the class names that the adapter was trained on."
             )
+    # in this order: the data is given now, the names in the base may be those of another task
     if dataset is not None:
         return dataset.classes
+    # LABEL_n is the name that transformers gives a class without a name
     return tuple(given) or (own if len(own) == count else tuple(f"LABEL_{number}" for number in range(count)))

@@ -18,6 +18,7 @@ from kerora.models.heads import ClassifierHead
 from kerora.models.keras_presets import HEAD_FILE
 
 keras_hub = import_keras_hub()
+# ids * 0 + 1 is a mask of ones in the shape of ids, because a single text has no padding
 HEAD_LOADING = """import keras, keras_hub
 backbone, head = keras_hub.models.Backbone.from_preset("DIR"), keras.saving.load_model("DIR/head.keras")
 ids = keras.ops.array([{ids}], "int32")
@@ -29,8 +30,10 @@ def write(model: TextClassifier, directory: Path) -> None:
     """Write the head as a Keras model from final hidden states (batch, length, width) and padding mask to logits."""
     width = model.backbone.hidden_dim
     shape = model.preset.architecture.head
+    # a new head without the backbone; the seed has no effect, as the weights are copied below
     head = ClassifierHead(shape, width, len(model.classes), dropout=model.head.dropout.rate, use_pooler=False, seed=0)
     states = keras.Input((None, width), dtype="float32", name="hidden_states")
+    # a decoder's head needs the mask to find the last token
     mask = keras.Input((None,), dtype="int32", name="padding_mask")
     written = keras.Model([states, mask], head(states, mask), name="head")
     for mine, its in zip(model.head_layers, head.layers, strict=True):
@@ -55,6 +58,7 @@ def load(directory: Path) -> Any:
 
 def special_ids(model: TextClassifier) -> tuple[list[int], list[int]]:
     """Return the ids of the special tokens before and after the tokens of a text."""
+    # decoders put nothing behind a text of a classifier
     if model.preset.architecture.is_decoder:
         return list(model.tokenizer.start_ids), []
     first, last = model.tokenizer.wrapping
@@ -67,9 +71,11 @@ def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -
         tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
         tokens = [np.asarray(tokenizer(text)).tolist() for text in texts]
     front, back = special_ids(model)
+    # the special tokens are kept, so a long text loses tokens of its own
     rows = [[*front, *ids[: model.max_length - len(front) - len(back)], *back] for ids in tokens]
     ids, offsets = np.concatenate(rows).astype(np.int32), np.cumsum([0, *map(len, rows)])
     segments = np.zeros(len(ids), np.uint8) if "segment_ids" in model.input else None
+    # the table and padding of a fit, so that only the tokenizer differs from the run
     table = TokenTable(ids, offsets, segments, model.max_length)
     return padded_inputs(table, np.arange(len(rows)), model.tokenizer.pad_id)
 

@@ -15,11 +15,13 @@ def read_labels(path: Path) -> ClassLabels:
     """
     content = read_json(path)
     names = _texts(content.get("classes"))
+    # an entry that is no text makes the list empty, see `_texts`
     if len(names) < 2:
         raise RunError(
             f"{path} is damaged: 'classes' must be a list of two or more names. Received: {content.get('classes')!r}"
         )
     values = _texts(content.get("values", []))
+    # two classes with one label could not be told apart in new data
     if "values" in content and (len(values) != len(names) or len(set(values)) != len(values)):
         raise RunError(
             f"{path} is damaged: 'values' must be a list of {len(names)} different labels. "
@@ -30,6 +32,7 @@ def read_labels(path: Path) -> ClassLabels:
 
 def write_labels(path: Path, labels: ClassLabels) -> None:
     """Write labels.json."""
+    # left out, not empty: `read_labels` refuses a list of another length
     values = {"values": list(labels.values)} if labels.values else {}
     write_json(path, {"classes": list(labels.names), **values})
 

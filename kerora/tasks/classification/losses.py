@@ -24,6 +24,7 @@ class CrossEntropy(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each row, (rows,), from labels (rows,) and logits (rows, classes)."""
+        # Keras may give labels (rows, 1), and torch needs int64 (rows,)
         labels = y_true.reshape(-1).long()
         return torch.nn.functional.cross_entropy(
             y_pred.float(), labels, reduction="none", label_smoothing=self.label_smoothing

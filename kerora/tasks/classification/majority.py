@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from kerora.evaluation.wording import decimal, number
 
+# the same share can differ in its last bits if it is computed in another order
 ROUNDING = 1e-9
 
 
@@ -29,10 +30,12 @@ def majority(supports: Mapping[str, int]) -> Majority | None:
         supports: number of rows of each class.
     """
     rows = sum(supports.values())
+    # with rows of one class, no model can be better than this answer
     if sum(count > 0 for count in supports.values()) < 2:
         return None
     name = max(supports, key=lambda key: supports[key])
     share = supports[name] / rows
+    # the class has precision = share and recall = 1, so F1 = 2 share / (1 + share); the other classes have 0
     return Majority(name, share, 2 * share / (1 + share) / len(supports))
 
 
@@ -55,6 +58,7 @@ def majority_note(split: str, metrics: Mapping[str, Any], supports: Mapping[str,
         return None
     values = f"accuracy {decimal(accuracy)} against {decimal(least.accuracy)}"
     others = f"macro F1 {decimal(macro_f1)} against {decimal(least.macro_f1)}"
+    # with a higher macro F1, the model does find other classes too
     if macro_f1 <= least.macro_f1 + ROUNDING:
         return (
             f"The model is not better than always answering '{least.name}', the most frequent class of the {split} "

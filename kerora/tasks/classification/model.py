@@ -40,6 +40,7 @@ def read_head(run: RunFolder) -> ClassLabels:
     labels = read_labels(run.labels)
     # The adapter names its classes too: with labels.json of another run the predictions would carry wrong names.
     names = list(labels.names)
+    # an adapter that names no classes passes
     if read_adapter_config(run.adapter).get("kerora", {}).get("classes", names) != names:
         raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
     return labels

@@ -26,6 +26,7 @@ from kerora.tasks.classification.results import (
 )
 
 PACKAGE = "kerora.tasks.classification"
+# limits that keep the page small: classes of a matrix, mistakes, and characters of a mistake
 LARGEST_MATRIX = 60
 MOST_MISTAKES = 300
 LONGEST_TEXT = 600
@@ -56,6 +57,7 @@ class SplitView:
 
 def render(results: ClassificationResults, split: SplitResults, version: str) -> str:
     """Return the page of one run. The other splits of the run follow the chosen one, collapsed."""
+    # is not, because equality would compare arrays
     others = [other for other in results.splits.values() if other is not split]
     return render_run(
         results,
@@ -162,6 +164,7 @@ def _length_figure(split: SplitResults) -> Markup:
 
 
 def _mistake(split: SplitResults, place: int) -> dict[str, Any]:
+    # shortened after this, because a <br /> becomes one character
     text = readable(split.texts[place])
     true = int(split.labels[place])
     return {
@@ -178,6 +181,7 @@ def _run_row(
     name: str, run: ClassificationResults, split: SplitResults, link: str, scale: tuple[float, float]
 ) -> dict[str, Any]:
     def place(value: float) -> float:
+        # per cent of the scale; an estimate can lie outside its bootstrap interval, and so outside the scale
         return round(float(np.clip(100 * (value - scale[0]) / (scale[1] - scale[0]), 0, 100)), 2)
 
     places = {
@@ -197,6 +201,7 @@ def _run_row(
 def _best_rows(comparison: Comparison) -> list[bool]:
     """Return for each run whether its macro F1 is the highest. No run is marked if the splits differ."""
     scores = [split.metrics["macro_f1"] for split in comparison.splits]
+    # the best of scores on different rows would not be the best run
     comparable = len({split.name for split in comparison.splits}) == 1
     return [comparable and score == max(scores) for score in scores]
 
@@ -204,6 +209,7 @@ def _best_rows(comparison: Comparison) -> list[bool]:
 def _class_f1(comparison: Comparison) -> list[tuple[str, list[float]]]:
     """Return F1 by class and run. Empty if the runs have different classes."""
     classes = comparison.splits[0].classes
+    # as sets, because the order of the classes may differ between runs
     if any(set(split.classes) != set(classes) for split in comparison.splits):
         return []
     return [(name, [split.metrics["per_class"][name]["f1"] for split in comparison.splits]) for name in classes]

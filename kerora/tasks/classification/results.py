@@ -23,6 +23,7 @@ from kerora.tasks.classification.majority import majority_note, supports_of
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
 SIGNIFICANCE = 0.05
+# split, id, and how many rows with this id came before
 Key = tuple[str, str, int]
 
 
@@ -77,9 +78,11 @@ class SplitResults:
     def metrics(self) -> dict[str, Any]:
         """The metrics. They come from metrics.json if it describes these rows, else from the predictions."""
         # predictions.csv holds six decimals: metrics.json is more exact, but may be older than the predictions
+        # with the predicted classes of the file, as six decimals can make two probabilities equal
         computed = classification_metrics(self.labels, self.probabilities, self.classes, predicted=self.predicted)
         if not self.agrees:
             return computed
+        # single numbers alone: per_class stays that of these rows
         recorded = {key: value for key, value in self.recorded.items() if isinstance(value, int | float)}
         return {key: recorded.get(key, value) for key, value in computed.items()}
 
@@ -102,6 +105,7 @@ class SplitResults:
     def mistakes(self) -> list[int]:
         """Return the positions of the wrong predictions, most confident first."""
         wrong = np.flatnonzero(~self.correct)
+        # stable: mistakes of equal confidence stay in the order of the rows
         return [int(place) for place in wrong[np.argsort(-self.scores[wrong], kind="stable")]]
 
 
@@ -196,11 +200,13 @@ def read_predictions(
         groups.setdefault(row[1], []).append(row)
     if not groups:
         raise RunError(f"{path} holds no rows. Evaluate the run on labelled rows with `kerora evaluate`.")
+    # a stable sort: other splits stay in the order of the file
     order = sorted(groups, key=lambda split: SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER))
     return {split: _gather(split, labels, groups[split], (recorded or {}).get(split, {})) for split in order}
 
 
 def _prediction(path: Path, line: int, columns: Sequence[str], values: list[str], classes: Sequence[str]) -> list[Any]:
+    # id, split, text, two class numbers, score, and a probability for each class
     row: list[Any] = values[:3]
     for column, value in zip(columns[3:5], values[3:5], strict=True):
         if value not in classes:
@@ -215,6 +221,7 @@ def _gather(split: str, classes: ClassLabels, rows: list[list[Any]], recorded: M
     numbers = np.array([row[5:] for row in rows], dtype=np.float64)
     labels, predicted = np.array([row[3:5] for row in rows], dtype=np.int64).T
     ids, texts = tuple(row[0] for row in rows), tuple(row[2] for row in rows)
+    # (rows,) and (rows, classes)
     scores, probabilities = numbers[:, 0], numbers[:, 1:]
     return SplitResults(
         split, classes.names, ids, texts, labels, predicted, scores, probabilities, recorded, classes.values
@@ -242,6 +249,7 @@ def most_confused(split: SplitResults, count: int = 10) -> list[Confusion]:
     """Return the most frequent mistakes, in falling order of their rows."""
     matrix = split.matrix.copy()
     totals = matrix.sum(axis=1)
+    # the diagonal holds the right predictions
     np.fill_diagonal(matrix, 0)
     # stable: equal counts stay in the order of the classes
     places = np.argsort(-matrix, axis=None, kind="stable")[:count]
@@ -269,6 +277,7 @@ def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
     weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
     if weak:
         said.append(weak)
+    # a row of the matrix holds the rows of one true class
     absent = [split.classes[place] for place in np.flatnonzero(split.matrix.sum(axis=1) == 0)]
     if absent:
         listed = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
@@ -308,6 +317,7 @@ class Pair:
         """Name of the run that is significantly better at the 5 % level. None if neither is."""
         if self.test is None or self.test.p_value >= SIGNIFICANCE:
             return None
+        # b counts the rows that only the first run got right
         return self.first if self.test.b > self.test.c else self.second
 
 
@@ -364,6 +374,7 @@ def compare(runs: Sequence[ClassificationResults], split: str | None = None) -> 
     """
     names = distinct_names(runs)
     if split is None:
+        # the splits of a run are in the order of the report, so test comes first
         split = next((name for name in runs[0].splits if all(name in run.splits for run in runs)), None)
     splits = tuple(run.split(split) for run in runs)
     pairs = tuple(

@@ -10,6 +10,7 @@ from kerora.errors import DataError
 from kerora.settings.fit import FitConfig
 from kerora.tasks.classification.audit_screen import show
 
+# `show` too: it is a function of the contract, and only imported here
 __all__ = ["check_fits", "counts", "load", "load_part", "show"]
 
 

@@ -31,6 +31,7 @@ from kerora.tasks.classification.results import (
     read_predictions,
 )
 
+# `notes` too: it is a function of the contract, and only imported here
 __all__ = ["comparison", "evaluation", "notes", "report", "title"]
 
 
@@ -58,6 +59,7 @@ def evaluation(
     folder: RunFolder, metrics: Mapping[str, Any], labels: ClassLabels
 ) -> Iterator[tuple[str, list[RenderableType]]]:
     """Yield the metrics of each split."""
+    # from the file, because the intervals need the rows, which the metrics do not hold
     for split in read_predictions(folder.predictions, labels, metrics).values():
         weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
         note = [Text(f"Note: {visible(weak)}", style="yellow")] if weak else []
@@ -82,6 +84,7 @@ def headline(split: SplitResults) -> Group:
     lines = []
     for key in ("accuracy", "macro_f1"):
         low, high = split.intervals[key]
+        # 9: the longer of both names and a blank
         value = Text(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
         lines.append(Facts([value, Text(f"95 % interval {low:.3f} to {high:.3f}", style="dim")], gap="  "))
     rest = [f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss")]
@@ -128,6 +131,7 @@ def _pairs_table(comparison: Comparison) -> Table:
         cells = [wording.NOTHING] * 3
         if test is not None:
             cells = [wording.whole(test.b), wording.whole(test.c), wording.p_value(test.p_value)]
+        # numbers, because two long names would not fit into a row
         verdict = f"run {numbers[pair.winner]} is better" if pair.winner else pair.verdict
         names = f"{numbers[pair.first]}, {numbers[pair.second]}"
         table.add_row(names, wording.whole(pair.shared), *cells, verdict)

@@ -25,6 +25,7 @@ from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
 
 COLUMNS = HISTORY_COLUMNS
 MONITOR = "val_macro_f1"
+# without val_: the values of the training rows, from the training itself
 MONITORS = frozenset({"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)})
 # weights and rows below which masking is on by default, and its share
 SMALL, FEW_ROWS, MASK_SHARE = 10_000_000, 2000, 0.3
@@ -54,6 +55,7 @@ def check_defined(metric: str, option: str, dataset: Dataset[Rows[int]]) -> None
         ConfigError: ROC AUC needs rows of every class, and MCC needs rows of two classes.
     """
     rows = dataset.splits.get("validation")
+    # all other metrics have a meaning for any rows
     if rows is None or metric not in ("roc_auc", "mcc"):
         return
     present = set(rows.targets or ())
@@ -70,6 +72,7 @@ def check_defined(metric: str, option: str, dataset: Dataset[Rows[int]]) -> None
 def prepare(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> None:
     """Set the share of masked tokens, and whether the frozen blocks are computed only once per row."""
     model.mask_share = settled_mask_share(config.training, len(dataset["train"]), model)
+    # is_plain: KERORA_PLAIN=1 turns off every fast path, so that results can be compared without it
     model.use_frozen_start(FrozenStart(model) if config.training.cache_frozen and not is_plain() else None)
 
 
@@ -87,6 +90,7 @@ def settled_mask_share(config: TrainingConfig, rows: int, model: TextClassifier)
     if config.mask_share is not None:
         return config.mask_share
     wanted = rows <= FEW_ROWS and model.backbone.count_params() < SMALL
+    # not every tokenizer has a mask token, and cached states cannot be masked
     return MASK_SHARE if wanted and model.tokenizer.mask_id is not None and not config.cache_frozen else 0.0
 
 
@@ -114,6 +118,7 @@ def validation(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassi
     """Return the callback that evaluates the validation rows with scikit-learn."""
     size = config.training.evaluation_batch_size
     batches = model.batches(dataset["validation"], batch_size=size, max_tokens=evaluation_tokens(size))
+    # the states of the validation rows are computed once too, as each epoch evaluates them
     return ClassificationReport(_with_states(model, batches, size), dataset.classes)
 
 
@@ -127,6 +132,7 @@ def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) 
 def _truncation_notes(model: TextClassifier) -> list[str]:
     """Say which side was taken, if the tokenizer or the setting names the left one."""
     side, own = model.truncate, model.tokenizer.own_side
+    # right is usual, so it needs no line
     if "left" not in (side, own):
         return []
     kept = "end" if side == "left" else "start"
@@ -145,6 +151,7 @@ def evaluate(
     """Return the metrics. The details are the rows of each split and their probabilities."""
     size = config.training.evaluation_batch_size
     found = {split: evaluate_rows(model, part, size, cache=cache) for split, part in rows.items()}
+    # the probabilities are kept, so predictions.csv needs no second pass over the rows
     details = [(split, rows[split], probabilities) for split, (_, probabilities) in found.items()]
     return Evaluation({split: metrics for split, (metrics, _) in found.items()}, details)
 
@@ -172,6 +179,7 @@ def write_demonstration(run: RunFolder, found: None, trained: bool) -> None:
 
 def adapter_facts(config: FitConfig, dataset: Dataset[Rows[int]] | None) -> dict[str, Any]:
     """Return whether the rows are pairs of texts."""
+    # `kerora predict` refuses single texts for such a run
     return {"pairs": dataset is not None and dataset["train"].pairs is not None}
 
 

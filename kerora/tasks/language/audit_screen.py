@@ -41,6 +41,7 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
     result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
     if as_json:
         content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "reasons": dataset.reasons}
+        # cut=False: plain texts that are too long are divided into rows, so nothing of them is lost
         content |= {"first_rows": _first(dataset, rows), "concerns": concerns(result, cut=False)}
         content["texts"] = {split: dataclasses.asdict(count) for split, count in counts.items()}
         click.echo(json.dumps(content, indent=2, ensure_ascii=False))
@@ -51,6 +52,7 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
 def _token_counts(preset: str | None) -> Any:
     if preset is None:
         return None
+    # here, because it loads torch and Keras, which a count of words does not need
     from kerora.models.presets import find_preset
 
     tokenizer = find_preset(preset).load_tokenizer()
@@ -77,6 +79,7 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     table = plain_table("split", "texts", "parts", "characters", result.unit, "in the loss", title="Texts")
     for split, count in counts.items():
         numbers = (count.texts, count.parts, count.characters, count.size)
+        # a split may hold no tokens
         share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
         table.add_row(split, *(f"{number:,}" for number in numbers), share)
     for part in (table, length_table(result), duplicate_table(result, labelled=False)):
@@ -91,6 +94,7 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     first = _train(dataset, rows)
     table = plain_table("id", "text", title="First training texts", justify="left")
     for parts, identifier in zip(first.parts, first.ids, strict=True):
+        # a text of one part is in the loss as a whole, so a mark would say nothing
         marked = [
             f"{MARK} {short(part.text)}" if part.counted and len(parts) > 1 else short(part.text) for part in parts
         ]

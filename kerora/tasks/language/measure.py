@@ -50,12 +50,15 @@ def evaluate_table(
         batch_size: rows in a batch. Default: 64.
         stride: see `evaluate_documents`.
     """
+    # half: from the second window on, a token has half a window of context at least, at twice the cost
     rows = windows(table, model.max_length, stride or max(1, model.max_length // 2))
+    # a row can be longer than the budget, and there may be no rows
     rows_at_a_time = max(1, min(batch_size, BATCH_TOKENS // int(rows.lengths.max(initial=1))))
     batches = LanguageBatches(table, rows, batch_size=rows_at_a_time, pad_id=model.tokenizer.pad_id, shuffle=False)
     total, tokens = 0.0, 0
     for index in range(len(batches)):
         inputs, targets, weights = batches[index]
+        # weight 0: padding, prompts, and tokens that an earlier window predicted
         losses = model.losses(inputs, targets, weights > 0)
         # float64: a float32 sum over millions of tokens would lose digits
         total += float(losses.sum(dtype=np.float64))
@@ -65,6 +68,7 @@ def evaluate_table(
 
 def _unpredicted_bytes(model: CausalLM, table: TokenTable) -> int:
     """Return the bytes of the first tokens. They are not predicted, so bits per byte must not count their bytes."""
+    # an empty text has no first token: its offset is the start of the next text
     starts = table.offsets[:-1][table.lengths > 0]
     # only counted tokens: counted_bytes() does not contain the bytes of a prompt
     first = table.ids[starts][table.counts(starts)]

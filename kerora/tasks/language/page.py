@@ -17,6 +17,7 @@ CURVES = ("loss", "perplexity")
 def render(results: LanguageResults, split: None, version: str) -> str:
     """Return the page of one run: metrics, curves and samples."""
     curves = curve_figures(results, CURVES)
+    # few epochs give few points, the updates show the course
     if results.steps:
         curves.append(Markup(plots.inline_svg(plots.step_curve(results.steps), "Training loss by update")))
     return render_run(
@@ -72,8 +73,10 @@ def render_comparison(comparison: LanguageComparison, reports: Sequence[Path], p
 def _is_best(comparison: LanguageComparison, split: str, run: LanguageResults) -> bool:
     """Return whether a run has the fewest bits per byte of a split that all runs evaluated on the same texts."""
     values = [wording.number(other.after.get(split, {}).get("bits_per_byte")) for other in comparison.runs]
+    # the fingerprints of the texts that each run was evaluated on
     texts = {wording.lookup(other.manifest, "data", "splits", split, "sha256") for other in comparison.runs}
     known = [value for value in values if value is not None]
+    # a run without the value, or with other texts, makes a ranking unfair
     return len(known) == len(values) and len(texts) == 1 and run.after[split]["bits_per_byte"] == min(known)
 
 
@@ -86,5 +89,6 @@ def files(results: LanguageResults, split: None) -> dict[str, str | bytes]:
 
 def _shared_samples(comparison: LanguageComparison) -> list[tuple[str, list[str]]]:
     """Return the prompts that all runs continued, with the continuation of each trained model."""
+    # an unfinished run has no continuations from after training
     texts = [{sample.prompt: sample.after or "" for sample in run.samples} for run in comparison.runs]
     return [(prompt, [own[prompt] for own in texts]) for prompt in texts[0] if all(prompt in own for own in texts)]

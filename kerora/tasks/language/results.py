@@ -41,6 +41,7 @@ class LanguageComparison:
     def notes(self) -> list[str]:
         """Return the reasons why the numbers cannot be compared."""
         said = rate_notes(self.names, self.runs)
+        # the fingerprint of the files, because a name can stand for several versions of a model
         if differ(lookup(run.manifest, "preset", "fingerprint") for run in self.runs):
             said.append(
                 "The runs have different base models. If their tokenizers differ, loss and perplexity count different "
@@ -79,6 +80,7 @@ def needed(run: RunFolder) -> Sequence[Path]:
 def read(common: Mapping[str, Any]) -> LanguageResults:
     """Add the samples to the results that every run has."""
     run: RunFolder = common["folder"]
+    # a fit writes metrics.json before it trains, with the values of the base alone
     if "after" not in read_json(run.metrics):
         raise not_evaluated(run, f"{run.metrics} holds no metrics of the trained model", common["manifest"])
     return LanguageResults(**common, samples=read_samples(run.samples))
@@ -102,6 +104,7 @@ def summary(results: LanguageResults, split: None) -> dict[str, Any]:
 def compare(runs: Sequence[LanguageResults], split: str | None = None) -> LanguageComparison:
     """Compare runs on a split. Default: all splits that every run evaluated."""
     names = distinct_names(runs)
+    # a dict without values keeps the order of the splits, a set would not
     held = list(dict.fromkeys(name for run in runs for name in run.after))
     shared = [name for name in held if all(name in run.after for run in runs)]
     return LanguageComparison(names, tuple(runs), (split,) if split else tuple(shared or held))

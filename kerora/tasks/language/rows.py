@@ -10,6 +10,7 @@ from kerora.data.sources import load_splits
 from kerora.settings.fit import FitConfig
 from kerora.tasks.language.audit_screen import show
 
+# `show` too: it is a function of the contract, and only imported here
 __all__ = ["check_fits", "counts", "load", "load_part", "show"]
 
 

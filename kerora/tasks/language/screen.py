@@ -56,6 +56,7 @@ def samples_text(samples: Sequence[Sample]) -> Text:
     """Return the prompts with the continuations before and after training."""
     text = Text()
     for sample in samples:
+        # two lines of a terminal with 80 columns, and three for a continuation
         text.append(f"{cut(visible(sample.prompt), 160)}\n", style="bold")
         for name, words in (("before", sample.before), ("after", sample.after)):
             if words is not None:
@@ -72,6 +73,7 @@ def comparison_table(comparison: LanguageComparison) -> Table:
         after = run.after[split]
         table.add_row(
             str(number),
+            # Text, because rich reads brackets in a plain string as markup
             Text(visible(name)),
             visible(split),
             wording.decimal(after.get("perplexity")),

@@ -23,6 +23,7 @@ from kerora.tasks.language.samples import Sample, read_samples, sample_prompts, 
 
 COLUMNS = ("epoch", "loss", "perplexity", "val_loss", "val_perplexity", "val_bits_per_byte", *COURSE_COLUMNS)
 MONITOR = "val_loss"
+# without val_: the values of the training rows, from the training itself
 MONITORS = frozenset({"loss", "perplexity", *(f"val_{name}" for name in LANGUAGE_METRICS)})
 
 
@@ -49,6 +50,7 @@ class LanguageReport(keras.callbacks.Callback):
         # evaluation must not change the random numbers of training
         with torch.random.fork_rng(devices=[]):
             metrics = evaluate_documents(self.model, self.documents, self.batch_size, self.stride)
+        # the count of tokens is an int, and a metric without value is None: no callback can follow them
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in metrics.items() if isinstance(value, float)})
             logs["validation_seconds"] = time.perf_counter() - started
@@ -57,6 +59,7 @@ class LanguageReport(keras.callbacks.Callback):
 def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
     """Refuse settings that only classifiers have."""
     training = config.training
+    # options that the training of a language model would silently ignore
     given = {
         "--cache-frozen": training.cache_frozen,
         "--mask-share": training.mask_share,
@@ -114,6 +117,7 @@ def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches
 
 def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> list[str]:
     """Return the texts of other parts that are training texts. `notes` names texts that are cut."""
+    # lengths in words need no tokenizer, and only the texts that occur twice are wanted
     return found_concerns(audit_texts(dataset, None, model.max_length)[0], cut=False)
 
 
@@ -149,6 +153,7 @@ def write_demonstration(run: RunFolder, found: Sequence[tuple[Sample, str]], tra
 
 def adapter_facts(config: FitConfig, dataset: Dataset[Documents] | None) -> dict[str, Any]:
     """Return the form of the texts, because prompts must have the same form."""
+    # `kerora generate` gives its prompts this form
     language = config.language
     if dataset is None:
         return {"text_form": "turns" if language.turns else "completion" if language.prompt else "text"}
