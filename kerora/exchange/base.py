@@ -52,7 +52,7 @@ def export_base(preset: str | Path, output: str | Path) -> str:
         if not is_decoder:
             _leave_out_head(work, opened.architecture)
         if version_of("transformers") is None:
-            return "Not compared: transformers is not installed (pip install 'kerora[interop]')."
+            return "Not compared: transformers is not installed (pip install transformers)."
         inputs = model.encode(list(TEXTS))
         theirs = transformers_states(work, inputs)
         with torch.no_grad():

@@ -221,7 +221,8 @@ def _keras(job: Job, work: Path) -> Verification:
     # Two comparisons: Kerora must give the logits of the run. Plain KerasHub may differ by its GELU only.
     if (work / EXACT_FILE).is_file():
         exact = float(np.abs(_logits_again(job, work) - job.reference).max())
-        if exact > TOLERANCE:
+        # not `>`, which is false for NaN
+        if not exact <= TOLERANCE:
             raise RunError(f"The export differs from the run by {exact:.2g} when Kerora loads it. Nothing was written.")
         if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
             note = f"KerasHub computes the tanh approximation of GELU. Kerora computes GELU exactly, {exact:.1e}"

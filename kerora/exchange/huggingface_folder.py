@@ -159,7 +159,7 @@ def write_huggingface_tokenizer(model: TaskModel, directory: Path) -> None:
     preset = model.preset
     if preset.source == "huggingface":
         for name in HUGGING_FACE_FILES:
-            if name != "config.json" and (preset.directory / name).is_file():
+            if (preset.directory / name).is_file():
                 shutil.copyfile(preset.directory / name, directory / name)
         if preset.architecture.is_decoder:
             _name_padding(model, directory / "tokenizer_config.json")

@@ -41,7 +41,7 @@ def merged_model(
     for model in models:
         bake(model)
     if len(models) > 1:
-        _add_up(models, shares, preset)
+        _add_up(models, shares)
     return models[0]
 
 
@@ -106,7 +106,7 @@ def _check_alike(runs: Sequence[str | Path], models: Sequence[TaskModel]) -> Non
             raise ConfigError(f"{run} has {mine}, but {runs[0]} has {others}. Merge runs with the same classes.")
 
 
-def _add_up(models: Sequence[TaskModel], shares: Sequence[float], preset: str | Path | None) -> None:
+def _add_up(models: Sequence[TaskModel], shares: Sequence[float]) -> None:
     target = models[0]
     base = plain_copy(target)
     head = {id(variable) for layer in target.head_layers for variable in layer.variables}

@@ -130,7 +130,7 @@ def _their_model(directory: Path, auto_class: str, **settings: Any) -> Any:
     import transformers
 
     kind = getattr(transformers, auto_class)
-    before = transformers.logging.get_verbosity()
+    before, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity_error()  # it would warn of an untrained head, which the adapter replaces
     transformers.logging.disable_progress_bar()
     try:
@@ -138,6 +138,8 @@ def _their_model(directory: Path, auto_class: str, **settings: Any) -> Any:
         return kind.from_pretrained(str(directory), local_files_only=True, dtype="float32", **settings).eval()
     finally:
         transformers.logging.set_verbosity(before)
+        if bars:
+            transformers.logging.enable_progress_bar()
 
 
 def _their_logits(model: Any, probe: Probe) -> np.ndarray:
