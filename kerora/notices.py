@@ -15,6 +15,7 @@ class Notice(UserWarning):
 
 def notice(text: str) -> None:
     """Say one line about a choice."""
+    # 3: the place of the caller of the function that makes the choice.
     warnings.warn(text, Notice, stacklevel=3)
 
 
@@ -23,7 +24,9 @@ def shown(say: Callable[[str], None]) -> Iterator[None]:
     """Give each notice to `say` once, without the place in the code that a warning has. Other warnings stay."""
     said: set[str] = set()
     with warnings.catch_warnings():
+        # By default Python shows a text from one place only once in a process, also if several commands give it.
         warnings.simplefilter("always", Notice)
+        # Inside catch_warnings, which restores both the filter and this function at the end.
         show = warnings.showwarning
 
         def show_notice(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

@@ -14,6 +14,7 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+# Once for each process: a second call finds HOME set, and would return None.
 @functools.cache
 def settle_home() -> Path | None:
     """Give the process a home directory if it has none: HOME is not set, and the user has no entry in passwd.
@@ -23,6 +24,7 @@ def settle_home() -> Path | None:
     Returns:
         The temporary folder that is now the home directory, or None if there was one before.
     """
+    # expanduser leaves "~" as it is if neither HOME nor passwd has an entry.
     if os.path.expanduser("~") != "~":
         return None
     folder = _own_folder(Path(tempfile.gettempdir(), f"kerora-home-{os.getuid()}"))
@@ -34,6 +36,7 @@ def _own_folder(folder: Path) -> Path:
     """Return a folder that only this user can write: `folder`, or a new one if another user has made that."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        # lstat and not stat: a link of another user must not count as the folder it points to.
         facts = folder.lstat()
     except OSError:
         return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))

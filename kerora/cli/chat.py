@@ -19,16 +19,19 @@ def command(run: str, preset: str | None, **values: Any) -> None:
     One line is one turn. The model sees the whole conversation. /reset starts a new conversation. /quit or the end
     of the input ends the command.
     """
+    # Before the import of Keras: a closed standard input is an error that needs no wait.
     source = text_input()
     import_models(run)
     from kerora.runs.generate import Conversation, PromptRunner
 
     conversation = Conversation(PromptRunner(run, preset), sampling_of(values, temperature=0.7))
+    # A note and not an error: a model of plain texts can still continue a dialogue.
     if conversation.runner.form != "turns":
         click.echo("Note: this model was not trained on conversations.", err=True)
     on_terminal = source.isatty()
     while True:
         if on_terminal:
+            # On standard error, so that a redirected output holds the answers alone.
             click.echo("you: ", nl=False, err=True)
         line = _line(source)  # empty only at the end of the input: an empty line is "\n"
         text = line.strip()
@@ -51,6 +54,7 @@ def _line(source: TextIO) -> str:
 
 
 def _answer(conversation: Any, text: str) -> None:
+    # Tokens are shown while they are generated, so the count is compared only at the end.
     before = conversation.forgotten
     for piece in conversation.answer(text):
         click.echo(piece, nl=False)

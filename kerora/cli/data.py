@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from kerora.settings.fit import FitConfig
 
 
+# The seed decides which rows a split and a subset hold. The other settings of a training change no row.
 DATA = ("data.", "language.prompt", "language.completion", "language.turns", "language.roles", "training.seed")
+# SPEC is the source.
 LEFT_OUT = ("data.source",)
 
 
@@ -63,5 +65,6 @@ def save(spec: str, directory: Path, force: bool, **values: Any) -> None:
 
 def _config(spec: str | None, values: dict[str, Any]) -> FitConfig:
     if spec is not None:
+        # As an option, so that SPEC takes precedence over the source of a --config file.
         values = {**values, "setting__data__source": spec}
     return resolve_options(values)

@@ -21,7 +21,9 @@ def command(as_json: bool) -> None:
     else:
         table = plain_table("", "what", "found", "what to do", justify="left")
         for finding in findings:
+            # Text, because rich would read square brackets in a path as markup.
             table.add_row("ok" if finding.good else "!!", finding.what, Text(finding.found), Text(finding.remedy))
         Console().print(table)
+    # The code of a wrong input, as for other faults that the user can mend.
     if not all(finding.good for finding in findings):
         click.get_current_context().exit(2)

@@ -31,6 +31,7 @@ def command(run: str | None, base: str | None, form: str, output: Path, preset: 
     real rows. A difference is an error, and the export is removed.
     """
     if base is not None:
+        # A base model alone has no head and no adapter, which the other formats write.
         if run is not None or preset is not None or form != "transformers":
             raise ConfigError("--base is written without a run: kerora export --base NAME --format transformers.")
         import_models()

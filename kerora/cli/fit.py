@@ -22,7 +22,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
 
     No argument is required. Priority of settings: --set, then options, then --config, then defaults.
     """
-    given = collect(values)
+    given = collect(values)  # faults of the options come before the import of Keras, which takes seconds
     if resume and (given or values["config_file"] or values["assignments"] or force):
         raise ConfigError("--resume takes every setting from the run folder. Leave the other options out.")
     config = None if resume else resolve_options(values)
@@ -42,10 +42,10 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     result = (
         resume_run(resume, progress=progress)
         if resume
-        else fit(config, force=force, progress=progress, argv=sys.argv[1:])
+        else fit(config, force=force, progress=progress, argv=sys.argv[1:])  # argv for run.json
     )
     manifest = result.run.read_manifest()
-    weights = manifest.get("base_weights")
+    weights = manifest.get("base_weights")  # only of a quantised base
     if as_json:
         summary = {
             "run": str(result.run.path),

@@ -29,6 +29,7 @@ INPUT_SETTINGS = (
     "--n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations per prompt."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file, JSON Lines.")
+# "data.text" is also the start of "data.text_join". A prompt is one column.
 @setting_options(*INPUT_SETTINGS, leave_out=("data.text_join",))
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts per batch.")
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
@@ -61,13 +62,16 @@ def command(
     from kerora.settings.resolve import resolve
 
     sampling = sampling_of(values)
+    # Without sampling all continuations of a prompt would be the same.
     check_count(count, sampling)
     if output is not None and output.exists() and not force:
         raise RunError(f"{output} exists. Choose another --output or add --force.")
+    # The options of the sampling have the same prefix, but no place in `FitConfig`.
     settings = {key: value for key, value in collect(values).items() if key.startswith("data.")}
     if file is not None:
         read_prompts(file, resolve(settings).data, "text")  # finds faults before the model is loaded
     runner = PromptRunner(run, preset)
+    # Text for a reader, as it comes. Files and --output are for programs.
     if file is None and output is None:
         _show(runner, texts, sampling, count)
         return
@@ -75,6 +79,7 @@ def command(
         (str(number), runner.parts(text)) for number, text in enumerate(texts, 1)
     ]
     if file is not None:
+        # Read again, because only the loaded run says in which form its prompts are.
         prompts = read_prompts(file, resolve(settings).data, runner.form)
     options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
     lines, cut = generate_file(runner, prompts, sampling, stream=stream, **options)
@@ -89,8 +94,10 @@ def _show(runner: Any, texts: tuple[str, ...], sampling: Any, count: int) -> Non
     many = len(texts) * count > 1
     for place, text in enumerate(texts):
         for number in range(count):
+            # A plain text and its continuation are one text. A completion or an answer begins on a line of its own.
             click.echo(text, nl=runner.form != "text")
             cut = 0
+            # The last argument counts the rows, as in a file: each has random numbers of its own.
             for piece, row in runner.stream(runner.parts(text), sampling, place * count + number):
                 click.echo(piece, nl=False)
                 cut = row.cut

@@ -16,6 +16,7 @@ from kerora.tuning.search import Observer
 if TYPE_CHECKING:
     from kerora.tuning.search import Search
 
+# A live table higher than the terminal cannot be drawn over, so rich would cut off its end.
 MOST_ROWS = 15
 # cells below which the table leaves out epoch and time, and below which it leaves out the settings
 NARROW, WIDE = 44, 60
@@ -30,6 +31,7 @@ class LiveTable(Observer):
     """
 
     def __init__(self, console: Console | None = None) -> None:
+        # Standard error, so that standard output holds the result alone, as with --json.
         self.console = console or Console(stderr=True)
         self._live: Live | None = None
         self._printed: set[int] = set()
@@ -45,6 +47,7 @@ class LiveTable(Observer):
         what = f"{settings.space}, {len(search.paths)} settings"
         self._print(f"Space: {what}; {settings.trials} trials, sampler {settings.sampler}, pruner {settings.pruner}")
         if self.console.is_terminal:
+            # transient: the table disappears at the end, and the summary of the command takes its place.
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
 
@@ -99,6 +102,7 @@ class LiveTable(Observer):
         names = names[: 2 if self.console.width < NARROW else 4 if self.console.width < WIDE else 5]
         for name in names:
             table.add_column(name, no_wrap=name != "settings", justify="left")
+        # The newest trials. The best one stays visible in the line below the table.
         for record in records[-MOST_ROWS:]:
             own = best is not None and record.number == best.number
             cells = (
@@ -108,6 +112,7 @@ class LiveTable(Observer):
                 wording.duration(record.seconds),
                 Text(visible(record.error or _settings(record)), overflow="ellipsis"),
             )
+            # The star and the colour say the same: colour alone is lost in a copy and for some readers.
             style = "bold green" if own else STYLES[record.state]
             table.add_row(str(record.number), *cells[: len(names)], style=style)
         return table
@@ -115,10 +120,12 @@ class LiveTable(Observer):
 
 def time_left(records: Sequence[Record], trials: int, workers: int) -> float | None:
     """Return the seconds until the end of a search at the speed so far. None before the first trial ends."""
+    # Failed trials often end within seconds and would make the estimate too short.
     times = [record.seconds for record in records if record.state in ("complete", "pruned") and record.seconds]
     if not times:
         return None
     left = max(0, trials - sum(record.ended for record in records))
+    # Mean time of a trial x trials left / processes that run at the same time.
     return sum(times) / len(times) * left / max(1, workers)
 
 

@@ -18,6 +18,8 @@ from kerora.settings.language import Sampling
 from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import Setting, load_yaml, parse_assignment, resolve, settings
 
+# The names of parameters must be identifiers, so a dotted path has "__" for each dot. The prefix keeps the settings
+# apart from the options of a command, such as "run" as an argument and as a setting.
 _PREFIX = "setting__"
 Command = Callable[..., Any]
 
@@ -41,6 +43,7 @@ class SettingsCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by heading."""
+        # "Options" comes first, because the options of the command itself are few and used most.
         groups: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -98,7 +101,9 @@ def sampling_options(temperature: float | None = None) -> Callable[[Command], Co
         function = click.option(
             "--stop", "stops", multiple=True, help="Text that ends a continuation. Can be repeated."
         )(function)
+        # --stop is not split at commas, unlike lists of settings: a stop text can hold one.
         for item in reversed([item for item in settings(Sampling) if item.path != "stop"]):
+            # The help must show the default of the command, not that of the setting.
             if item.path == "temperature" and temperature is not None:
                 item = dataclasses.replace(item, default=temperature)
             function = _option(item, heading_of(item.path, Sampling))(function)
@@ -124,6 +129,7 @@ def collect(values: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         name.removeprefix(_PREFIX).replace("__", "."): value
         for name, value in values.items()
+        # Not given: click has None for single options, and an empty tuple for repeated ones.
         if name.startswith(_PREFIX) and value not in (None, ())
     }
     # One value is a list of names as in CSV. Repeated, each value is one name, which may hold a comma.
@@ -153,11 +159,13 @@ def _option(item: Setting, heading: str) -> Callable[[Command], Command]:
     kind = _plain_type(item.type)
     # The option itself has the default None: a value is then always the user's, and --config is not overridden.
     help = f"{item.help} [default: {_show(item.default)}]" if item.default not in (None, ()) else item.help
+    # default=None: click would else give False, which would override a true value of --config.
     if kind is bool:
         return option(f"{item.option}/--no-{item.option[2:]}", name, default=None, help=help)
     if item.choices:
         return option(item.option, name, type=click.Choice(item.choices), help=help)
     metavar = {int: "INTEGER", float: "NUMBER"}.get(kind, "TEXT")
+    # click reports a wrong number with the name of the option. Other types are checked by the settings.
     click_type = kind if kind in (int, float) else str
     many = typing.get_origin(kind) is tuple
     return option(item.option, name, type=click_type, metavar=metavar, help=help, multiple=many)

@@ -59,6 +59,7 @@ def command(
     """
     # bytes, so that the reader decodes them and names the place of a fault, as for a file
     source: Any = data_input() if input == "-" else Path(input)
+    # Before the import of Keras: a closed standard output is an error that needs no wait.
     stream = data_output() if output is None else None
     import_models(run)
     from kerora.data.bad_rows import BadRows, by_reason
@@ -81,6 +82,7 @@ def command(
     )
     if skipped.count:
         what = f"Filled with {fill}" if fill is not None else "Skipped"
+        # With --fill the skipped rows are written too, so `count` holds them already.
         total = count + (0 if fill is not None else skipped.count)
         click.echo(f"{what}: {skipped.count:,} of {total:,} rows ({by_reason(skipped.reasons)})", err=True)
     if output is not None:

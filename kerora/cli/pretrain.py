@@ -37,6 +37,7 @@ def command(
     given = collect(values)
     if resume and (given or more_text or values["config_file"] or values["assignments"] or force):
         raise ConfigError("--resume takes every setting from the folder. Leave the other options out.")
+    # `CorpusConfig` splits a text at commas as the option does. A file name as an argument stays whole.
     if more_text:
         values["setting__data__text"] = [(*CorpusConfig(text=given.get("data.text", ())).text, *more_text)]
     config = None if resume else resolve_pretrain_options(values)
@@ -52,6 +53,7 @@ def command(
         result = resume_run(str(resume), progress=progress)
     else:
         result = pretrain(config, force=force, progress=progress)
+    # "preset" and not "run": the folder is used with --preset.
     if as_json:
         summary = {"preset": str(result.run.path), "held_out": result.metrics, "training_seconds": result.seconds}
         click.echo(json.dumps(summary, ensure_ascii=False))

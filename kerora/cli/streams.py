@@ -11,6 +11,7 @@ from kerora.errors import ConfigError
 ESCAPE = "kerora.escape"
 """Error handler of the output. It writes escapes such as ``\\U0001f600`` and remembers that it did."""
 
+# For the whole process: after `prepare_streams` a closed stream has the null device and looks open.
 _closed: set[str] = set()
 _escaped: list[str] = []
 
@@ -22,9 +23,11 @@ def prepare_streams() -> None:
     write into that file. Characters that the encoding lacks become escapes.
     """
     _occupy_numbers()
+    # A process can run several commands, as the tests do.
     _escaped.clear()
     codecs.register_error(ESCAPE, _escape)
     for name in ("stdout", "stderr"):
+        # Python sets a stream to None if its number was closed when the process started.
         if getattr(sys, name) is None:
             _closed.add(name)
             # the file stays open until the process ends
@@ -56,6 +59,7 @@ def data_output() -> TextIO:
 
 def lacking(error: UnicodeEncodeError) -> str | None:
     """Return the message for a character of the results that standard output lacks, or None for another error."""
+    # Only `data_output` sets "strict", so any other error is about another file.
     if getattr(sys.stdout, "errors", None) != "strict":
         return None
     return (
@@ -94,11 +98,13 @@ def _occupy_numbers() -> None:
 
 
 def _set_errors(stream: TextIO, errors: str) -> None:
+    # A test or a notebook can put another object in place of the stream.
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=errors)
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    # Python's own handler makes the text. This one only remembers that it was needed.
     text, end = codecs.backslashreplace_errors(error)
     _escaped.append(str(text))
     return text, end

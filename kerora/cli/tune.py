@@ -12,12 +12,14 @@ from kerora.settings.tune import TuneConfig
 if TYPE_CHECKING:
     from kerora.tuning.study import TuneResult
 
+# The settings of the search are a class of their own. None of its names is also one of a fit.
 _OWN = tuple(TuneConfig.__dataclass_fields__)
 
 
 @click.command("tune", cls=SettingsCommand)
 @setting_options("", root=TuneConfig)
 @config_options
+# The study names the runs of its trials.
 @setting_options("", leave_out=("run", "runs_dir"))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -27,6 +29,7 @@ def command(as_json: bool, quiet: bool, **values: Any) -> None:
     The first trial uses the defaults. The same command continues a stopped search, also on another machine with
     the same --storage. Only --refit reads the test rows, once at the end.
     """
+    # Popped, because `resolve_options` refuses keys that a fit does not know.
     own = {f"setting__{name}": values.pop(f"setting__{name}") for name in _OWN}
     settings = TuneConfig(**collect(own))
     config = resolve_options(values)

@@ -16,6 +16,7 @@ from kerora.data.tokens import RowTokenizer, TokenTable, cached_tokens
 T = TypeVar("T", bound=Hashable)
 PERCENTILES = (50, 90, 95, 99)
 EXAMPLES = 3
+# The token table holds truncated rows, so exact lengths need a second pass of the tokenizer. This bounds its time.
 EXACT_ROWS = 2000
 
 
@@ -116,7 +117,9 @@ def audit_texts(
     for split, rows in dataset:
         flat = [part for parts in rows.parts for part in parts]
         measured = (part_lengths or _word_counts)([part.text for part in flat])
+        # Words have no end-of-text token, so the 1 is added only to tokens.
         sizes = [size + (part.ends and part_lengths is not None) for part, size in zip(flat, measured, strict=True)]
+        # ends[n]:ends[n + 1] are the parts of text n in `flat`.
         ends = np.cumsum([0, *(len(parts) for parts in rows.parts)])
         lengths[split] = [sum(sizes[start:end]) for start, end in pairwise(ends)]
         counted = sum(size for part, size in zip(flat, sizes, strict=True) if part.counted)
@@ -155,10 +158,13 @@ def audit_tokens(dataset: Dataset[Rows[T]], tokenizer: AuditTokenizer, max_lengt
     tables = {split: cached_tokens(rows, tokenizer, max_length) for split, rows in dataset}
 
     def lengths(rows: Rows[T]) -> Sequence[int]:
+        # By identity: `==` of two splits would compare all their texts.
         table = next(tables[split] for split, part in dataset if part is rows)
         found = np.array(table.lengths)
+        # A row of exactly `max_length` tokens may have been truncated. The table does not say which.
         full = np.flatnonzero(found >= max_length)
         if len(full) > EXACT_ROWS:
+            # `_audit_split` counts only longer rows as truncated.
             found[full] += 1
         elif len(full):
             part = rows.take(full.tolist())
@@ -175,8 +181,10 @@ def audit_tokens(dataset: Dataset[Rows[T]], tokenizer: AuditTokenizer, max_lengt
 def _mostly_unknown(table: TokenTable, tokenizer: AuditTokenizer) -> int:
     if tokenizer.unknown_id is None or not len(table):
         return 0
+    # The unknown token is special too, so it is added back to the tokens that stand for text.
     unknown = np.asarray(table.ids) == tokenizer.unknown_id
     text = unknown | ~tokenizer.special[np.asarray(table.ids)]
+    # Sums up to the start of each row. np.add.reduceat would give an empty row the value of the next row.
     sums = (np.concatenate([[0], np.cumsum(marks)])[table.offsets] for marks in (unknown, text))
     unknowns, texts = (np.diff(values) for values in sums)
     return int((unknowns * 2 > texts).sum())
@@ -197,6 +205,7 @@ def audit(
     lengths = {split: (tokenizer_lengths or _words)(rows) for split, rows in dataset}
     unit = "words" if tokenizer_lengths is None else "tokens"
     keys = {split: _keys(rows.texts, rows.pairs) for split, rows in dataset}
+    # Rows without labels cannot contradict each other: without an entry here, the split has no conflicts.
     labels = {split: list(rows.targets) for split, rows in dataset if rows.targets is not None}
     return _audit(dataset, keys, labels, lengths, unit, max_length)
 
@@ -217,7 +226,7 @@ def _audit(
     leakage = {
         split: _leakage(dataset["train"], rows, keys, split)
         for split, rows in dataset
-        if split != "train" and "train" in keys
+        if split != "train" and "train" in keys  # a single part can be audited without training rows
     }
     return Audit(dataset.name, unit, max_length, splits, leakage)
 
@@ -232,6 +241,7 @@ def _audit_split(
     label_sets: dict[int, set[Hashable]] = defaultdict(set)
     for key, label in zip(keys, labels or [None] * len(keys), strict=True):
         label_sets[key].add(label)
+    # Over the rows and not over the texts: every copy of a text with two labels is a row to look at.
     conflicts = sum(len(label_sets[key]) > 1 for key in keys)
     truncated = float(np.mean(np.asarray(lengths) > max_length)) if keys else 0.0
     return SplitAudit(len(keys), counts, _percentiles(lengths), truncated, len(keys) - len(label_sets), conflicts)
@@ -256,6 +266,7 @@ def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[int]], split
 
 def _keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
     seconds = pairs or itertools.repeat("")
+    # The separator keeps ("a b", "c") and ("a", "b c") apart. The keys are valid in one process: Python salts `hash`.
     # hashes of 64 bits instead of the texts, which may not fit into memory
     return [hash(f"{_plain(text)}\x1f{_plain(second)}") for text, second in zip(texts, seconds, strict=False)]
 

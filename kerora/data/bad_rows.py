@@ -12,6 +12,7 @@ from kerora.places import expanded
 from kerora.runfolder import atomic_file
 
 COLUMNS = ("file", "place", "problem")
+# Enough for the usual faults: the list stands in one line of output.
 SHOWN_REASONS = 4
 
 
@@ -41,6 +42,7 @@ class BadRows:
         listed: file and row of each, if `keep` is set.
     """
 
+    # A file can have millions of bad rows, so they are kept only for --bad-rows.
     keep: bool = False
     count: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -49,6 +51,7 @@ class BadRows:
     def add(self, source: str, row: BadRow) -> None:
         """Count a row."""
         self.count += 1
+        # Values of the row stand behind the colon. With them, each row would be a reason of its own.
         self.reasons[row.problem.partition(": ")[0]] += 1
         if self.keep:
             self.listed.append((source, row))
@@ -78,6 +81,7 @@ def write_bad_rows(path: Path | str | None, found: Iterable[BadRows]) -> None:
     if path is None:
         return
     target = expanded(path)
+    # A mistyped path can be that of the data itself. Only a list with the header of such lists is replaced.
     check_bad_rows_path(target)
     with atomic_file(target) as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -95,6 +99,7 @@ def check_bad_rows_path(path: Path) -> None:
     if not path.exists():
         return
     try:
+        # The path can name any file, also a binary one. Its bytes must not raise a UnicodeDecodeError here.
         with path.open(encoding="utf-8", errors="replace") as stream:
             first = stream.readline().rstrip("\n")
     except OSError as error:

@@ -14,7 +14,9 @@ import numpy as np
 
 from kerora.data.tokens import TokenTable
 
+# Batches have fewer different widths, at the price of at most 7 columns of padding.
 PAD_MULTIPLE = 8
+# Larger pools need less padding but mix rows less. 50 is also the most that transformers takes to group by length.
 POOL_BATCHES = 50
 STATES = "states"
 """Name of the input with precomputed outputs of the frozen first layers of a model."""
@@ -56,6 +58,7 @@ class Batches(keras.utils.PyDataset):
         class_weights: Any = None,
         max_tokens: int | None = None,
     ) -> None:
+        # More workers make batches ahead of time in threads. `_served` and `tokens_served` would then be too high.
         super().__init__(workers=1, use_multiprocessing=False)
         self.table = table
         self.labels = None if labels is None else _as_targets(labels)
@@ -70,7 +73,7 @@ class Batches(keras.utils.PyDataset):
         self.start = 0
         self.tokens_served = 0
         self._served = 0
-        self._plan = self._make_plan()
+        self._plan = self._make_plan()  # row numbers of each batch, each int64 (rows,)
 
     def __len__(self) -> int:
         """Return the number of batches in the rest of this epoch."""
@@ -93,6 +96,7 @@ class Batches(keras.utils.PyDataset):
 
     def move_to(self, epoch: int, start: int = 0) -> None:
         """Go to an epoch, past its first `start` batches."""
+        # The plan depends only on the epoch, and sorting many rows takes time.
         if epoch != self.epoch:
             self.epoch = epoch
             self._plan = self._make_plan()
@@ -101,6 +105,7 @@ class Batches(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Advance to the next epoch if all batches of this one were returned."""
+        # Keras calls this also between its symbolic build, which takes one batch, and the first epoch.
         if self.shuffle and len(self) > 0 and self._served >= len(self):
             self.move_to(self.epoch + 1)
 
@@ -125,21 +130,25 @@ class Batches(keras.utils.PyDataset):
     def _make_plan(self) -> list[np.ndarray]:
         lengths = self.lengths
         if not self.shuffle:
+            # Longest first, as `_cut_by_tokens` requires. The stable sort makes the order the same on every machine.
             rows = np.argsort(-lengths, kind="stable")
             if self.max_tokens is None:
                 return _cut(rows, self.batch_size)
             return _cut_by_tokens(rows, _widths(lengths[rows], self.table.max_length), self.max_tokens)
         # Without state between epochs, a stopped run can be continued in any epoch.
+        # A pair and not a sum: seed 0 in epoch 1 must differ from seed 1 in epoch 0.
         generator = np.random.default_rng((self.seed, self.epoch))
         rows = generator.permutation(len(lengths))
         batches: list[np.ndarray] = []
         for pool in _cut(rows, self.batch_size * POOL_BATCHES):
             batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], self.batch_size)
+        # Without this second permutation each pool would start with its longest rows and end with its shortest.
         return [batches[place] for place in generator.permutation(len(batches))]
 
 
 def _as_targets(values: Any) -> np.ndarray:
     targets = np.asarray(values)
+    # torch indexes classes with int64. Values to regress on have float32, the type of the head.
     return targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64)
 
 
@@ -171,12 +180,15 @@ def rectangle(starts: np.ndarray, lengths: np.ndarray, max_length: int | None) -
     Returns:
         A mask, bool (rows, width), True for tokens; and the places of the tokens in the table, row by row, (tokens,).
     """
+    # (width,). `initial=1` gives a batch of no rows a width too.
     columns = np.arange(_widths(lengths.max(initial=1, keepdims=True), max_length)[0])
     mask = columns < lengths[:, None]
+    # A mask selects in the order of the rows, so x[mask] = ids[places] puts each token into its row.
     return mask, (starts[:, None] + columns)[mask]
 
 
 def _widths(lengths: np.ndarray, max_length: int | None) -> np.ndarray:
+    # -(-n // k) * k rounds n up to a multiple of k.
     widths = -(-np.maximum(lengths, 1) // PAD_MULTIPLE) * PAD_MULTIPLE
     # The positions of a model may end at a length that is not a multiple of 8.
     return widths if max_length is None else np.maximum(lengths, np.minimum(widths, max_length))

@@ -51,14 +51,18 @@ def choose_classes(train: LabelledRows, config: DataConfig) -> tuple[tuple[str, 
             `class_names` do not fit the labels.
     """
     labels = tuple(numbers_of(train.classes, train.source)) if train.classes else ordered(train.first_seen)
+    # By the labels that occur: a source can list classes of which the training rows hold only one.
     if len(train.first_seen) < 2:
         only = next(iter(train.first_seen))
         raise DataError(
             f"{train.source}: all rows have the label {only!r:.60}. A classifier needs at least two classes."
         )
+    # Names from the settings take the form of labels, so that 1.0 in a config matches the label 1.
     reordered = tuple(label_of(name) or "" for name in config.class_names)
+    # A user who lists every label has confirmed that a label such as "a,b" is one name.
     if not train.classes and set(reordered) != set(labels):
         _check_single(train)
+    # A different label in every row: the column holds texts or identifiers, not classes.
     if len(train.rows) < len(labels) or len(train.rows) == len(train.first_seen):
         raise DataError(
             f"{train.source}: {len(train.rows)} rows are too few for {len(labels)} classes ({_listed(labels, 5)}). "
@@ -112,6 +116,7 @@ def ordered(labels: Iterable[str]) -> tuple[str, ...]:
     """Sort labels: numerically if all are integers, else alphabetically."""
     labels = list(labels)
     if are_integers(labels):
+        # The text decides between codes of equal value, such as 01 and 1.
         return tuple(sorted(labels, key=lambda label: (int(label), label)))
     return tuple(sorted(labels))
 
@@ -161,8 +166,10 @@ def numbers_for_run(part: LabelledRows, classes: ClassLabels, config: DataConfig
     names, values = _lookup(classes.names), _lookup(classes.values)
     seen = tuple(part.first_seen)
     all_names, all_values = (all(label in numbers for label in seen) for numbers in (names, values))
+    # Only one of the two readings explains every label, so it is the right one.
     if all_names != all_values:
         return names if all_names else values
+    # A run with renamed classes can use a name that is the label of another class: {0: "1", 1: "0"}.
     both = (label for label in seen if label in names and label in values)
     unclear = next((label for label in both if names[label] != values[label]), None)
     if unclear is not None:
@@ -184,8 +191,10 @@ def _numbers_by_order(part: LabelledRows, classes: ClassLabels, config: DataConf
     names = _lookup(classes.names)
     labels = tuple(map(label_of, part.classes)) if part.classes else ordered(part.first_seen)
     renamed = config.class_names and (part.classes is not None or are_integers(part.first_seen))
+    # One known name shows that the file already uses the names of the run.
     if not renamed or any(label in names for label in labels):
         return names
+    # With a class missing, the order of the others says nothing about their numbers.
     if len(labels) == len(classes.names):
         return {label or "": number for number, label in enumerate(labels)}
     raise DataError(
@@ -208,6 +217,7 @@ def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts:
         DataError: a class has too few rows.
     """
     for number, count in sorted(Counter(labels.tolist()).items()):
+        # A class without rows in a part has no score there, and without training rows it cannot be learned.
         if count < 1 + len(parts):
             options = " and ".join(f"--{part}" for part in parts)
             raise DataError(
@@ -219,6 +229,7 @@ def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts:
 
 def _renamed(labels: Sequence[str], train: LabelledRows, config: DataConfig) -> tuple[str, ...]:
     names = config.class_names
+    # The names follow the sorted labels. A user knows that order only of integers.
     if train.classes is None and not are_integers(labels):
         raise DataError(
             f"{train.source}: class_names names integer labels, but the labels are {_listed(labels)}. "

@@ -40,6 +40,7 @@ PAIRS = (
     ("sentence_a", "sentence_b"),
 )
 JOINED = (("title", "description"), ("subject", "body"))
+# A column that is alone needs no label beside it, so prompts and halves of pairs are usual names too.
 ONLY_NAMES = (*TEXT_NAMES, *(name for group in (*PAIRS, *JOINED) for name in group), "prompt", "prompts", "instruction")
 """Names that a column of texts can have if it is the only one."""
 
@@ -83,7 +84,9 @@ def find_columns(
     """
     if header and not labelled and not config.text:
         _check_header(columns, place)
+    # First, because the columns of a run take precedence over usual names.
     config = settled_for(columns, config, place, labelled, LABEL_NAMES)
+    # Before the texts: --label can name a column that would else be found as the text, such as "comment".
     label = _label_column(columns, config, place) if labelled else None
     texts = _text_columns([name for name in columns if name != label], config, place, columns, labelled)
     if label in texts:
@@ -92,6 +95,7 @@ def find_columns(
 
 
 def _check_header(columns: Sequence[str], place: str) -> None:
+    # A wrong guess would lose the first text, or predict a class for a heading.
     if len(columns) == 1 and column_by_name(columns, ONLY_NAMES) is None:
         name = columns[0] if len(columns[0]) <= 60 else f"{columns[0][:60]}..."
         raise DataError(
@@ -121,6 +125,8 @@ def _text_columns(
         return tuple(column_named(name, columns, place, "text") for name in config.text)
     if not labelled and len(columns) == 1:
         return (columns[0],)
+    # A column "text" beside "title" or "question" is the whole text. Other usual names come after the pairs:
+    # "sentence" beside "question" is the second half of a pair (QNLI), not a text of its own.
     for group in (TEXT_NAMES[:1], *PAIRS, *JOINED):
         found = [column_by_name(candidates, (name,)) for name in group]
         if all(found):
@@ -132,6 +138,7 @@ def _text_columns(
 def _id_column(columns: Sequence[str], config: DataConfig, place: str, used: Sequence[str | None]) -> str | None:
     if config.id is not None:
         return column_named(config.id, columns, place, "id")
+    # A column that is already the text or the label is no identifier, even with the name "id".
     return column_by_name([name for name in columns if name not in used], ("id",))
 
 
@@ -141,6 +148,7 @@ def _is_paired(texts: tuple[str, ...], config: DataConfig, place: str) -> bool:
             f"{place}: text_join 'pair' needs two text columns. Received: {', '.join(texts)}. "
             "Name two with --text, or leave out --text-join."
         )
+    # In the order of `PAIRS`: two columns that the user names in another order are joined, not paired.
     return config.text_join == "pair" or (config.text_join == "auto" and tuple(map(_plain, texts)) in PAIRS)
 
 

@@ -17,7 +17,9 @@ from kerora.errors import DataError
 ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 # zipfile raises RuntimeError for an encrypted member, and NotImplementedError for an unknown method
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
+# More than the longest of the marks below, and less than the buffer of a stream, beyond which peek cannot look.
 FIRST_BYTES = 512
+# Without this, such a file would be reported as text in a wrong encoding, which hides the cause.
 _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an old Excel or Word file. Save the table as CSV (UTF-8)",
     b"%PDF-": "a PDF file. Give a file with a table or plain text",
@@ -27,6 +29,7 @@ _FOREIGN = {
 }
 
 
+# The standard library of Python 3.11 has no zstandard. pyarrow is a dependency already.
 def _zstandard(stream: IO[bytes]) -> IO[bytes]:
     import pyarrow
 
@@ -35,7 +38,9 @@ def _zstandard(stream: IO[bytes]) -> IO[bytes]:
 
 
 _OPENERS: dict[str, tuple[re.Pattern[bytes], Callable[[IO[bytes]], IO[bytes]]]] = {
+    # 08: the only method that RFC 1952 defines.
     "gzip": (re.compile(rb"\x1f\x8b\x08"), lambda stream: cast(IO[bytes], gzip.GzipFile(fileobj=stream))),
+    # A text can begin with "BZh1". The mark of the first block, or of the end of an empty file, must follow.
     "bzip2": (re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), lambda stream: cast(IO[bytes], bz2.BZ2File(stream))),
     "xz": (re.compile(rb"\xfd7zXZ\0"), lambda stream: cast(IO[bytes], lzma.LZMAFile(stream))),  # noqa: SIM115
     "zstandard": (re.compile(rb"\x28\xb5\x2f\xfd"), _zstandard),
@@ -77,6 +82,7 @@ def decompressed(stream: IO[bytes], name: str) -> io.BufferedReader:
     if found is None:
         return buffered
     try:
+        # The second buffer gives `peek` and `readline` to the decompressed bytes.
         return _buffered(_OPENERS[found][1](buffered))
     except (*DAMAGED, OSError, NotImplementedError) as error:
         raise damaged(name, error) from error
@@ -91,6 +97,7 @@ def first_bytes(stream: io.BufferedReader, name: str) -> bytes:
         DataError: the file is damaged, or cannot be read.
     """
     try:
+        # peek can return more than it was asked for, and it does not move the position.
         return stream.peek(FIRST_BYTES)[:FIRST_BYTES]
     except (*DAMAGED, OSError) as error:
         raise damaged(name, error) from error
@@ -123,6 +130,7 @@ def _only_member(stream: IO[bytes]) -> IO[bytes]:
     names = _members(archive)
     if len(names) == 1:
         return archive.open(names[0])
+    # Office files are zip archives, and this member is in each of them (Open Packaging Conventions).
     if "[Content_Types].xml" in names:
         raise _SeveralMembers("is an Excel or Word file. Save the table as CSV (UTF-8).")
     listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -30,6 +30,7 @@ def concerns(result: Audit, classes: Sequence[str] = (), *, cut: bool = True) ->
 def _class_concerns(classes: Sequence[str]) -> list[str]:
     groups = defaultdict(list)
     for name in classes:
+        # NFKC joins full-width letters and ligatures with their usual form. They look the same in a table.
         groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
     lines = [
         f"The classes {_listed(names)} differ only in case, white space or the form of their characters. If they are "
@@ -49,6 +50,7 @@ def _class_concerns(classes: Sequence[str]) -> list[str]:
 def _absent_concerns(result: Audit, classes: Sequence[str]) -> list[str]:
     found = []
     for split, part in result.splits.items():
+        # Not `not part.labels.get(name)`: a missing key means that the audit did not count this class.
         absent = [name for name in classes if part.labels.get(name) == 0]
         if absent and part.rows:
             found.append(f"{split} has no rows of the class {_listed(absent)}.")
@@ -56,6 +58,7 @@ def _absent_concerns(result: Audit, classes: Sequence[str]) -> list[str]:
 
 
 def _cut_concerns(result: Audit) -> list[str]:
+    # The audit holds only the fraction. Rounding gives the number of rows back.
     counts = {split: round(part.truncated * part.rows) for split, part in result.splits.items()}
     return [
         f"{split}: {_share(count, result.splits[split].rows)} are longer than {result.max_length} {result.unit}, so "

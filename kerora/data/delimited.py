@@ -12,6 +12,7 @@ from kerora.data.lines import BadLineError, Lines
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError
 
+# A column with more different values holds texts or numbers, in which an equal value proves nothing.
 KEPT_VALUES = 200
 CSV_PROBLEMS = {
     "unexpected end of data": "a quote opens here and is not closed",
@@ -52,11 +53,13 @@ def read_delimited(
     """
     reader = _Records(lines, dialect or Dialect(","), skip_bad_rows)
     first = next(reader, None)
+    # A first line of separators alone has no names and no values.
     if first is None or not (first.problem or any(name.strip() for name in first.fields)):
         raise DataError(f"{lines.name} is empty. Give a file with rows.")
     if first.problem:
         raise DataError(f"{lines.name}, line {first.line} {first.problem}. Correct the first line.")
     place = f"{lines.name}, line {first.line}"
+    # `columns` can be given for a file that has the header too. The header would else be a row.
     header = not columns or _is_header(first.fields, columns, place)
     names = tuple(columns) if columns else _names(first.fields, place)
     lines.row = 0
@@ -67,6 +70,7 @@ def read_delimited(
 def _names(fields: Sequence[str], place: str) -> tuple[str, ...]:
     """Return the names of a header line, without empty ones at its end."""
     names = [name.strip() for name in fields]
+    # Spreadsheets write separators for empty columns at the right.
     while names and not names[-1]:
         names.pop()
     for name in sorted(set(names)):
@@ -83,6 +87,7 @@ def _is_header(fields: Sequence[str], columns: Sequence[str], place: str) -> boo
     Raises:
         DataError: only some fields are names, or they stand in another order.
     """
+    # Without quoting (TSV) the quotation marks of the header are part of its fields.
     found = [field.strip().strip('"').casefold() for field in fields]
     while len(found) > len(columns) and not found[-1]:
         found.pop()
@@ -90,6 +95,7 @@ def _is_header(fields: Sequence[str], columns: Sequence[str], place: str) -> boo
     if found == wanted:
         return True
     same = [name for name, other in zip(wanted, found, strict=False) if name == other]
+    # A value can be equal to a name by chance, so one name at another place is no sign of a header.
     if same or (len(found) > 1 and sorted(found) == sorted(wanted)):
         raise DataError(
             f"{place}: '{','.join(fields):.80}' looks like a header line, but it differs from --columns "
@@ -121,6 +127,7 @@ class _Rows:
                     yield RawRow(number, record.line, values)
                 else:
                     yield RawRow(number, record.line, {}, problem)
+        # At the end every label was seen, so a doubt about an early record can be settled.
         for record, inner in self.suspects:
             if self._known(inner):
                 raise DataError(f"{self.lines.name}, line {record.line} {_joined(record)}. Correct the quotes.")
@@ -129,6 +136,7 @@ class _Rows:
         width, wanted = len(record.fields), len(self.names)
         if width == wanted and len(record.lines) == 1:  # most rows
             return None
+        # Empty fields behind the last name come from spreadsheets and lose nothing.
         extra = [field for field in record.fields[wanted:] if field.strip()]
         if width < wanted or extra:
             separator = self.records.dialect.delimiter
@@ -136,6 +144,7 @@ class _Rows:
             listed = ", ".join(self.names[:8]) + (", ..." if wanted > 8 else "")
             return f"has the wrong number of fields: {width}, not {wanted} ({listed}){hint}"
         if len(record.lines) > 1 and self._is_joined(record):
+            # The rows that the quote swallowed are read again, each by itself.
             self.records.give_back(record)
             return _joined(record)
         return None
@@ -152,12 +161,15 @@ class _Rows:
             return False
         values = [
             (column, field)
+            # Not the last line: behind a real text of several lines it holds the true values of the next columns.
             for fields in split[:-1]
             for column, field in enumerate(fields)
             if field.strip() and '"' not in field
         ]
+        # A text of several lines hardly ever has the right number of tabs in each line.
         if delimiter == "\t" or self._known(values):
             return True
+        # Bounded, because a file of documents can have such a record in every row.
         self.suspects += [(record, values)] if len(self.suspects) < KEPT_VALUES else []
         return False
 
@@ -169,6 +181,7 @@ class _Rows:
         for column, found in self.seen.items():
             found.add(fields[column])
             full = column if len(found) > KEPT_VALUES else full
+        # One at a time: a dict must keep its keys while it is iterated. Another full column goes with the next row.
         if full is not None:
             del self.seen[full]
 
@@ -195,6 +208,7 @@ class _Feed:
         else:
             text = next(self.lines)
             number = self.lines.line
+        # The csv module asks for as many lines as a record has. This is the only way to know which.
         self.taken.append((number, text))
         return text
 
@@ -212,6 +226,7 @@ class _Records:
         self.dialect = dialect
         self._skip_bad_rows = skip_bad_rows
         self._feed = _Feed(lines)
+        # strict: else the module accepts text behind a closing quote and joins rows without an error.
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
         self._parsed = csv.reader(self._feed, delimiter=dialect.delimiter, quoting=quoting, strict=True)
         for _ in range(dialect.skip):
@@ -222,10 +237,12 @@ class _Records:
 
     def __next__(self) -> _Record:
         while True:
+            # A new list for each record: the earlier record keeps its own.
             self._feed.taken = []
             try:
                 fields = next(self._parsed)
             except csv.Error as error:
+                # The reader drops the broken record at its next call, so the loop can continue with it.
                 return self._invalid(str(error))
             except BadLineError as error:
                 if not self._skip_bad_rows:
@@ -237,6 +254,7 @@ class _Records:
 
     def give_back(self, record: _Record) -> None:
         """Read the lines of a record again, except the first one."""
+        # The first line holds the stray quote, which would open again. extendleft reverses the order.
         self._feed.again.extendleft(reversed(record.lines[1:]))
 
     def _invalid(self, reason: str) -> _Record:

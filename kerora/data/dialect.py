@@ -14,6 +14,7 @@ from kerora.settings.fit import DataConfig
 SPELLED_DELIMITERS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 CANDIDATES = (",", ";", "\t", "|")
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+# Enough for a majority although texts contain separators. The lines wait in memory until they are read.
 SAMPLE_LINES = 50
 # Excel writes this line above the header
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[;,\t]*', re.IGNORECASE)
@@ -76,6 +77,7 @@ def find_dialect(lines: Lines, config: DataConfig, suffix: str, path: Path | Non
         delimiter = named.group(1)
     else:
         delimiter = _sniffed(sample, usual, len(config.columns), lines.name)
+    # A stream cannot be read twice, so its tab-separated fields count as not quoted.
     quoted = delimiter != "\t" or (path is not None and is_quoted(path, delimiter, config.encoding))
     return Dialect(delimiter, quoted, skip)
 
@@ -98,12 +100,15 @@ def is_quoted(path: Path, delimiter: str, encoding: str = "utf-8") -> bool:
                 widths |= {len(fields)} if text.strip() else set()
                 if '"' in text and any(field.startswith('"') for field in fields):
                     quotes = True
+                    # Only for the notice: a field with marks at both ends was probably meant to be quoted.
                     wrapped = wrapped or any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields)
+                    # A stray mark at the start of a field makes the line invalid, or changes its number of fields.
                     alone = alone and _width(text, delimiter) == len(fields)
     except DataError:
         return False  # the reader itself reports the line
     if not quotes:
         return False
+    # Lines of different width: only quotes around line ends can make equal rows of them.
     quoted = alone if len(widths) <= 1 else _one_width(path, delimiter, encoding)
     if wrapped and not quoted:
         notice(f"{path}: the quotation marks are read as characters, because not every field is quoted as a whole.")
@@ -111,6 +116,7 @@ def is_quoted(path: Path, delimiter: str, encoding: str = "utf-8") -> bool:
 
 
 def _sniffed(sample: Sequence[str], usual: str, columns: int, name: str) -> str:
+    # The usual separator comes first: commas in the texts of a TSV must not decide.
     if not sample or _fits(sample, usual, columns):
         return usual
     others = [other for other in CANDIDATES if other != usual and _fits(sample, other, columns)]
@@ -120,6 +126,7 @@ def _sniffed(sample: Sequence[str], usual: str, columns: int, name: str) -> str:
             "another separator."
         )
         return others[0]
+    # With the usual separator in the header, the other marks are part of the texts.
     if len(others) > 1 and usual not in sample[0]:
         listed = " or ".join(NAMES[other] for other in others)
         raise DataError(
@@ -130,8 +137,10 @@ def _sniffed(sample: Sequence[str], usual: str, columns: int, name: str) -> str:
 
 def _fits(sample: Sequence[str], delimiter: str, columns: int) -> bool:
     """Tell whether the first line has several fields (or as many as there are names), and no other line has fewer."""
+    # With the csv module and not with str.split, because a quoted text may hold the separator.
     widths = _widths(sample, delimiter)
     wanted = columns or (widths[0] if widths else 0)
+    # A quote in the first line swallowed the whole sample, so this is not the separator.
     if delimiter in sample[0] and len(widths) < 2 and len(sample) > 1:
         return False
     # a ragged line is reported as a bad row: half of the lines are enough to recognise the separator

@@ -41,9 +41,11 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         if is_table(path, config):
             return super().file(path, name, config)
         with open_lines(path, config.encoding) as lines:
+            # Through `open_lines` and not Path.read_text: it decompresses, and a fault gets its line and byte.
             text = "".join(lines)
         if not text.strip():
             raise DataError(f"{path} holds no text. Leave it out or give another file.")
+        # A whole file can be divided into parts by its length. A row of a table cannot.
         part = SourcePart(str(path), Documents(files=True))
         part.rows.append(plain_text(text), name)
         return part
@@ -73,6 +75,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         Raises:
             DataError: there is no such file.
         """
+        # Sorted, because the order of a folder differs between file systems, and the splits depend on it.
         texts = sorted(path for path in folder.rglob("*.txt") if path.is_file())
         if not texts:
             raise DataError(
@@ -90,6 +93,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
 
         The returned function raises a DataError if the file is missing, damaged, or differs from what was saved.
         """
+        # Labelled rows have no form. Their texts are learned like those of any table.
         return partial(self._saved, description) if "form" in description else None
 
     def _saved(self, description: Mapping[str, Any], path: Path, split: str) -> SourcePart[Documents]:
@@ -101,6 +105,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
                 "Save the data set again."
             )
         part = SourcePart(str(path), Documents(form=known, files=split in description.get("files", ())))
+        # An empty split is an empty file, which the reader of tables refuses.
         if saved["rows"]:
             _read_saved(path, part.rows)
         check_same(path, part.rows, saved)
@@ -118,6 +123,7 @@ class DocumentReader(RowReader[SourcePart[Documents], Documents]):
         """
         splits = {split: part.rows for split, part in parts.items()}
         for split, documents in splits.items():
+            # An empty part has the form "text" whatever the others have.
             if len(documents) and documents.form != splits["train"].form:
                 raise DataError(
                     f"The {split} part holds {documents.form}, but the training part holds {splits['train'].form}. "
@@ -132,6 +138,7 @@ def _read_saved(path: Path, documents: Documents) -> None:
             if row.problem:
                 raise DataError(f"{path}, {row.place} {row.problem}. Save the data set again.")
             try:
+                # A file that was edited by hand can lack keys. The checksum is compared only after the reading.
                 parts = _saved_parts(row.values, documents.form)
             except (KeyError, TypeError, IndexError) as error:
                 raise DataError(
@@ -144,6 +151,7 @@ def _saved_parts(row: Mapping[str, Any], form: Form) -> list[Part]:
     ends = not row.get(GOES_ON)
     if form == "turns":
         turns = [Part(str(turn["content"]), turn["role"] == ROLES[True], True) for turn in row["messages"]]
+        # Only the last turn can go on: every other one is followed by a turn.
         return [*turns[:-1], turns[-1]._replace(ends=ends)]
     if form == "completion":
         return [Part(str(row["prompt"]), False, False), Part(str(row["completion"]), True, ends)]

@@ -81,12 +81,15 @@ class Documents:
         Raises:
             DataError: a file is too short.
         """
+        # The end of a row is no sample of its table. Rows are sampled whole.
         if not self.files:
             return None
         kept, tails = Documents(files=True), Documents(files=True)
         for text, identifier in zip(self.texts, self.ids, strict=True):
+            # In characters: a cut in tokens would give runs with other tokenizers another held-out text.
             place = round(len(text) * (1 - share))
             line_end = text.rfind("\n", 0, place) + 1
+            # At the line end before the place, unless no text would be left in front of it.
             place = line_end if text[:line_end].strip() else place
             if not text[:place].strip() or not text[place:].strip():
                 raise DataError(
@@ -114,11 +117,13 @@ class Documents:
     @classmethod
     def facts(cls, splits: "Mapping[str, Documents]") -> dict[str, Any]:
         """Return the form of the texts, and which splits are whole files."""
+        # The form of the training part, which comes first. `settle` has checked the other parts.
         form = next(iter(splits.values())).form
         return {"form": form, "files": [split for split, texts in splits.items() if texts.files]}
 
     def fingerprint(self) -> str:
         """Return the sha256 of all parts, in order."""
+        # `counted` and `ends` are hashed too: they change the tokens and what the loss counts.
         digest = hashlib.sha256()
         # The control characters separate parts and texts. "surrogatepass" accepts unpaired surrogates.
         for parts in self.parts:
@@ -140,6 +145,7 @@ def plain_text(text: str) -> Parts:
 
 def completion(prompt: str, text: str) -> Parts:
     """Return the parts of a prompt, which the loss does not count, and its completion; see `joinable`."""
+    # No end-of-text token between prompt and completion: they are one text.
     return (Part(joinable(prompt, text), False, False), Part(text, True, True))
 
 

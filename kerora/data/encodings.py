@@ -20,6 +20,7 @@ MOST_HIGH = 0.3
 
 def is_utf8(encoding: str) -> bool:
     """Tell whether an encoding is UTF-8. Its byte order mark is removed with or without ``-sig``."""
+    # lookup, because an encoding has many spellings: UTF8, utf_8, U8.
     return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
 
 
@@ -28,6 +29,7 @@ def describe(raw: bytes) -> str:
     if raw.startswith(UTF16_MARKS):
         return "The file is UTF-16. Read it with --encoding utf-16."
     if b"\0" in raw:
+        # UTF-16 of Latin text has a zero in every second byte: in the odd places if the low byte comes first.
         order = "le" if raw[1::2].count(0) >= raw[::2].count(0) else "be"
         return f"The file may be UTF-16. Read it with --encoding utf-16-{order}."
     high = len(_HIGH.findall(raw))
@@ -77,11 +79,14 @@ class Transcoded:
             ) from error
         self._line += 1
         if self._line == 1:
+            # The codecs utf-16-le and utf-16-be keep the mark. utf-16 removes it itself.
             line = line.removeprefix("\ufeff")
         if not line:
             self._check_not_utf8()
+        # ASCII is the same in most encodings and decides nothing.
         elif not line.isascii():
             self._check(line)
+        # `Lines` decodes UTF-8 only, so that it has one way to find lines, offsets and faults.
         return line.encode("utf-8", "surrogatepass")
 
     def _check(self, line: str) -> None:
@@ -93,6 +98,7 @@ class Transcoded:
         if self._codec.startswith("utf"):
             return
         try:
+            # Back to the bytes of the file: are they valid UTF-8?
             line.encode(self.encoding).decode("utf-8")
             self._utf8_lines += 1
         except UnicodeError:

@@ -59,6 +59,7 @@ class LabelledRows(SourcePart[Rows[str]]):
         """Add the rows of another shard of the part."""
         super().extend(other)
         for label, place in other.first_seen.items():
+            # `source` of the part is its first shard, so a place in another shard needs the name of that shard.
             self.first_seen.setdefault(label, f"{Path(other.source).name} {place}")
 
 
@@ -77,6 +78,7 @@ def read_records(
         DataError: a text column is missing. While the rows are read: a text is empty or not a string, and
             `skip_bad_rows` is not set; or no row is left.
     """
+    # labelled=False: files to predict need no label column.
     columns = find_columns(table.columns, config, table.name, labelled=False, header=table.header)
     bad = BadRows() if bad is None else bad
     before, kept = bad.count, 0
@@ -87,9 +89,11 @@ def read_records(
             yield record_of(row, columns)
             continue
         bad.add(table.name, BadRow(row.place, problem))
+        # At once and not at the end of the file: the rows before it have already gone to the caller.
         if not config.skip_bad_rows:
             write_bad_rows(config.bad_rows, [bad])
             check_problems(table.name, [f"{row.place} {problem}"], 1, row.number, config)
+        # A row that the format reader could not read has no identifier, so no output line can be written for it.
         elif keep_bad and row.problem is None:
             kept += 1
             yield Record(identifier_of(row, columns.id), "", None, row.number, problem)
@@ -106,6 +110,7 @@ def text_problem(value: Any, name: str) -> str | None:
     if not value.strip():
         return f"has an empty text in '{name}'"
     try:
+        # JSON can hold half of a surrogate pair, such as "\ud800". The tokenizers take only valid Unicode.
         value.encode("utf-8")
     except UnicodeEncodeError:
         return f"has an unpaired surrogate in '{name}'"
@@ -114,6 +119,7 @@ def text_problem(value: Any, name: str) -> str | None:
 
 def is_missing(value: Any) -> bool:
     """Tell whether a value is absent: None, or NaN, which JSON and Parquet files use for missing numbers."""
+    # NaN is the only float that differs from itself.
     return value is None or (isinstance(value, float) and value != value)
 
 
@@ -141,6 +147,7 @@ def record_of(row: RawRow, columns: Columns) -> Record:
 def identifier_of(row: RawRow, column: str | None) -> str:
     """Return the identifier of a row, or its number if it has none."""
     value = row.values.get(column) if column else None
+    # The id column may have gaps. Each output line still needs a name.
     return str(row.number) if is_missing(value) or value == "" else str(value)
 
 

@@ -29,6 +29,7 @@ def read_fasttext(lines: Lines, skip_bad_rows: bool = False) -> Table:
 def _rows(lines: Lines, skip_bad_rows: bool) -> Iterator[RawRow]:
     number = 0
     while True:
+        # Not a for loop, which an exception leaves: the line after a bad one can still be read.
         problem, words = None, []
         try:
             words = next(lines).split()
@@ -41,10 +42,12 @@ def _rows(lines: Lines, skip_bad_rows: bool) -> Iterator[RawRow]:
         if not words and problem is None:
             continue
         number += 1
+        # fastText accepts a label at any place in the line, not only at its start.
         labels = [word for word in words if word.startswith(PREFIX)]
         text = " ".join(word for word in words if not word.startswith(PREFIX))
         if len(labels) > 1:
             listed = ", ".join(label.removeprefix(PREFIX) for label in labels[:5])
             problem = f"has several labels: {listed}; a row can have one"
+        # Without a label the row is still usable for prediction, so the reader of labels reports it.
         values = {"text": text, "label": labels[0].removeprefix(PREFIX) if labels else None}
         yield RawRow(number, lines.line, {} if problem else values, problem)

@@ -29,12 +29,14 @@ def format_of(path: Path) -> str:
     name = path.name.lower()
     if not name.endswith(ENDINGS):
         return path.suffix.lower()
+    # data.csv.gz names its format. data.zip does not, but the file inside may.
     inner = Path(Path(name).stem).suffix
     return inner or (Path(zip_member(path)).suffix.lower() if name.endswith(".zip") else "")
 
 
 def is_data_file(path: Path) -> bool:
     """Tell by its name whether a file has one of the formats. Only text formats may be compressed."""
+    # Parquet and Arrow are compressed inside. A second compression prevents the reading from their end.
     return format_of(path) in (TEXT_FORMATS if path.name.lower().endswith(ENDINGS) else FORMATS)
 
 
@@ -57,6 +59,7 @@ def is_table(path: Path, config: DataConfig) -> bool:
     if is_data_file(path):
         return True
     require_file(path)
+    # A file without a known ending can be a table that the user names with --format.
     if config.format is not None:
         return config.format != "txt"
     with open_bytes(path) as stream:
@@ -74,6 +77,7 @@ def open_table(path: Path, config: DataConfig) -> Iterator[Table]:
     with open_bytes(path) as stream:
         kind = _kind(path, first_bytes(stream, str(path)), config)
         if kind in ("parquet", "arrow"):
+            # By path: pyarrow maps the file and reads its end first.
             with (open_parquet if kind == "parquet" else open_arrow)(path) as table:
                 yield table
         else:
@@ -115,10 +119,12 @@ def json_parts(path: Path, config: DataConfig) -> dict[str, Any] | None:
 
 
 def _kind(path: Path, head: bytes, config: DataConfig) -> str:
+    # The marks of binary formats are certain, so they win over the ending. Text formats have no marks.
     if head.startswith(PARQUET_FILE):
         return "parquet"
     if head.startswith(ARROW_FILE):
         return "arrow"
+    # Arrow streams are found by their ending: unlike Arrow files they have no mark at the start.
     by_ending = FORMATS.get(format_of(path)) if is_data_file(path) else None
     if by_ending is not None:
         _check_format(path, by_ending, config)
@@ -134,6 +140,7 @@ def _kind(path: Path, head: bytes, config: DataConfig) -> str:
 
 def kind_by_content(head: bytes) -> str | None:
     """Return the format that the first bytes of a file show: ``parquet``, ``arrow``, ``fasttext`` or None."""
+    # The first line of a text file may have a byte order mark, or be blank.
     if head.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(PREFIX.encode()):
         return "fasttext"
     return {PARQUET_FILE: "parquet", ARROW_FILE[:4]: "arrow"}.get(head[:4])
@@ -141,6 +148,7 @@ def kind_by_content(head: bytes) -> str | None:
 
 def _check_format(path: Path, by_ending: str, config: DataConfig) -> None:
     json_kinds = ("json", "jsonl")
+    # The content decides between JSON and JSON Lines, so a user may name either.
     same = config.format == by_ending or (config.format in json_kinds and by_ending in json_kinds)
     if config.format is not None and not same:
         raise DataError(

@@ -39,11 +39,13 @@ def find_in_folder(folder: Path, config: DataConfig, reader: RowReader[P, S]) ->
         saved = find_saved(folder, reader)
         if saved is not None:
             return saved
+        # The files are read as tables. The settings for the files of a user do not hold for them.
         config = dataclasses.replace(config, encoding="utf-8", columns=())  # as `kerora data save` writes its files
     if is_saved_to_disk(folder):
         parts = arrow_files(folder)
         found = {split: partial(_read_shards, paths, config, reader) for split, paths in parts.items()}
         return Found(found, whole=len(found) == 1)
+    # Exact names first: "imdb_train.csv" beside "train.csv" is another data set.
     files = _parts_below(folder, reader.endings) or _loosely_named(folder, reader.endings)
     if files:
         return Found({split: partial(_read_shards, paths, config, reader) for split, paths in files.items()})
@@ -97,6 +99,7 @@ def joined(parts: Iterable[P]) -> P:
 
 def _parts_below(folder: Path, endings: Sequence[str]) -> dict[str, list[Path]]:
     """Return the files of each part: those of the folder itself, or of the only folder inside that has some."""
+    # The folder's own files win over folders inside it, which may be copies in another format.
     if own := _parts(folder, endings):
         return own
     # only tables: a reader of texts takes the text files of all folders inside
@@ -123,13 +126,16 @@ def _loosely_named(folder: Path, endings: Sequence[str]) -> dict[str, list[Path]
     Raises:
         DataError: their other words differ, so that they are files of several data sets.
     """
+    # Tables before text files: a word such as "test" is common in the names of texts.
     named = {path: found for path in _tables(folder, ()) if (found := split_inside(stem_of(path)))}
     if not named:
         texts = {path: split_inside(stem_of(path)) for path in _tables(folder, endings)}
         # any text can have such a word in its title
         named = {path: found for path, found in texts.items() if found} if all(texts.values()) else {}
+    # Without a training part the words are probably not meant as splits.
     if "train" not in {split for split, _ in named.values()}:
         return {}
+    # What is left of the names must be equal: imdb_train and yelp_test are not one data set.
     rests = sorted({rest for _, rest in named.values()})
     if len(rests) > 1:
         raise DataError(
@@ -149,6 +155,7 @@ def _read_shards(paths: list[Path], config: DataConfig, reader: RowReader[P, S])
     # files of one format in a folder of their own are shards, whatever their names are
     in_own_folder = not any(split_of(stem_of(path)) or split_inside(stem_of(path)) for path in paths)
     are_shards = all(SHARD.search(stem_of(path)) for path in paths) or in_own_folder
+    # train.csv beside train.jsonl is probably the same rows twice.
     if len(paths) > 1 and not (are_shards and len({format_of(path) for path in paths}) == 1):
         raise DataError(f"{' and '.join(map(str, paths))} are the same part of the data. Remove or rename one of them.")
     return joined(reader.file(path, path.name, config) for path in paths)
@@ -156,6 +163,7 @@ def _read_shards(paths: list[Path], config: DataConfig, reader: RowReader[P, S])
 
 def _entries(folder: Path) -> list[Path]:
     try:
+        # "__" leaves out __MACOSX, which macOS adds to zip archives, and __pycache__.
         return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__")))
     except OSError as error:
         raise DataError(f"Cannot read the folder {folder}: {error.strerror}. Check its permissions.") from error

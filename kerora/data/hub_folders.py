@@ -30,6 +30,7 @@ def arrow_files(folder: Path) -> dict[str, list[Path]]:
     names = [str(name) for name in _read(folder / PARTS).get("splits", [])]
     by_split = {split: name for name in names if (split := split_of(name))}
     others = [name for name in names if name not in by_split.values()]
+    # A data set can have only parts such as "en" and "de". None of them is a default.
     if not by_split:
         raise DataError(
             f"{folder} has no train, validation or test part, only {', '.join(names)}. Give one of its folders."
@@ -41,11 +42,13 @@ def arrow_files(folder: Path) -> dict[str, list[Path]]:
 
 def _files(folder: Path) -> list[Path]:
     state = _read(folder / STATE)
+    # The Arrow files of a selection hold all rows. Without the index, the wrong rows would be read.
     if state.get("_indices_data_files") or state.get("_indices_files"):
         raise DataError(
             f"{folder} holds a selection of rows. Write them with flatten_indices() and save_to_disk again."
         )
     try:
+        # Only the last part of the name: a path in a downloaded state.json must not lead out of the folder.
         files = [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / STATE} lists no data files. Save the data set again.") from error

@@ -16,8 +16,10 @@ def parts_in(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, dict) or not value:
         return None
     splits = {str(key): SPLIT_NAMES.get(str(key).lower()) for key in value}
+    # Two keys of one split, such as "dev" and "val", leave it open which is meant.
     if None in splits.values() or len(set(splits.values())) < len(splits):
         return None
+    # {"train": 1, "test": 2} is a row with numbers, not a data set.
     if not all(isinstance(part, dict) or _are_objects(part) for part in value.values()):
         return None
     return {str(splits[str(key)]): part for key, part in value.items()}
@@ -33,6 +35,7 @@ def rows_in(name: str, value: Any) -> list[Any]:
     Raises:
         DataError: the layout is none of these, or two readings are possible.
     """
+    # A list of strings is a list of texts without labels.
     if isinstance(value, list):
         texts = bool(value) and all(isinstance(item, str) for item in value)
         return [{"text": text} for text in value] if texts else value
@@ -42,6 +45,7 @@ def rows_in(name: str, value: Any) -> list[Any]:
                 f"{name} holds the parts {' and '.join(parts)}. Give it with --data, --train, --validation or --test, "
                 "or write the part to a file of its own."
             )
+        # Lists before objects: only `_pandas` accepts an object of objects.
         rows = _listed(name, value)
         rows = _pandas(name, value) if rows is None else rows
         if rows is not None:
@@ -55,6 +59,7 @@ def rows_in(name: str, value: Any) -> list[Any]:
 def _listed(name: str, value: Mapping[str, Any]) -> list[Any] | None:
     if set(value) in ({"columns", "index", "data"}, {"columns", "data"}):  # orient="split" of pandas
         return [dict(zip(value["columns"], row, strict=False)) for row in value["data"]]
+    # {"messages": [{"role": ...}, ...]} is one row with a conversation, not a list of rows.
     lists = [key for key, column in value.items() if _are_objects(column) and not _is_conversation(column)]
     if len(lists) > 1:
         raise DataError(
@@ -78,6 +83,7 @@ def _pandas(name: str, value: Mapping[str, Any]) -> list[Any] | None:
     inner = list(value.values())
     if not all(isinstance(item, dict) and item.keys() == inner[0].keys() for item in inner) or not inner[0]:
         return None
+    # Rows have numbers and columns have names. If both have numbers, or both have names, either reading is possible.
     rows_outside, rows_inside = _are_numbers(value), _are_numbers(inner[0])
     if rows_outside == rows_inside:
         raise DataError(f"{name} holds objects in an object, in rows or in columns. Write it as a list of objects.")

@@ -11,6 +11,7 @@ from kerora.data.split_names import SPLIT_NAMES
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError
 
+# JSON Lines has no header, and objects may leave out empty values. These rows wait in memory.
 ROWS_FOR_COLUMNS = 1000
 
 
@@ -25,6 +26,7 @@ def read_json(lines: Lines, line_by_line: bool, skip_bad_rows: bool = False) -> 
     Raises:
         DataError: the file is empty, or is no JSON of a known layout.
     """
+    # By the content, because files of either kind are often named .json.
     if _is_lines(lines.first_lines(2), line_by_line):
         return read_json_lines(lines, skip_bad_rows)
     return read_json_table(lines)
@@ -79,12 +81,15 @@ def _is_lines(first: list[str], line_by_line: bool) -> bool:
     start = first[0].strip() if first else ""
     if not start:
         return line_by_line
+    # A bracket alone in its line begins a document that is written with line breaks.
     if start in ("[", "{"):
         return False
     value = _parsed_or_none(start)
+    # One line can be a row or a document. The ending decides, unless the value can only be a table.
     if len(first) == 1:
         return line_by_line and not _is_document(value)
     if value is None:  # a broken line, or the first line of a document
+        # "[{" begins a list of objects whose first line ends inside it.
         return line_by_line and not start.startswith("[{")
     return True
 
@@ -166,6 +171,7 @@ def dotted(value: Mapping[str, Any]) -> Mapping[str, Any]:
         return value
     found: dict[str, Any] = {}
     for key, inner in value.items():
+        # The object stays too: a conversation or a user's column name can mean the object itself.
         found[key] = inner
         if isinstance(inner, dict):
             # a key of the file itself with such a name comes first
@@ -175,10 +181,12 @@ def dotted(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _table(name: str, rows: Iterable[RawRow]) -> Table:
     rows = iter(rows)
+    # The rows are a stream that can be read once, so the head is put back in front of the rest.
     head = list(itertools.islice(rows, ROWS_FOR_COLUMNS))
     if not head:
         raise DataError(f"{name} is empty. Give a file with rows.")
     columns = dict.fromkeys(key for row in head for key in row.values)
+    # No object among the first rows: probably another format, not single bad rows.
     if not columns and head[0].problem:
         raise DataError(
             f"{name}, {head[0].place} {head[0].problem}. Correct the file, or name its format with --format."

@@ -41,12 +41,15 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         """
         try:
             columns = find_columns(table.columns, config, table.name, header=table.header)
+        # A file without a label column can still be the test part of a competition.
         except DataError as error:
             return self._without_column(table, config, error)
         label = columns.label or ""
+        # `waiting` holds the rows in case no row of the table has a label.
         part, waiting = self.empty(table.name), self.empty(table.name)
         part.classes = table.class_names.get(label)
         part.columns = waiting.columns = TrainedColumns(columns.texts, columns.label, columns.id, columns.paired)
+        # Tells "no row has a label" from an error in the middle of the file, after which labels could follow.
         ended = False
 
         def rows() -> Iterator[RawRow]:
@@ -57,11 +60,13 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         def add(row: RawRow) -> str | None:
             problem = row_problem(row, columns)
             if problem is not None:
+                # Bad texts count in both readings, with labels and without.
                 waiting.bad.add(table.name, BadRow(row.place, problem))
                 return problem
             problem = _label_problem(row, label)
             if problem is None:
                 part.append(record_of(row, columns), _label_name(row, label, table.name, part.classes), row.place)
+            # Once a label was seen, a row without one is bad, and `waiting` is not needed.
             elif not part.first_seen:
                 _append(waiting, record_of(row, columns))
             return problem
@@ -69,6 +74,7 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         try:
             return read_table(dataclasses.replace(table, rows=rows()), part, add, config)
         except DataError as error:
+            # Then the error is about texts, and must be shown although there are no labels either.
             bad_texts = waiting.skipped and not config.skip_bad_rows
             if part.first_seen or not ended or not len(waiting.rows) or bad_texts:
                 raise
@@ -79,6 +85,7 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         """Read a table without a label column; `reason` says which column is missing."""
         try:
             columns = find_columns(table.columns, config, table.name, labelled=False)
+        # The text column is missing too. The first error names the column that the user must give.
         except DataError:
             raise reason from None
         part = self.empty(table.name)
@@ -138,7 +145,9 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         with open_table(path, DataConfig()) as table:
             texts = ("text", "pair") if "pair" in table.columns else ("text",)
             join = "pair" if len(texts) == 2 else "space"
+            # The names are those of `objects`. The user's --text and --label are for other files.
             part = self.table(table, DataConfig(text=texts, text_join=join, label="label", id="id"))
+        # From the description and not from the rows, so that a class without rows keeps its number.
         part.classes, part.values = classes, values
         if part.unlabelled is not None:
             check_same(path, part.rows, saved)
@@ -157,13 +166,14 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
             DataError: a label is unknown, there are too few rows or classes, or one part holds single texts and
                 another one pairs.
         """
-        parts = dict(parts)
+        parts = dict(parts)  # a copy, because the unlabelled part is removed
         unlabelled = _take_unlabelled(parts)
         classes, numbers = choose_classes(parts["train"], config)
         if config.subset is not None and config.subset < len(classes):
             raise DataError(
                 f"Setting 'subset' is {config.subset}, fewer rows than the {len(classes)} classes. Raise it."
             )
+        # The unlabelled rows go through the same model, so they must have the same form.
         _check_pairs(parts if unlabelled is None else {**parts, "test": unlabelled})
         splits = [split for split in SPLITS if split in parts]
         numbered_splits = {split: numbered(parts[split], numbers, "the training rows") for split in splits}
@@ -201,6 +211,7 @@ def _take_unlabelled(parts: dict[str, LabelledRows]) -> LabelledRows | None:
         DataError: another part has no labels.
     """
     for split, part in parts.items():
+        # Only the test part can be predicted instead of evaluated.
         if part.unlabelled is not None and split != "test":
             raise DataError(part.unlabelled)
     train, test = parts["train"], parts.get("test")
@@ -209,6 +220,7 @@ def _take_unlabelled(parts: dict[str, LabelledRows]) -> LabelledRows | None:
     mark_unlabelled(test, train.first_seen)
     if test.unlabelled is None:
         return None
+    # Without a label column the text is found among more columns, so another one may be found.
     if _names(test) != _names(train):
         raise DataError(
             f"{test.source} has no labels, and its text would be read from {', '.join(_names(test))}, but that of "
@@ -223,6 +235,7 @@ def _take_unlabelled(parts: dict[str, LabelledRows]) -> LabelledRows | None:
 
 def mark_unlabelled(part: LabelledRows, known: Collection[str]) -> None:
     """Mark a part whose only label is -1 as unlabelled, if -1 is not a known label. The hubs hide labels so."""
+    # In a table with labels -1 and 1, -1 is a class.
     if set(part.first_seen) == {HIDDEN} and HIDDEN not in known:
         part.unlabelled = f"{part.source}: all labels are {HIDDEN}, which stands for no label."
 
@@ -259,6 +272,7 @@ def _label_problem(row: RawRow, column: str) -> str | None:
 def _label_name(row: RawRow, column: str, source: str, known: tuple[str, ...] | None) -> str:
     value = row.values[column]
     place = f"{source}, {row.place}, column '{column}'"
+    # An error for the whole file and not a bad row: the column is wrong, or the task needs several labels.
     if is_list(value):
         raise DataError(
             f"{place}: the label {value!s:.60} is a list, but a classifier learns one label for each text. "

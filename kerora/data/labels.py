@@ -17,9 +17,12 @@ import numpy as np
 WHOLE_NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.0+)?")
 """A whole number without leading zeros. ``01`` is a code, and ``1.10`` can be a version: both stay as they are."""
 BOOLEANS = ("true", "false")
+# Parentheses need a comma: "(other)" is a name.
 LIST_TEXT = re.compile(r"\[(.*)\]|\{(.*)\}|\((.*,.*)\)", re.DOTALL)
+# One quoted name, or numbers with spaces between them, as numpy prints an array: [0 1 0].
 ITEM = re.compile(r"""\s*(?:'[^']*'|"[^"]*"|[+-]?\d+(?:\.\d*)?)(?:\s+[+-]?\d+(?:\.\d*)?)*\s*|\s*""")
 SEPARATORS = ",;|"
+# Two numbers or more, separated by spaces: the row of a label matrix.
 NUMBERS = re.compile(r"[+-]?\d+(?:\.\d+)?(?: +[+-]?\d+(?:\.\d+)?)+")
 
 
@@ -29,6 +32,7 @@ def label_of(value: Any) -> str | None:
     Whole numbers lose their decimals and their plus sign: ``1.0`` and ``+1`` are ``1``. Booleans are lowercase:
     ``True`` is ``true``. Text has no white space around it. Dates are written as in ISO 8601, and bytes are UTF-8.
     """
+    # The integers and booleans of numpy are no subclasses of int, so the tests below would miss them.
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):

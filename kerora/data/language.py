@@ -69,7 +69,9 @@ def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, P
         records = stream_texts(path, config)
         return [(record.id, prompt_parts(record.text, form)) for record in records] or _no_prompt(path)
     with open_table(path, config) as table:
+        # Only a model of conversations can continue turns. For other models a list of turns is no prompt.
         turns = column_by_name(table.columns, TURNS) if form == "turns" and not config.text else None
+        # "prompt" before the usual names of texts: beside it, a column "text" may hold the continuation.
         names = config.text or tuple(filter(None, [turns or column_by_name(table.columns, ("prompt",))]))
         names = names or find_columns(table.columns, config, table.name, False, table.header).texts
         column = column_named(names[0], table.columns, table.name, "text")
@@ -78,6 +80,7 @@ def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, P
 
         def add(row: RawRow) -> str | None:
             value = row.values.get(column)
+            # A conversation to continue needs no turn of the assistant.
             found = turns_of(value, column, learnt=False) if turns else text_problem(value, column)
             if isinstance(found, str):
                 return found
@@ -86,6 +89,7 @@ def read_prompts(path: Path, config: DataConfig, form: str) -> list[tuple[str, P
             return None
 
         read_table(table, part, add, config)
+    # The list is written also if all rows are good: it replaces the list of an earlier attempt.
     write_bad_rows(config.bad_rows, [part.bad])
     if part.skipped:
         notice(f"{path}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")

@@ -31,6 +31,7 @@ class LanguageBatches(Batches):
     def __init__(self, table: TokenTable, rows: Stretches, *, separate: bool = False, **options: Any) -> None:
         self.rows = rows
         self.separate = separate
+        # Before the base class, which makes the plan. Rounding up to 8 must not exceed the positions of the model.
         self._longest = int(rows.lengths.max(initial=1))
         super().__init__(table, **options)
 
@@ -46,11 +47,13 @@ class LanguageBatches(Batches):
 
     def _batch(self, rows: np.ndarray) -> tuple[Any, ...]:
         starts = self.rows.starts[rows]
+        # mask (rows, width) and places (tokens,): token `places[i]` is the i-th True of the mask, row by row.
         mask, places = rectangle(starts, self.rows.lengths[rows], self._longest)
         self.tokens_served += len(places)
         inputs = {"token_ids": np.full(mask.shape, self.pad_id, np.int32), "padding_mask": mask.astype(np.int32)}
         inputs["token_ids"][mask] = self.table.ids[places]
         targets = np.zeros(mask.shape, np.int64)
+        # The last token of the table is in no row (see `_blocks`), so `places + 1` stays inside.
         targets[mask] = self.table.ids[places + 1]
         weights = np.zeros(mask.shape, np.float32)
         weights[mask] = self._counted(rows, mask, places)
@@ -63,11 +66,13 @@ class LanguageBatches(Batches):
         return inputs, targets, weights
 
     def _counted(self, rows: np.ndarray, mask: np.ndarray, places: np.ndarray) -> np.ndarray:
+        # The mark of the target decides, not that of the input.
         counted = self.table.counts(places + 1)
         if not self.rows.across:
             # A target in another text than its input does not count.
             offsets = self.table.offsets
             counted &= np.searchsorted(offsets, places, "right") == np.searchsorted(offsets, places + 1, "right")
         if self.rows.first_counted is not None:
+            # One limit for each row, repeated for each of its tokens: (tokens,).
             counted &= places + 1 >= np.repeat(self.rows.first_counted[rows], mask.sum(axis=1))
         return counted

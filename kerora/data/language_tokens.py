@@ -18,6 +18,7 @@ import numpy as np
 from kerora.data.documents import Documents
 from kerora.data.tokens import TokenTable, cache_key, cached_table
 
+# Bounds the Python lists of ids in memory. They need many times the memory of the table.
 CHUNK_DOCUMENTS = 500
 
 
@@ -70,12 +71,14 @@ def document_tokens(documents: Documents, tokenizer: PartTokenizer) -> TokenTabl
         for start in range(0, len(documents), CHUNK_DOCUMENTS):
             yield tokenize_parts(documents.parts[start : start + CHUNK_DOCUMENTS], tokenizer)
 
+    # The end token belongs to the key, because it is added here and not by the tokenizer.
     key = cache_key("language", tokenizer.fingerprint, tokenizer.end_id, documents.fingerprint())
     return cached_table(key, chunks, counted=True)
 
 
 def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], tokenizer: PartTokenizer) -> TokenTable:
     """Tokenize the (text, counted, ends) parts of texts; see `document_tokens`."""
+    # Each part alone, so that no token spans the border of a prompt and its completion.
     encoded = iter(tokenizer.plain_ids([part[0] for parts in documents for part in parts]))
     start, end = tokenizer.start_ids, tokenizer.end_id
     ids: list[int] = []
@@ -83,6 +86,7 @@ def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], toke
     offsets = [0]
     for parts in documents:
         ids += start
+        # The model never has to predict a start token.
         counted += [0] * len(start)
         for _, counts, ends in parts:
             part = next(encoded)
@@ -102,6 +106,7 @@ def lay_out(table: TokenTable, documents: Documents, pack: str, max_length: int)
         pack: ``blocks``, ``docs``, ``none`` or ``auto``. ``auto`` is ``blocks`` for plain texts, and else ``none``.
         max_length: longest row, in tokens.
     """
+    # The start of a completion means little without its prompt, so such texts are not divided.
     whole = documents.form != "text"
     if pack == "auto":
         pack = "none" if whole else "blocks"
@@ -110,6 +115,7 @@ def lay_out(table: TokenTable, documents: Documents, pack: str, max_length: int)
     starts, lengths, cut = _rows_of_their_own(table, max_length, whole)
     if pack == "docs":
         starts, lengths = _joined(starts, lengths, max_length)
+    # A text of one token has nothing to predict.
     kept = lengths > 0
     return Stretches(starts[kept], lengths[kept], cut=cut)
 
@@ -124,6 +130,7 @@ def windows(table: TokenTable, max_length: int, stride: int) -> Stretches:
     stride = min(stride, max_length - 1)
     starts, lengths, firsts = [], [], []
     for begin, end in zip(table.offsets[:-1].tolist(), table.offsets[1:].tolist(), strict=True):
+        # The first token of a text has no token before it.
         reached = begin + 1
         for start in range(begin, end, stride):
             stop = min(start + max_length, end)
@@ -133,6 +140,7 @@ def windows(table: TokenTable, max_length: int, stride: int) -> Stretches:
                 lengths.append(stop - start - 1)
                 firsts.append(reached)
                 reached = stop
+            # Further windows would reach no new token.
             if stop == end:
                 break
     return Stretches(np.array(starts, np.int64), np.array(lengths, np.int64), np.array(firsts, np.int64))
@@ -150,10 +158,12 @@ def _rows_of_their_own(table: TokenTable, size: int, whole: bool) -> tuple[np.nd
     cut = 0
     for begin, end in zip(table.offsets[:-1].tolist(), table.offsets[1:].tolist(), strict=True):
         if not whole:
+            # Rows overlap in no input token: the last target of a row is the first input of the next row.
             places = range(begin, end - 1, size)
             starts += places
             lengths += [min(size, end - 1 - place) for place in places]
             continue
+        # end - 1, because the last token is only a target.
         cut += end - 1 - begin > size
         start = begin if end - 1 - begin <= size else _start_of_what_fits(table, begin, end, size)
         starts.append(start)
@@ -169,6 +179,7 @@ def _start_of_what_fits(table: TokenTable, begin: int, end: int, size: int) -> i
     """
     uncounted = np.flatnonzero(~table.counts(slice(begin, end)))
     last_prompt = begin + int(uncounted[-1]) if len(uncounted) else begin
+    # The first place keeps the whole completion. If that cuts more than the prompt, the second keeps its last token.
     return min(end - 1 - size, last_prompt)
 
 

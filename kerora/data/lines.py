@@ -14,6 +14,7 @@ from kerora.errors import DataError, reason_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINES_FOR_ADVICE = 100
+# A few wrong lines are bad rows. More of them than right ones are a file in another encoding.
 MOST_FOREIGN = 10
 _LONE_CR = re.compile(rb"\r(?!\n)")
 _AFTER_CR = re.compile(rb"(?<=\r)(?!\n)")
@@ -50,6 +51,7 @@ class Lines:
         self.name = name
         self.line = 0
         self.row: int | None = None
+        # UTF-8 is decoded line by line here, so that an error has an offset and the next line can be read.
         self._stream: IO[bytes] | Transcoded = stream if is_utf8(encoding) else Transcoded(stream, encoding, name)
         self._offset = 0
         self._read_any = False
@@ -63,11 +65,11 @@ class Lines:
     def __next__(self) -> str:
         raw = self._next_raw()
         if not raw:
-            raise StopIteration
+            raise StopIteration  # an empty line has at least its line end
         self.line += 1
         start, self._offset = self._offset, self._offset + len(raw)
         if self.line == 1 and raw.startswith(BYTE_ORDER_MARK):
-            raw, start = raw[3:], 3
+            raw, start = raw[3:], 3  # offsets count the mark
         return self._decode(raw, start)
 
     def first_lines(self, count: int = 1, blank: bool = False) -> list[str]:
@@ -82,6 +84,7 @@ class Lines:
         while len(found) < count:
             if place == len(self._ahead) and not self._fill():
                 break
+            # "replace", because this only looks ahead. `_decode` reports the fault when the line is read.
             text = self._ahead[place].removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace").rstrip("\r\n")
             found += [text] if blank or text.strip() else []
             place += 1
@@ -98,11 +101,13 @@ class Lines:
     def _fill(self) -> bool:
         """Read at least one more line ahead. Return False at the end."""
         raw = self._readline()
+        # A file with carriage returns only, as some spreadsheets write it, is a single line for readline.
         first, self._read_any = not self._read_any, True
         if not raw or not first or not _LONE_CR.search(raw.rstrip(b"\r\n")):
             self._ahead += [raw] if raw else []
             return bool(raw)
         after = self._readline()
+        # A second line shows that line feeds end the lines. Carriage returns then belong to the texts.
         self._ahead += [raw, after] if after else filter(None, _AFTER_CR.split(raw))
         return True
 
@@ -135,7 +140,9 @@ class Lines:
             if self._foreign > max(MOST_FOREIGN, self._good):
                 raise DataError(message) from error  # not single bad lines, but a file in another encoding
             raise BadLineError(message, problem) from error
+        # ASCII lines are valid in almost every encoding and show nothing.
         self._good += not text.isascii()
+        # NUL is valid UTF-8, but in a text file it is a sign of UTF-16 or of a damaged disk.
         if "\0" in text:
             offset = start + raw.index(b"\0")
             remedy = (

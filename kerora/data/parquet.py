@@ -12,6 +12,7 @@ from kerora.data.jsonfiles import dotted
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError
 
+# The first bytes of a file: see the specifications of Parquet and of Arrow's IPC file format.
 PARQUET_FILE, ARROW_FILE = b"PAR1", b"ARROW1"
 
 
@@ -47,6 +48,7 @@ def open_arrow(path: Path) -> Iterator[Table]:
     import pyarrow
 
     try:
+        # Mapped and not read: `save_to_disk` does not compress, so the rows need no copy in memory.
         source = pyarrow.memory_map(str(path))
         schema, batches = _batches(source)
     except (pyarrow.ArrowException, OSError) as error:
@@ -58,6 +60,7 @@ def open_arrow(path: Path) -> Iterator[Table]:
 def _batches(source: Any) -> tuple[Any, Iterable[Any]]:
     import pyarrow.ipc
 
+    # The file format has a footer with the places of its batches. A stream is read from front to back.
     is_file = source.read(6) == ARROW_FILE
     source.seek(0)
     if not is_file:
@@ -93,6 +96,7 @@ def _rows(path: Path, kind: str, batches: Iterable[Any]) -> Iterator[RawRow]:
         for batch in batches:
             for values in batch.to_pylist():
                 number += 1
+                # The same dotted names as for JSON: a setting then works for both formats.
                 yield RawRow(number, None, dotted({name: plain(value) for name, value in values.items()}))
     except (pyarrow.ArrowException, OSError) as error:
         raise _damaged(path, kind, error, f" after row {number}") from error
@@ -100,12 +104,14 @@ def _rows(path: Path, kind: str, batches: Iterable[Any]) -> Iterator[RawRow]:
 
 def plain(value: Any) -> Any:
     """Return a date, a decimal number or UTF-8 bytes as the text that a CSV file would have. Keep other values."""
+    # By the exact type: a datetime is also an instance of date.
     convert = _PLAIN.get(type(value))
     return value if convert is None else convert(value)
 
 
 def _text(value: bytes) -> str | bytes:
     try:
+        # A text column without a logical type comes as bytes.
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value
@@ -116,6 +122,7 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
     decimal.Decimal: str,
     datetime.date: datetime.date.isoformat,
     datetime.time: datetime.time.isoformat,
+    # With a space as pandas writes it into a CSV file, not with the T of isoformat.
     datetime.datetime: str,
 }
 

@@ -19,6 +19,7 @@ from kerora.data.trained_columns import TrainedColumns
 from kerora.errors import DataError
 from kerora.settings.fit import DataConfig
 
+# An error is one line. --bad-rows lists all rows.
 SHOWN_ROWS = 5
 
 
@@ -168,6 +169,7 @@ def read_table(table: Table, part: P, add: Callable[[RawRow], str | None], confi
     Raises:
         DataError: see `collect`.
     """
+    # Lazy: `add` runs while `collect` counts, so a table of any size is read once.
     outcomes = ((row, row.problem or add(row)) for row in table.rows)
     return collect(part, (BadRow(row.place, problem) if problem else None for row, problem in outcomes), config)
 
@@ -183,6 +185,7 @@ def collect(part: P, outcomes: Iterable[BadRow | None], config: DataConfig) -> P
     Raises:
         DataError: there are bad rows (the error names the first ones and gives the count), or no row is left.
     """
+    # Before the iteration, because the rows are counted during it.
     part.bad.keep = config.bad_rows is not None
     problems: list[str] = []
     for problem in outcomes:
@@ -190,6 +193,7 @@ def collect(part: P, outcomes: Iterable[BadRow | None], config: DataConfig) -> P
             part.bad.add(part.source, problem)
             problems += [str(problem)] if len(problems) < SHOWN_ROWS else []
     if part.bad.count and not config.skip_bad_rows:
+        # Before the error, because the list is needed most when the rows cannot be used.
         write_bad_rows(config.bad_rows, [part.bad])
     check_problems(part.source, problems, part.bad.count, len(part.rows), config)
     return part

@@ -91,6 +91,7 @@ class Rows(Generic[T]):
     ids: Texts
     targets: Column[T] | None = None
     pairs: Texts | None = None
+    # Hashing reads all texts from disk, and the fingerprint is needed by the cache, the manifest and the audit.
     _digest: tuple[Any, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -101,6 +102,7 @@ class Rows(Generic[T]):
         self.texts.append(text)
         self.ids.append(identifier)
         if target is not None:
+            # Created late, because unlabelled rows have None in place of an empty column.
             self.targets = [] if self.targets is None else self.targets
             self.targets.append(target)
         if pair is not None:
@@ -127,6 +129,7 @@ class Rows(Generic[T]):
 
     def strata(self) -> np.ndarray | None:
         """Return the class numbers (rows,); None if the targets are other values."""
+        # Only integers are class numbers. Other targets, such as scores, have no classes to sample from.
         if not self.targets or not isinstance(self.targets[0], int):
             return None
         return np.asarray(self.targets)
@@ -142,6 +145,7 @@ class Rows(Generic[T]):
                 row["pair"] = self.pairs[index]
             if self.targets is not None:
                 target = self.targets[index]
+                # The name and not the number: a saved file then does not depend on the order of the classes.
                 row["label"] = classes[target] if isinstance(target, int) else target
             yield row
 
@@ -165,6 +169,7 @@ class Rows(Generic[T]):
             return None
         if isinstance(self.targets, TextStore):
             return len(self.texts), len(self.targets), self.pairs is None
+        # A `TextStore` only grows, so its length is enough. A list of targets can change in place, so it is hashed.
         return len(self.texts), self.targets and hash(tuple(self.targets)), self.pairs is None
 
     def _hash(self) -> str:
@@ -174,6 +179,7 @@ class Rows(Generic[T]):
         seconds = nothing if self.pairs is None else self.pairs
         targets = nothing if self.targets is None else map(str, self.targets)
         for parts in zip(self.texts, seconds, targets, strict=False):
+            # Control characters separate values and rows, so that ("a", "bc") and ("ab", "c") differ.
             digest.update("\x1f".join(parts).encode("utf-8", "surrogatepass") + b"\x1e")
         return digest.hexdigest()
 
@@ -226,6 +232,7 @@ class Dataset(Generic[S]):
     def _fingerprint(self, rows: S) -> dict[str, Any]:
         strata = rows.strata()
         counts = Counter(() if strata is None else strata.tolist())
+        # With a zero for a class without rows: the audit looks for these zeros.
         labels = {name: counts.get(number, 0) for number, name in enumerate(self.classes)}
         return {"sha256": rows.fingerprint(), "rows": len(rows), "labels": labels}
 

@@ -42,6 +42,7 @@ def save_dataset(dataset: Dataset[S], directory: Path, force: bool = False) -> N
     _check_target(directory, force)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
+        # In the same parent folder, because os.replace cannot move a file to another file system.
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as name:
             work = Path(name)
             for split, rows in _saved_splits(dataset).items():
@@ -86,6 +87,7 @@ def _read_description(directory: Path) -> dict[str, Any]:
         description = read_json(directory / DESCRIPTION)
     except RunError as error:
         raise DataError(str(error).replace("train again", "save the data set again")) from error
+    # Another program can have a dataset.json too.
     if description.get("format") != FORMAT or description.get("version") != VERSION:
         raise DataError(
             f"{directory / DESCRIPTION} describes no data set of version {VERSION}. Delete it to read the other files."
@@ -119,6 +121,7 @@ def _check_target(directory: Path, force: bool) -> None:
         return
     if not directory.is_dir():
         raise DataError(f"{directory} is a file. Choose a folder to save to.")
+    # --force replaces only what this command wrote. It never empties another folder of the user.
     if any(directory.iterdir()) and not (force and is_saved(directory)):
         remedy = "Choose another folder, or replace the data set in it with --force."
         if force:
@@ -129,6 +132,7 @@ def _check_target(directory: Path, force: bool) -> None:
 def _write_rows(path: Path, rows: Split, classes: tuple[str, ...]) -> None:
     with atomic_file(path) as stream:
         for row in rows.objects(classes):
+            # ensure_ascii=False: texts in other alphabets stay readable and take less space.
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -145,6 +149,7 @@ def _saved_splits(dataset: Dataset[S]) -> dict[str, S]:
     """Return the splits as they are saved. Test rows without labels are the test part if there is no other one."""
     if dataset.unlabelled is None:
         return dataset.splits
+    # A labelled test part was cut from the training rows, and a data set has only one test part.
     if "test" in dataset.splits:
         notice(f"The {len(dataset.unlabelled):,} rows without labels are not saved, because a test part was cut.")
         return dataset.splits
@@ -157,6 +162,8 @@ def _move_into(work: Path, directory: Path) -> None:
     written = [path.name for path in work.iterdir()]
     for split in SPLITS:
         if f"{split}.jsonl" not in written:
+            # A split that only the earlier data set had must not stay beside the new ones.
             (directory / f"{split}.jsonl").unlink(missing_ok=True)
+    # False sorts before True, so the description comes last.
     for name in sorted(written, key=lambda name: name == DESCRIPTION):
         os.replace(work / name, directory / name)

@@ -67,10 +67,13 @@ def load_splits(
     if "train" not in parts:
         noun = reader.empty("").rows.noun
         raise DataError(f"There are no training {noun}, only {' and '.join(parts)}. Give them with --train or --data.")
+    # Before `settle`, which can still refuse the rows. The list then helps to find out why.
     write_bad_rows(config.bad_rows, [part.bad for part in parts.values()])
     settled = reader.settle(parts, config)
     splits = cut_parts(settled.splits, settled.classes, config, seed, parts["train"].source)
+    # After the cut, so that the parts of a subset are subsets of the same parts.
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
+    # Parts are cut first and left out here, so that the training rows do not depend on `without`.
     kept = {split: rows for split, rows in splits.items() if split not in without}
     bad = {split: part.bad for split, part in parts.items() if part.skipped}
     return Dataset(
@@ -87,6 +90,7 @@ def load_splits(
 
 def has_test_rows(config: DataConfig) -> bool:
     """Tell whether `load_dataset` would find or cut a test part. The rows are not read."""
+    # without=SPLITS: every part is found but none is read.
     return config.test_split > 0 or "test" in read_parts(config, LabelledReader(), without=SPLITS)
 
 
@@ -104,6 +108,7 @@ def load_rows(spec: str, config: DataConfig, classes: ClassLabels, split: str = 
             its label.
     """
     part = read_part(spec, config, LabelledReader(), split)
+    # A class of the run can really be -1.
     mark_unlabelled(part, [*classes.names, *classes.values])
     if part.unlabelled is not None:
         reason = part.unlabelled.removeprefix(f"{part.source}: ")
@@ -120,9 +125,11 @@ def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[
         DataError: a file or a row cannot be used.
     """
     given = {split: path for split in SPLITS if (path := getattr(config, split)) is not None}
+    # The bundled data is the default source. Nobody means it beside files of their own.
     ignores_source = "train" in given or (given and config.source == BUNDLED)
     parts = {} if ignores_source else read_source(config.source, config, reader, without)
     for split, path in given.items():
+        # An empty part marks that the split exists, so that none is cut for it.
         parts[split] = reader.empty(path) if split in without else _read_given(path, config, reader, split)
     return parts
 
@@ -143,6 +150,7 @@ def read_source(spec: str, config: DataConfig, reader: RowReader[P, S], without:
         DataError: there is no such source, or it cannot be used.
     """
     found = find_source(spec, config, reader)
+    # An unsure part may turn out to have no labels. Then one is cut in its place, so it must be read.
     unread = [split for split in without if split not in found.unsure]
     parts = {split: reader.empty(spec) if split in unread else read() for split, read in found.parts.items()}
     return {split: part for split, part in parts.items() if part is not None}
@@ -155,6 +163,7 @@ def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str
         DataError: the source has no such part, or it cannot be used.
     """
     found = find_source(spec, config, reader)
+    # A source that is not divided has one part, and it is named "train" although it can be any.
     name = next(iter(found.parts)) if found.whole else split
     part = found.parts[name]() if name in found.parts else None
     if part is None:
@@ -173,10 +182,12 @@ def find_source(spec: str, config: DataConfig, reader: RowReader[P, S]) -> Found
         DataError: there is no such source.
     """
     path = expanded(spec)
+    # Before paths: a folder "tickets" in the working directory must not change the default data.
     if spec == BUNDLED:
         return _find_bundled(reader)
     if path.is_dir():
         return find_in_folder(path, config, reader)
+    # A missing rows.csv gets the error of a missing file, not that of an unknown TFDS name.
     if path.is_file() or is_data_file(path):
         named = json_parts(path, config) or {}
         tables = {split: partial(_read_json_part, f"{path}, {split}", part) for split, part in named.items()}
@@ -196,6 +207,7 @@ def _find_bundled(reader: RowReader[P, S]) -> Found[P]:
         rows = list(table.rows)
     by_split = {split: [row for row in rows if row.values["split"] == split] for split in SPLITS}
     tables = {split: Table(BUNDLED, table.columns, iter(part), {}) for split, part in by_split.items()}
+    # The settings of the user are for files of their own. The bundled file has known columns.
     config = DataConfig(text=("text",))
     return Found({split: partial(reader.table, part, config) for split, part in tables.items()})
 
@@ -216,9 +228,11 @@ def dataset_name(config: DataConfig) -> str:
     spec = config.train or config.source
     path = expanded(spec)
     if not path.exists() or spec == BUNDLED:
-        return spec.partition(":")[0]
+        return spec.partition(":")[0]  # without the version of a TFDS name
     if path.is_dir() and is_saved(path):
         return saved_name(path)
+    # The name of "." or ".." is known only then.
     path = path.resolve()
     stem = path.name if path.is_dir() else stem_of(path)
+    # data/imdb/train.csv is the data set "imdb", not "train".
     return path.parent.name or stem if stem.lower() in SPLIT_NAMES else stem

@@ -9,6 +9,7 @@ SPLIT_NAMES = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test"},
     **{"validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"},
 }
+# As TFDS and the Hugging Face hub number the files of a split.
 SHARD = re.compile(r"-\d+-of-\d+$")
 _BETWEEN = re.compile(r"[-_. ]+")
 
@@ -25,6 +26,7 @@ def split_inside(stem: str) -> tuple[str, str] | None:
     """
     words = _BETWEEN.split(SHARD.sub("", stem).lower())
     found = [word for word in words if word in SPLIT_NAMES]
+    # "train_test_split" names no single part.
     if len(found) != 1 or len(words) < 2:
         return None
     return SPLIT_NAMES[found[0]], "_".join(word for word in words if word != found[0])

@@ -32,8 +32,10 @@ def cut_parts(splits: dict[str, S], classes: Sequence[str], config: DataConfig, 
             # Each class keeps one row for training and one for each part that is cut later.
             count, keep = round(share * total), len(shares) - order + 1
             if train.strata() is None:
+                # Without classes there is nothing to keep for each class. The number of rows is checked instead.
                 count, keep = max(1, count), 0
                 _check_count(train, total, count, name)
+            # `order` in the seed gives the validation and the test cut random streams of their own.
             drawn = draw_by_class(_strata(train), count, [seed, order], keep)
             divided = train.take(np.delete(np.arange(len(train)), drawn).tolist()), train.take(drawn.tolist())
         train, parts[name] = divided
@@ -93,10 +95,12 @@ def draw_by_class(labels: np.ndarray, count: int, seed: Sequence[int], keep: int
     """
     values, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     limits = sizes - keep
+    # With `keep`, at least one row of each class, but never more than the rows that may be sampled.
     count = min(max(count, len(values) if keep else count), int(limits.sum()))
     quotas = _quotas(sizes, limits, count)
     generator = np.random.default_rng(seed)
     drawn = [generator.permutation(np.flatnonzero(inverse == number))[:quota] for number, quota in enumerate(quotas)]
+    # Sorted, so that the rows keep their order. A subset is then a thinned copy of the file.
     rows: np.ndarray = np.sort(np.concatenate(drawn))
     return rows
 
@@ -104,6 +108,7 @@ def draw_by_class(labels: np.ndarray, count: int, seed: Sequence[int], keep: int
 def _quotas(sizes: np.ndarray, limits: np.ndarray, count: int) -> np.ndarray:
     """Divide `count` rows among the classes in proportion to their sizes, within their limits."""
     exact = count * sizes / sizes.sum()
+    # With fewer rows than classes, some classes must go without.
     lowest = np.minimum(1, limits) if count >= len(sizes) else np.zeros_like(limits)
     quotas = np.clip(np.floor(exact).astype(int), lowest, limits)
     # Rounding leaves a few rows over or too many. The class furthest from its exact share gives or takes one at a time.

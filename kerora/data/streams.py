@@ -53,6 +53,7 @@ def stream_texts(
 
 
 def _from_file(path: Path, config: DataConfig, bad: BadRows | None, keep_bad: bool) -> Iterator[Record]:
+    # The content comes first: a .txt file of fastText is a table.
     if not is_table(path, config) and (config.format == "txt" or format_of(path) == ".txt"):
         with open_bytes(path) as stream:
             yield from _plain_texts(Lines(stream, str(path), config.encoding), config, bad)
@@ -75,6 +76,7 @@ def _from_stream(stream: IO[bytes], config: DataConfig, bad: BadRows | None, kee
     first = lines.first_lines()
     if not first:
         raise DataError(f"{INPUT} is empty. Give one text in each line, or a table.")
+    # CSV is not recognised: any text can hold commas.
     kind = kind or ("jsonl" if _is_json(first[0].strip()) else "txt")
     if kind == "txt":
         yield from _plain_texts(lines, config, bad)
@@ -93,14 +95,17 @@ def _copied(stream: IO[bytes], kind: str) -> Iterator[Path]:
 
 def _is_json(first: str) -> bool:
     """Tell whether the first line of a stream begins an object, or a list of objects or strings."""
+    # Without parsing: the first line of a document written with line breaks is no valid JSON.
     if first.startswith(("{", "[{", '["')) or first == "[":
         return True
     with contextlib.suppress(ValueError, RecursionError):
+        # A text may begin with a bracket, such as "[sic]". Only valid JSON is a list.
         return first.startswith("[") and isinstance(json.loads(first), list)
     return False
 
 
 def _plain_texts(lines: Lines, config: DataConfig, bad: BadRows | None) -> Iterator[Record]:
+    # With --format txt the user has said that the first line is a text.
     if config.format is None:
         _check_no_header(lines, config)
     while True:
@@ -115,6 +120,7 @@ def _plain_texts(lines: Lines, config: DataConfig, bad: BadRows | None) -> Itera
         if line is None:
             return
         if text := line.strip():
+            # The number of the line and not of the text, so that an editor finds it although blank lines are skipped.
             yield Record(str(lines.line), text, None, lines.line)
 
 

@@ -15,6 +15,7 @@ from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 from kerora.settings.language import LanguageConfig
 
+# In the order of preference: the first pair of which both columns exist is taken.
 PROMPTS = (
     ("prompt", ("completion", "response", "output", "answer", "chosen")),
     ("instruction", ("output", "response", "completion", "answer")),
@@ -26,6 +27,7 @@ BEFORE, AFTER = ("system", "system_prompt"), ("input", "context")
 """Columns that belong to a prompt: before it and after it. They may be empty."""
 TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
 CONTENTS, ROLES = ("content", "value", "text"), ("role", "from", "speaker")
+# The names of the model in common chat formats: OpenAI (assistant), ShareGPT (gpt), Gemini (model) and others.
 MODEL_ROLES = ("assistant", "gpt", "model", "bot", "chatbot", "chatgpt", "ai")
 OTHER_ROLES = (
     *("user", "human", "prompter", "system", "developer", "instruction"),
@@ -52,6 +54,7 @@ class TextColumns:
         self.names: tuple[str, ...] = ()
         self._unread: set[str] = set()
         self._asked = False
+        # Columns of a run, then settings, then conversations, then prompts, then plain texts.
         trained = _form_of_run(config, language)
         if trained is not None:
             self._take(columns, trained, place)
@@ -64,8 +67,10 @@ class TextColumns:
             self.form, self.names = "completion", prompts
         self.text = None if self.names else find_columns(columns, config, place, labelled=False, header=table.header)
         self.id = self.text.id if self.text else config.id or column_by_name(columns, ("id",))
+        # Some data sets keep the system prompt in a column of its own, beside the turns.
         self.system = column_by_name(columns, BEFORE) if self.form == "turns" else None
         unread = [name for name in columns if self.names and name not in (*self.names, self.id, self.system)]
+        # Plain texts have no such notice: their tables usually have columns that are no text.
         if unread:
             notice(f"The language model learns {_listed(self.names)}. Other columns are not read: {_listed(unread)}.")
 
@@ -75,6 +80,7 @@ class TextColumns:
             return
         self.form = "turns" if trained.form == "turns" else "completion"
         *prompts, last = trained.texts
+        # `or prompts[:1]`: the prompt itself can have the name of an optional column, such as "input".
         main = [name for name in prompts if name.strip().lower() not in (*BEFORE, *AFTER)] or prompts[:1]
         for name in main:
             column_named(name, columns, place, "prompt")
@@ -110,7 +116,9 @@ class TextColumns:
                 self._unread.add(key)
                 notice(f"The field '{key:.40}' of the turns in '{name:.40}' is not read.")
         system = row.values.get(self.system) if self.system else None
+        # A system turn inside the conversation takes precedence over the column.
         if turns and isinstance(system, str) and system.strip() and _role(turns[0]) != "system":
+            # Without roles the turns alternate. A system turn in front would swap the user and the model.
             if isinstance(turns[0], dict) and _role(turns[0]) is not None:
                 value = [{"role": "system", "content": system}, *turns]
             else:
@@ -124,6 +132,7 @@ class TextColumns:
     def _completion(self, row: RawRow) -> Parts | str:
         *names, last = self.names
         values = [(name, row.values.get(name)) for name in names]
+        # A prompt alone is never optional, whatever its name is.
         optional = [name for name in names if name.strip().lower() in (*BEFORE, *AFTER)] if len(names) > 1 else []
         kept = [(name, value) for name, value in values if name not in optional or not _is_empty(value)]
         text = row.values.get(last)
@@ -145,6 +154,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _form_of_run(config: DataConfig, language: LanguageConfig) -> TrainedColumns | None:
     """Return the columns of a run, or None if the settings name columns."""
+    # The settings win as a whole: a mix of named columns and columns of the run fits no table.
     named = config.text or language.prompt or language.completion or language.turns
     return config.trained if isinstance(config, RunDataConfig) and not named else None
 
@@ -153,15 +163,18 @@ def _prompt_columns(
     columns: Sequence[str], config: DataConfig, language: LanguageConfig, place: str
 ) -> tuple[str, ...] | None:
     if language.prompt or language.completion:
+        # The usual answers to this prompt first. "output" answers an instruction, and "target" a source.
         choices = [names for prompt, names in PROMPTS if (language.prompt or prompt).lower() == prompt]
         known = choices[0] if choices else [name for _, names in PROMPTS for name in names]
         prompt = language.prompt or column_by_name(columns, [name for name, _ in PROMPTS]) or "prompt"
         answer = language.completion or column_by_name(columns, known) or "completion"
         return column_named(prompt, columns, place, "prompt"), column_named(answer, columns, place, "completion")
+    # Beside a prompt, a column "text" can hold prompt and answer together, in the format to learn (Alpaca).
     if config.text or column_by_name(columns, ("text",)):
         return None
     for name, answers in PROMPTS:
         prompt_column, answer_column = column_by_name(columns, (name,)), column_by_name(columns, answers)
+        # Both are needed: a "question" without an answer is a plain column.
         if prompt_column and answer_column:
             before, after = (column_by_name(columns, names) for names in (BEFORE, AFTER))
             found = dict.fromkeys(filter(None, (before, prompt_column, after)))
@@ -176,7 +189,7 @@ def list_of_turns(value: Any) -> list[Any] | None:
             value = json.loads(value)
         except (ValueError, RecursionError):
             return None
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray):  # TFDS gives sequences as arrays
         value = value.tolist()
     return value if isinstance(value, list) and value else None
 

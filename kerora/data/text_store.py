@@ -10,7 +10,9 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any, overload
 
+# Small data sets stay in memory and make no file. Large ones are written in few large pieces.
 SPILL_BYTES = 8 * 2**20
+# A loop over the texts reads that many at once. A read of the file for each text would be slow.
 BLOCK_TEXTS = 1_024
 
 
@@ -22,6 +24,7 @@ class _Bytes:
         self.written = 0
         self._file: IO[bytes] | None = None
         self._may_spill = True
+        # For `read` alone: one thread adds the texts before others read them.
         self._lock = threading.Lock()
 
     def append(self, data: bytes) -> int:
@@ -40,6 +43,7 @@ class _Bytes:
             # Another thread could move the position of the file between seek and read.
             with self._lock:
                 self._file.seek(start)
+                # A text can lie in the file with its first bytes and in memory with its last ones.
                 inside = self._file.read(min(stop, self.written) - start)
         first = max(start - self.written, 0)
         return inside + bytes(self.tail[first : max(stop - self.written, first)])
@@ -48,6 +52,7 @@ class _Bytes:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="kerora-")  # noqa: SIM115 (lives as long as the texts)
+            # `read` moves the position in the file.
             self._file.seek(self.written)
             self._file.write(self.tail)
             self._file.flush()
@@ -57,6 +62,7 @@ class _Bytes:
                 if self._file is not None and self.written == 0:
                     self._file.close()
             return
+        # Only after the write has succeeded, because `written` says which bytes are in the file.
         self.written += len(self.tail)
         self.tail = bytearray()
 
@@ -70,12 +76,14 @@ class TextStore(Sequence[str]):
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._bytes = _Bytes()
+        # 64 bits for places and 32 bits for lengths. A list of Python integers takes more than 60 bytes for each text.
         self._starts = array("q")
         self._lengths = array("i")
         self.extend(texts)
 
     def append(self, text: str) -> None:
         """Add a text."""
+        # Identifiers are not checked, and JSON can hold unpaired surrogates in them.
         data = text.encode("utf-8", "surrogatepass")
         self._starts.append(self._bytes.append(data))
         self._lengths.append(len(data))
@@ -88,6 +96,7 @@ class TextStore(Sequence[str]):
     def take(self, indices: Sequence[int]) -> "TextStore":
         """Return the texts at `indices`, in that order. Their bytes are shared, not copied."""
         taken = TextStore()
+        # Safe to share: bytes are only added, so the places of earlier texts stay valid.
         taken._bytes = self._bytes
         taken._starts = array("q", (self._starts[index] for index in indices))
         taken._lengths = array("i", (self._lengths[index] for index in indices))
@@ -122,11 +131,13 @@ class TextStore(Sequence[str]):
         return f"TextStore([{shown}{', ...' if len(self) > 3 else ''}], {len(self)} texts)"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # A file without a name and a lock cannot be pickled, so the texts themselves are.
         return TextStore, (list(self),)
 
     def _block(self, places: range) -> list[str]:
         """Return neighbouring texts. If they lie end to end on disk, one read is enough."""
         starts, lengths = self._starts[places.start : places.stop], self._lengths[places.start : places.stop]
+        # After `take` the texts of a block can lie anywhere.
         if any(at + length != after for at, length, after in zip(starts, lengths, starts[1:], strict=False)):
             return [self[place] for place in places]
         first = starts[0] if starts else 0

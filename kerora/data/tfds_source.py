@@ -20,11 +20,13 @@ from kerora.places import expanded
 from kerora.settings.fit import DataConfig
 
 NAME = re.compile(r"[A-Za-z]\w*(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
+# MNLI has two pairs of validation and test parts. "matched" is the one with the text types of the training part.
 SPLIT_NAMES = {
     **{"train": "train", "test": "test", "test_matched": "test"},
     **{"validation": "validation", "valid": "validation", "dev": "validation", "validation_matched": "validation"},
 }
 UNLABELLED = -1
+# Enough for a slow network. TFDS itself would retry for 204 seconds (4.9.10, without a network).
 CONNECT_SECONDS = 5.0
 BUCKET = "https://storage.googleapis.com/tfds-data"
 
@@ -73,6 +75,7 @@ def _import_tfds() -> Any:
         del sys.modules[module]
     import tensorflow_datasets
 
+    # Another module may have imported it while tensorflow was hidden.
     if not hasattr(tensorflow_datasets, "builder"):
         raise DataError(
             "The package tensorflow_datasets was imported incompletely in this process. Start the process again, and "
@@ -99,6 +102,7 @@ def _builder(tfds: Any, name: str, config: DataConfig, other_names: Iterable[str
         return tfds.builder(name, data_dir=data_dir, **options)
     except tfds.core.DatasetNotFoundError:
         known = [*other_names, *tfds.list_builders(with_community_datasets=False)]
+        # The nearest name is looked for twice, because "gleu/sst2" is far from "glue".
         base = name.partition(":")[0].partition("/")[0]
         hint = nearest(name, known) or nearest(base, known) or " `--data` also takes a file or a folder."
         raise DataError(f"There is no file, folder or TFDS data set '{name}'.{hint}") from None
@@ -118,6 +122,7 @@ def _builder_problem(tfds: Any, name: str, error: Exception) -> str:
 
 def _prepare(builder: Any, name: str) -> None:
     """Download and prepare. Fail within seconds if no server can be reached: TFDS itself would retry for minutes."""
+    # A data set without recorded downloads needs the bucket of TFDS at least.
     urls = sorted(builder.url_infos or [BUCKET])
     servers = first_reachable(urls, CONNECT_SECONDS)
     place = f"'{name}' is not prepared in {builder.data_dir}"
@@ -131,6 +136,7 @@ def _prepare(builder: Any, name: str) -> None:
         builder.download_and_prepare()
     except Exception as error:  # The script of each data set raises its own exceptions.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        # The script of a data set can use TensorFlow itself, whatever the file format is.
         if "No module named 'tensorflow'" in str(error):
             reason = f"{reason}. The script of this data set needs TensorFlow: pip install tensorflow"
         raise DataError(f"TFDS data set {place} and could not be prepared: {reason}") from error
@@ -141,6 +147,7 @@ def _read_split(
 ) -> P | None:
     features = builder.info.features
     place = f"{name}, split {split}"
+    # The features of a data set can also be a single tensor.
     if not hasattr(features, "keys"):
         raise DataError(f"TFDS data set '{name}' has no named features. Choose another data set.")
     columns = tuple(features)
@@ -174,6 +181,7 @@ def _plain(value: Any) -> Any:
 
 
 def _whole_examples(builder: Any, split: str, place: str) -> Iterator[Mapping[str, Any]]:
+    # Counted, because a file that ends between two records gives no error.
     count = 0
     try:
         for example in _examples(builder, split):
@@ -205,6 +213,7 @@ def _examples(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:
     if builder.info.file_format.value != "tfrecord":
         yield from builder.as_data_source(split=split)
         return
+    # TFDS sorts these paths by shard, so the rows have the same order on every machine.
     for path in builder.info.splits[split].filepaths:
         for record in read_tfrecord(Path(str(path))):
             yield builder.info.features.deserialize_example_np(record)
@@ -224,6 +233,7 @@ def read_tfrecord(path: Path) -> Iterator[bytes]:
         while header := stream.read(12):
             length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
             size = path.stat().st_size
+            # A damaged length could be huge. It is compared with the file before that much is read.
             if len(header) < 12 or stream.tell() + length + 4 > size:
                 raise DataError(f"{path} is damaged at byte {stream.tell()}. Delete its folder and prepare it again.")
             yield stream.read(length)

@@ -28,8 +28,11 @@ import numpy as np
 from kerora.data.rows import Rows
 from kerora.errors import RunError
 
+# Part of each key: a higher number makes all earlier entries unreachable.
 FORMAT_VERSION = 1
+# Bounds the memory: a chunk is written before the next one is made.
 CHUNK_ROWS = 2_000
+# Entries are large, and a row or an option that changes makes another one.
 KEEP_DAYS = 30
 MARKS = ("segments", "counted")
 """Optional values of each token, one byte for each token."""
@@ -84,6 +87,7 @@ class TokenTable:
         """Return for each token at `places` (an index or a slice) whether the loss counts it, bool."""
         if self.counted is None:
             return np.ones(np.shape(self.ids[places]), bool)
+        # uint8 holds only 0 and 1 here, so it can be seen as bool without a copy.
         marked: np.ndarray = self.counted[places].view(bool)
         return marked
 
@@ -105,6 +109,7 @@ class RowTokenizer(Protocol):
 
 def cache_directory() -> Path:
     """Return the folder of the caches: ``$KERORA_CACHE``. Default: ``~/.cache/kerora``."""
+    # `or`, because an empty variable counts as none.
     return Path(os.environ.get("KERORA_CACHE") or Path.home() / ".cache" / "kerora")
 
 
@@ -158,6 +163,7 @@ def cached_table(
     try:
         _write(entry, chunks(), marks)
         forget_old(entry.parent)
+    # Nothing was returned yet, so the chunks are made again, in memory.
     except OSError:
         return _joined(list(chunks()), marks, max_length)
     table = _open(entry, max_length)
@@ -170,11 +176,13 @@ def cache_key(*parts: object) -> str:
     """Return a name for a cache entry that depends on all parts."""
     digest = hashlib.sha256()
     for part in (FORMAT_VERSION, *parts):
+        # The line end keeps ("a", "bc") and ("ab", "c") apart.
         digest.update(f"{part}\n".encode())
     return digest.hexdigest()[:32]
 
 
 def _joined(chunks: list[TokenTable], marks: Sequence[str], max_length: int | None) -> TokenTable:
+    # Each empty array below gives the type, and np.concatenate needs at least one array.
     ids = [chunk.ids for chunk in chunks]
     lengths = [chunk.lengths for chunk in chunks]
     offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
@@ -194,6 +202,7 @@ def _open(entry: Path, max_length: int | None) -> TokenTable | None:
         beside = {name: _map(entry / f"{name}.bin", np.uint8, facts["tokens"]) for name in marks}
     except (OSError, ValueError, KeyError):
         return None
+    # A cut file is a miss, not an error: the entry is then written again.
     if len(offsets) != facts["rows"] + 1 or offsets[-1] != facts["tokens"]:
         return None
     with contextlib.suppress(OSError):
@@ -222,6 +231,7 @@ def _write(entry: Path, chunks: Iterable[TokenTable], marks: Sequence[str]) -> N
                 ids.write(chunk.ids.astype(np.int32).tobytes())
                 for name, stream in zip(marks, beside, strict=True):
                     stream.write(getattr(chunk, name).astype(np.uint8).tobytes())
+                # Each chunk counts from 0. Its first offset equals the last one of the chunk before.
                 offsets.append(chunk.offsets[1:] + tokens)
                 tokens += len(chunk.ids)
         table = np.concatenate(offsets).astype(np.int64)

@@ -26,7 +26,7 @@ class TrainedColumns:
     label: str | None = None
     id: str | None = None
     paired: bool = False
-    form: str = "text"
+    form: str = "text"  # the default for runs that do not record it
 
     def as_dict(self) -> dict[str, Any]:
         """Return the columns as plain values for run.json."""
@@ -51,6 +51,7 @@ def for_run(config: DataConfig, recorded: object) -> DataConfig:
     if not isinstance(recorded, Mapping) or not isinstance(recorded.get("texts"), list):
         return config
     names = [spec.name for spec in dataclasses.fields(TrainedColumns)]
+    # Entries of a newer version are left out, so that its runs can still be read.
     known = {name: recorded[name] for name in names if name in recorded}
     return RunDataConfig(**values, trained=TrainedColumns(**{**known, "texts": tuple(map(str, recorded["texts"]))}))
 
@@ -73,14 +74,17 @@ def settled_for(
         DataError: the file lacks columns of the run, and there is more than one other choice.
     """
     trained = config.trained if isinstance(config, RunDataConfig) else None
+    # `TextColumns` takes the columns of prompts and conversations itself.
     if trained is None or trained.form != "text":
         return config
     label = config.label or (_label(columns, trained, place, label_names) if labelled else None)
     texts = config.text or _texts(columns, trained, place, {label, trained.label, trained.id}, label_names)
+    # "auto" would go by the names of the columns. The run goes by what it was trained on.
     join = config.text_join
     if join == "auto" and len(texts) > 1:
         join = "pair" if trained.paired and len(texts) == 2 else "space"
     identifier = config.id or _same(trained.id, columns)
+    # A plain `DataConfig`: its columns are settled, and a second call must not change them.
     plain = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(DataConfig)}
     return DataConfig(**{**plain, "text": texts, "text_join": join, "label": label, "id": identifier})
 
@@ -97,6 +101,7 @@ def _texts(
         return tuple(name for name in found if name)
     wanted = _listed(trained.texts)
     choices = [name for name in columns if name not in others and _plain(name) not in (*label_names, "id")]
+    # One column cannot stand for the two sentences of a pair.
     if len(choices) == 1 and not trained.paired:
         notice(
             f"{place}: the run was trained on the text of {wanted}. The file lacks such a column, so its only other "

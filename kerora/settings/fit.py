@@ -10,6 +10,7 @@ SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SIDES = ("left", "right")
+# Also the order in which parts are cut and listed.
 SPLITS = ("train", "validation", "test")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
 # a list that `choices` of the setting refers to: tasks that are registered later count too
@@ -61,6 +62,7 @@ class DataConfig(Settings):
         (), "Class names for integer labels, separated by commas, in the order of the sorted label values."
     )
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. Default: the default folder of TFDS.")
+    # `between` excludes 1: the cut must leave training rows.
     validation_split: float = setting(
         0.1,
         "Fraction of the training rows that is held out for validation. Used only if no validation part is given.",
@@ -76,6 +78,7 @@ class DataConfig(Settings):
         "Keep at most this many rows of each split. The rows are a random sample, stratified by class.",
         check=at_least(1),
     )
+    # Off by default: rows that are dropped unnoticed can be a whole class.
     skip_bad_rows: bool = setting(
         False,
         "Drop and count rows that cannot be used: an empty text, a missing label, a wrong number of fields, a line "
@@ -95,6 +98,7 @@ class ModelConfig(Settings):
         "Pre-trained model: a name from `kerora presets`, kaggle://..., hf://..., a Keras preset folder or a Hugging "
         "Face folder.",
     )
+    # The cost of attention grows with the square of the length. A batch is padded only to its longest row.
     max_length: int = setting(
         256, "Maximum length of an input in tokens. Longer texts are truncated.", check=at_least(8)
     )
@@ -104,6 +108,7 @@ class ModelConfig(Settings):
         "classifiers alone. Default: what the tokenizer says, else right.",
         choices=SIDES,
     )
+    # Trained weights stay in float32: bfloat16 has 8 bits of precision, in which small updates are lost.
     precision: str = setting(
         "auto",
         "Number type of the frozen model. 'auto' is bfloat16 if the hardware supports it, else float32. "

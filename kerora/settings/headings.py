@@ -14,6 +14,7 @@ _FIT = {
     "training": "Training",
     "language": "Language models",
 }
+# The same groups with other contents: a pre-training has an output folder, plain text and an encoder.
 _PRETRAIN = {**_FIT, "": "Output", "data": "Text", "model": "Encoder", "distillation": "Distillation"}
 _HEADINGS: dict[type[Settings], dict[str, str]] = {
     FitConfig: _FIT,
@@ -30,4 +31,5 @@ def heading_of(path: str, root: type[Settings] = FitConfig) -> str:
         path: dotted path of the setting.
         root: the class of all settings of the command.
     """
+    # A path without a dot has the group "".
     return _HEADINGS[root][path.rpartition(".")[0]]

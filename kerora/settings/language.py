@@ -39,6 +39,7 @@ class LanguageConfig(Settings):
         "with padding. 'auto' is 'blocks' for texts and 'none' for prompts and turns.",
         choices=PACKS,
     )
+    # A smaller step gives each token more context, and needs more windows.
     stride: int | None = setting(
         None,
         "Evaluation reads texts longer than --max-length with a moving window. This is its step in tokens. Default: "
@@ -60,6 +61,7 @@ class LanguageConfig(Settings):
 
     def is_learnt(self, role: str) -> bool | None:
         """Tell whether the loss counts the turns of a role that `roles` names. None if it does not name it."""
+        # Lowercase on both sides, because data sets write "User" and "user".
         meanings = dict(item.lower().rsplit("=", 1) for item in self.roles)
         meaning = meanings.get(role.lower())
         return None if meaning is None else meaning == "assistant"

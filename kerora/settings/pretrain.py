@@ -7,6 +7,7 @@ from kerora.settings.fit import OptimizerConfig
 
 PRETRAINED_KINDS = ("distil_bert", "bert")
 STORAGES = ("float32", "float16")
+# mlm: masked-language model. clm: causal language model.
 OBJECTIVES = ("mlm", "clm")
 
 
@@ -55,6 +56,7 @@ class EncoderConfig(Settings):
         choices=PRETRAINED_KINDS,
     )
     layers: int = setting(4, "Number of transformer layers of a new encoder.", check=at_least(1))
+    # A multiple, because each head has width / heads numbers.
     width: int = setting(256, "Width of a new encoder. It must be a multiple of --heads.", check=at_least(1))
     heads: int = setting(4, "Number of attention heads of a new encoder.", check=at_least(1))
     # four times the width, as in BERT
@@ -64,6 +66,7 @@ class EncoderConfig(Settings):
         "Size of the vocabulary that is trained on the text: WordPiece, with --objective clm byte-level byte pairs.",
         check=at_least(100),
     )
+    # The table of learned positions has this many rows.
     max_length: int = setting(
         128,
         "Maximum length of a row in tokens. A new encoder never accepts longer inputs.",
@@ -93,6 +96,7 @@ class DistillationConfig(Settings):
         "Teacher preset for distillation: the encoder also learns its last hidden states. Any architecture, tokenizer "
         "and width.",
     )
+    # loss = mlm_weight x cross entropy + sentence_weight x distance + token_weight x distance
     mlm_weight: float = setting(
         1.0, "Weight of the masked-language-model loss if there is a teacher.", check=at_least(0)
     )

@@ -35,6 +35,7 @@ class TuneConfig(Settings):
         "'hyperband' (the worst of a bracket) or 'none'.",
         choices=PRUNERS,
     )
+    # Each seed is a fit of its own, so the time of a trial grows by this factor.
     repeats: int = setting(1, "Number of seeds per trial. The mean of their scores is optimised.", check=at_least(1))
     # 1 trains in this process; each worker loads a base model of its own
     workers: int = setting(1, "Number of processes on this machine.", check=at_least(1))
