@@ -39,7 +39,10 @@ def command(
         raise ConfigError("--resume takes every setting from the folder. Leave the other options out.")
     # `CorpusConfig` splits a text at commas as the option does. A file name as an argument stays whole.
     if more_text:
-        values["setting__data__text"] = [(*CorpusConfig(text=given.get("data.text", ())).text, *more_text)]
+        files = (*CorpusConfig(text=given.get("data.text", ())).text, *more_text)
+        # A single value would be split at commas, unless it is quoted.
+        quoted = '"' + files[0].replace('"', '""') + '"'
+        values["setting__data__text"] = files if len(files) > 1 else (quoted,)
     config = None if resume else resolve_pretrain_options(values)
 
     import_models()

@@ -159,12 +159,14 @@ class _Rows:
         split = [text.rstrip("\r\n").split(delimiter) for _, text in record.lines]
         if len(self.names) < 2 or any(len(fields) != len(self.names) for fields in split):
             return False
+        # Fields up to the quote that opens are the row's own, such as a label in front of the text.
+        own = next((column for column, field in enumerate(split[0]) if '"' in field), len(self.names))
         values = [
             (column, field)
             # Not the last line: behind a real text of several lines it holds the true values of the next columns.
-            for fields in split[:-1]
+            for number, fields in enumerate(split[:-1])
             for column, field in enumerate(fields)
-            if field.strip() and '"' not in field
+            if field.strip() and '"' not in field and (number or column > own)
         ]
         # A text of several lines hardly ever has the right number of tabs in each line.
         if delimiter == "\t" or self._known(values):

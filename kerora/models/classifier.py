@@ -85,10 +85,7 @@ class TextClassifier(TaskModel):
             ConfigError: there are fewer than two classes, a name occurs twice, or a setting is out of range.
         """
         opened = preset if isinstance(preset, Preset) else find_preset(preset)
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
-        if max_length < SHORTEST:
-            raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+        _check_sizes(dtype, max_length)
         # The head comes first: a preset without a head then fails before the large backbone is loaded.
         arrays = opened.load_head() if classes is None else None
         # The classes come from the preset only with its head.
@@ -272,6 +269,13 @@ def _with_places(batches: Batches) -> Iterator[tuple[Any, np.ndarray, np.ndarray
         starts = table.offsets[rows]
         yield inputs, *rectangle(starts, table.offsets[rows + 1] - starts, table.max_length)
         done += len(rows)
+
+
+def _check_sizes(dtype: str, max_length: int) -> None:
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
+    if max_length < SHORTEST:
+        raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
 
 
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:

@@ -63,6 +63,17 @@ def test_files_may_follow_each_other_and_json_is_printed(kerora: Kerora, text: s
     assert names == ["reports.jsonl", "more.jsonl"]
 
 
+@pytest.mark.parametrize("names", [["a.jsonl"], ['wet, "cold".jsonl'], ["a.jsonl", "b, c.jsonl"]])
+def test_files_as_arguments_stay_whole(kerora: Kerora, tmp_path: Path, names: list[str]) -> None:
+    for seed, name in enumerate(names):
+        write_text(tmp_path / name, documents=30, seed=seed)
+    paths = [str(tmp_path / name) for name in names]
+    answer = kerora("pretrain", *paths, "--output", tmp_path / "out", *SMALL, "--max-steps", 1, "--quiet")
+    assert answer.code == 0, answer.err
+    manifest = json.loads((tmp_path / "out" / "pretrain.json").read_text())
+    assert [item["file"] for item in manifest["data"]["files"]] == names
+
+
 def test_a_config_file_and_options(kerora: Kerora, text: str, tmp_path: Path) -> None:
     assert kerora("init", "--pretrain", "own.yaml").code == 0
     assert resolve(load_yaml(tmp_path / "own.yaml", PretrainConfig), root=PretrainConfig) == PretrainConfig()

@@ -131,6 +131,19 @@ def test_texts_of_several_lines_stay(tmp_path: Path) -> None:
     assert rows(path) == [("one, two\nthree", "x"), ("four\nfive, six", "y"), ("seven", "x")]
 
 
+def test_texts_of_several_lines_behind_their_label_stay(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'label,text\nx,"good day"\nx,"Hello\nBest, Tom"\ny,cold\n')
+    assert rows(path) == [("good day", "x"), ("Hello\nBest, Tom", "x"), ("cold", "y")]
+
+
+def test_rows_joined_behind_their_label_are_noticed(tmp_path: Path) -> None:
+    lines = [f"{'xy'[number % 2]},day {number}" for number in range(30)]
+    lines[4], lines[8] = 'x,"late', 'x,early"'
+    path = write(tmp_path / "a.csv", "label,text\n" + "\n".join(lines) + "\n")
+    with refused(r"row 5 \(line 6\) joins whole rows: a quote opens on line 6 and closes on line 10"):
+        rows(path)
+
+
 # Bad rows
 
 
