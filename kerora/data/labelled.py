@@ -54,7 +54,11 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
 
         def rows() -> Iterator[RawRow]:
             nonlocal ended
-            yield from table.rows
+            for row in table.rows:
+                # damage of the file: such rows do not reach `add`
+                if row.problem is not None:
+                    waiting.bad.add(table.name, BadRow(row.place, row.problem))
+                yield row
             ended = True
 
         def add(row: RawRow) -> str | None:
@@ -98,7 +102,13 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
                 _append(part, record_of(row, columns))
             return problem
 
-        return read_table(table, part, add, config)
+        try:
+            return read_table(table, part, add, config)
+        except DataError:
+            # if no text can be used either, the missing label column is what the user must hear of
+            if len(part.rows):
+                raise
+            raise reason from None
 
     def folder(self, folder: Path, config: DataConfig) -> Found[LabelledRows]:
         """Find folders of ``.txt`` files, one folder for each class.

@@ -178,7 +178,7 @@ def test_dates_bytes_and_decimals_are_what_a_csv_has(tmp_path: Path) -> None:
         pyarrow.parquet.write_table(pyarrow.table({"text": [b"fine"], "label": [value]}), tmp_path / "a.parquet")
         assert rows(tmp_path / "a.parquet") == [("fine", name)]
     pyarrow.parquet.write_table(pyarrow.table({"text": ["fine"], "label": [b"\xff"]}), tmp_path / "a.parquet")
-    with refused("a label must be text, an integer or true/false. Received"):
+    with refused("a label must be text, a number, a date or true/false. Received"):
         rows(tmp_path / "a.parquet")
 
 

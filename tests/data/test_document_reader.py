@@ -65,7 +65,7 @@ def test_a_folder_is_one_part_in_the_order_of_its_paths(tmp_path: Path) -> None:
     part = found.parts["train"]()
     assert part.rows.ids == ["a/deep/x.txt", "a/z.txt", "b.txt"] == list(part.rows.texts) and part.rows.files
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty holds no texts: neither train and test files nor \.txt files\."):
+    with pytest.raises(DataError, match=r"empty holds no texts\. It needs train and test files, or \.txt files\."):
         READER.folder(tmp_path / "empty", DataConfig())
 
 
@@ -115,12 +115,17 @@ def test_saved_texts_that_changed_or_of_an_unknown_form_are_told(tmp_path: Path)
     rows = list(content.objects())
     with pytest.raises(DataError, match="train"):
         saved(tmp_path, [rows[0], {**rows[1], "text": "other"}], content)
-    with pytest.raises(DataError, match=r"holds texts of the unknown form 'songs'\. Save the data set again\."):
+    with pytest.raises(
+        DataError, match=r"holds texts of the unknown form 'songs', not one of text, completion, turns\."
+    ):
         saved(tmp_path, rows, content, form="songs")
 
 
 def test_parts_of_two_forms_do_not_go_together() -> None:
     train, test = (SourcePart("x", documents(form)) for form in ("text", "turns"))
-    with pytest.raises(DataError, match=r"^The test part holds turns, the training part text\.$"):
+    with pytest.raises(
+        DataError,
+        match=r"^The test part holds turns, but the training part holds text\. Give both ",
+    ):
         READER.settle({"train": train, "test": test}, DataConfig())
-    assert READER.settle({"train": train, "test": READER.empty("y")}, DataConfig())[1]["test"].parts == []
+    assert READER.settle({"train": train, "test": READER.empty("y")}, DataConfig()).splits["test"].parts == []

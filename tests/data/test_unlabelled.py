@@ -65,7 +65,7 @@ def test_some_missing_labels_and_damage_stay_errors(tmp_path: Path, train: str) 
     found = loaded(train, test, skip_bad_rows=True)
     assert (len(found.unlabelled), found.skipped) == (1, {"test": 1})
     (tmp_path / "broken.jsonl").write_text('{"text": "a", "label": null}\n{"text": \n')
-    with pytest.raises(DataError, match="line 2.: not valid JSON"):
+    with pytest.raises(DataError, match="line 2. is not valid JSON"):
         load_dataset(DataConfig(train=train, test=str(tmp_path / "broken.jsonl")))
 
 

@@ -71,7 +71,7 @@ def test_the_card_of_a_fresh_encoder_holds_its_facts() -> None:
         "Whole-word masking of 15% of the words",
         "learning rate 0.0003 with cosine schedule, 64 rows an update, 3 epochs, float32 arithmetic",
         "The stored weights on the held-out part: loss 2.3457, accuracy 0.5123.",
-        "It knows what 2.3 million characters can teach",
+        "It was trained on 2.3 million characters.",
         HEADS_LEFT_OUT,
     ):
         assert fact in card, fact

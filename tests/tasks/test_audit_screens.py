@@ -37,7 +37,8 @@ def test_labelled_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     source = write(tmp_path / "rows.jsonl", [*rows, {"text": "", "label": "no"}, {"text": "text 1", "label": "no"}])
     labelled.show(config(source), None, 2, as_json=False)
     lines = lines_of(capsys.readouterr().out)
-    assert ["rows:", "2", "classes"] in lines and ["train:", "1", "bad", "rows", "were", "dropped"] in lines
+    assert ["rows:", "2", "classes"] in lines
+    assert ["train:", "1", "bad", "rows", "were", "dropped"] in [line[:6] for line in lines]
     assert ["no", "6", "(28.6%)"] in lines and ["yes", "15", "(71.4%)"] in lines and ["all", "21"] in lines
     assert ["train", "1", "2", "-"] in lines, "one duplicate, two rows of it with two labels"
     assert ["1", "no", "text", "0"] in lines and ["3", "yes", "text", "2"] not in lines

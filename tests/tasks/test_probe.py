@@ -77,5 +77,5 @@ def test_rows_come_from_the_part_that_was_trained_on_least(names: tuple[str, ...
 
 @pytest.mark.parametrize("splits", [{}, {"other": rows("other")}, {"test": rows("test", 0)}])
 def test_no_rows_are_an_error(splits: dict[str, Rows[Any]]) -> None:
-    with pytest.raises(DataError, match=r"^There are no rows to verify the export with\.$"):
+    with pytest.raises(DataError, match=r"^d has no rows to verify the export with\. Add rows to "):
         probed_rows(Dataset("d", (), splits))

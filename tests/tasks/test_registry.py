@@ -50,7 +50,7 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
 def test_a_foreign_type_of_peft_says_what_can_be_imported(peft_type: object) -> None:
     with pytest.raises(AdapterError) as caught:
         task_of_peft_type(peft_type, "classification", "/folder")
-    expected = f"/folder has task_type {peft_type!r}; what can be imported is SEQ_CLS, a text classifier and CAUSAL_LM"
+    expected = f"/folder has task_type {peft_type!r}. Kerora can import SEQ_CLS, a text classifier and CAUSAL_LM"
     assert str(caught.value) == f"{expected}, a language model."
 
 
@@ -62,7 +62,7 @@ def test_a_run_without_a_task_is_a_classifier_and_a_later_task_asks_for_an_updat
         with pytest.raises(RunError) as caught:
             task_of_manifest(run, {"task": name})
         assert str(caught.value) == (
-            f"{run.manifest} names the task {name!r}; this version of Kerora has classification, causal-lm. "
+            f"{run.manifest} names the task {name!r}. This version of Kerora has classification, causal-lm. "
             "Update Kerora."
         )
 
@@ -70,7 +70,7 @@ def test_a_run_without_a_task_is_a_classifier_and_a_later_task_asks_for_an_updat
 @pytest.mark.parametrize(
     ("name", "command", "message"),
     [
-        ("classification", "generate", "`kerora generate` is not for: `kerora predict` labels texts with it."),
+        ("classification", "generate", "Use another command: `kerora predict` labels texts with it."),
         ("causal-lm", "predict", "`kerora generate` continues texts with it, `kerora evaluate` measures it."),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_command_for_other_runs_says_which_commands_are_for_this_one(
     task = task_named(name)
     with pytest.raises(RunError) as caught:
         check_command(RunFolder(tmp_path), task, command)
-    assert str(caught.value).startswith(f"{tmp_path} was trained for {name}, which `kerora {command}`")
+    assert str(caught.value).startswith(f"{tmp_path} was trained for {name}. `kerora {command}` does not work")
     assert message in str(caught.value)
     for own in task.commands:
         check_command(RunFolder(tmp_path), task, own)

@@ -113,8 +113,11 @@ def test_another_study_of_that_name_is_refused_with_three_differences(storage: o
     with pytest.raises(RunError) as caught:
         open_study(storage, "s", of(**changes), {}, True)
     message = str(caught.value)
-    assert message.startswith("The study 's' was begun with other settings: base model was ")
-    assert message.count(" was ") == 3 + 1 and " and 2 more. Choose another --study, or restore them." in message
+    assert message.startswith("The study 's' was started with other settings: base model was ")
+    assert (
+        message.count(" was ") == 3 + 1
+    assert message.endswith(" and 2 more. Choose another --study, or restore the settings.")
+    )
 
 
 def test_a_study_of_somebody_else_is_refused(storage: optuna.storages.BaseStorage) -> None:
@@ -122,7 +125,7 @@ def test_a_study_of_somebody_else_is_refused(storage: optuna.storages.BaseStorag
     theirs.ask()
     with pytest.raises(RunError) as caught:
         open_study(storage, "s", of(), {}, True)
-    assert str(caught.value) == "The storage holds a study 's' that is not Kerora's. Choose another --study."
+    assert str(caught.value) == "The storage holds a study 's' that Kerora did not make. Choose another --study."
 
 
 def test_a_study_whose_maker_died_at_once_is_made(storage: optuna.storages.BaseStorage) -> None:
