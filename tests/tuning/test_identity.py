@@ -114,10 +114,8 @@ def test_another_study_of_that_name_is_refused_with_three_differences(storage: o
         open_study(storage, "s", of(**changes), {}, True)
     message = str(caught.value)
     assert message.startswith("The study 's' was started with other settings: base model was ")
-    assert (
-        message.count(" was ") == 3 + 1
+    assert message.count(" was ") == 3 + 1
     assert message.endswith(" and 2 more. Choose another --study, or restore the settings.")
-    )
 
 
 def test_a_study_of_somebody_else_is_refused(storage: optuna.storages.BaseStorage) -> None:
