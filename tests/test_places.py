@@ -35,7 +35,7 @@ def test_commands_without_a_home_directory(tmp_path: Path, command: list[str]) -
     assert "Traceback" not in done.stderr and done.returncode == 0
     folder = tmp_path / f"kerora-home-{os.getuid()}"
     assert done.stderr == (
-        f"Note: there is no home directory, so the caches are in {folder}. Set HOME to choose another place.\n"
+        f"Note: There is no home directory, so the caches are in {folder}. Set HOME to choose another place.\n"
     )
     assert not (tmp_path / "~").exists() and folder.stat().st_mode & 0o777 == 0o700
 

@@ -150,7 +150,9 @@ def result(folder: Path, **changes: Any) -> Any:
     paths = {name: folder / name for name in ("log", "report", "best", "submission")}
     best = record(3, 0.91234, **{"lora.rank": 4, "training.learning_rate": 0.000123456789, "data.text": EVIL})
     values = {"folder": SimpleNamespace(path=folder, **paths), "records": [best], "best": best, "default": None}
-    return SimpleNamespace(**{**values, "difference": None, "verdict": "It is better.", "refit": None, **changes})
+    return SimpleNamespace(
+        **{**values, "difference": None, "verdict": "It is better.", "refit": None, "weak": None, **changes}
+    )
 
 
 def test_the_result_of_a_search_without_and_with_its_defaults(

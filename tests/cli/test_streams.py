@@ -47,7 +47,7 @@ def test_a_screen_shows_escapes_and_says_so(pictures: Path, command: str, encodi
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_results_for_programs_hold_no_escapes(pictures: Path, form: str) -> None:
-    command = f"cd {pictures} && kerora predict run rows.jsonl --format {form}"
+    command = f"cd {pictures} && kerora predict run rows.jsonl --output-format {form}"
     refused = shell(command, PYTHONIOENCODING="cp1252")
     assert refused.returncode == 2 and refused.stderr.decode().count("\n") == 1
     assert refused.stderr.startswith(b"Error: Standard output has the encoding cp1252, which lacks '\\")

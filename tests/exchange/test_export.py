@@ -221,7 +221,9 @@ def test_a_full_disk_leaves_nothing(
 
 def test_a_missing_package_is_named(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_file.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"needs onnx, onnxscript, onnxruntime. .*kerora\[onnx\]"):
+    with pytest.raises(
+        ConfigError, match=r"needs onnx, onnxscript, onnxruntime\. .*pip install onnx onnxscript onnxruntime"
+    ):
         export_run(str(trained("bert").path), "onnx", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

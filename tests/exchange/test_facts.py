@@ -80,8 +80,8 @@ def model(tiny_preset: Path) -> TextClassifier:
     ("lora", "text"),
     [
         ({}, "LoRA rank 8, alpha 16, dropout 0.05 on query, value"),
-        ({"method": "full"}, "Method: every weight trained"),
-        ({"method": "head"}, "Method: the head alone trained"),
+        ({"method": "full"}, "Method: all weights trained"),
+        ({"method": "head"}, "Method: only the head trained"),
         ({"use_rslora": True, "use_dora": True, "init": "pissa"}, "value; rsLoRA; DoRA; initialised by pissa"),
         ({"layers": "last:1", "bias": "all"}, "on query, value of the blocks last:1; biases trained: all"),
         (
@@ -94,7 +94,7 @@ def model(tiny_preset: Path) -> TextClassifier:
 def test_facts_of_a_method(lora: dict[str, Any], text: str, model: TextClassifier, tmp_path: Path) -> None:
     lines = training_facts([make_run(tmp_path / "run", rows=20, lora=lora)], None, model).splitlines()
     assert text in lines[1]
-    assert lines[0] == f"- Base: tiny_distil_bert, fingerprint `{model.preset.fingerprint[:16]}`, 16 tokens at most"
+    assert lines[0] == f"- Base: tiny_distil_bert, fingerprint `{model.preset.fingerprint[:16]}`, at most 16 tokens"
     assert lines[-1] == "- test: 20 rows, sha256 `abababababababab`" and "AdamW" in lines[2]
 
 

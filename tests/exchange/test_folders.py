@@ -98,11 +98,11 @@ def test_damaged_files_beside_a_preset_are_told(exact: Any, model: TextClassifie
 @pytest.mark.parametrize(
     ("source", "method", "message"),
     [
-        ("keras", "lora", "/x is a Keras preset of Llama, which cannot be written for transformers and PEFT. Train on"),
+        ("keras", "lora", "/x is a Keras preset of Llama. It cannot be written for transformers and PEFT. Train on"),
         (
             "huggingface",
             "full",
-            "All weights of Llama were trained, and those outside its dense layers cannot be written",
+            "All weights of Llama were trained. Those outside its dense layers cannot be written",
         ),
     ],
 )

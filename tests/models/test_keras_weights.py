@@ -103,9 +103,15 @@ ONES = np.ones((4, 2)), np.ones((2, 6))
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"9": ONES}, "does not fit the backbone beside it: its layer 9 is of shape (4, 6). Put it beside the preset"),
-        ({"1": ONES}, "does not fit the backbone beside it: its layer 1 is of shape (4, 6)"),
-        ({"0": (np.ones((4, 2)), np.ones((2, 5)))}, "does not fit the backbone beside it: its layer 0 is of shape"),
+        (
+            {"9": ONES},
+            "does not fit the backbone in its folder: its layer 9 has the shape (4, 6). Put it into the folder of the preset",
+        ),
+        ({"1": ONES}, "does not fit the backbone in its folder: its layer 1 has the shape (4, 6)"),
+        (
+            {"0": (np.ones((4, 2)), np.ones((2, 5)))},
+            "does not fit the backbone in its folder: its layer 0 has the shape",
+        ),
         ({"0": (np.ones((4, 2)), np.ones((3, 6)))}, "cannot be read as a LoRA file of Keras: "),
         ({"0": (np.ones((4, 2)), 1.0)}, "cannot be read as a LoRA file of Keras: "),
         ({"0": (np.ones((4, 2)), "text")}, "cannot be read as a LoRA file of Keras: "),

@@ -156,7 +156,7 @@ def test_the_manifest_counts_the_documents(text: Path, tiny_preset: Path) -> Non
 def test_a_length_beyond_the_continued_encoder_is_refused(text: Path, tiny_preset: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         continued(text, tiny_preset, model__max_length=65)
-    assert str(caught.value) == f"--max-length is 65, but {tiny_preset.name} takes 64 tokens at most."
+    assert str(caught.value) == f"--max-length is 65, but {tiny_preset.name} accepts at most 64 tokens. Lower it."
 
 
 def test_a_held_out_part_without_a_known_word_is_refused(tmp_path: Path, tiny_preset: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_held_out_part_without_a_known_word_is_refused(tmp_path: Path, tiny_pr
     path.write_text("".join(json.dumps({"text": "漢" * 5}, ensure_ascii=False) + "\n" for _ in range(4)))
     with pytest.raises(DataError) as caught:
         continued(path, tiny_preset)
-    assert str(caught.value) == "The text holds no word that the vocabulary knows. Give more text."
+    assert str(caught.value) == "The text has no word that is in the vocabulary. Give more text."
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_decoders_neither_teach_nor_learn_masked_words(text: Path, gpt2: Path, t
     with pytest.raises(PresetError) as caught:
         continued(text, tiny_preset, distillation__teacher=str(gpt2))
     assert str(caught.value) == (
-        f"--teacher cannot be GPT-2 ({gpt2}): its tokens see only what is before them. Give an encoder."
+        f"--teacher cannot be GPT-2 ({gpt2}), because its tokens see only earlier tokens. Give an encoder."
     )
     with pytest.raises(PresetError, match=r"^--init cannot go on with GPT-2 \(.*\)\. It takes DistilBERT, .*BERT"):
         continued(text, gpt2)

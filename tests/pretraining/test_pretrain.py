@@ -63,7 +63,7 @@ def test_the_loss_falls_and_the_folder_is_as_documented(settings: dict[str, Any]
     path = result.run.path
     assert {item.name for item in path.iterdir()} == {
         "config.json", "model.weights.h5", "tokenizer.json", "assets", "metadata.json", "README.md", "curves.png",
-        "history.csv", "pretrain.json", "config.yaml",
+        "history.csv", "pretrain.json", "config.yaml", "preprocessor.json",
     }  # fmt: skip
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] < 1.6 < 3 < losses[0]

@@ -222,7 +222,7 @@ def test_settings_of_a_script_may_be_a_mapping() -> None:
     assert as_settings(config, FitConfig) is config
     assert as_settings({"trials": 3}, TuneConfig) == TuneConfig(trials=3)
     assert as_settings(Path("a.csv"), DataConfig) == as_settings("a.csv", DataConfig) == DataConfig(source="a.csv")
-    with pytest.raises(ConfigError, match="Unknown setting 'training.epoch'. Did you mean 'training.epochs'"):
+    with pytest.raises(ConfigError, match="Unknown setting 'training.epoch'. Here it is 'training.epochs'"):
         as_settings({"training": {"epoch": 2}}, FitConfig)
 
 

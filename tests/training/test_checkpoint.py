@@ -127,12 +127,14 @@ def test_truncated_weights_are_told_with_the_way_out(copy: Path, share: float) -
         Checkpoint(copy)
     message = str(caught.value)
     assert message.startswith(f"The checkpoint {copy} is damaged: ") and "\n" not in message
-    assert message.endswith("Delete the checkpoint to go on from an earlier one.")
+    assert message.endswith("Delete the checkpoint to continue from an earlier one.")
 
 
 def test_missing_weights_are_told_too(copy: Path) -> None:
     (copy / WEIGHTS_FILE).unlink()
-    with pytest.raises(RunError, match=r"is damaged: .*No such file .*Delete the checkpoint to go on from an earlier"):
+    with pytest.raises(
+        RunError, match=r"is damaged: .*No such file .*Delete the checkpoint to continue from an earlier"
+    ):
         Checkpoint(copy)
 
 
@@ -144,7 +146,7 @@ def test_a_state_without_one_of_its_keys_is_damaged(copy: Path, key: str) -> Non
     with pytest.raises(RunError) as caught:
         Checkpoint(copy)
     path = copy / STATE_FILE
-    remedy = "Delete the checkpoint to go on from an earlier one."
+    remedy = "Delete the checkpoint to continue from an earlier one."
     assert str(caught.value) == f"{path} is damaged: it lacks {key}. {remedy}"
 
 
@@ -250,7 +252,7 @@ def test_a_signal_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as caught:
         training.go()
     assert str(caught.value) == (
-        f"Interrupted; the state is saved. Go on with: kerora fit --resume {training.run.path}"
+        f"Interrupted. The state is saved. Continue with: kerora fit --resume {training.run.path}"
     )
     assert caught.value.exit_code == 128 + 15
     found = latest_checkpoint(training.run.checkpoints)

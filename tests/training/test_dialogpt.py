@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,18 +38,28 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
 
     folder = tmp_path_factory.mktemp("tfds")
-    label = tfds.features.ClassLabel(names=["neg", "pos"])
-    tfds.dataset_builders.store_as_tfds_dataset(
-        "imdb_reviews",
-        version="1.0.0",
-        config="plain_text",
-        data_dir=folder,
-        features=tfds.features.FeaturesDict({"text": tfds.features.Text(), "label": label}),
-        split_datasets={"train": examples(150), "test": examples(8)},
-        # TFDS needs TensorFlow to write TFRecord files
-        file_format="array_record",
-        disable_shuffling=True,
-    )
+    parts = {"train": examples(150), "test": examples(8)}
+
+    # not registered, because another test may ask for the data set that TFDS knows by this name
+    with tfds.core.registered.skip_registering():
+
+        class ImdbReviews(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+            BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="plain_text", description="")]
+
+            def _info(self) -> Any:
+                label = tfds.features.ClassLabel(names=["neg", "pos"])
+                features = tfds.features.FeaturesDict({"text": tfds.features.Text(), "label": label})
+                return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+            def _split_generators(self, downloads: Any) -> Any:
+                return {split: iter(rows) for split, rows in parts.items()}
+
+            def _generate_examples(self) -> Any:
+                raise NotImplementedError
+
+    # array_record, because TFDS needs TensorFlow to write TFRecord files
+    ImdbReviews(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
 

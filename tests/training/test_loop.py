@@ -136,7 +136,7 @@ def test_a_run_that_succeeds_gets_its_seconds_and_keeps_its_state(run: RunFolder
 def test_ctrl_c_becomes_a_line_that_says_how_to_go_on(run: RunFolder) -> None:
     with pytest.raises(Interrupted) as caught:
         guarded(run, raising(KeyboardInterrupt()))
-    assert str(caught.value) == f"Interrupted. Go on from the last saved state with: kerora fit --resume {run.path}"
+    assert str(caught.value) == f"Interrupted. Continue from the last saved state with: kerora fit --resume {run.path}"
     assert caught.value.exit_code == 130 and left(run)["state"] == "stopped"
 
 

@@ -217,7 +217,7 @@ def test_a_trial_that_always_kills_its_process_is_given_up() -> None:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         requeue(study, study.trials[trial.number])
     assert [record.state for record in read_records(study)] == ["failed"]
-    assert "process ended" in read_records(study)[0].error
+    assert "process of the trial ended" in read_records(study)[0].error
     assert len({str(trial.params) for trial in study.trials}) == 1
 
 
