@@ -8,6 +8,7 @@ slow, needs memory, can occupy the memory of a GPU, and is of no use for Kerora.
 import functools
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -127,8 +128,20 @@ def import_keras_hub() -> ModuleType:
     # before torch makes its first tensor: both settings count only for later allocations
     keep_heap()
     use_huge_pages()
-    with without_tensorflow():
+    # KerasHub imports grain if it is installed, and grain warns on standard error that jax is absent
+    with without_tensorflow(), _quiet_absl():
         return importlib.import_module("keras_hub")
+
+
+@contextmanager
+def _quiet_absl() -> Iterator[None]:
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def set_random_seed(seed: int) -> None:

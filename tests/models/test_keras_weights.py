@@ -105,7 +105,7 @@ ONES = np.ones((4, 2)), np.ones((2, 6))
     [
         (
             {"9": ONES},
-            "does not fit the backbone in its folder: its layer 9 has the shape (4, 6). Put it into the folder of the preset",
+            "does not fit the backbone in its folder: its layer 9 has the shape (4, 6). Put it into",
         ),
         ({"1": ONES}, "does not fit the backbone in its folder: its layer 1 has the shape (4, 6)"),
         (

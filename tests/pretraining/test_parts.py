@@ -178,9 +178,9 @@ def test_decoders_neither_teach_nor_learn_masked_words(text: Path, gpt2: Path, t
     assert str(caught.value) == (
         f"--teacher cannot be GPT-2 ({gpt2}), because its tokens see only earlier tokens. Give an encoder."
     )
-    with pytest.raises(PresetError, match=r"^--init cannot go on with GPT-2 \(.*\)\. It takes DistilBERT, .*BERT"):
+    with pytest.raises(PresetError, match=r"^--init cannot continue GPT-2 \(.*\)\. It accepts DistilBERT, .*BERT"):
         continued(text, gpt2)
-    with pytest.raises(PresetError, match=r"^--init cannot go on with DistilBERT \(.*\)\. It takes GPT-2"):
+    with pytest.raises(PresetError, match=r"^--init cannot continue DistilBERT \(.*\)\. It accepts GPT-2"):
         continued(text, tiny_preset, objective="clm")
     with pytest.raises(ConfigError, match=r"^--objective clm learns from no teacher. Leave --teacher out.$"):
         continued(text, gpt2, objective="clm", distillation__teacher=str(tiny_preset))

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -41,11 +41,11 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = {"train": examples(150), "test": examples(8)}
 
     # not registered, because another test may ask for the data set that TFDS knows by this name
-    with tfds.core.registered.skip_registering():
+    with tfds.core.registered.skip_registration():
 
         class ImdbReviews(tfds.core.GeneratorBasedBuilder):
             VERSION = tfds.core.Version("1.0.0")
-            BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="plain_text", description="")]
+            BUILDER_CONFIGS: ClassVar[list[Any]] = [tfds.core.BuilderConfig(name="plain_text", description="")]
 
             def _info(self) -> Any:
                 label = tfds.features.ClassLabel(names=["neg", "pos"])
