@@ -86,6 +86,7 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
     for split, count in dataset.skipped.items():
         console.print(f"{split}: {count} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})")
     for table in (_label_table(dataset, result), length_table(result), duplicate_table(result)):
+        console.print()
         console.print(table)
     if result.unit == "words":
         console.print(
@@ -98,6 +99,7 @@ def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
             )
     print_concerns(console, concerns(result, dataset.classes))
     if rows:
+        console.print()
         console.print(_row_table(dataset, rows))
 
 

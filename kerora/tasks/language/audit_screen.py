@@ -83,6 +83,7 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
         share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
         table.add_row(split, *(f"{number:,}" for number in numbers), share)
     for part in (table, length_table(result), duplicate_table(result, labelled=False)):
+        console.print()
         console.print(part)
     print_concerns(console, concerns(result, cut=False))
     if result.unit == "words":
@@ -99,6 +100,7 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
             f"{MARK} {short(part.text)}" if part.counted and len(parts) > 1 else short(part.text) for part in parts
         ]
         table.add_row(escaped(identifier), escaped("\n".join(marked)))
+    console.print()
     console.print(table)
     if form != "text":
         console.print(f"{MARK} marks the parts in the loss.")
