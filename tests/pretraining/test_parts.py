@@ -182,7 +182,7 @@ def test_decoders_neither_teach_nor_learn_masked_words(text: Path, gpt2: Path, t
         continued(text, gpt2)
     with pytest.raises(PresetError, match=r"^--init cannot continue DistilBERT \(.*\)\. It accepts GPT-2"):
         continued(text, tiny_preset, objective="clm")
-    with pytest.raises(ConfigError, match=r"^--objective clm learns from no teacher. Leave --teacher out.$"):
+    with pytest.raises(ConfigError, match=r"^--objective clm does not support a teacher. Leave --teacher out.$"):
         continued(text, gpt2, objective="clm", distillation__teacher=str(tiny_preset))
 
 
