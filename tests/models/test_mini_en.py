@@ -112,7 +112,7 @@ def test_three_epochs_on_the_bundled_messages_need_its_pre_training(tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_default_job_is_good_on_the_mean_of_three_seeds(tmp_path: Path) -> None:
     scores = []
     for seed in (42, 43, 44):
