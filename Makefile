@@ -7,6 +7,8 @@ BENCH_VENV ?= .venv-bench
 BENCH ?=
 # further requirements of the environment, such as versions to try
 WITH ?=
+# installed without their requirements, because these include TensorFlow, which nothing here imports
+HUB ?= 'keras-hub>=0.32' 'keras-nlp>=0.32'
 # so do the tools that `make docs` builds the site with
 DOCS_VENV ?= .venv-docs
 
@@ -22,12 +24,14 @@ help:
 	@echo "make format  let ruff rewrite the layout"
 	@echo "make clean   remove the environment, caches and builds"
 
-$(VENV)/installed: pyproject.toml kerora/version.py
+$(VENV)/installed: pyproject.toml requirements/lean.py kerora/version.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Kerora needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' $(WITH)
+	$(BIN)/python requirements/lean.py dev > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement $(VENV)/requirements.txt $(WITH)
+	$(BIN)/python -m pip install --quiet --no-deps $(HUB) --editable .
 	@touch $@
 
 install: $(VENV)/installed
@@ -51,10 +55,12 @@ format: install
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real'
 
-$(BENCH_VENV)/installed: pyproject.toml kerora/version.py
+$(BENCH_VENV)/installed: pyproject.toml requirements/lean.py kerora/version.py
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	$(BENCH_VENV)/bin/python requirements/lean.py bench > $(BENCH_VENV)/requirements.txt
+	$(BENCH_VENV)/bin/python -m pip install --quiet --requirement $(BENCH_VENV)/requirements.txt
+	$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps $(HUB) --editable .
 	@touch $@
 
 bench: $(BENCH_VENV)/installed

@@ -1,4 +1,4 @@
-"""bfloat16 at the speed of float32, on a CPU that has no instructions for it."""
+"""Computes bfloat16 products at the speed of float32 on a CPU without bfloat16 instructions."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ PRODUCTS = {
 class FastBfloat16(TorchDispatchMode):
     """Compute products of bfloat16 matrices in float32 and round the result once.
 
-    This is what the hardware's instructions do, and what torch's own fallback does hundreds of times slower. For
-    quality only: speeds say nothing.
+    Hardware with bfloat16 instructions computes the same. The fallback of torch does too, but is much slower. Use this
+    only to measure quality, because the speed has no meaning.
     """
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,9 +1,10 @@
-"""Peak memory of a language model's loss, forward and backward: in chunks, as Kerora computes it, or from all logits.
+"""Peak memory of the loss of a language model, forward and backward: in chunks as in Kerora, or from all logits.
 
     python benchmarks/causal_lm_memory.py --rows 8 --length 256
 
-Hidden states of GPT-2's width and its vocabulary of 50,257 tokens, float32, with the kernel frozen as it is under LoRA.
-Each way runs in a process of its own; printed is what its peak rose above hidden states and kernel.
+The hidden states have the width of GPT-2, the vocabulary has its 50,257 tokens, and all numbers are float32. The kernel
+is frozen, as with LoRA. Each way runs in its own process. The output is the peak memory above that of the hidden states
+and the kernel.
 """
 
 import argparse
@@ -22,7 +23,7 @@ WAYS = ("chunks", "all logits")
 
 
 def main() -> None:
-    """Measure each way in a process of its own; print MB and seconds."""
+    """Measure each way in its own process, and print MB and seconds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     for name, default in {"rows": 8, "length": 256, "width": 768, "vocabulary": 50257}.items():
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -1,11 +1,11 @@
-"""What LoRA is worth on a language model, and what it costs on text that it was not trained on.
+"""The gain of LoRA on the text that a language model is adapted to, and the loss on other text.
 
     python benchmarks/causal_lm_quality.py --pretrain book_holmes.txt book_pride.txt --target tinyshakespeare.txt
 
-A small GPT-2 is pre-trained on the books, without the last tenth of each, by `kerora pretrain --objective clm`. Then
-`kerora fit --task causal-lm` adapts it to the target without its last tenth. Held-out perplexity before and after, on
-the target and on the last book's own last tenth, for each seed. With --keep FOLDER the model and the runs stay there,
-and a model that an earlier call left there is used again.
+`kerora pretrain --objective clm` trains a small GPT-2 on the books, without the last tenth of each book. Then `kerora
+fit --task causal-lm` adapts it to the target, without the last tenth of the target. The output is the perplexity before
+and after on the last tenth of the target and on the last tenth of the last book, for each seed. --keep FOLDER keeps the
+model and the runs. A model that an earlier call left in FOLDER is used again.
 """
 
 import argparse
@@ -21,7 +21,7 @@ OPTIONS = ("--max-length", "256", "--batch-size", "16", "--learning-rate", "2e-3
 
 
 def main() -> None:
-    """Pre-train once, adapt with every seed, print the table."""
+    """Pre-train once, adapt with every seed, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pretrain", nargs="+", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
@@ -58,7 +58,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _parted(path: Path, folder: Path) -> tuple[Path, Path]:
-    """Write a text without its last tenth of lines, and that tenth; return both."""
+    """Write the first nine tenths of the lines of a text and the last tenth, and return the two paths."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     cut = round(len(lines) * (1 - HELD_OUT))
     parts = {f"{path.stem}_first.txt": lines[:cut], f"{path.stem}_last.txt": lines[cut:]}
@@ -78,7 +78,7 @@ def _adapt(folder: Path, target: tuple[Path, Path], other: Path, options: argpar
 
 
 def _kerora(*arguments: object) -> dict:
-    """Run a command; return the JSON that it ends with, if any."""
+    """Run a command, and return the JSON of its last line with --json."""
     command = [sys.executable, "-m", "kerora", *map(str, arguments), "--quiet"]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     return json.loads(output.splitlines()[-1]) if "--json" in command else {}

@@ -1,12 +1,13 @@
-"""Training step and peak memory of a GPT-2 with LoRA, Kerora against PEFT's best setting, on the same shapes.
+"""Training step and peak memory of a GPT-2 with LoRA: Kerora and the best setting of PEFT, on the same shapes.
 
     python benchmarks/causal_lm_speed.py --layers 12 --width 768 --rows 8 --length 256 --steps 8
 
-Random weights and tokens; rank 16 on c_attn and c_proj. Each side is a process of its own, with float32 and where the
-hardware has it bfloat16, and its best is taken. They take a step by turns, so that what else the machine does falls on
-all of them; some 20 GB hold them together. The step of PEFT is forward with labels, backward and AdamW, as Trainer does
-it. A third side computes nothing but the products with the frozen kernels, forward and for the gradient of their
-inputs: less than any implementation needs. Prints seconds a step (median), peak resident memory, and the ratios.
+Weights and tokens are random. LoRA has rank 16 on c_attn and c_proj. Each side runs in its own process, in float32 and,
+if the hardware supports it, in bfloat16. The better of the two counts. The sides alternate after each step, so that
+other load on the machine affects all of them. All sides are in memory at the same time. The step of PEFT is forward
+with labels, backward and AdamW, as in the Trainer. A third side computes only the products with the frozen kernels,
+forward and for the gradient of their inputs. No implementation can need less. The output is seconds per step (median),
+peak resident memory, and the ratios.
 """
 
 import argparse
@@ -23,13 +24,13 @@ from kerora.models.precision import resolve_precision
 
 RANK, ALPHA, WARM = 16, 32, 2
 PAUSE = 0.3
-"""Seconds in which the threads of the side before come to rest."""
+"""Seconds until the threads of the previous side are idle."""
 HEAD_ROWS = 256
-"""Tokens that the side ``products`` takes through the vocabulary at once."""
+"""Number of tokens for which the side ``products`` computes logits at once."""
 
 
 def main() -> None:
-    """Make the model, run every setting in a process of its own, print the table."""
+    """Make the model, run every setting in its own process, and print the table."""
     options = _options()
     if options.side:
         _serve(options)
@@ -50,12 +51,13 @@ def main() -> None:
 
 
 def _measure(folder: Path, steps: int) -> dict[tuple[str, str], dict[str, float]]:
-    """Let every side take its steps, by turns; return medians by side and precision."""
+    """Run the steps of all sides alternately, and return medians by side and precision."""
     precisions = sorted({"float32", resolve_precision("auto")})
     processes = {(side, precision): _start(folder, side, precision) for precision in precisions for side in SIDES}
     taken: dict[tuple[str, str], list[dict[str, float]]] = {key: [] for key in processes}
     try:
         for turn in range(WARM + steps):
+            # the order changes in each turn, so that no side always runs after the same other one
             for key in sorted(processes, reverse=turn % 2 == 1):
                 time.sleep(PAUSE)
                 taken[key].append(_ask(processes[key]))
@@ -102,12 +104,12 @@ def _ask(process: subprocess.Popen[str]) -> dict[str, float]:
     process.stdin.flush()
     answer = process.stdout.readline()
     if not answer:
-        raise SystemExit(f"A side ended with status {process.wait()}; run it alone: {process.args}")
+        raise SystemExit(f"A side ended with status {process.wait()}. Run it alone to see its error: {process.args}")
     return dict(json.loads(answer))
 
 
 def _serve(options: argparse.Namespace) -> None:
-    """Take a step for each line of the standard input, and print what it took."""
+    """Run one step for each line of the standard input, and print its time and the peak memory."""
     import numpy as np
     import torch
 

@@ -1,10 +1,10 @@
-"""How the default learning rate and number of epochs were found.
+"""Measures the default learning rate and the default number of epochs.
 
     python benchmarks/defaults.py --preset path/to/all-MiniLM-L6-v2 --rates 1e-3 2e-3 4e-3
 
-Trains on a data set (the bundled tickets, or any that `kerora fit --data` takes) at each rate, with
-everything else at its default, and prints the validation macro F1 by epoch, the test macro F1 and
-the training time. More settings go in with --set, for example --set data.subset=2000.
+Trains on a data set at each learning rate, with defaults for all other settings. The data set is the bundled
+tickets, or any value of `kerora fit --data`. Prints the validation macro F1 by epoch, the test macro F1 and the
+training time. --set changes other settings, for example --set data.subset=2000.
 """
 
 import argparse

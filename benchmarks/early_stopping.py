@@ -1,13 +1,13 @@
-"""Which epoch to keep, and when to stop: rules compared on rows that no rule sees.
+"""Compares rules for early stopping on rows that no rule sees.
 
     python benchmarks/early_stopping.py record courses --data tickets sst2-200 --seeds 0 1 2
     python benchmarks/early_stopping.py compare courses
 
-`record` trains to the end of the schedule with the defaults of `kerora fit`, early stopping off, and keeps the logits
-of each epoch: of the validation rows, by which a rule decides, and of rows held out beside them, by which the rule is
-judged. Both are cut from the training part: no test row is read. The logits of the weights' running average are kept
-beside them. `compare` applies every rule to every course and prints the mean score of the epochs that it
-keeps. Data sets other than the tickets are read from `--folder`.
+A rule decides which epoch is kept and when training stops. `record` trains to the end of the schedule with the defaults
+of `kerora fit` and without early stopping. It stores the logits of each epoch for two sets of rows. The rule decides on
+the validation rows and is judged on the other held-out rows. Both sets come from the training part, and no test row is
+read. The logits of the running average of the weights are stored too. `compare` applies every rule to every recorded
+course and prints the mean score of the kept epochs. `--folder` has the data sets other than the tickets.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from kerora.training.stopping import trainable_values
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its file and columns, the rows to train on with their validation part, and those to judge by."""
+    """A data set: its file and columns, the number of rows for training and validation, and the rows for judging."""
 
     settings: dict[str, Any]
     rows: int
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def record_all(options: argparse.Namespace) -> None:
-    """Train every data set with every seed that is not recorded yet."""
+    """Train on every data set with every seed that is not recorded yet."""
     options.courses.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
         for name in options.data:
@@ -85,7 +85,7 @@ def record_all(options: argparse.Namespace) -> None:
 
 
 def record_one(options: argparse.Namespace, source: Source, seed: int) -> dict[str, np.ndarray]:
-    """Train once; return labels and, by epoch, logits of both held-out parts, raw and averaged weights."""
+    """Train once. Return labels, and by epoch the logits of both held-out parts, for raw and averaged weights."""
     with tempfile.TemporaryDirectory() as folder:
         files = _write_parts(Path(folder), options.folder, source, seed)
         given: dict[str, Any] = {
@@ -107,7 +107,7 @@ def record_one(options: argparse.Namespace, source: Source, seed: int) -> dict[s
 
 
 class Recorder(keras.callbacks.Callback):
-    """Keep each epoch's logits, of the weights and of their running average over about an epoch."""
+    """Store the logits of each epoch, for the weights and for their running average over about one epoch."""
 
     def __init__(self, dataset: Any) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Recorder(keras.callbacks.Callback):
         self.average: list[np.ndarray] | None = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Move the average."""
+        """Update the average."""
         values = trainable_values(self.model)
         share = 1 / self.params["steps"]
         old = values if self.average is None else self.average
@@ -146,7 +146,7 @@ class Recorder(keras.callbacks.Callback):
 
 
 def _write_parts(target: Path, folder: Path, source: Source, seed: int) -> dict[str, Any]:
-    """Cut the training part into rows to train on, to decide by and to judge by; write a file of each."""
+    """Cut the training part into rows for training, for the decision and for judging, and write a file of each."""
     settings = {key: str(folder / value) if key == "data.train" else value for key, value in source.settings.items()}
     dataset = kerora.load_dataset(resolve({**settings, "data.validation_split": 0.0}).data, seed=0)
     train = dataset["train"]
@@ -178,7 +178,7 @@ Rule = Callable[["Course"], tuple[int, int]]
 
 @dataclass(frozen=True)
 class Course:
-    """The validation scores of a course by epoch: macro F1, and by row the loss and whether it was right."""
+    """The validation scores of a course by epoch: macro F1, and for each row the loss and whether it is correct."""
 
     f1: np.ndarray
     losses: np.ndarray
@@ -205,7 +205,7 @@ def _course(logits: np.ndarray, labels: np.ndarray) -> Course:
 
 
 def _patient(scores: np.ndarray, patience: int) -> tuple[int, int]:
-    """Return the epoch that is kept and the number of epochs that are trained, as a patient best has them."""
+    """Return the kept epoch and the number of trained epochs for the rule "best value with patience"."""
     best = 0
     for epoch in range(1, len(scores)):
         if scores[epoch] > scores[best]:
@@ -216,7 +216,7 @@ def _patient(scores: np.ndarray, patience: int) -> tuple[int, int]:
 
 
 def _single_error(course: Course, epoch: int) -> float:
-    """Standard error of an epoch's accuracy, as of a share of the rows."""
+    """Return the standard error of the accuracy of an epoch, as that of a proportion."""
     share = float(course.right[epoch].mean())
     return float(np.sqrt(max(share * (1 - share), 1e-9) / course.right.shape[1]))
 
@@ -228,7 +228,7 @@ def _loss_error(course: Course, epoch: int) -> float:
 def _within_error(
     course: Course, width: float, patience: int, choice: str = "newest", loss_width: float | None = None
 ) -> tuple[int, int]:
-    """Keep, of the epochs whose F1 is no worse than the best by `width` standard errors, the newest or least loss."""
+    """Keep the newest epoch, or the one with the least loss, whose F1 is within `width` standard errors of the best."""
     best = kept = lowest = 0
     for epoch in range(1, course.epochs):
         best = epoch if course.f1[epoch] > course.f1[best] else best
@@ -246,7 +246,7 @@ def _within_error(
 
 
 def rules() -> dict[str, Rule]:
-    """Return the rules that are compared, by name: course -> epoch that is kept, epochs that are trained."""
+    """Return the compared rules by name. A rule is a function: course -> kept epoch, number of trained epochs."""
     found: dict[str, Rule] = {
         "best F1, patience 4": lambda course: _patient(course.f1, 4),
         "best F1, to the end": lambda course: _patient(course.f1, 99),
@@ -266,7 +266,7 @@ def rules() -> dict[str, Rule]:
 
 
 def compare_all(folders: list[Path]) -> None:
-    """Print each rule's mean macro F1 on the judged rows by data set, and the share of the epochs that it trains."""
+    """Print for each rule the mean macro F1 on the judged rows by data set, and the share of trained epochs."""
     names = sorted({path.stem.rpartition("-")[0] for folder in folders for path in folder.glob("*.npz")})
     table: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for path in sorted(path for folder in folders for path in folder.glob("*.npz")):
@@ -289,7 +289,7 @@ def compare_all(folders: list[Path]) -> None:
 
 
 def _scores(path: Path) -> Iterator[tuple[str, float, float]]:
-    """Yield rule, macro F1 on the judged rows and share of the epochs that were trained."""
+    """Yield rule, macro F1 on the judged rows and share of trained epochs."""
     with np.load(path) as arrays:
         for ending in ("", "_average"):
             course = _course(arrays[f"validation{ending}"], arrays["validation_labels"])

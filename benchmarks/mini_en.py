@@ -1,12 +1,13 @@
-"""What the bundled preset's pre-training is worth on the bundled tickets.
+"""The gain from the pre-training of the bundled preset on the bundled tickets.
 
     python -m benchmarks.mini_en
     python -m benchmarks.mini_en --only lora --seeds 0 1 2 3 4 5 6 7 8 9 --bfloat16
 
-Test macro F1 of five ways to a classifier, for each seed: TF-IDF and logistic regression with scikit-learn's defaults,
-and with pairs of words and sublinear counts, which suit these short texts; the preset's frozen features with a fresh
-head; LoRA on the same architecture with random weights; LoRA on the preset. The last two are `kerora fit` with its
-defaults; the frozen features get the same head, updates, schedule, hidden tokens and choice of the best epoch.
+Prints the test macro F1 of five classifiers for each seed. `tfidf`: TF-IDF and logistic regression with the defaults of
+scikit-learn. `pairs`: the same with pairs of words and sublinear counts, which suit these short texts. `frozen`: the
+frozen features of the preset with a new head. `random`: LoRA on the same architecture with random weights. `lora`: LoRA
+on the preset. The last two are `kerora fit` with its defaults. The frozen features have the same head, updates,
+schedule, masked tokens and choice of the best epoch.
 """
 
 import argparse
@@ -88,7 +89,7 @@ def _lora(preset: str, options: argparse.Namespace, seed: int) -> float:
 
 
 def _random(options: argparse.Namespace, seed: int) -> float:
-    """Fit the same architecture and tokenizer with fresh weights."""
+    """Fit the same architecture and tokenizer with random weights."""
     kerora.set_random_seed(seed)
     preset = find_preset(options.preset)
     backbone = preset.load_backbone()

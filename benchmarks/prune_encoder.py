@@ -1,11 +1,11 @@
-"""Cut a small DistilBERT out of a BERT, as the start of `kerora pretrain --init ... --teacher ...`.
+"""Prune a BERT to a small DistilBERT, as the start of `kerora pretrain --init ... --teacher ...`.
 
     python benchmarks/prune_encoder.py path/to/all-MiniLM-L6-v2 --text a.txt b.csv --output pruned
 
-Some layers are kept whole but for their feed-forward part, of which the neurons stay that add most to the output on
-the text; the mean of the others goes into the bias (as in He et al. 2017, arXiv:1707.06168, without its regression).
-Of the vocabulary the pieces stay that are frequent in the text, or stand early in the list, which BERT's authors
-sorted by frequency. The output is a Hugging Face folder.
+The chosen layers are kept. Their feed-forward parts keep only the neurons that add most to the output on the text. The
+mean of the other neurons is added to the bias (as in He et al. 2017, arXiv:1707.06168, without its regression). The
+vocabulary keeps the pieces that are frequent in the text or early in the list. In BERT the list is sorted by frequency.
+The output is a Hugging Face folder.
 """
 
 import argparse
@@ -58,13 +58,13 @@ def main() -> None:
 
 
 def _spread(corpus: Corpus) -> Iterator[list[str]]:
-    """Yield documents from all over the corpus."""
+    """Yield documents at equal distances in the corpus."""
     step = max(1, corpus.survey().documents // PROBED_DOCUMENTS)
     return itertools.islice(corpus, 0, None, step)
 
 
 def _kept_pieces(tokenizer: Any, texts: Iterator[str], wanted: int) -> list[int]:
-    """Return the ids of the pieces to keep, in their order: all single characters, then those of the best rank."""
+    """Return the sorted ids of the kept pieces: all single characters, and the pieces with the best rank."""
     counts: collections.Counter[int] = collections.Counter()
     while group := list(itertools.islice(texts, 2000)):
         for ids in tokenizer(group, add_special_tokens=False, verbose=False)["input_ids"]:
@@ -84,7 +84,7 @@ def _kept_pieces(tokenizer: Any, texts: Iterator[str], wanted: int) -> list[int]
     special = [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL]
     kept = sorted([*special, *single, *(number for _, number in ranked[: wanted - len(SPECIAL) - len(single)])])
     share = sum(counts[number] for number in kept) / max(1, counts.total())
-    print(f"{len(kept):,} pieces, which are {share:.1%} of those in the text")
+    print(f"{len(kept):,} pieces, which cover {share:.1%} of the text")
     return kept
 
 
@@ -93,7 +93,7 @@ def _is_plain(piece: str) -> bool:
 
 
 def _neurons(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return of each layer what its neurons add to the output, and their mean values."""
+    """Return for each layer how much each neuron adds to the output, and the mean value of each neuron."""
     sums = [torch.zeros(2, layer.intermediate.dense.out_features) for layer in model.encoder.layer]
     tokens, mask = 0, torch.zeros(0)
     length = min(PROBED_TOKENS, model.config.max_position_embeddings)
@@ -136,7 +136,7 @@ def _tensors(
     positions = weights["embeddings.position_embeddings.weight"][:length]
     tensors = {
         f"{start}word_embeddings.weight": weights["embeddings.word_embeddings.weight"][list(kept)],
-        # DistilBERT has no segments: every token gets the first one's embedding
+        # DistilBERT has no segments, so the embedding of the first segment is added to every position
         f"{start}position_embeddings.weight": positions + weights["embeddings.token_type_embeddings.weight"][0],
     }
     for part in ("weight", "bias"):

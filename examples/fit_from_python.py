@@ -1,4 +1,4 @@
-"""Run the whole of `kerora fit` from Python, and read the result.
+"""Run `kerora fit` from Python, and read the result.
 
 python examples/fit_from_python.py --preset kerora_mini_en --data tickets
 """

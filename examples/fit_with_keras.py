@@ -1,8 +1,8 @@
-"""Fine-tune a classifier with plain Keras: your own compile, fit and callbacks.
+"""Fine-tune a classifier with plain Keras: compile, fit and callbacks are your own code.
 
     python examples/fit_with_keras.py --preset kerora_mini_en --data tickets
 
-`--data` takes what `kerora fit --data` takes: tickets, a TFDS name, a file, or a folder.
+`--data` has the values of `kerora fit --data`: tickets, a TFDS name, a file, or a folder.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
         epochs=options.epochs,
         verbose=2,
         callbacks=[
-            report,  # first: it puts val_macro_f1 into the logs that the others read
+            report,  # first, because it adds val_macro_f1 to the logs, and the others read it
             EarlyStopping("val_macro_f1", patience=2),
             keras.callbacks.TerminateOnNaN(),
             history,

@@ -2,9 +2,9 @@
 
     python examples/keras_hub_model.py --preset kerora_mini_en
 
-`--preset` takes what KerasHub's own `from_preset` takes. A KerasHub task's `fit` and `predict` put
-their own tf.data pipeline in front of the model; `keras.Model(task.inputs, task.outputs)` is the
-same layers without it, and takes arrays, a PyDataset or a torch DataLoader.
+`--preset` has the values of `kerora fit --preset`: Kerora finds the folder, and KerasHub opens it. The `fit` and
+`predict` of a KerasHub task add their own tf.data pipeline before the model. `keras.Model(task.inputs,
+task.outputs)` has the same layers without the pipeline. It accepts arrays, a PyDataset or a torch DataLoader.
 """
 
 import argparse
@@ -18,6 +18,8 @@ import kerora  # comes before keras, because it selects the torch backend
 import keras
 import keras_hub
 
+from kerora.models.presets import find_preset
+
 TEXTS = [
     *("what a wonderful film", "the best story of the year", "great actors, I love it", "really good, watch it"),
     *("boring from start to end", "the worst plot ever", "a terrible waste of time", "awful, I hate it"),
@@ -26,9 +28,10 @@ LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0])
 
 
 def open_classifier(preset: str) -> keras_hub.models.TextClassifier:
-    """Build KerasHub's classifier, with padding to 32 tokens in place of the default 512."""
-    preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(preset, sequence_length=32)
-    return keras_hub.models.TextClassifier.from_preset(preset, num_classes=2, preprocessor=preprocessor)
+    """Build a KerasHub classifier that pads to 32 tokens. The default of KerasHub is 512."""
+    folder = str(find_preset(preset).directory)
+    preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(folder, sequence_length=32)
+    return keras_hub.models.TextClassifier.from_preset(folder, num_classes=2, preprocessor=preprocessor)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kerora.backend import select_torch_backend
+from kerora.places import settle_home
 from kerora.version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kerora.training.step import TrainStep
     from kerora.tuning.study import tune
 
+settle_home()
 select_torch_backend()
 
 _HOMES = {

@@ -1,26 +1,41 @@
-"""Selects Keras' torch backend, and imports KerasHub without TensorFlow.
+"""Selects the torch backend of Keras, and imports KerasHub without TensorFlow.
 
-KerasHub imports TensorFlow wherever it is installed, on import and again at each preset it loads
-or saves. That costs seconds and half a gigabyte, can seize a GPU's memory, and gives Kerora
-nothing, so both happen inside `without_tensorflow`.
+If TensorFlow is installed, KerasHub imports it when KerasHub is imported and when a preset is loaded or saved. That is
+slow, needs memory, can occupy the memory of a GPU, and is of no use for Kerora. Both are therefore done inside
+`without_tensorflow`.
 """
 
+import functools
 import importlib
+import json
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from kerora.errors import KeroraError
 from kerora.fast.allocator import keep_heap, use_huge_pages
+from kerora.places import expanded
+
+KERAS_SETTINGS = "keras.json"
+_KERAS_ACCEPTS: dict[str, Callable[[Any], bool]] = {
+    "floatx": lambda value: value in ("float16", "float32", "float64"),
+    "epsilon": lambda value: isinstance(value, float),
+    "image_data_format": lambda value: value in ("channels_last", "channels_first"),
+}
+"""What Keras accepts in keras.json (keras/src/backend/config.py of 3.15). It raises an error for other values."""
 
 
 def select_torch_backend() -> None:
-    """Make torch the backend of Keras, whatever ``KERAS_BACKEND`` and ``~/.keras/keras.json`` say.
+    """Make torch the backend of Keras. The values of ``KERAS_BACKEND`` and ``~/.keras/keras.json`` are ignored.
 
-    Kerora works only there, so another value of the variable is replaced as long as keras is not
-    imported yet.
+    Kerora works only with torch. It therefore replaces another value of the variable, if keras is not imported yet.
+    Every dtype is a setting of Kerora. A keras.json that Keras would refuse, such as one with the floatx bfloat16, is
+    therefore left out.
 
     Raises:
         KeroraError: keras is already imported on another backend.
@@ -31,15 +46,57 @@ def select_torch_backend() -> None:
             f"Kerora needs Keras on the torch backend, but keras is already imported on {keras.config.backend()!r}. "
             "Import kerora before keras, or set KERAS_BACKEND=torch."
         )
+    # Keras reads this when it is imported. Without it, keras 3 takes TensorFlow and writes that into keras.json.
     os.environ["KERAS_BACKEND"] = "torch"
+    if keras is None:
+        avoid_refused_settings()
+
+
+@functools.cache
+def avoid_refused_settings() -> str:
+    """Let Keras read its settings from a folder of its own if it would refuse those of the user at its import.
+
+    Returns:
+        The file keras.json of the user and what Keras would refuse in it, or "" if the file is used.
+    """
+    refused = _refused_settings()
+    if refused:
+        os.environ["KERAS_HOME"] = str(_keras_folder() / "kerora")
+    return refused
+
+
+def _refused_settings() -> str:
+    path = _keras_folder() / KERAS_SETTINGS
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return ""  # Keras ignores a file that is not JSON.
+    except OSError:
+        return f"{path} cannot be read" if path.exists() else ""
+    if not isinstance(values, dict):
+        return f"{path} holds no JSON object"
+    faults = [
+        f"{key} is {values[key]!r}"
+        for key, accepts in _KERAS_ACCEPTS.items()
+        if key in values and not accepts(values[key])
+    ]
+    return f"{path}: {', '.join(faults)}" if faults else ""
+
+
+def _keras_folder() -> Path:
+    """Return the folder in which Keras looks for keras.json."""
+    if "KERAS_HOME" in os.environ:
+        return expanded(os.environ["KERAS_HOME"])
+    home = os.path.expanduser("~")
+    return Path(home if os.access(home, os.W_OK) else "/tmp", ".keras")
 
 
 @contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Hide TensorFlow from imports inside the block, unless it is loaded already.
+    """Hide TensorFlow from imports inside the block, unless it is already imported.
 
-    Wrap every import of KerasHub and every preset that it loads or saves. TensorFlow can be
-    imported as usual after the block (TFDS needs it for some data sets).
+    Use it around every import of KerasHub and whenever KerasHub loads or saves a preset. After the block TensorFlow can
+    be imported as usual (TFDS needs it for some data sets).
     """
     with hidden("tensorflow", "tensorflow_text"):
         yield
@@ -47,7 +104,8 @@ def without_tensorflow() -> Iterator[None]:
 
 @contextmanager
 def hidden(*names: str) -> Iterator[None]:
-    """Let imports of modules fail inside the block, unless they are loaded already."""
+    """Make imports of modules fail inside the block, unless they are already imported."""
+    # An import of a module whose entry in sys.modules is None raises ImportError. The entry must be removed afterwards.
     absent = [name for name in names if name not in sys.modules]
     for name in absent:
         sys.modules[name] = None  # type: ignore[assignment]
@@ -55,6 +113,7 @@ def hidden(*names: str) -> Iterator[None]:
         yield
     finally:
         for name in absent:
+            # another value: the block has imported the module itself, and it stays
             if sys.modules.get(name, name) is None:
                 del sys.modules[name]
 
@@ -66,16 +125,29 @@ def import_keras_hub() -> ModuleType:
         KeroraError: keras is already imported on another backend.
     """
     select_torch_backend()
+    # before torch makes its first tensor: both settings count only for later allocations
     keep_heap()
     use_huge_pages()
-    with without_tensorflow():
+    # KerasHub imports grain if it is installed, and grain warns on standard error that jax is absent
+    with without_tensorflow(), _quiet_absl():
         return importlib.import_module("keras_hub")
+
+
+@contextmanager
+def _quiet_absl() -> Iterator[None]:
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def set_random_seed(seed: int) -> None:
     """Seed Python, numpy, torch and Keras.
 
-    `keras.utils.set_random_seed` by itself imports TensorFlow wherever it is installed.
+    `keras.utils.set_random_seed` alone would import TensorFlow if it is installed.
     """
     select_torch_backend()
     with without_tensorflow():

@@ -1,8 +1,7 @@
 """The errors that Kerora raises on purpose.
 
-Every message is one line that says what was wrong, with which value, where, and what to do.
-The command line turns a `KeroraError` into that line on stderr and exit code 2; anything else
-is a bug and exits 1.
+Every message is one line: what is wrong, with which value, where, and what to do. The command line prints the line of a
+`KeroraError` to stderr and exits with code 2. Any other exception is a bug, and the exit code is 1.
 """
 
 import difflib
@@ -12,7 +11,7 @@ from collections.abc import Iterable
 
 
 class KeroraError(Exception):
-    """The user's input cannot be used; the message says what to change."""
+    """The input of the user cannot be used. The message says what to change."""
 
     exit_code = 2
 
@@ -34,11 +33,11 @@ class AdapterError(KeroraError):
 
 
 class RunError(KeroraError):
-    """A run folder is missing, incomplete, taken, or not writable."""
+    """A run folder is missing, incomplete, in use, or not writable."""
 
 
 class TrainingError(KeroraError):
-    """Training cannot go on, for example because the loss is not a number."""
+    """Training cannot continue, for example because the loss is not a number."""
 
 
 class Interrupted(KeroraError):
@@ -46,7 +45,7 @@ class Interrupted(KeroraError):
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.exit_code = 128 + signal_number  # as shells report a program that a signal ended
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
@@ -56,11 +55,13 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    """Return the system's words for why a file could not be written or read.
+    """Return the reason of the operating system why a file could not be written or read.
 
-    HDF5 and `shutil.copytree` put them, or their number, into texts of their own.
+    HDF5 and `shutil.copytree` raise errors whose text contains the reason or its number.
     """
+    # strerror and not the text of the error, which repeats the path
     if error.errno:
         return os.strerror(error.errno)
+    # Python writes "[Errno 28]", HDF5 "errno = 28"
     number = re.search(r"\bErrno (\d+)|\berrno = (\d+)", str(error))
     return os.strerror(int(number.group(1) or number.group(2))) if number else error.strerror or str(error)

@@ -45,12 +45,15 @@ def kernel_matrix(layer: Any, kernel: torch.Tensor) -> torch.Tensor:
 def _contracted_axes(layer: Any) -> list[int]:
     if not isinstance(layer, keras.layers.EinsumDense):
         return [0]
+    # The dots stand for batch axes, which do not affect the kernel.
     inputs, _, rest = layer.equation.replace("...", "").partition(",")
     kernel, _, output = rest.partition("->")
+    # An axis of the kernel that the output lacks is summed.
     contracted = [place for place, axis in enumerate(kernel) if axis not in output]
     count = len(contracted)
     summed = "".join(kernel[place] for place in contracted)
     kept = "".join(axis for axis in kernel if axis not in summed)
+    # Otherwise rows of the flattened input would not match rows of the matrix.
     if not count or summed != inputs[-count:] or output != inputs[:-count] + kept:
         raise ConfigError(
             f"Layer '{layer.path}' cannot be adapted: its einsum {layer.equation!r} does not contract "

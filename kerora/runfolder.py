@@ -1,6 +1,6 @@
-"""The run folder: the name of every file in it, the one atomic writer, and the manifest.
+"""The run folder: the names of its files, atomic writing, and the manifest.
 
-A run folder is the only contract between the commands: each needs nothing but its path.
+The commands share data only through the run folder. Each command needs only its path.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ class RunFolder:
     """Paths of one run.
 
     Args:
-        path: the run's folder; it need not exist yet.
+        path: the folder of the run. It need not exist yet.
 
     Attributes:
         command: the command that makes such a folder.
-        option: its option that names the folder.
-        kind: what messages call the folder.
+        option: the option of that command for the folder.
+        kind: name of the folder in messages.
     """
 
     command = "fit"
@@ -42,6 +42,7 @@ class RunFolder:
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.predictions = self.path / "predictions.csv"
+        self.submission = self.path / "submission.csv"
         self.steps = self.path / "steps.csv"
         self.samples = self.path / "samples.json"
         self.adapter = self.path / "adapter"
@@ -65,7 +66,10 @@ class RunFolder:
                 f"There is no {cls.kind} folder at {path}. Give the path that `kerora {cls.command}` printed."
             )
         if not run.manifest.is_file():
-            raise RunError(f"{path} is not a {cls.kind} folder: it holds no {run.manifest.name}.")
+            raise RunError(
+                f"{path} is not a {cls.kind} folder: it holds no {run.manifest.name}. "
+                f"Give the path that `kerora {cls.command}` printed."
+            )
         return run
 
     def read_manifest(self) -> dict[str, Any]:
@@ -78,12 +82,13 @@ class RunFolder:
 
     def update_manifest(self, **values: Any) -> None:
         """Merge values into run.json, creating it if needed."""
+        # merged, because the start and the end of a run are written at different times
         current = self.read_manifest() if self.manifest.is_file() else {}
         write_json(self.manifest, {**current, **values})
 
 
 class PretrainFolder(RunFolder):
-    """Paths of a pre-training: a KerasHub preset folder, with the record of how it was made."""
+    """Paths of a pre-training: a KerasHub preset folder, with a record of the training."""
 
     command = "pretrain"
     option = "--output"
@@ -99,16 +104,16 @@ class PretrainFolder(RunFolder):
         """Check that the folder can be written to.
 
         Raises:
-            RunError: it holds something, and `force` is False or what it holds is no pre-training.
+            RunError: the folder is not empty, and `force` is False or the content is not a pre-training.
         """
         _check_free(self, force)
 
 
 def check_has_adapter(run: RunFolder) -> None:
-    """Check that a run got so far that there is an adapter.
+    """Check that a run has an adapter.
 
     Raises:
-        RunError: it did not.
+        RunError: the run stopped before it wrote one.
     """
     if not run.adapter_weights.is_file():
         state = run.read_manifest().get("state", "unknown")
@@ -116,22 +121,24 @@ def check_has_adapter(run: RunFolder) -> None:
 
 
 def create_run(name: str | None, runs_dir: str, default_name: str, force: bool = False) -> RunFolder:
-    """Choose and create a run's folder.
+    """Choose and create the folder of a run.
 
     Args:
-        name: a name inside `runs_dir`, or a path when it holds a separator; None or empty picks
+        name: a name inside `runs_dir`, or a path if it contains a separator. None or an empty name gives
             ``<default_name>-<n>`` with the first free n.
         runs_dir: folder of the runs.
-        default_name: start of the automatic name; characters unfit for a path become ``-``.
-        force: take over an existing run: its known files are replaced as the new run writes them.
+        default_name: start of the automatic name. Characters that do not fit into a path become ``-``.
+        force: whether an existing run may be replaced. The new run replaces its files as it writes them.
 
     Raises:
-        RunError: the run exists and `force` is False, or the folder cannot be made.
+        RunError: the run exists and `force` is False, or the folder cannot be created.
     """
     try:
+        # not name, because `--run ""` would otherwise be the folder of all runs
         if not name:
             path = _claim_free_name(Path(runs_dir), re.sub(r"[^A-Za-z0-9._-]+", "-", default_name).strip("-."))
         else:
+            # a name with a separator is a path, so that runs can lie outside of the folder of the runs
             path = Path(name) if os.sep in name else Path(runs_dir) / name
             _claim(path, force)
     except OSError as error:
@@ -166,6 +173,7 @@ def _claim_free_name(parent: Path, stem: str) -> Path:
     while True:
         with contextlib.suppress(FileExistsError):
             path = parent / f"{stem}-{number}"
+            # mkdir is atomic: of two runs that start at the same moment, only one gets the number
             path.mkdir()
             return path
         number += 1
@@ -173,27 +181,31 @@ def _claim_free_name(parent: Path, stem: str) -> Path:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` that replaces it only when the block ends without error.
+    """Open a temporary file in the folder of `path`. It replaces `path` only if the block ends without an error.
 
-    The data is flushed to the disk before the rename, so that a crash or a full disk leaves
-    either the old file or the new one. A symbolic link is followed; an old file's mode is kept.
+    The data is flushed to the disk before the rename. After a crash or on a full disk there is either the old file or
+    the new one. A symbolic link is followed, and the mode of the old file is kept.
 
     Raises:
-        RunError: the folder is not writable, the disk is full, or `path` is no regular file.
+        RunError: the folder is not writable, the disk is full, or `path` is not a regular file.
     """
+    # os.replace on a symbolic link would replace the link and not the file
     target = Path(os.path.realpath(path))
+    # in the same folder, because a rename is atomic only inside a file system
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         if target.exists() and not target.is_file():
             raise RunError(f"Cannot write {path}: it is not a regular file. Choose another name.")
         target.parent.mkdir(parents=True, exist_ok=True)
+        # newline="": line ends inside quoted cells of a CSV must stay as they are
         text = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
         with open(temporary, mode.replace("w", "x"), **text) as stream:  # type: ignore[call-overload]
             yield stream
             stream.flush()
+            # without fsync, a crash may keep the rename and lose the content
             os.fsync(stream.fileno())
         if target.exists():
-            shutil.copymode(target, temporary)
+            shutil.copymode(target, temporary)  # a new file has the default mode of the process
         os.replace(temporary, target)
     except OSError as error:
         blocked = isinstance(error, FileExistsError | NotADirectoryError)
@@ -230,8 +242,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunError(f"Cannot read {path}: {error.strerror}. Is the run complete?") from error
-    except (ValueError, RecursionError) as error:
+        raise RunError(f"Cannot read {path}: {error.strerror}. Check that the run is complete.") from error
+    except (ValueError, RecursionError) as error:  # deeply nested JSON exceeds the recursion limit
         raise RunError(f"{path} is damaged: {error}. Restore the file or train again.") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged: expected an object. Received: {type(value).__name__}")

@@ -78,7 +78,7 @@ def side(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real text, where there is one."""
+    """The folder of real text, if it exists."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real text is not at {SHARED_DATA}")
     return SHARED_DATA

@@ -212,7 +212,7 @@ def language(record: Record) -> None:
 
 
 def pretraining(record: Record) -> None:
-    """Record a pre-training of each objective, and one that goes on."""
+    """Record a pre-training of each objective, and a continued one."""
     sizes = "--layers 1 --width 32 --heads 2 --intermediate 64 --holdout 0.1 --epochs 2 --learning-rate 0.01"
     pretrain = f"pretrain --text inputs/text.jsonl {SMALL} --quiet"
     record.call(f"{pretrain} {sizes} --vocabulary-size 120 --output pretrained/mlm")

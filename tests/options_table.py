@@ -13,15 +13,12 @@ import click
 from kerora.cli.main import COMMANDS, group
 from kerora.config import FitConfig, PretrainConfig, Setting, settings
 from kerora.settings.base import Settings
+from kerora.settings.headings import heading_of
 from kerora.settings.language import Sampling
 from kerora.settings.tune import TuneConfig
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "options.md"
-GROUPS = {"": "Run", "data": "Data", "model": "Model", "lora": "LoRA", "training": "Training"}
-GROUPS["language"] = "Language models"
-TUNE_GROUPS = {"": "Search"}
-PRETRAIN_GROUPS = {**GROUPS, "": "Output", "data": "Text", "model": "Encoder", "distillation": "Distillation"}
 # options that `setting_options` makes; the tables of settings hold them
 SETTING = "setting__"
 
@@ -29,9 +26,8 @@ SETTING = "setting__"
 def options_table(root: type[Settings] = FitConfig) -> str:
     """Return the table as Markdown: option, key of the YAML file, default, meaning."""
     lines = ["| option | key | default | meaning |", "|---|---|---|---|"]
-    titles = {FitConfig: GROUPS, TuneConfig: TUNE_GROUPS}.get(root, PRETRAIN_GROUPS)
-    for name, items in groupby(settings(root), key=lambda item: item.path.rpartition(".")[0]):
-        lines.append(f"| **{titles[name]}** | | | |")
+    for heading, items in groupby(settings(root), key=lambda item: heading_of(item.path, root)):
+        lines.append(f"| **{heading}** | | | |")
         lines += [_line(item) for item in items]
     return "\n".join(lines)
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 SERVER_USER = "postgres"
-"""Whom the server runs as when the tests run as root, which it refuses."""
+"""User of the server if the tests run as root, because PostgreSQL refuses to run as root."""
 
 
 @pytest.fixture
 def postgresql() -> Iterator[str]:
-    """The address of an empty database; the server listens on a socket in a folder alone."""
+    """The URL of an empty database. The server listens only on a socket in a folder."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     found = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *map(str, programs)]))
     if found is None or importlib.util.find_spec("psycopg") is None:
-        pytest.skip("needs a PostgreSQL server's programs and psycopg: pip install '.[postgresql]'")
+        pytest.skip("needs a PostgreSQL server's programs and psycopg: pip install 'psycopg[binary]'")
     asked = [] if getpass.getuser() != "root" else ["runuser", "-u", SERVER_USER, "--"]
     if asked and shutil.which("runuser") is None:
         pytest.skip("PostgreSQL does not run as root, and there is no runuser")

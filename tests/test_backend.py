@@ -1,8 +1,10 @@
 """The torch backend is selected, and TensorFlow stays out without being broken."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +23,12 @@ def test_another_backend_in_the_environment_is_replaced() -> None:
 
 
 def test_keras_on_another_backend_is_refused_in_one_line() -> None:
+    # a stand-in, because none of the other backends has to be installed
     code = """
-import keras
+import sys, types
+keras = types.ModuleType("keras")
+keras.config = types.SimpleNamespace(backend=lambda: "tensorflow")
+sys.modules["keras"] = keras
 try:
     import kerora
 except Exception as error:
@@ -32,6 +38,27 @@ except Exception as error:
     assert len(lines) == 1
     assert lines[0].startswith("KeroraError") and "already imported on 'tensorflow'" in lines[0]
     assert "KERAS_BACKEND=torch" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"floatx": "bfloat16"}', '{"floatx": ["float32"]}', '{"epsilon": 1}', '{"image_data_format": "nchw"}', "[1]"],
+)
+def test_settings_that_keras_refuses_are_left_out(tmp_path: Path, content: str) -> None:
+    (tmp_path / "keras.json").write_text(content)
+    code = "import kerora.doctor, keras; print(keras.config.floatx(), *kerora.doctor._backend(), sep='\\n')"
+    done = run(code, KERAS_HOME=str(tmp_path))
+    assert done.returncode == 0 and done.stdout.startswith("float32\n"), done.stderr
+    assert f"left out, because Keras refuses {tmp_path / 'keras.json'}" in done.stdout
+    assert (tmp_path / "keras.json").read_text() == content
+
+
+@pytest.mark.parametrize("content", ['{"floatx": "float64", "epsilon": 0.001}', "no JSON"])
+def test_settings_that_keras_accepts_stay(tmp_path: Path, content: str) -> None:
+    (tmp_path / "keras.json").write_text(content)
+    code = "import kerora, keras, os; print(keras.config.floatx(), os.environ['KERAS_HOME'])"
+    expected = "float64" if "64" in content else "float32"
+    assert run(code, KERAS_HOME=str(tmp_path)).stdout.split() == [expected, str(tmp_path)]
 
 
 def test_tensorflow_is_hidden_inside_the_block_only() -> None:
@@ -49,7 +76,8 @@ print("tensorflow" in sys.modules)
 import importlib.util
 print(importlib.util.find_spec("tensorflow") is not None)
 """
-    assert run(code).stdout.split() == ["hidden", "False", "True"]
+    installed = importlib.util.find_spec("tensorflow") is not None
+    assert run(code).stdout.split() == ["hidden", "False", str(installed)]
 
 
 def test_the_block_leaves_loaded_modules_and_errors_alone() -> None:

@@ -202,5 +202,5 @@ def test_json_round_trip_and_absence(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", value)
     assert read_json(tmp_path / "x.json") == value
     assert (tmp_path / "x.json").read_text(encoding="utf-8").startswith('{\n  "z": 1')
-    with pytest.raises(RunError, match="No such file or directory. Is the run complete"):
+    with pytest.raises(RunError, match="No such file or directory. Check that the run is complete"):
         read_json(tmp_path / "y.json")

@@ -46,7 +46,7 @@ TINY_PRETRAINING = {
 
 
 def wordpiece_vocabulary() -> list[str]:
-    """Special tokens, all printable ASCII characters (alone and inside words), common words and endings."""
+    """Special tokens, all printable ASCII characters (as words and inside words), common words and endings."""
     characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     inner = [f"##{character}" for character in characters if character.isalnum()]
     return list(dict.fromkeys([*SPECIAL, *characters, *inner, *WORDS, *PIECES]))

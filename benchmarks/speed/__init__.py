@@ -1,1 +1,1 @@
-"""Speed and memory side by side: Kerora, transformers with PEFT, and plain KerasHub, on the same work."""
+"""Speed and memory of Kerora, transformers with PEFT, and plain KerasHub, on the same work."""

@@ -1,7 +1,8 @@
-"""Speed and memory side by side: ``make bench``, or ``python -m benchmarks.speed --preset FOLDER``.
+"""Compares speed and memory: ``make bench``, or ``python -m benchmarks.speed --preset FOLDER``.
 
-Each measurement is a process of its own; sides take turns, `--repeats` times with as many seeds; the table holds
-medians. Writes benchmarks/results/speed.md and .json, anew after each measurement, so that nothing is lost.
+Each measurement runs in its own process. The sides alternate, and each runs `--repeats` times, each time with another
+seed. The table has medians. The files benchmarks/results/speed.md and .json are written again after each measurement,
+so that a stop loses nothing.
 """
 
 import argparse
@@ -21,7 +22,7 @@ SETTINGS = ("preset", "rows", "test_rows", "epochs", "batch_size", "max_length",
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure what is asked for, and write the table."""
+    """Run the requested measurements, and write the table."""
     options = _parser().parse_args(arguments)
     parts = PARTS if options.only is None else tuple(options.only.split(","))
     unknown = set(parts) - set(PARTS)

@@ -1,4 +1,4 @@
-"""The goals, each as a figure of the medians and what it should come to."""
+"""The goals: each is a figure of the medians with a limit."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ class Goal:
 
     Attributes:
         title: what is compared.
-        compute: takes the medians by side and returns the figure; a KeyError means that a side is missing.
-        limit: what the figure should come to.
-        at_most: whether the limit is the highest value, otherwise the lowest.
-        unit: behind the figure.
+        compute: takes the medians by side and returns the figure. A KeyError means that a side is missing.
+        limit: the limit of the figure.
+        at_most: whether the limit is the highest allowed value. Otherwise it is the lowest.
+        unit: unit of the figure.
     """
 
     title: str
@@ -46,7 +46,7 @@ def _figure(side: str, figure: str) -> Callable[[Medians], float]:
 
 
 def _accuracy(medians: Medians) -> float:
-    # the means of all seeds, for this goal is about them
+    # the mean of the seeds instead of the median, because the goal is defined so
     return 100 * (medians["train-kerora"]["mean_accuracy"] - medians["train-peft-best"]["mean_accuracy"])
 
 
@@ -88,7 +88,7 @@ GOALS = (
 
 
 def medians(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the median of each figure of each side, and of the accuracy also the mean over the seeds."""
+    """Return the median of each figure by side, and for the accuracy also the mean over the seeds."""
     collected: dict[str, dict[str, list[float]]] = {}
     for result in results:
         if "problem" in result:

@@ -1,4 +1,4 @@
-"""Which measurements there are, and the order in which they run: side by side, by turns."""
+"""The list of measurements and their order. The sides alternate."""
 
 import dataclasses
 import sys
@@ -16,7 +16,7 @@ TOKENIZED_TEXTS = 25_000
 FEW_ROWS, MANY_ROWS = 25_000, 1_000_000
 PARTS = ("train", "step", "predict", "cold", "tokenize", "rows")
 RUN = "run"
-"""Name of the run, below the session's folder, that predictions are made with."""
+"""Name of the run in the session's folder that is used for predictions."""
 
 Result = dict[str, Any]
 Runner = Callable[[str, Job], Outcome]
@@ -24,15 +24,15 @@ Runner = Callable[[str, Job], Outcome]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a session measures.
+    """The measurements of a session.
 
     Attributes:
-        job: the work that all share.
+        job: the work that all measurements share.
         parts: names from `PARTS`.
-        repeats: turns of each part; the training's seeds are ``job.seed``, one more, and so on.
-        texts: texts that are tokenised.
+        repeats: repeats of each part. The seeds of the trainings are ``job.seed``, ``job.seed + 1`` and so on.
+        texts: number of texts that are tokenised.
         many: rows of the long file.
-        sides: sides to run; empty means all.
+        sides: sides to run. Empty means all.
     """
 
     job: Job
@@ -44,12 +44,12 @@ class Plan:
 
 
 def prepare(plan: Plan, data: Sequence[Path], reviews: Path | None, train: int, test: int) -> dict[str, int]:
-    """Write the session's files; return how many rows there are of each kind."""
+    """Write the files of the session, and return the number of rows of each kind."""
     folder, rows = plan.job.path, read_labelled(data)
     parts = dict(zip(("train", "test"), split_rows(rows, train, test), strict=True))
     for name, part in parts.items():
         write_rows(folder / f"{name}.csv", part)
-    # a line each, for a line break is white space to every tokenizer here
+    # one line per text, because a line break is white space for every tokenizer here
     texts = [" ".join(text.split()) for text in read_texts(reviews, rows, max(plan.texts, plan.job.texts))]
     (folder / "reviews.txt").write_text("\n".join(texts), encoding="utf-8")
     if "rows" in plan.parts:
@@ -59,7 +59,7 @@ def prepare(plan: Plan, data: Sequence[Path], reviews: Path | None, train: int, 
 
 
 def make_run(job: Job) -> None:
-    """Train a step, for the parts that need a run."""
+    """Train one step, for the parts that need a run."""
     columns = ["--train", str(job.path / "train.csv"), "--preset", job.preset, "--max-length", str(job.max_length)]
     command = [sys.executable, "-m", "kerora", "fit", *columns, "--run", str(job.path / RUN), "--max-steps", "1"]
     outcome = run_command([*command, "--force", "--quiet"], plain=True)
@@ -68,7 +68,7 @@ def make_run(job: Job) -> None:
 
 
 def measure(plan: Plan, runner: Runner = run_side) -> Iterator[Result]:
-    """Run the parts by turns; yield a result for each process: part, side, repeat, seed, figures or problem."""
+    """Run the parts alternately. Yield a result for each process: part, side, repeat, seed, figures or problem."""
     for part in plan.parts:
         for repeat in range(plan.repeats):
             for side, job in _turns(part, plan):

@@ -1,4 +1,4 @@
-"""Runs each measurement in a process of its own, and takes its time and its peak memory from outside."""
+"""Runs each measurement in its own process, and measures time and peak memory from outside."""
 
 import dataclasses
 import json
@@ -22,16 +22,17 @@ _, status, usage = os.wait4(process, 0)
 print()
 print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - started, usage.ru_maxrss]))
 """
-"""A small process between: on Linux a program inherits the peak memory of the process that starts it."""
+"""A small process in between: on Linux the peak of a program includes the peak of the process that starts it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a process came to.
+    """The result of a process.
 
     Attributes:
-        figures: what it printed last, with ``wall_seconds`` and ``peak_mb`` (10^6 bytes, resident); None if it failed.
-        problem: why there are no figures.
+        figures: the JSON of its last line, with ``wall_seconds`` and ``peak_mb`` (10^6 bytes, resident). None if it
+            failed.
+        problem: reason of the failure.
     """
 
     figures: dict[str, Any] | None
@@ -39,7 +40,7 @@ class Outcome:
 
 
 def run_side(name: str, job: Job) -> Outcome:
-    """Run a side on a job; its Kerora cache is new, so that tokenising counts."""
+    """Run a side on a job. Its Kerora cache is empty, so that the time includes tokenising."""
     with tempfile.TemporaryDirectory(dir=job.folder) as cache:
         job = dataclasses.replace(job, started=time.time())
         command = [sys.executable, "-m", "benchmarks.speed.side", name, job.as_json()]
@@ -49,13 +50,13 @@ def run_side(name: str, job: Job) -> Outcome:
 def run_command(
     command: list[str], environment: dict[str, str] | None = None, text: str | None = None, plain: bool = False
 ) -> Outcome:
-    """Run a command from the project's folder.
+    """Run a command in the folder of the project.
 
     Args:
         command: the command.
         environment: variables to add.
         text: standard input.
-        plain: take no figures from its output, only time and memory.
+        plain: read no figures from the output, and measure only time and memory.
     """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", **(environment or {})}

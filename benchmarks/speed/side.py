@@ -1,4 +1,4 @@
-"""Entry of a measurement's process: ``python -m benchmarks.speed.side NAME JOB`` prints figures as one line of JSON."""
+"""Process of one measurement: ``python -m benchmarks.speed.side NAME JOB`` prints figures as one line of JSON."""
 
 import importlib
 import json
@@ -20,7 +20,7 @@ SIDES = {
     "tokenize-rust": "tokenize_side:rust",
     "rows-kerora": "kerora_side:many_rows",
 }
-"""What each measurement calls, below `benchmarks.speed.sides`."""
+"""The function of each measurement, inside `benchmarks.speed.sides`."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Writes what was measured: Markdown for people, JSON for programs."""
+"""Writes the results: Markdown for people, JSON for programs."""
 
 import json
 import os
@@ -32,7 +32,7 @@ COLUMNS = {
 
 
 def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where and on what was measured."""
+    """Return the facts about the machine and the work."""
     return {
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "python": platform.python_version(),
@@ -42,7 +42,7 @@ def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(path: Path, about: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    """Write PATH.json and PATH.md; return the Markdown."""
+    """Write PATH.json and PATH.md, and return the Markdown."""
     found = medians(results)
     goals = [
         {"goal": goal.title, "limit": goal.limit, "at_most": goal.at_most, "value": value, "verdict": verdict}
@@ -58,7 +58,7 @@ def write(path: Path, about: Mapping[str, Any], results: Sequence[Mapping[str, A
 
 
 def markdown(about: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the report: the machine, the goals, a table a part, what could not be measured."""
+    """Return the report: the machine, the goals, one table per part, and failed measurements."""
     found = medians(results)
     packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
     settings = ", ".join(f"{name} {value}" for name, value in about["settings"].items())

@@ -1,4 +1,4 @@
-"""The work that all sides do: rows from files, cut to size and written once for everybody."""
+"""The work of all sides: rows from files, cut to the wanted number, and written once for all sides."""
 
 import csv
 import dataclasses
@@ -16,7 +16,7 @@ COLUMNS = ("label", "text")
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement's work, as it is handed to a process.
+    """The work of one measurement, as it is passed to a process.
 
     Attributes:
         folder: folder of the session; the process may write below it.
@@ -62,7 +62,7 @@ Labelled = tuple[str, str]
 
 
 def read_labelled(paths: Sequence[Path]) -> list[Labelled]:
-    """Read (label, text) rows: CSV without a header (class, title, description), or the bundled tickets for no path."""
+    """Read (label, text) rows from a CSV without header (class, title, description). No path: the bundled tickets."""
     if not paths:
         rows = [json.loads(line) for line in TICKETS.read_text(encoding="utf-8").splitlines()]
         return [(row["label"], row["text"]) for row in rows]
@@ -74,7 +74,7 @@ def read_labelled(paths: Sequence[Path]) -> list[Labelled]:
 
 
 def read_texts(path: Path | None, rows: Sequence[Labelled], count: int) -> list[str]:
-    """Read texts of a JSON Lines file (key ``text``, also gzipped), or take the rows'; repeated up to `count`."""
+    """Read the texts of a JSON Lines file (key ``text``, also gzipped), or of the rows. Repeat them up to `count`."""
     if path is None:
         texts = [text for _, text in rows]
     else:
@@ -86,7 +86,7 @@ def read_texts(path: Path | None, rows: Sequence[Labelled], count: int) -> list[
 
 
 def split_rows(rows: Sequence[Labelled], train: int, test: int, seed: int = 0) -> tuple[list[Labelled], list[Labelled]]:
-    """Shuffle, and cut off test rows (a quarter at most) and training rows."""
+    """Shuffle the rows, and take test rows (at most a quarter) and training rows."""
     mixed = list(rows)
     random.Random(seed).shuffle(mixed)
     test = min(test, len(mixed) // 4)
@@ -100,7 +100,7 @@ def write_rows(path: Path, rows: Sequence[Labelled]) -> None:
 
 
 def load_rows(path: Path) -> tuple[list[str], list[int], list[str]]:
-    """Read what `write_rows` wrote: texts, class numbers, class names in order."""
+    """Read the file of `write_rows`: texts, class numbers, class names in order."""
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     names = sorted({row["label"] for row in rows})
@@ -108,7 +108,7 @@ def load_rows(path: Path) -> tuple[list[str], list[int], list[str]]:
 
 
 def write_generated(path: Path, rows: Sequence[Labelled], count: int) -> None:
-    """Write `count` rows that all differ, made of the given ones."""
+    """Write `count` different rows that are made from the given rows."""
     made = ((rows[number % len(rows)][0], f"{number} {rows[number % len(rows)][1]}") for number in range(count))
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)

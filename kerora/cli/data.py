@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kerora.cli.options import config_options, resolve_options, setting_options
+from kerora.cli.options import SettingsCommand, config_options, resolve_options, setting_options
 
 if TYPE_CHECKING:
     from kerora.settings.fit import FitConfig
 
 
-DATA = ("data.", "language.prompt", "language.completion", "language.turns", "training.seed")
+# The seed decides which rows a split and a subset hold. The other settings of a training change no row.
+DATA = ("data.", "language.prompt", "language.completion", "language.turns", "language.roles", "training.seed")
+# SPEC is the source.
 LEFT_OUT = ("data.source",)
 
 
@@ -25,7 +27,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(cls=SettingsCommand)
 @click.argument("spec", required=False)
 @setting_options("task", *DATA, "model.max_length", leave_out=LEFT_OUT)
 @click.option("--preset", help="Measure lengths with the tokenizer of this model. Default: lengths are in words.")
@@ -43,7 +45,7 @@ def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **value
     task_named(config.task).rows.show(config, preset, rows, as_json)
 
 
-@command.command()
+@command.command(cls=SettingsCommand)
 @click.argument("spec")
 @click.argument("directory", type=click.Path(path_type=Path))
 @setting_options("task", *DATA, leave_out=LEFT_OUT)
@@ -63,5 +65,6 @@ def save(spec: str, directory: Path, force: bool, **values: Any) -> None:
 
 def _config(spec: str | None, values: dict[str, Any]) -> FitConfig:
     if spec is not None:
+        # As an option, so that SPEC takes precedence over the source of a --config file.
         values = {**values, "setting__data__source": spec}
     return resolve_options(values)

@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=SettingsCommand)
 @click.argument("run")
+# The rows are evaluated whole, and the run fixes the classes.
 @setting_options("data.", leave_out=("data.validation_split", "data.test_split", "data.class_names"))
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 @click.option(
@@ -33,6 +34,7 @@ def command(run: str, preset: str | None, output: str | None, force: bool, as_js
     if as_json:
         click.echo(json.dumps({"metrics": result.metrics, "folder": str(result.folder.path)}, ensure_ascii=False))
         return
+    # Names of classes and texts hold square brackets and colons, which rich would read as markup and emoji.
     console = Console(highlight=False, markup=False, emoji=False)
     for heading, parts in result.task.screen.evaluation(result.folder, result.metrics, result.head):
         if heading:

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, config_options, import_models, resolve_options, setting_options
+from kerora.cli.options import SettingsCommand, collect, config_options, import_models, resolve_options, setting_options
 from kerora.errors import ConfigError
 
 
-@click.command("fit")
+@click.command("fit", cls=SettingsCommand)
 @config_options
 @setting_options("")
 @click.option("--resume", metavar="RUN", help="Continue a stopped run. The settings come from the run folder.")
@@ -22,7 +22,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
 
     No argument is required. Priority of settings: --set, then options, then --config, then defaults.
     """
-    given = collect(values)
+    given = collect(values)  # faults of the options come before the import of Keras, which takes seconds
     if resume and (given or values["config_file"] or values["assignments"] or force):
         raise ConfigError("--resume takes every setting from the run folder. Leave the other options out.")
     config = None if resume else resolve_options(values)
@@ -30,7 +30,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     import_models(*([resume] if resume else []))
     from rich.console import Console
 
-    from kerora.evaluation.terminal import before_after_table
+    from kerora.evaluation.terminal import before_after_table, say, visible
     from kerora.evaluation.wording import duration
     from kerora.runs.results import read_results
     from kerora.tasks.registry import task_named
@@ -42,10 +42,10 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     result = (
         resume_run(resume, progress=progress)
         if resume
-        else fit(config, force=force, progress=progress, argv=sys.argv[1:])
+        else fit(config, force=force, progress=progress, argv=sys.argv[1:])  # argv for run.json
     )
     manifest = result.run.read_manifest()
-    weights = manifest.get("base_weights")
+    weights = manifest.get("base_weights")  # only of a quantised base
     if as_json:
         summary = {
             "run": str(result.run.path),
@@ -53,20 +53,27 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
             "training_seconds": result.seconds,
             "parameters": manifest["parameters"],
             **({"base_weights": weights} if weights else {}),
+            **({"submission": str(result.run.submission)} if result.run.submission.is_file() else {}),
         }
         click.echo(json.dumps(summary, ensure_ascii=False))
         return
     console = Console(markup=False, emoji=False)
     # without validation and test rows nothing was evaluated
-    table = before_after_table(read_results(result.run)) if result.metrics["after"] else None
-    if table is not None:
-        console.print(table)
-    console.print(f"Training took {duration(result.seconds)}; {result.parameters}", highlight=False, soft_wrap=True)
+    if result.metrics["after"]:
+        results, task = read_results(result.run), task_named(manifest["task"])
+        table = before_after_table(results)
+        if table is not None:
+            console.print(table)
+        for note in task.screen.notes(results, task.results.split(results, None)):
+            say(console, f"Note: {visible(note)}")
+    say(console, f"Training took {duration(result.seconds)}; {result.parameters}")
     if weights:
         line = "Base weights: {mb:.1f} MB in {quantize}, {unquantised_mb:.1f} MB unquantised ({layers} layers)"
-        console.print(line.format(**weights), highlight=False, soft_wrap=True)
-    console.print(f"Run: {result.run.path}", highlight=False, soft_wrap=True)
+        say(console, line.format(**weights))
+    if result.run.submission.is_file():
+        say(console, f"Predictions of the test rows without labels: {result.run.submission}")
+    say(console, f"Run: {result.run.path}")
     # a report needs evaluated rows
     first_use = task_named(manifest["task"]).first_use
     use = "report {run}" if result.metrics["after"] else first_use
-    console.print(f"Next: kerora {use.format(run=result.run.path)}", highlight=False, soft_wrap=True)
+    say(console, f"Next: kerora {use.format(run=result.run.path)}")

@@ -1,16 +1,21 @@
 """`kerora generate`: continue prompts with a language model."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, sampling_of, sampling_options, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, sampling_of, sampling_options, setting_options
+from kerora.cli.streams import data_output
 from kerora.errors import ConfigError
 
+INPUT_SETTINGS = (
+    *("data.text", "data.id", "data.columns", "data.delimiter", "data.format", "data.encoding"),
+    *("data.skip_bad_rows", "data.bad_rows"),
+)
 
-@click.command("generate")
+
+@click.command("generate", cls=SettingsCommand)
 @click.argument("run")
 @click.option("--prompt", "texts", multiple=True, help="Text to continue. Can be repeated.")
 @click.option(
@@ -24,7 +29,8 @@ from kerora.errors import ConfigError
     "--n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations per prompt."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file, JSON Lines.")
-@setting_options("data.text", "data.id", "data.skip_bad_rows", leave_out=("data.text_join",))
+# "data.text" is also the start of "data.text_join". A prompt is one column.
+@setting_options(*INPUT_SETTINGS, leave_out=("data.text_join",))
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts per batch.")
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
@@ -47,6 +53,7 @@ def command(
     if bool(texts) == (file is not None):
         raise ConfigError("Give texts with --prompt, or a file of them with --prompts.")
 
+    stream = data_output() if output is None and file is not None else None
     import_models(run)
     from kerora.data.documents import Part
     from kerora.data.language import read_prompts
@@ -55,13 +62,16 @@ def command(
     from kerora.settings.resolve import resolve
 
     sampling = sampling_of(values)
+    # Without sampling all continuations of a prompt would be the same.
     check_count(count, sampling)
     if output is not None and output.exists() and not force:
         raise RunError(f"{output} exists. Choose another --output or add --force.")
+    # The options of the sampling have the same prefix, but no place in `FitConfig`.
     settings = {key: value for key, value in collect(values).items() if key.startswith("data.")}
     if file is not None:
-        read_prompts(file, resolve(settings).data, "text")  # faults come before the model is loaded
+        read_prompts(file, resolve(settings).data, "text")  # finds faults before the model is loaded
     runner = PromptRunner(run, preset)
+    # Text for a reader, as it comes. Files and --output are for programs.
     if file is None and output is None:
         _show(runner, texts, sampling, count)
         return
@@ -69,25 +79,28 @@ def command(
         (str(number), runner.parts(text)) for number, text in enumerate(texts, 1)
     ]
     if file is not None:
+        # Read again, because only the loaded run says in which form its prompts are.
         prompts = read_prompts(file, resolve(settings).data, runner.form)
     options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
-    lines, cut = generate_file(runner, prompts, sampling, stream=sys.stdout, **options)
+    lines, cut = generate_file(runner, prompts, sampling, stream=stream, **options)
     if cut:
-        click.echo(f"Prompts longer than the model takes, whose start was cut: {cut:,}.", err=True)
+        click.echo(f"Prompts that are too long for the model, so their start was cut: {cut:,}.", err=True)
     if output is not None:
         click.echo(f"{lines:,} continuations: {output}", err=True)
 
 
 def _show(runner: Any, texts: tuple[str, ...], sampling: Any, count: int) -> None:
-    """Write each prompt and, as it comes, its continuation."""
+    """Write each prompt, and its continuation while it is generated."""
     many = len(texts) * count > 1
     for place, text in enumerate(texts):
         for number in range(count):
+            # A plain text and its continuation are one text. A completion or an answer begins on a line of its own.
             click.echo(text, nl=runner.form != "text")
             cut = 0
+            # The last argument counts the rows, as in a file: each has random numbers of its own.
             for piece, row in runner.stream(runner.parts(text), sampling, place * count + number):
                 click.echo(piece, nl=False)
                 cut = row.cut
             click.echo("\n---" if many else "")
             if cut:
-                click.echo(f"The prompt is longer than the model takes: its first {cut:,} tokens were cut.", err=True)
+                click.echo(f"The prompt is too long for the model. Its first {cut:,} tokens were cut.", err=True)

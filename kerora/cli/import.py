@@ -6,15 +6,16 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
 from kerora.settings.resolve import resolve
 
 
-@click.command("import")
+@click.command("import", cls=SettingsCommand)
 @click.option(
     "--peft", "directory", required=True, type=click.Path(path_type=Path), help="Adapter folder that PEFT saved."
 )
 @click.option("--output", required=True, help="Output run folder. It must not exist.")
+# The settings that are left out change only a training, and an imported adapter is already trained.
 @setting_options(
     "task", "model.", "data.", "language.", leave_out=("model.head_dropout", "model.quantize", "language.pack")
 )
@@ -30,6 +31,7 @@ def command(directory: Path, output: str, **values: Any) -> None:
     from kerora.tasks.registry import task_named
 
     given = collect(values)
+    # Not by the default source: the bundled data has nothing to do with the adapter.
     evaluate = any(given.get(f"data.{name}") for name in ("source", "train", "validation", "test"))
     run = import_peft(directory, output, resolve(given), evaluate=evaluate, argv=sys.argv[1:])
     click.echo(f"Run: {run.path}")

@@ -1,4 +1,4 @@
-"""`kerora merge`: fold adapters into the weights."""
+"""`kerora merge`: merge adapters into the weights."""
 
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def command(runs: tuple[str, ...], output: Path, weights: str | None, form: str,
     The result is loaded and compared with the runs on 32 rows. A difference is an error, and the output is
     removed.
     """
+    # All folders are checked first, so that a wrong last one costs no time.
     import_models(*runs)
     from kerora.exchange.export import merge_runs
 
@@ -38,6 +39,7 @@ def command(runs: tuple[str, ...], output: Path, weights: str | None, form: str,
 
 def _numbers(text: str | None) -> list[float] | None:
     try:
+        # None and not 1.0 for each: the function knows the number of runs and gives equal weights.
         return None if text is None else [float(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(f"--weights must be numbers separated by commas. Received: {text!r}") from None

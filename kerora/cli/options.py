@@ -1,4 +1,4 @@
-"""Options derived from the settings, shared by the commands."""
+"""Options that are derived from the settings and shared by the commands."""
 
 import dataclasses
 import types
@@ -13,12 +13,46 @@ from kerora.fast.lean_import import import_keras_lean
 from kerora.runfolder import RunFolder
 from kerora.settings.base import Settings
 from kerora.settings.fit import FitConfig
+from kerora.settings.headings import heading_of
 from kerora.settings.language import Sampling
 from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import Setting, load_yaml, parse_assignment, resolve, settings
 
+# The names of parameters must be identifiers, so a dotted path has "__" for each dot. The prefix keeps the settings
+# apart from the options of a command, such as "run" as an argument and as a setting.
 _PREFIX = "setting__"
 Command = Callable[..., Any]
+
+
+class SettingOption(click.Option):
+    """An option of a setting.
+
+    Args:
+        heading: the heading above the option in the help.
+        *args: as in `click.Option`.
+        **kwargs: as in `click.Option`.
+    """
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+class SettingsCommand(click.Command):
+    """A command whose help lists its own options first, and then the settings under the headings of the docs."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by heading."""
+        # "Options" comes first, because the options of the command itself are few and used most.
+        groups: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "heading", "Options"), []).append(record)
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def setting_options(
@@ -28,14 +62,14 @@ def setting_options(
 
     Args:
         prefixes: such as ``"data."``; ``""`` takes all.
-        leave_out: dotted paths to pass over.
-        root: the settings' class: `FitConfig` or `PretrainConfig`.
+        leave_out: dotted paths to leave out.
+        root: the class of the settings: `FitConfig` or `PretrainConfig`.
     """
 
     def decorate(function: Command) -> Command:
         chosen = [item for item in settings(root) if item.path.startswith(prefixes) and item.path not in leave_out]
-        for item in reversed(chosen):
-            function = _option(item)(function)
+        for item in reversed(chosen):  # the help lists the option that is applied last first
+            function = _option(item, heading_of(item.path, root))(function)
         return function
 
     return decorate
@@ -60,28 +94,30 @@ def sampling_options(temperature: float | None = None) -> Callable[[Command], Co
     """Add the options of `Sampling`.
 
     Args:
-        temperature: another default than the setting's own.
+        temperature: default in place of the default of the setting.
     """
 
     def decorate(function: Command) -> Command:
         function = click.option(
             "--stop", "stops", multiple=True, help="Text that ends a continuation. Can be repeated."
         )(function)
+        # --stop is not split at commas, unlike lists of settings: a stop text can hold one.
         for item in reversed([item for item in settings(Sampling) if item.path != "stop"]):
+            # The help must show the default of the command, not that of the setting.
             if item.path == "temperature" and temperature is not None:
                 item = dataclasses.replace(item, default=temperature)
-            function = _option(item)(function)
+            function = _option(item, heading_of(item.path, Sampling))(function)
         return function
 
     return decorate
 
 
 def sampling_of(values: Mapping[str, Any], **defaults: Any) -> Sampling:
-    """Return the `Sampling` that the options give.
+    """Return the `Sampling` of the given options.
 
     Args:
-        values: the options' values.
-        **defaults: other defaults than the settings' own.
+        values: the values of the options.
+        **defaults: defaults in place of the defaults of the settings.
     """
     names = {item.path for item in settings(Sampling)}
     given = {name: value for name, value in collect(values).items() if name in names}
@@ -90,11 +126,14 @@ def sampling_of(values: Mapping[str, Any], **defaults: Any) -> Sampling:
 
 def collect(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that the user gave as options, by dotted path."""
-    return {
+    given = {
         name.removeprefix(_PREFIX).replace("__", "."): value
         for name, value in values.items()
-        if name.startswith(_PREFIX) and value is not None
+        # Not given: click has None for single options, and an empty tuple for repeated ones.
+        if name.startswith(_PREFIX) and value not in (None, ())
     }
+    # One value is a list of names as in CSV. Repeated, each value is one name, which may hold a comma.
+    return {key: value[0] if isinstance(value, tuple) and len(value) == 1 else value for key, value in given.items()}
 
 
 def resolve_options(values: Mapping[str, Any]) -> FitConfig:
@@ -112,17 +151,24 @@ def _layers(values: Mapping[str, Any], root: type[Settings]) -> list[dict[str, A
     return [*layers, collect(values), *(parse_assignment(text, root) for text in values.get("assignments", ()))]
 
 
-def _option(item: Setting) -> Callable[[Command], Command]:
+def _option(item: Setting, heading: str) -> Callable[[Command], Command]:
+    def option(*names: str, **facts: Any) -> Callable[[Command], Command]:
+        return click.option(*names, cls=SettingOption, heading=heading, **facts)
+
     name = _PREFIX + item.path.replace(".", "__")
     kind = _plain_type(item.type)
+    # The option itself has the default None: a value is then always the user's, and --config is not overridden.
     help = f"{item.help} [default: {_show(item.default)}]" if item.default not in (None, ()) else item.help
+    # default=None: click would else give False, which would override a true value of --config.
     if kind is bool:
-        return click.option(f"{item.option}/--no-{item.option[2:]}", name, default=None, help=help)
+        return option(f"{item.option}/--no-{item.option[2:]}", name, default=None, help=help)
     if item.choices:
-        return click.option(item.option, name, type=click.Choice(item.choices), help=help)
+        return option(item.option, name, type=click.Choice(item.choices), help=help)
     metavar = {int: "INTEGER", float: "NUMBER"}.get(kind, "TEXT")
+    # click reports a wrong number with the name of the option. Other types are checked by the settings.
     click_type = kind if kind in (int, float) else str
-    return click.option(item.option, name, type=click_type, metavar=metavar, help=help)
+    many = typing.get_origin(kind) is tuple
+    return option(item.option, name, type=click_type, metavar=metavar, help=help, multiple=many)
 
 
 def _plain_type(annotation: Any) -> Any:
@@ -138,10 +184,10 @@ def _show(default: Any) -> str:
 
 
 def import_models(*runs: str) -> None:
-    """Import what models need, which takes seconds, once it is clear that the run folders are there.
+    """Check that the run folders exist, then import Keras. The import takes seconds, so faults come first.
 
     Raises:
-        RunError: one is not.
+        RunError: a folder is not a run.
     """
     for run in runs:
         RunFolder.open(run)

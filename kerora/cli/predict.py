@@ -1,17 +1,20 @@
 """`kerora predict`: labels and probabilities for new text."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kerora.cli.options import collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
+from kerora.cli.streams import data_input, data_output
 
-COLUMN_SETTINGS = ("data.text", "data.text_join", "data.id", "data.columns", "data.delimiter", "data.skip_bad_rows")
+INPUT_SETTINGS = (
+    *("data.text", "data.text_join", "data.id", "data.columns", "data.delimiter", "data.format", "data.encoding"),
+    *("data.skip_bad_rows", "data.bad_rows"),
+)
 
 
-@click.command("predict")
+@click.command("predict", cls=SettingsCommand)
 @click.argument("run")
 @click.argument("input", default="-")
 @click.option(
@@ -20,14 +23,15 @@ COLUMN_SETTINGS = ("data.text", "data.text_join", "data.id", "data.columns", "da
     type=click.Path(path_type=Path),
     help="Output file, .csv or .jsonl. Default: standard output.",
 )
-@setting_options(*COLUMN_SETTINGS)
+@setting_options(*INPUT_SETTINGS)
 @click.option(
-    "--format",
+    "--output-format",
     "form",
     type=click.Choice(["csv", "jsonl"]),
     help="Output format. Default: by the extension of the output file, else csv.",
 )
-@click.option("--submission", is_flag=True, help="Write only the columns id and label.")
+@click.option("--submission", is_flag=True, help="Write only the columns id and label, and a line for every row.")
+@click.option("--fill", metavar="LABEL", help="With --submission: label of the rows without a text.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Number of rows per batch."
 )
@@ -39,6 +43,7 @@ def command(
     output: Path | None,
     form: str | None,
     submission: bool,
+    fill: str | None,
     batch_size: int,
     preset: str | None,
     force: bool,
@@ -46,16 +51,21 @@ def command(
 ) -> None:
     """Predict the class of each text of INPUT with RUN.
 
-    INPUT is a CSV, TSV, JSON, JSON Lines, Parquet or text file (one text per line). The default, -, is
-    standard input: one text per line, JSON Lines, or CSV if --delimiter or --columns is given. Rows are
-    streamed, so the size of the input does not matter.
+    INPUT is a CSV, TSV, JSON, JSON Lines, Parquet, Arrow or text file (one text per line). The default, -, is
+    standard input in one of these formats. Name CSV and TSV there with --format. Rows are streamed, so the size
+    of the input does not matter.
 
     The output has the columns id, label, score and one p_<class> per class.
     """
+    # bytes, so that the reader decodes them and names the place of a fault, as for a file
+    source: Any = data_input() if input == "-" else Path(input)
+    # Before the import of Keras: a closed standard output is an error that needs no wait.
+    stream = data_output() if output is None else None
     import_models(run)
+    from kerora.data.bad_rows import BadRows, by_reason
     from kerora.runs.predict import predict_file
 
-    source: Any = sys.stdin.buffer if input == "-" else Path(input)
+    skipped = BadRows()
     count = predict_file(
         run,
         source,
@@ -63,10 +73,17 @@ def command(
         settings=collect(values),
         form=form,
         submission=submission,
+        fill=fill,
         batch_size=batch_size,
         preset=preset,
         force=force,
-        stream=sys.stdout,
+        stream=stream,
+        skipped=skipped,
     )
+    if skipped.count:
+        what = f"Filled with {fill}" if fill is not None else "Skipped"
+        # With --fill the skipped rows are written too, so `count` holds them already.
+        total = count + (0 if fill is not None else skipped.count)
+        click.echo(f"{what}: {skipped.count:,} of {total:,} rows ({by_reason(skipped.reasons)})", err=True)
     if output is not None:
         click.echo(f"{count:,} rows: {output}", err=True)

@@ -19,6 +19,7 @@ def command(contains: str, as_json: bool) -> None:
     from kerora.models.catalogue import list_presets
 
     wanted = contains.lower()
+    # All facts of a preset are searched, so "roberta", "cached" and "multilingual" find something.
     found = [info for info in list_presets() if wanted in " ".join(map(str, info.to_dict().values())).lower()]
     if as_json:
         click.echo(json.dumps([info.to_dict() for info in found], ensure_ascii=False, indent=2))
@@ -32,10 +33,12 @@ def command(contains: str, as_json: bool) -> None:
     ]
     table = Table(box=None, expand=True)
     for number, title in enumerate(("name", "kind", "parameters", "source")):
+        # Names must not be cut, because they are copied. Only the description may end in an ellipsis.
         width = max((len(row[number]) for row in rows), default=0)
         table.add_column(title, no_wrap=True, min_width=width, justify="right" if title == "parameters" else "left")
     table.add_column("description", no_wrap=True, overflow="ellipsis", ratio=1)
     for row, info in zip(rows, found, strict=True):
         table.add_row(*row, info.description)
+    # Without a terminal rich takes 80 columns, which cut the names of presets for grep.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     click.echo(f"{len(found)} presets" + (f" with {contains!r}" if contains else ""))

@@ -5,12 +5,19 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import collect, config_options, import_models, resolve_pretrain_options, setting_options
+from kerora.cli.options import (
+    SettingsCommand,
+    collect,
+    config_options,
+    import_models,
+    resolve_pretrain_options,
+    setting_options,
+)
 from kerora.errors import ConfigError
-from kerora.settings.pretrain import PretrainConfig
+from kerora.settings.pretrain import CorpusConfig, PretrainConfig
 
 
-@click.command("pretrain")
+@click.command("pretrain", cls=SettingsCommand)
 @click.argument("more_text", metavar="[FILES]...", nargs=-1)
 @config_options
 @setting_options("", root=PretrainConfig)
@@ -30,9 +37,12 @@ def command(
     given = collect(values)
     if resume and (given or more_text or values["config_file"] or values["assignments"] or force):
         raise ConfigError("--resume takes every setting from the folder. Leave the other options out.")
+    # `CorpusConfig` splits a text at commas as the option does. A file name as an argument stays whole.
     if more_text:
-        files = (*str(given.get("data.text", "")).split(","), *more_text)
-        values["setting__data__text"] = [name.strip() for name in files if name.strip()]
+        files = (*CorpusConfig(text=given.get("data.text", ())).text, *more_text)
+        # A single value would be split at commas, unless it is quoted.
+        quoted = '"' + files[0].replace('"', '""') + '"'
+        values["setting__data__text"] = files if len(files) > 1 else (quoted,)
     config = None if resume else resolve_pretrain_options(values)
 
     import_models()
@@ -46,6 +56,7 @@ def command(
         result = resume_run(str(resume), progress=progress)
     else:
         result = pretrain(config, force=force, progress=progress)
+    # "preset" and not "run": the folder is used with --preset.
     if as_json:
         summary = {"preset": str(result.run.path), "held_out": result.metrics, "training_seconds": result.seconds}
         click.echo(json.dumps(summary, ensure_ascii=False))
@@ -53,4 +64,7 @@ def command(
     if result.metrics:
         click.echo("Held out: " + ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))
     click.echo(f"Training took {duration(result.seconds)}\nPreset: {result.run.path}")
-    click.echo(f"Next: kerora fit --preset {result.run.path}")
+    # a language model is fine-tuned on text of its own; the bundled messages are for classifiers
+    is_causal = result.run.read_manifest()["settings"].get("objective") == "clm"
+    what = " --task causal-lm --data FILE" if is_causal else ""
+    click.echo(f"Next: kerora fit --preset {result.run.path}{what}")

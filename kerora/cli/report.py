@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+# At run time these would be imported for every `kerora report --help`.
 if TYPE_CHECKING:
     from rich.console import Console
 

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kerora.cli.options import collect, config_options, import_models, resolve_options, setting_options
+from kerora.cli.options import SettingsCommand, collect, config_options, import_models, resolve_options, setting_options
 from kerora.settings.tune import TuneConfig
 
 if TYPE_CHECKING:
     from kerora.tuning.study import TuneResult
 
+# The settings of the search are a class of their own. None of its names is also one of a fit.
 _OWN = tuple(TuneConfig.__dataclass_fields__)
 
 
-@click.command("tune")
+@click.command("tune", cls=SettingsCommand)
 @setting_options("", root=TuneConfig)
 @config_options
+# The study names the runs of its trials.
 @setting_options("", leave_out=("run", "runs_dir"))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -27,6 +29,7 @@ def command(as_json: bool, quiet: bool, **values: Any) -> None:
     The first trial uses the defaults. The same command continues a stopped search, also on another machine with
     the same --storage. Only --refit reads the test rows, once at the end.
     """
+    # Popped, because `resolve_options` refuses keys that a fit does not know.
     own = {f"setting__{name}": values.pop(f"setting__{name}") for name in _OWN}
     settings = TuneConfig(**collect(own))
     config = resolve_options(values)
@@ -64,32 +67,39 @@ def _as_dict(result: "TuneResult", metric: str) -> dict[str, Any]:
         "defaults": None if default is None else {"score": default.score, "scores": default.scores},
         "difference": None if difference is None else vars(difference),
         "verdict": result.verdict,
+        "weak": result.weak,
         "refit": None if result.refit is None else str(result.refit.path),
     }
 
 
 def _print(result: "TuneResult", metric: str) -> None:
-    from kerora.evaluation.terminal import visible
+    from rich.console import Console
+
+    from kerora.evaluation.terminal import say, visible
     from kerora.evaluation.wording import decimal, signed
 
+    console = Console()
     best, default, difference = result.best, result.default, result.difference
-    click.echo(f"Best: trial {best.number}, validation {metric} {decimal(best.score)}")
+    say(console, f"Best: trial {best.number}, validation {metric} {decimal(best.score)}")
     for path, value in best.settings.items():
-        click.echo(visible(f"{path}: {value:.6g}" if isinstance(value, float) else f"{path}: {value}"))
+        say(console, visible(f"{path}: {value:.6g}" if isinstance(value, float) else f"{path}: {value}"))
     if default is not None:
         interval = ""
         if difference is not None:
             interval = f", difference {signed(difference.value)}"
             interval += f" (95 % interval {signed(difference.low)} to {signed(difference.high)})"
-        click.echo(f"Defaults: {metric} {decimal(default.score)}{interval}")
-    click.echo(result.verdict)
+        say(console, f"Defaults: {metric} {decimal(default.score)}{interval}")
+    say(console, result.verdict)
+    if result.weak is not None:
+        say(console, f"Note: {visible(result.weak)}")
     if result.refit is not None:
         from kerora.runfolder import read_json
 
         test = read_json(result.refit.metrics)["after"]["test"]
-        click.echo(
+        say(
+            console,
             f"Refit: {result.refit.path}, test accuracy {decimal(test['accuracy'])}, "
-            f"macro F1 {decimal(test['macro_f1'])}; {result.folder.submission}"
+            f"macro F1 {decimal(test['macro_f1'])}; {result.folder.submission}",
         )
-    click.echo(f"Log: {result.folder.log}\nReport: {result.folder.report}")
-    click.echo(f"Next: kerora fit --config {result.folder.best}")
+    say(console, f"Log: {result.folder.log}\nReport: {result.folder.report}")
+    say(console, f"Next: kerora fit --config {result.folder.best}")

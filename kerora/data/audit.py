@@ -1,32 +1,37 @@
-"""What one should know of a data set before training: balance, lengths, duplicates, leakage."""
+"""Checks a data set before training: class balance, lengths, duplicates, leakage."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from kerora.data.documents import Documents
 from kerora.data.rows import Dataset, Rows, S, Split
+from kerora.data.tokens import RowTokenizer, TokenTable, cached_tokens
 
 T = TypeVar("T", bound=Hashable)
 PERCENTILES = (50, 90, 95, 99)
 EXAMPLES = 3
+# The token table holds truncated rows, so exact lengths need a second pass of the tokenizer. This bounds its time.
+EXACT_ROWS = 2000
 
 
 @dataclass(frozen=True)
 class SplitAudit:
-    """One split.
+    """The audit of one split.
 
     Attributes:
         rows: number of rows.
-        labels: rows by class name.
+        labels: number of rows by class name.
         lengths: the 50th, 90th, 95th and 99th percentile and the maximum (``p50`` ... ``p99``, ``max``).
-        truncated: share of the rows longer than the maximum length, from 0 to 1.
-        duplicates: rows whose text occurs earlier in the split.
-        conflicts: rows whose text occurs in the split with more than one label.
+        truncated: fraction of the rows that are longer than the maximum length, from 0 to 1.
+        duplicates: number of rows whose text occurs earlier in the split.
+        conflicts: number of rows whose text occurs in the split with more than one label.
+        unknown: number of rows whose tokens are mostly the token for unknown text. 0 without a tokenizer.
     """
 
     rows: int
@@ -35,6 +40,7 @@ class SplitAudit:
     truncated: float
     duplicates: int
     conflicts: int
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,9 @@ class Leakage:
     """Rows of a split whose text is also a training text.
 
     Attributes:
-        count: such rows.
-        share: their share of the split, from 0 to 1.
-        examples: the first of them as (id in the split, id in train, text).
+        count: number of such rows.
+        share: their fraction of the split, from 0 to 1.
+        examples: the first of these rows as (id in the split, id in train, text).
     """
 
     count: int
@@ -54,14 +60,14 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Audit:
-    """A data set.
+    """The audit of a data set.
 
     Attributes:
-        name: the data set's name.
-        unit: what lengths count: ``tokens`` or ``words``.
-        max_length: the length, in that unit, beyond which rows count as truncated.
+        name: name of the data set.
+        unit: unit of the lengths: ``tokens`` or ``words``.
+        max_length: length in that unit. Longer rows count as truncated.
         splits: the audit of each split.
-        leakage: by split (validation, test), the texts shared with train.
+        leakage: by split (validation, test), the texts that are also training texts.
     """
 
     name: str
@@ -73,14 +79,14 @@ class Audit:
 
 @dataclass(frozen=True)
 class TextCounts:
-    """The texts of one split of a language model's data.
+    """Counts of the texts of one split for a language model.
 
     Attributes:
         form: ``text``, ``completion`` (of prompts) or ``turns`` (of conversations).
         texts: number of texts.
-        parts: number of their parts: turns, of prompts with completions two each.
-        size: all tokens, or words.
-        counted: those of them that the loss counts.
+        parts: number of parts. A prompt with its completion has two parts, a conversation one for each turn.
+        size: number of tokens, or words.
+        counted: number of tokens, or words, that the loss counts.
         characters: number of characters.
     """
 
@@ -99,9 +105,9 @@ def audit_texts(
 
     Args:
         dataset: the texts.
-        part_lengths: returns the tokens of each piece of text, without special ones; None counts words. With tokens
-            the end-of-text tokens are counted too.
-        max_length: the longest row in tokens.
+        part_lengths: returns the number of tokens in each piece of text, without special tokens. End-of-text tokens
+            are then added to it. With None, words are counted.
+        max_length: the longest row, in tokens.
 
     Returns:
         The audit, and the counts of each split.
@@ -111,7 +117,9 @@ def audit_texts(
     for split, rows in dataset:
         flat = [part for parts in rows.parts for part in parts]
         measured = (part_lengths or _word_counts)([part.text for part in flat])
+        # Words have no end-of-text token, so the 1 is added only to tokens.
         sizes = [size + (part.ends and part_lengths is not None) for part, size in zip(flat, measured, strict=True)]
+        # ends[n]:ends[n + 1] are the parts of text n in `flat`.
         ends = np.cumsum([0, *(len(parts) for parts in rows.parts)])
         lengths[split] = [sum(sizes[start:end]) for start, end in pairwise(ends)]
         counted = sum(size for part, size in zip(flat, sizes, strict=True) if part.counted)
@@ -122,28 +130,89 @@ def audit_texts(
     return _audit(dataset, keys, {}, lengths, unit, max_length), counts
 
 
+class AuditTokenizer(RowTokenizer, Protocol):
+    """The part of a tokenizer that an audit needs."""
+
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of the token for unknown text, or None if there is none."""
+
+    @property
+    def special(self) -> np.ndarray:
+        """Whether a token is special, bool (tokens,). The token for unknown text is special too."""
+
+    def lengths(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
+        """Return the number of tokens of each row with special tokens and without truncation."""
+
+
+def audit_tokens(dataset: Dataset[Rows[T]], tokenizer: AuditTokenizer, max_length: int) -> Audit:
+    """Audit a data set with the tokens that a training uses. They come from the cache on disk, or go there.
+
+    Lengths above `max_length` are exact for up to 2,000 rows of a split. Of more rows they count as one token longer.
+
+    Args:
+        dataset: the rows.
+        tokenizer: the tokenizer of the model.
+        max_length: the longest input, in tokens.
+    """
+    tables = {split: cached_tokens(rows, tokenizer, max_length) for split, rows in dataset}
+
+    def lengths(rows: Rows[T]) -> Sequence[int]:
+        # By identity: `==` of two splits would compare all their texts.
+        table = next(tables[split] for split, part in dataset if part is rows)
+        found = np.array(table.lengths)
+        # A row of exactly `max_length` tokens may have been truncated. The table does not say which.
+        full = np.flatnonzero(found >= max_length)
+        if len(full) > EXACT_ROWS:
+            # `_audit_split` counts only longer rows as truncated.
+            found[full] += 1
+        elif len(full):
+            part = rows.take(full.tolist())
+            found[full] = tokenizer.lengths(part.texts, part.pairs)
+        numbers: list[int] = found.tolist()
+        return numbers
+
+    result = audit(dataset, lengths, max_length)
+    unknown = {split: _mostly_unknown(table, tokenizer) for split, table in tables.items()}
+    splits = {split: replace(part, unknown=unknown[split]) for split, part in result.splits.items()}
+    return replace(result, splits=splits)
+
+
+def _mostly_unknown(table: TokenTable, tokenizer: AuditTokenizer) -> int:
+    if tokenizer.unknown_id is None or not len(table):
+        return 0
+    # The unknown token is special too, so it is added back to the tokens that stand for text.
+    unknown = np.asarray(table.ids) == tokenizer.unknown_id
+    text = unknown | ~tokenizer.special[np.asarray(table.ids)]
+    # Sums up to the start of each row. np.add.reduceat would give an empty row the value of the next row.
+    sums = (np.concatenate([[0], np.cumsum(marks)])[table.offsets] for marks in (unknown, text))
+    unknowns, texts = (np.diff(values) for values in sums)
+    return int((unknowns * 2 > texts).sum())
+
+
 def audit(
     dataset: Dataset[Rows[T]], tokenizer_lengths: Callable[[Rows[T]], Sequence[int]] | None, max_length: int
 ) -> Audit:
     """Audit a data set.
 
-    Texts are the same when they are equal after case-folding and with white space normalised.
+    Two texts are the same if they differ only in case and white space.
 
     Args:
         dataset: the rows.
-        tokenizer_lengths: returns each row's length in tokens, with special tokens; None counts words.
-        max_length: the longest input in tokens.
+        tokenizer_lengths: returns the length of each row in tokens, with special tokens. With None, words are counted.
+        max_length: the longest input, in tokens.
     """
     lengths = {split: (tokenizer_lengths or _words)(rows) for split, rows in dataset}
     unit = "words" if tokenizer_lengths is None else "tokens"
     keys = {split: _keys(rows.texts, rows.pairs) for split, rows in dataset}
+    # Rows without labels cannot contradict each other: without an entry here, the split has no conflicts.
     labels = {split: list(rows.targets) for split, rows in dataset if rows.targets is not None}
     return _audit(dataset, keys, labels, lengths, unit, max_length)
 
 
 def _audit(
     dataset: Dataset[S],
-    keys: Mapping[str, Sequence[str]],
+    keys: Mapping[str, Sequence[int]],
     labels: Mapping[str, Sequence[Hashable]],
     lengths: Mapping[str, Sequence[int]],
     unit: str,
@@ -157,21 +226,22 @@ def _audit(
     leakage = {
         split: _leakage(dataset["train"], rows, keys, split)
         for split, rows in dataset
-        if split != "train" and "train" in keys
+        if split != "train" and "train" in keys  # a single part can be audited without training rows
     }
     return Audit(dataset.name, unit, max_length, splits, leakage)
 
 
 def _audit_split(
-    keys: Sequence[str],
+    keys: Sequence[int],
     labels: Sequence[Hashable] | None,
     counts: dict[str, int],
     lengths: Sequence[int],
     max_length: int,
 ) -> SplitAudit:
-    label_sets: dict[str, set[Hashable]] = defaultdict(set)
+    label_sets: dict[int, set[Hashable]] = defaultdict(set)
     for key, label in zip(keys, labels or [None] * len(keys), strict=True):
         label_sets[key].add(label)
+    # Over the rows and not over the texts: every copy of a text with two labels is a row to look at.
     conflicts = sum(len(label_sets[key]) > 1 for key in keys)
     truncated = float(np.mean(np.asarray(lengths) > max_length)) if keys else 0.0
     return SplitAudit(len(keys), counts, _percentiles(lengths), truncated, len(keys) - len(label_sets), conflicts)
@@ -180,12 +250,13 @@ def _audit_split(
 def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
     if not len(lengths):
         return dict.fromkeys((*(f"p{percent}" for percent in PERCENTILES), "max"), 0)
+    # This method returns lengths that occur, not interpolated values between them.
     values = np.percentile(lengths, (*PERCENTILES, 100), method="inverted_cdf")
     return {name: int(value) for name, value in zip((*(f"p{p}" for p in PERCENTILES), "max"), values, strict=True)}
 
 
-def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[str]], split: str) -> Leakage:
-    first_in_train: dict[str, int] = {}
+def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[int]], split: str) -> Leakage:
+    first_in_train: dict[int, int] = {}
     for index, key in enumerate(keys["train"]):
         first_in_train.setdefault(key, index)
     shared = [(index, first_in_train[key]) for index, key in enumerate(keys[split]) if key in first_in_train]
@@ -193,9 +264,11 @@ def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[str]], split
     return Leakage(len(shared), len(shared) / max(1, len(rows)), examples)
 
 
-def _keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
-    seconds = pairs or [""] * len(texts)
-    return [f"{_plain(text)}\x1f{_plain(second)}" for text, second in zip(texts, seconds, strict=True)]
+def _keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
+    seconds = pairs or itertools.repeat("")
+    # The separator keeps ("a b", "c") and ("a", "b c") apart. The keys are valid in one process: Python salts `hash`.
+    # hashes of 64 bits instead of the texts, which may not fit into memory
+    return [hash(f"{_plain(text)}\x1f{_plain(second)}") for text, second in zip(texts, seconds, strict=False)]
 
 
 def _plain(text: str) -> str:

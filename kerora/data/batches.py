@@ -1,11 +1,10 @@
-"""Tokens become batches: length buckets, an order that is a function of seed and epoch.
+"""Makes batches of tokens from rows of similar length. The order depends only on the seed and the epoch.
 
     row lengths   7  93  12  88  9 ...      shuffled by (seed, epoch)
-    pools         [ 50 batches' worth ]     sorted by length inside a pool
+    pools         [ rows of 50 batches ]    sorted by length inside a pool
     batches       [7 9 12 ...] [88 93 ...]  each padded to its longest row, rounded up to 8
 
-Rows of like length share a batch, so that little is padded, while batches still differ from
-epoch to epoch.
+Rows of similar length share a batch, so there is little padding. The batches still differ from epoch to epoch.
 """
 
 from typing import Any
@@ -15,34 +14,36 @@ import numpy as np
 
 from kerora.data.tokens import TokenTable
 
+# Batches have fewer different widths, at the price of at most 7 columns of padding.
 PAD_MULTIPLE = 8
+# Larger pools need less padding but mix rows less. 50 is also the most that transformers takes to group by length.
 POOL_BATCHES = 50
 STATES = "states"
-"""Input that stands for the frozen start of a model, where its states were computed before."""
+"""Name of the input with precomputed outputs of the frozen first layers of a model."""
 
 
 class Batches(keras.utils.PyDataset):
     """Batches of token ids for `model.fit`, `evaluate` and `predict`.
 
     Each item is ``(x, y)`` or ``(x, y, weights)`` with ``x["token_ids"]`` int32 (rows, length),
-    ``x["padding_mask"]`` int32 (rows, length; 1 for tokens) and, where the model takes them,
-    ``x["segment_ids"]`` int32 (rows, length); y is (rows,), int64 of class numbers and float32 of other numbers.
+    ``x["padding_mask"]`` int32 (rows, length; 1 for tokens) and, if the model takes them,
+    ``x["segment_ids"]`` int32 (rows, length). y is (rows,), int64 for class numbers and float32 for other numbers.
 
-    The order of an epoch depends on `seed` and `epoch` alone. The epoch advances by itself when
-    all batches were served; `move_to` sets it, and a position inside it, for a resume.
-    `tokens_served` counts the real tokens handed out so far. With `states` (tokens, width) set, x also holds
-    ``x["states"]`` (rows, length, width), zero at padding; see `kerora.fast.frozen_start`.
+    The order of an epoch depends only on `seed` and `epoch`. The epoch advances automatically after its last batch.
+    `move_to` sets the epoch and a position in it, to continue a stopped run. `tokens_served` counts the tokens without
+    padding that were returned so far. If `states` (tokens, width) is set, x also holds ``x["states"]`` (rows, length,
+    width), zero at padding; see `kerora.fast.frozen_start`.
 
     Args:
         table: the tokens.
         labels: class numbers or other numbers (rows,), or None for prediction.
-        batch_size: rows in a batch; default 32.
-        pad_id: id that fills up short rows; default 0.
-        shuffle: draw a new order each epoch; False sorts all rows by length, longest first.
-        seed: seed of the order; default 0.
+        batch_size: rows in a batch. Default: 32.
+        pad_id: id of the padding in short rows. Default: 0.
+        shuffle: whether each epoch has a new random order. If False, all rows are sorted by length, longest first.
+        seed: seed of the order. Default: 0.
         class_weights: weight of each class (classes,), or None.
-        max_tokens: without `shuffle`, as many rows in a batch as have this many tokens with their padding, one at
-            least; None goes by `batch_size`.
+        max_tokens: without `shuffle`, largest number of tokens in a batch including padding; a batch has at least one
+            row. Default: None, batches have `batch_size` rows.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Batches(keras.utils.PyDataset):
         class_weights: Any = None,
         max_tokens: int | None = None,
     ) -> None:
+        # More workers make batches ahead of time in threads. `_served` and `tokens_served` would then be too high.
         super().__init__(workers=1, use_multiprocessing=False)
         self.table = table
         self.labels = None if labels is None else _as_targets(labels)
@@ -71,15 +73,15 @@ class Batches(keras.utils.PyDataset):
         self.start = 0
         self.tokens_served = 0
         self._served = 0
-        self._plan = self._make_plan()
+        self._plan = self._make_plan()  # row numbers of each batch, each int64 (rows,)
 
     def __len__(self) -> int:
-        """Return the number of batches that are left of this epoch."""
+        """Return the number of batches in the rest of this epoch."""
         return len(self._plan) - self.start
 
     @property
     def batches_per_epoch(self) -> int:
-        """All batches of an epoch, whatever part of it is left."""
+        """Number of batches in a whole epoch."""
         return len(self._plan)
 
     @property
@@ -94,6 +96,7 @@ class Batches(keras.utils.PyDataset):
 
     def move_to(self, epoch: int, start: int = 0) -> None:
         """Go to an epoch, past its first `start` batches."""
+        # The plan depends only on the epoch, and sorting many rows takes time.
         if epoch != self.epoch:
             self.epoch = epoch
             self._plan = self._make_plan()
@@ -101,12 +104,13 @@ class Batches(keras.utils.PyDataset):
         self._served = 0
 
     def on_epoch_end(self) -> None:
-        """Advance to the next epoch once all batches of this one were served."""
+        """Advance to the next epoch if all batches of this one were returned."""
+        # Keras calls this also between its symbolic build, which takes one batch, and the first epoch.
         if self.shuffle and len(self) > 0 and self._served >= len(self):
             self.move_to(self.epoch + 1)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return batch `index` of what is left of this epoch."""
+        """Return batch `index` of the rest of this epoch."""
         self._served = max(self._served, index + 1)
         rows = self._plan[self.start + index]
         inputs = padded_inputs(self.table, rows, self.pad_id)
@@ -126,29 +130,34 @@ class Batches(keras.utils.PyDataset):
     def _make_plan(self) -> list[np.ndarray]:
         lengths = self.lengths
         if not self.shuffle:
+            # Longest first, as `_cut_by_tokens` requires. The stable sort makes the order the same on every machine.
             rows = np.argsort(-lengths, kind="stable")
             if self.max_tokens is None:
                 return _cut(rows, self.batch_size)
             return _cut_by_tokens(rows, _widths(lengths[rows], self.table.max_length), self.max_tokens)
+        # Without state between epochs, a stopped run can be continued in any epoch.
+        # A pair and not a sum: seed 0 in epoch 1 must differ from seed 1 in epoch 0.
         generator = np.random.default_rng((self.seed, self.epoch))
         rows = generator.permutation(len(lengths))
         batches: list[np.ndarray] = []
         for pool in _cut(rows, self.batch_size * POOL_BATCHES):
             batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], self.batch_size)
+        # Without this second permutation each pool would start with its longest rows and end with its shortest.
         return [batches[place] for place in generator.permutation(len(batches))]
 
 
 def _as_targets(values: Any) -> np.ndarray:
     targets = np.asarray(values)
+    # torch indexes classes with int64. Values to regress on have float32, the type of the head.
     return targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64)
 
 
 def padded_inputs(table: TokenTable, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
-    """Lay rows of tokens out as rectangles, as wide as the longest row rounded up to 8.
+    """Pad rows of tokens to the length of the longest row, rounded up to a multiple of 8.
 
     Returns:
-        ``token_ids``, ``padding_mask`` (1 for tokens, 0 for padding) and where the table has them
-        ``segment_ids``; int32 (rows, width).
+        ``token_ids``, ``padding_mask`` (1 for tokens, 0 for padding), and ``segment_ids`` if the table has them;
+        int32 (rows, width).
     """
     starts = table.offsets[rows]
     mask, places = rectangle(starts, table.offsets[rows + 1] - starts, table.max_length)
@@ -161,31 +170,35 @@ def padded_inputs(table: TokenTable, rows: np.ndarray, pad_id: int) -> dict[str,
 
 
 def rectangle(starts: np.ndarray, lengths: np.ndarray, max_length: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Lay stretches of a table out as rows, as wide as the longest one rounded up to 8.
+    """Arrange stretches of a table as padded rows, as wide as the longest one, rounded up to a multiple of 8.
 
     Args:
         starts: first token of each stretch, (rows,).
-        lengths: its length, (rows,).
-        max_length: width that is not exceeded by rounding, or None.
+        lengths: tokens of each stretch, (rows,).
+        max_length: width that rounding must not exceed, or None.
 
     Returns:
-        Where there are tokens, bool (rows, width), and their places in the table, row by row, (tokens,).
+        A mask, bool (rows, width), True for tokens; and the places of the tokens in the table, row by row, (tokens,).
     """
+    # (width,). `initial=1` gives a batch of no rows a width too.
     columns = np.arange(_widths(lengths.max(initial=1, keepdims=True), max_length)[0])
     mask = columns < lengths[:, None]
+    # A mask selects in the order of the rows, so x[mask] = ids[places] puts each token into its row.
     return mask, (starts[:, None] + columns)[mask]
 
 
 def _widths(lengths: np.ndarray, max_length: int | None) -> np.ndarray:
+    # -(-n // k) * k rounds n up to a multiple of k.
     widths = -(-np.maximum(lengths, 1) // PAD_MULTIPLE) * PAD_MULTIPLE
-    # the model may end there, as one with 514 positions does
+    # The positions of a model may end at a length that is not a multiple of 8.
     return widths if max_length is None else np.maximum(lengths, np.minimum(widths, max_length))
 
 
 def _cut_by_tokens(rows: np.ndarray, widths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
-    """Cut rows, longest first, into batches of `max_tokens` at most, or of one row."""
+    """Divide rows, longest first, into batches of at most `max_tokens` tokens, or of one row."""
     batches, start = [], 0
     while start < len(rows):
+        # The first row is the longest one, so its width is the width of the batch.
         stop = start + max(1, max_tokens // int(widths[start]))
         batches.append(rows[start:stop])
         start = stop
@@ -197,9 +210,9 @@ def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def balanced_class_weights(labels: Any, classes: int) -> np.ndarray:
-    """Return rows / (classes * rows of the class), float32 (classes,); 0 for a class without rows.
+    """Return the weight rows / (classes * rows of the class), float32 (classes,), or 0 for a class without rows.
 
-    Source: King and Zeng 2001, the heuristic that scikit-learn calls "balanced".
+    Source: King and Zeng 2001. scikit-learn calls this heuristic "balanced".
     """
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)
     with np.errstate(divide="ignore"):

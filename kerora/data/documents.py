@@ -1,4 +1,4 @@
-"""Texts for language models: each a sequence of parts, some of which the loss counts."""
+"""Texts for language models. Each text is a sequence of parts, and the loss counts some of the parts."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +10,9 @@ from kerora.errors import DataError
 
 Form = Literal["text", "completion", "turns"]
 ROLES = {True: "assistant", False: "user"}
-"""In saved rows, of turns that the loss counts, and of those that it does not."""
+"""Role in saved rows, by whether the loss counts the turn."""
 GOES_ON = "goes_on"
-"""Key of a saved text that is the beginning of a longer one, so that no end-of-text token follows it."""
+"""Key in a saved row: its text is the beginning of a longer text, so that no end-of-text token follows it."""
 
 
 class Part(NamedTuple):
@@ -21,7 +21,7 @@ class Part(NamedTuple):
     Attributes:
         text: the characters.
         counted: whether the loss counts its tokens.
-        ends: whether the end-of-text token follows.
+        ends: whether an end-of-text token follows the part.
     """
 
     text: str
@@ -34,14 +34,14 @@ Parts = tuple[Part, ...]
 
 @dataclass
 class Documents:
-    """One split of a language model's data; it has no target beside the texts, which are learnt themselves.
+    """One split of the data of a language model. There are no targets: the model learns the texts.
 
     Attributes:
-        texts: what a person would read.
-        ids: an identifier a text: the id column's value, the row's number from 1, or the file's name.
+        texts: the texts for display, with their parts joined.
+        ids: identifier of each text: the value of the id column, the number of the row from 1, or the name of the file.
         parts: the parts of each text.
         form: plain texts, prompts with completions, or turns of a conversation.
-        files: the texts are whole files, which may be divided.
+        files: whether the texts are whole files. Such texts may be divided.
     """
 
     noun: ClassVar[str] = "texts"
@@ -73,32 +73,35 @@ class Documents:
         return Documents(texts, ids, parts, self.form, self.files)
 
     def strata(self) -> None:
-        """Return None: texts have no class."""
+        """Return None, because texts have no class."""
 
     def tails(self, share: float) -> "tuple[Documents, Documents] | None":
-        """Divide each file at the line end next to where its last share begins; None where texts are no files.
+        """Cut the last `share` of each file, at the line end before it. Return None if the texts are not files.
 
         Raises:
             DataError: a file is too short.
         """
+        # The end of a row is no sample of its table. Rows are sampled whole.
         if not self.files:
             return None
         kept, tails = Documents(files=True), Documents(files=True)
         for text, identifier in zip(self.texts, self.ids, strict=True):
+            # In characters: a cut in tokens would give runs with other tokenizers another held-out text.
             place = round(len(text) * (1 - share))
             line_end = text.rfind("\n", 0, place) + 1
+            # At the line end before the place, unless no text would be left in front of it.
             place = line_end if text[:line_end].strip() else place
             if not text[:place].strip() or not text[place:].strip():
                 raise DataError(
-                    f"{identifier} is too short to hold a part out of it. Give more text, or a file for it."
+                    f"{identifier} is too short to hold out a part of it. Give more text, or a file for that part."
                 )
-            # the text goes on, so that only its end is an end
+            # The kept text is the beginning of a longer one, so no end-of-text token follows it.
             kept.append((Part(text[:place], True, False),), identifier)
             tails.append(plain_text(text[place:]), identifier)
         return kept, tails
 
     def objects(self, classes: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-        """Yield each text as a row: with ``text``, ``prompt`` and ``completion``, or ``messages``."""
+        """Yield each text as a row with ``text``, with ``prompt`` and ``completion``, or with ``messages``."""
         for parts, identifier in zip(self.parts, self.ids, strict=True):
             row: dict[str, Any] = {"id": identifier}
             if self.form == "turns":
@@ -114,12 +117,15 @@ class Documents:
     @classmethod
     def facts(cls, splits: "Mapping[str, Documents]") -> dict[str, Any]:
         """Return the form of the texts, and which splits are whole files."""
+        # The form of the training part, which comes first. `settle` has checked the other parts.
         form = next(iter(splits.values())).form
         return {"form": form, "files": [split for split, texts in splits.items() if texts.files]}
 
     def fingerprint(self) -> str:
         """Return the sha256 of all parts, in order."""
+        # `counted` and `ends` are hashed too: they change the tokens and what the loss counts.
         digest = hashlib.sha256()
+        # The control characters separate parts and texts. "surrogatepass" accepts unpaired surrogates.
         for parts in self.parts:
             for part in parts:
                 digest.update(f"{part.counted:d}{part.ends:d}\x1f{part.text}\x1e".encode("utf-8", "surrogatepass"))
@@ -127,31 +133,35 @@ class Documents:
         return digest.hexdigest()
 
     def counted_bytes(self) -> int:
-        """Return the bytes in UTF-8 of the counted parts."""
+        """Return the length of the counted parts in bytes of UTF-8."""
         return sum(len(part.text.encode("utf-8", "surrogatepass")) for parts in self.parts for part in parts
                    if part.counted)  # fmt: skip
 
 
 def plain_text(text: str) -> Parts:
-    """Return a text of which every token counts."""
+    """Return the parts of a text. The loss counts every token."""
     return (Part(text, True, True),)
 
 
 def completion(prompt: str, text: str) -> Parts:
-    """Return a prompt, which does not count, and its completion; on a line of its own if no blank parts them."""
+    """Return the parts of a prompt, which the loss does not count, and its completion; see `joinable`."""
+    # No end-of-text token between prompt and completion: they are one text.
     return (Part(joinable(prompt, text), False, False), Part(text, True, True))
 
 
 def joinable(prompt: str, text: str = "") -> str:
-    """Return a prompt with a line end where neither it nor what follows brings a blank."""
+    """Return a prompt that ends in white space. A line end is added if neither it nor the next text has a space there.
+
+    Without it the last word of the prompt and the first word of the completion would be one word.
+    """
     return prompt if prompt[-1:].isspace() or text[:1].isspace() else f"{prompt}\n"
 
 
 def conversation(turns: Sequence[tuple[str, bool]]) -> Parts:
-    """Return the (text, counted) turns of a conversation, each with its end."""
+    """Return the parts of a conversation from its (text, counted) turns. An end-of-text token follows each turn."""
     return tuple(Part(text, counted, True) for text, counted in turns)
 
 
 def prompt_parts(text: str, form: str) -> Parts:
-    """Return a prompt as texts of a form begin: of turns the first one, which ends."""
+    """Return a prompt in the way in which training texts of a form begin. The first turn of a conversation ends."""
     return (Part(joinable(text) if form == "completion" else text, False, form == "turns"),)

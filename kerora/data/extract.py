@@ -1,4 +1,4 @@
-"""Rows of tables into texts and identifiers, with a check of every value; and rows whose labels are still names."""
+"""Takes texts and identifiers from the rows of tables and checks every value. Labels are still names here."""
 
 import sys
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from kerora.data.bad_rows import BadRow, BadRows, write_bad_rows
 from kerora.data.columns import Columns, find_columns
 from kerora.data.row_reader import SourcePart, check_problems
 from kerora.data.rows import Rows
@@ -22,57 +23,86 @@ class Record:
         text: the text; the first sentence of a pair.
         pair: the second sentence of a pair, or None.
         row_number: number of the data row from 1; for plain text the number of the line.
+        problem: what is wrong with the row; None for a row with a text.
     """
 
     id: str
     text: str
     pair: str | None
     row_number: int
+    problem: str | None = None
 
 
 @dataclass
 class LabelledRows(SourcePart[Rows[str]]):
-    """Rows of one part before classes have numbers: the labels are names; integers and booleans ``"3"``, ``"true"``.
+    """Rows of one part whose labels are still names, in the form of `kerora.data.labels.label_of`.
 
     Attributes:
-        first_seen: where each label occurs first, for messages.
-        classes: all class names in order where the source itself knows them.
+        first_seen: place of the first row with each label, for messages.
+        classes: all class names in order, if the source itself has them; else None.
+        values: for data that was saved with renamed classes, the original label of each of `classes`.
+        unlabelled: if no row has a label, the reason in words; the rows then have no targets.
     """
 
     first_seen: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
+    values: tuple[str, ...] | None = None
+    unlabelled: str | None = None
 
     def append(self, record: Record, label: str, place: str) -> None:
-        """Add a row; `place` is where it stands, such as ``row 3 (line 4)``."""
+        """Add a row. `place` says where it is in the source, such as ``row 3 (line 4)``."""
         self.first_seen.setdefault(label, place)
-        # one object a class, not one a row
+        # All rows of a class share one string object, which saves memory.
         self.rows.append(record.text, record.id, sys.intern(label), record.pair)
 
     def extend(self, other: Self) -> None:
         """Add the rows of another shard of the part."""
         super().extend(other)
         for label, place in other.first_seen.items():
+            # `source` of the part is its first shard, so a place in another shard needs the name of that shard.
             self.first_seen.setdefault(label, f"{Path(other.source).name} {place}")
 
 
-def read_records(table: Table, config: DataConfig) -> Iterator[Record]:
-    """Stream the texts of a table; label columns are not looked at.
+def read_records(
+    table: Table, config: DataConfig, bad: BadRows | None = None, keep_bad: bool = False
+) -> Iterator[Record]:
+    """Stream the texts of a table. Label columns are ignored.
+
+    Args:
+        table: the rows.
+        config: columns, and whether bad rows are skipped.
+        bad: counts the rows that are skipped.
+        keep_bad: whether to yield skipped rows as records with a `problem`, if they have been read at all.
 
     Raises:
-        DataError: a text column is missing; while reading also when a text is empty or no text, unless
-            `skip_bad_rows` drops such rows.
+        DataError: a text column is missing. While the rows are read: a text is empty or not a string, and
+            `skip_bad_rows` is not set; or no row is left.
     """
-    columns = find_columns(table.columns, config, table.name, labelled=False)
+    # labelled=False: files to predict need no label column.
+    columns = find_columns(table.columns, config, table.name, labelled=False, header=table.header)
+    bad = BadRows() if bad is None else bad
+    before, kept = bad.count, 0
     for row in table.rows:
-        problem = row_problem(row, columns)
+        problem = row.problem or row_problem(row, columns)
         if problem is None:
+            kept += 1
             yield record_of(row, columns)
-        elif not config.skip_bad_rows:
+            continue
+        bad.add(table.name, BadRow(row.place, problem))
+        # At once and not at the end of the file: the rows before it have already gone to the caller.
+        if not config.skip_bad_rows:
+            write_bad_rows(config.bad_rows, [bad])
             check_problems(table.name, [f"{row.place} {problem}"], 1, row.number, config)
+        # A row that the format reader could not read has no identifier, so no output line can be written for it.
+        elif keep_bad and row.problem is None:
+            kept += 1
+            yield Record(identifier_of(row, columns.id), "", None, row.number, problem)
+    if bad.count > before:
+        check_problems(table.name, [], bad.count - before, kept, config)
 
 
 def text_problem(value: Any, name: str) -> str | None:
-    """Return what is wrong with a text, or None."""
+    """Return a description of what is wrong with a text, or None."""
     if is_missing(value):
         return f"has no text in '{name}'"
     if not isinstance(value, str):
@@ -80,6 +110,7 @@ def text_problem(value: Any, name: str) -> str | None:
     if not value.strip():
         return f"has an empty text in '{name}'"
     try:
+        # JSON can hold half of a surrogate pair, such as "\ud800". The tokenizers take only valid Unicode.
         value.encode("utf-8")
     except UnicodeEncodeError:
         return f"has an unpaired surrogate in '{name}'"
@@ -87,22 +118,23 @@ def text_problem(value: Any, name: str) -> str | None:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value is absent: None, or NaN as JSON and Parquet hold missing numbers."""
+    """Tell whether a value is absent: None, or NaN, which JSON and Parquet files use for missing numbers."""
+    # NaN is the only float that differs from itself.
     return value is None or (isinstance(value, float) and value != value)
 
 
 def row_problem(row: RawRow, columns: Columns) -> str | None:
-    """Return what is wrong with the texts of a row, or None."""
+    """Return a description of what is wrong with the texts of a row, or None."""
     problems = [text_problem(row.values.get(name), name) for name in columns.texts]
     if len(problems) > 1 and not columns.paired:
         empty = [is_missing(value) or (isinstance(value, str) and not value.strip()) for value in _texts(row, columns)]
-        if not all(empty):  # of columns that are joined, some may be empty
+        if not all(empty):  # Some of the columns may be empty if they are joined to one text.
             problems = [problem for problem, absent in zip(problems, empty, strict=True) if not absent]
     return next(filter(None, problems), None)
 
 
 def record_of(row: RawRow, columns: Columns) -> Record:
-    """Return the text of a row with nothing wrong, the second one of a pair, and the identifier."""
+    """Return the text, the second sentence of a pair, and the identifier of a row that `row_problem` accepts."""
     values = _texts(row, columns)
     pair: str | None = None
     if len(values) == 1 or columns.paired:
@@ -113,8 +145,9 @@ def record_of(row: RawRow, columns: Columns) -> Record:
 
 
 def identifier_of(row: RawRow, column: str | None) -> str:
-    """Return a row's identifier, or its number where it has none."""
+    """Return the identifier of a row, or its number if it has none."""
     value = row.values.get(column) if column else None
+    # The id column may have gaps. Each output line still needs a name.
     return str(row.number) if is_missing(value) or value == "" else str(value)
 
 

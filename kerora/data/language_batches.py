@@ -1,4 +1,4 @@
-"""Batches for language models: tokens, the next token of each, and which of these the loss counts."""
+"""Batches for language models: the tokens, the next token at each position, and which of them the loss counts."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from kerora.data.tokens import TokenTable
 
 
 class LanguageBatches(Batches):
-    """Batches of ``(x, y, weights)`` for a `CausalLM`; order, epochs and resume are those of `Batches`.
+    """Batches of ``(x, y, weights)`` for a `CausalLM`. Order, epochs and resume work as in `Batches`.
 
-    ``x["token_ids"]`` and ``x["padding_mask"]`` int32 (rows, length), with several documents in a row also
-    ``x["document_ids"]`` int32 (rows, length); y is the next token of each place, int64 (rows, length); weights are 1
-    where the loss counts it, float32 (rows, length).
+    x holds ``token_ids`` and ``padding_mask``, int32 (rows, length), and with `separate` also ``document_ids``, int32
+    (rows, length). y is the next token at each position, int64 (rows, length). The weights are 1 if the loss counts
+    that next token, else 0, float32 (rows, length).
 
         tokens      P P P C C E        P prompt, C completion, E end of text
         x           P P P C C .
@@ -22,15 +22,16 @@ class LanguageBatches(Batches):
         weights     0 0 1 1 1 .
 
     Args:
-        table: the tokens, with the counted ones marked.
-        rows: how rows lie over them.
-        separate: texts in a row do not see one another.
+        table: the tokens, with marks for those that the loss counts.
+        rows: the rows as stretches of the table.
+        separate: whether the texts of a row are hidden from each other.
         **options: see `Batches`.
     """
 
     def __init__(self, table: TokenTable, rows: Stretches, *, separate: bool = False, **options: Any) -> None:
         self.rows = rows
         self.separate = separate
+        # Before the base class, which makes the plan. Rounding up to 8 must not exceed the positions of the model.
         self._longest = int(rows.lengths.max(initial=1))
         super().__init__(table, **options)
 
@@ -40,33 +41,38 @@ class LanguageBatches(Batches):
         return self.rows.lengths
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return batch `index` of what is left of this epoch."""
+        """Return batch `index` of the rest of this epoch."""
         self._served = max(self._served, index + 1)
         return self._batch(self._plan[self.start + index])
 
     def _batch(self, rows: np.ndarray) -> tuple[Any, ...]:
         starts = self.rows.starts[rows]
+        # mask (rows, width) and places (tokens,): token `places[i]` is the i-th True of the mask, row by row.
         mask, places = rectangle(starts, self.rows.lengths[rows], self._longest)
         self.tokens_served += len(places)
         inputs = {"token_ids": np.full(mask.shape, self.pad_id, np.int32), "padding_mask": mask.astype(np.int32)}
         inputs["token_ids"][mask] = self.table.ids[places]
         targets = np.zeros(mask.shape, np.int64)
+        # The last token of the table is in no row (see `_blocks`), so `places + 1` stays inside.
         targets[mask] = self.table.ids[places + 1]
         weights = np.zeros(mask.shape, np.float32)
         weights[mask] = self._counted(rows, mask, places)
         if self.separate:
             numbers = np.searchsorted(self.table.offsets, places, side="right")
-            # padding goes on with the document in front of it, so that numbers do not fall
+            # Padding gets the number of the document before it, so that the numbers never decrease in a row.
             inputs["document_ids"] = np.zeros(mask.shape, np.int32)
             inputs["document_ids"][mask] = numbers
             inputs["document_ids"] = np.maximum.accumulate(inputs["document_ids"], axis=1)
         return inputs, targets, weights
 
     def _counted(self, rows: np.ndarray, mask: np.ndarray, places: np.ndarray) -> np.ndarray:
+        # The mark of the target decides, not that of the input.
         counted = self.table.counts(places + 1)
         if not self.rows.across:
+            # A target in another text than its input does not count.
             offsets = self.table.offsets
             counted &= np.searchsorted(offsets, places, "right") == np.searchsorted(offsets, places + 1, "right")
         if self.rows.first_counted is not None:
+            # One limit for each row, repeated for each of its tokens: (tokens,).
             counted &= places + 1 >= np.repeat(self.rows.first_counted[rows], mask.sum(axis=1))
         return counted

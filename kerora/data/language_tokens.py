@@ -1,11 +1,11 @@
-"""Tokens of texts for language models, and how rows are laid over them.
+"""Tokens of texts for language models, and the division of the tokens into rows.
 
-All texts lie end to end in one table; beside each token stands whether the loss counts it. A row is a stretch of
-that table, so that packing copies nothing and wastes nothing:
+One table holds the tokens of all texts end to end, and a mark for each token: whether the loss counts it. A row is a
+stretch of the table, so packing needs no copy and no padding:
 
     texts      |aaaaaa|bb|ccccccccccc|dd|
     blocks     |aaaaaabb|cccccccc|cccdd|        cut every max_length
-    docs       the same for texts; prompts and turns are kept whole where they fit
+    docs       the same for texts; prompts and conversations are kept whole if they fit
     none       |aaaaaa| |bb| |cccccccc| |ccc| |dd|
 """
 
@@ -18,21 +18,22 @@ import numpy as np
 from kerora.data.documents import Documents
 from kerora.data.tokens import TokenTable, cache_key, cached_table
 
+# Bounds the Python lists of ids in memory. They need many times the memory of the table.
 CHUNK_DOCUMENTS = 500
 
 
 class PartTokenizer(Protocol):
-    """The part of a tokenizer that language models' texts need."""
+    """The part of a tokenizer that the texts of language models need."""
 
     end_id: int | None
 
     @property
     def fingerprint(self) -> str:
-        """Names the tokenizer's files and options."""
+        """Text that identifies the files and the options of the tokenizer."""
 
     @property
     def start_ids(self) -> tuple[int, ...]:
-        """Ids in front of a text."""
+        """Ids of the tokens that stand before a text."""
 
     def plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize texts without special tokens."""
@@ -45,9 +46,9 @@ class Stretches:
     Attributes:
         starts: first token of each row, int64 (rows,).
         lengths: tokens of each row, int64 (rows,).
-        first_counted: first token of each row that may count, int64 (rows,), or None for all.
-        across: the first token of a text is predicted from the text before it.
-        cut: prompts whose start, or completions whose end, did not fit.
+        first_counted: first token of each row that the loss may count, int64 (rows,), or None for all tokens.
+        across: whether the first token of a text is predicted from the text before it.
+        cut: number of texts that lost the start of a prompt or the end of a completion, because they were too long.
     """
 
     starts: np.ndarray
@@ -61,21 +62,23 @@ class Stretches:
 
 
 def document_tokens(documents: Documents, tokenizer: PartTokenizer) -> TokenTable:
-    """Tokenize texts through the cache; `counted` says which tokens the loss counts.
+    """Tokenize texts through the cache. `counted` of the table says which tokens the loss counts.
 
-    Each text begins with what the model wants there (`start_ids`); the end-of-text token stands where a part ends.
+    Each text begins with the `start_ids` of the tokenizer. An end-of-text token follows each part that `ends`.
     """
 
     def chunks() -> Iterator[TokenTable]:
         for start in range(0, len(documents), CHUNK_DOCUMENTS):
             yield tokenize_parts(documents.parts[start : start + CHUNK_DOCUMENTS], tokenizer)
 
+    # The end token belongs to the key, because it is added here and not by the tokenizer.
     key = cache_key("language", tokenizer.fingerprint, tokenizer.end_id, documents.fingerprint())
     return cached_table(key, chunks, counted=True)
 
 
 def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], tokenizer: PartTokenizer) -> TokenTable:
     """Tokenize the (text, counted, ends) parts of texts; see `document_tokens`."""
+    # Each part alone, so that no token spans the border of a prompt and its completion.
     encoded = iter(tokenizer.plain_ids([part[0] for parts in documents for part in parts]))
     start, end = tokenizer.start_ids, tokenizer.end_id
     ids: list[int] = []
@@ -83,6 +86,7 @@ def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], toke
     offsets = [0]
     for parts in documents:
         ids += start
+        # The model never has to predict a start token.
         counted += [0] * len(start)
         for _, counts, ends in parts:
             part = next(encoded)
@@ -94,14 +98,15 @@ def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], toke
 
 
 def lay_out(table: TokenTable, documents: Documents, pack: str, max_length: int) -> Stretches:
-    """Lay training rows over the tokens.
+    """Divide the tokens into training rows.
 
     Args:
-        table: the tokens, with the counted ones marked.
-        documents: what they are the tokens of.
-        pack: ``blocks``, ``docs``, ``none`` or ``auto``.
-        max_length: longest row.
+        table: the tokens, with marks for those that the loss counts.
+        documents: the texts of the tokens.
+        pack: ``blocks``, ``docs``, ``none`` or ``auto``. ``auto`` is ``blocks`` for plain texts, and else ``none``.
+        max_length: longest row, in tokens.
     """
+    # The start of a completion means little without its prompt, so such texts are not divided.
     whole = documents.form != "text"
     if pack == "auto":
         pack = "none" if whole else "blocks"
@@ -110,35 +115,39 @@ def lay_out(table: TokenTable, documents: Documents, pack: str, max_length: int)
     starts, lengths, cut = _rows_of_their_own(table, max_length, whole)
     if pack == "docs":
         starts, lengths = _joined(starts, lengths, max_length)
+    # A text of one token has nothing to predict.
     kept = lengths > 0
     return Stretches(starts[kept], lengths[kept], cut=cut)
 
 
 def windows(table: TokenTable, max_length: int, stride: int) -> Stretches:
-    """Lay windows over each text so that every token but the first is predicted once, with context before it.
+    """Move a window over each text, so that every token but the first is predicted once, with tokens before it.
 
-    The window moves by `stride`; of each one only those tokens count that the one before did not reach. Source:
-    "Perplexity of fixed-length models" in the documentation of transformers.
+    The window moves by `stride` tokens. In each window only the tokens count that the window before did not reach.
+    Source: "Perplexity of fixed-length models" in the documentation of transformers.
     """
-    stride = min(stride, max_length - 1)  # a token without any before it could not be predicted
+    # Windows must overlap by one token: the first token of a window has no token before it and cannot be predicted.
+    stride = min(stride, max_length - 1)
     starts, lengths, firsts = [], [], []
     for begin, end in zip(table.offsets[:-1].tolist(), table.offsets[1:].tolist(), strict=True):
+        # The first token of a text has no token before it.
         reached = begin + 1
         for start in range(begin, end, stride):
             stop = min(start + max_length, end)
             if stop > reached:
-                # the last token of the window is only predicted
+                # The row is one token shorter than the window: its last token is a target, not an input.
                 starts.append(start)
                 lengths.append(stop - start - 1)
                 firsts.append(reached)
                 reached = stop
+            # Further windows would reach no new token.
             if stop == end:
                 break
     return Stretches(np.array(starts, np.int64), np.array(lengths, np.int64), np.array(firsts, np.int64))
 
 
 def _blocks(tokens: int, size: int, across: bool) -> Stretches:
-    # the last token of all is only predicted
+    # The last token of the table is a target, not an input.
     starts = np.arange(0, tokens - 1, size, dtype=np.int64)
     return Stretches(starts, np.minimum(size, tokens - 1 - starts), across=across)
 
@@ -149,10 +158,12 @@ def _rows_of_their_own(table: TokenTable, size: int, whole: bool) -> tuple[np.nd
     cut = 0
     for begin, end in zip(table.offsets[:-1].tolist(), table.offsets[1:].tolist(), strict=True):
         if not whole:
+            # Rows overlap in no input token: the last target of a row is the first input of the next row.
             places = range(begin, end - 1, size)
             starts += places
             lengths += [min(size, end - 1 - place) for place in places]
             continue
+        # end - 1, because the last token is only a target.
         cut += end - 1 - begin > size
         start = begin if end - 1 - begin <= size else _start_of_what_fits(table, begin, end, size)
         starts.append(start)
@@ -161,17 +172,23 @@ def _rows_of_their_own(table: TokenTable, size: int, whole: bool) -> tuple[np.nd
 
 
 def _start_of_what_fits(table: TokenTable, begin: int, end: int, size: int) -> int:
-    """Cut the start of the prompt; of a completion that is too long by itself, keep its start and a prompt's token."""
+    """Return where a text that is too long starts: the start of its prompt is cut.
+
+    If the completion alone is too long, its end is cut too. One token of the prompt stays, to predict the first token
+    of the completion.
+    """
     uncounted = np.flatnonzero(~table.counts(slice(begin, end)))
     last_prompt = begin + int(uncounted[-1]) if len(uncounted) else begin
+    # The first place keeps the whole completion. If that cuts more than the prompt, the second keeps its last token.
     return min(end - 1 - size, last_prompt)
 
 
 def _joined(starts: np.ndarray, lengths: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Join whole rows that follow one another as long as they fit."""
+    """Join neighbouring rows while they fit into `size` tokens."""
     new_starts: list[int] = []
     ends: list[int] = []
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        # A row ends one token before its text does, so the next text begins at its end + 1.
         if ends and ends[-1] + 1 == start and start + length - new_starts[-1] <= size:
             ends[-1] = start + length
         else:

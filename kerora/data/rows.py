@@ -1,4 +1,4 @@
-"""The form that every source is brought to: rows with what is to be learnt of them, and data sets of several splits."""
+"""The common form of all sources: rows with their targets, and data sets of several splits."""
 
 import hashlib
 import itertools
@@ -9,15 +9,17 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
+from kerora.data.bad_rows import by_reason
 from kerora.data.text_store import TextStore
+from kerora.data.trained_columns import TrainedColumns
 
 Texts = list[str] | TextStore
-"""A column of texts: in memory, or as those who read files make it, on disk."""
+"""A column of texts: in memory, or on disk as the readers of files make it."""
 T = TypeVar("T")
 
 
 class Column(Protocol[T]):
-    """A column of values that can be added to: a list, or of texts a `TextStore`."""
+    """A column to which values can be added: a list, or a `TextStore` for texts."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[T]: ...
@@ -30,21 +32,21 @@ class Column(Protocol[T]):
 
 
 class Split(Protocol):
-    """One split of a data set, whatever the task: texts with identifiers, and what is to be learnt of them.
+    """One split of a data set of any task: texts with identifiers, and what the model learns about them.
 
     Attributes:
-        noun: what messages call the rows: ``rows`` or ``texts``.
+        noun: name of the rows in messages: ``rows`` or ``texts``.
     """
 
     noun: ClassVar[str]
 
     @property
     def texts(self) -> Texts:
-        """The texts, as a person would read them."""
+        """The texts, for display."""
 
     @property
     def ids(self) -> Texts:
-        """An identifier a row."""
+        """The identifier of each row."""
 
     def __len__(self) -> int: ...
 
@@ -55,32 +57,32 @@ class Split(Protocol):
         """Add the rows of another split."""
 
     def fingerprint(self) -> str:
-        """Return the sha256 of everything but the identifiers, in order."""
+        """Return the sha256 of all values except the identifiers, in order."""
 
     def strata(self) -> np.ndarray | None:
-        """Return the class of each row (rows,), by which parts are drawn; None where rows have no class."""
+        """Return the class of each row (rows,) for stratified sampling; None if rows have no class."""
 
     def tails(self, share: float) -> tuple[Self, Self] | None:
-        """Divide every row where its last `share` begins; None where rows are not divided."""
+        """Cut the last `share` of each row and return both parts; None if rows cannot be divided."""
 
     def objects(self, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Yield each row as `kerora data save` writes it."""
 
     @classmethod
     def facts(cls, splits: Mapping[str, Self]) -> dict[str, Any]:
-        """Return what a saved data set's description has to say to read these rows back."""
+        """Return the entries that the description of a saved data set needs so that these rows can be read again."""
 
 
 @dataclass
 class Rows(Generic[T]):
-    """One split of texts with a target each.
+    """One split of texts with one target each.
 
     Attributes:
         texts: the texts; for sentence pairs the first sentences.
-        ids: an identifier a row, as text: the id column's value or the row's number from 1.
-        targets: what is to be predicted of each row, one kind of value throughout: for a classifier class numbers
-            (positions in `Dataset.classes`); None where rows are unlabelled.
-        pairs: the second sentences, or None where rows are single texts.
+        ids: identifier of each row as text: the value of the id column, or the number of the row from 1.
+        targets: the value to predict for each row, all of one type. For a classifier these are class numbers
+            (positions in `Dataset.classes`). None if rows are unlabelled.
+        pairs: the second sentences, or None if rows are single texts.
     """
 
     noun: ClassVar[str] = "rows"
@@ -89,16 +91,18 @@ class Rows(Generic[T]):
     ids: Texts
     targets: Column[T] | None = None
     pairs: Texts | None = None
+    # Hashing reads all texts from disk, and the fingerprint is needed by the cache, the manifest and the audit.
     _digest: tuple[Any, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def append(self, text: str, identifier: str, target: T | None = None, pair: str | None = None) -> None:
-        """Add a row; the columns of targets and pairs begin with the first that is given."""
+        """Add a row. The columns of targets and pairs are created when the first value is given."""
         self.texts.append(text)
         self.ids.append(identifier)
         if target is not None:
+            # Created late, because unlabelled rows have None in place of an empty column.
             self.targets = [] if self.targets is None else self.targets
             self.targets.append(target)
         if pair is not None:
@@ -106,7 +110,7 @@ class Rows(Generic[T]):
             self.pairs.append(pair)
 
     def extend(self, other: Self) -> None:
-        """Add the rows of another split; targets and pairs where both have them."""
+        """Add the rows of another split. Targets and pairs are added if both splits have them."""
         self.texts.extend(other.texts)
         self.ids.extend(other.ids)
         if self.targets is not None and other.targets is not None:
@@ -124,32 +128,34 @@ class Rows(Generic[T]):
         )
 
     def strata(self) -> np.ndarray | None:
-        """Return the class numbers (rows,); None where targets are something else."""
+        """Return the class numbers (rows,); None if the targets are other values."""
+        # Only integers are class numbers. Other targets, such as scores, have no classes to sample from.
         if not self.targets or not isinstance(self.targets[0], int):
             return None
         return np.asarray(self.targets)
 
     def tails(self, share: float) -> None:
-        """Return None: rows are not divided."""
+        """Return None, because rows cannot be divided."""
 
     def objects(self, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Yield each row with ``id``, ``text``, for sentence pairs ``pair``, and ``label``, a class by its name."""
+        """Yield each row with ``id``, ``text``, ``label`` (the class name), and for sentence pairs ``pair``."""
         for index, text in enumerate(self.texts):
             row: dict[str, Any] = {"id": self.ids[index], "text": text}
             if self.pairs is not None:
                 row["pair"] = self.pairs[index]
             if self.targets is not None:
                 target = self.targets[index]
+                # The name and not the number: a saved file then does not depend on the order of the classes.
                 row["label"] = classes[target] if isinstance(target, int) else target
             yield row
 
     @classmethod
     def facts(cls, splits: Mapping[str, Self]) -> dict[str, Any]:
-        """Return nothing: a row says all of itself."""
+        """Return no entries: the rows need none."""
         return {}
 
     def fingerprint(self) -> str:
-        """Return the sha256 of texts, pairs and targets, in order; computed once where texts cannot change."""
+        """Return the sha256 of texts, pairs and targets, in order. It is computed only once if no row can change."""
         state = self._state()
         if state is not None and self._digest is not None and self._digest[0] == state:
             return self._digest[1]
@@ -158,19 +164,22 @@ class Rows(Generic[T]):
         return found
 
     def _state(self) -> Any:
-        """Return what tells of texts that are only added to whether they are the same; None for texts in lists."""
+        """Return a value that differs after rows are added, or None for texts in lists, which can change unnoticed."""
         if not isinstance(self.texts, TextStore) or isinstance(self.pairs, list):
             return None
         if isinstance(self.targets, TextStore):
             return len(self.texts), len(self.targets), self.pairs is None
+        # A `TextStore` only grows, so its length is enough. A list of targets can change in place, so it is hashed.
         return len(self.texts), self.targets and hash(tuple(self.targets)), self.pairs is None
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
+        # The repeated empty texts have no end, so the zip below cannot be strict.
         nothing = itertools.repeat("")
         seconds = nothing if self.pairs is None else self.pairs
         targets = nothing if self.targets is None else map(str, self.targets)
         for parts in zip(self.texts, seconds, targets, strict=False):
+            # Control characters separate values and rows, so that ("a", "bc") and ("ab", "c") differ.
             digest.update("\x1f".join(parts).encode("utf-8", "surrogatepass") + b"\x1e")
         return digest.hexdigest()
 
@@ -184,21 +193,37 @@ class Dataset(Generic[S]):
 
     Attributes:
         name: short name for run folders, such as ``imdb_reviews`` or a file's stem.
-        classes: class names in the order of their numbers; none where targets are no classes.
-        splits: rows by split name: ``train``, and where there are any ``validation`` and ``test``.
+        classes: class names in the order of their numbers; empty if the targets are not classes.
+        splits: rows by split name: ``train``, and ``validation`` and ``test`` if they exist.
         skipped: rows dropped by `skip_bad_rows`, by split.
+        reasons: number of dropped rows by what is wrong with them, by split.
+        values: the label of each class in the source, before `class_names` renamed it. Default: the class names.
+        columns: the columns of the training rows; None if they come from no table.
+        unlabelled: the rows of a test part without labels, which a training predicts at its end; else None.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: dict[str, S]
     skipped: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)
+    values: tuple[str, ...] = ()
+    columns: TrainedColumns | None = field(default=None, compare=False)
+    unlabelled: S | None = None
+
+    def __post_init__(self) -> None:
+        self.values = self.values or self.classes
 
     def __getitem__(self, split: str) -> S:
         return self.splits[split]
 
     def __iter__(self) -> Iterator[tuple[str, S]]:
         return iter(self.splits.items())
+
+    def dropped(self) -> str:
+        """Return the dropped rows in words for the line of the data, or ``""``: ``; 3 bad rows skipped (...)``."""
+        total, reasons = sum(self.skipped.values()), by_reason(sum(self.reasons.values(), Counter()))
+        return f"; {total:,} bad rows skipped{f' ({reasons})' if reasons else ''}" if total else ""
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """Return ``{split: {sha256, rows, labels: {class: count}}}`` for the manifest."""
@@ -207,12 +232,13 @@ class Dataset(Generic[S]):
     def _fingerprint(self, rows: S) -> dict[str, Any]:
         strata = rows.strata()
         counts = Counter(() if strata is None else strata.tolist())
+        # With a zero for a class without rows: the audit looks for these zeros.
         labels = {name: counts.get(number, 0) for number, name in enumerate(self.classes)}
         return {"sha256": rows.fingerprint(), "rows": len(rows), "labels": labels}
 
 
 def take(column: Any, indices: Sequence[int]) -> Any:
-    """Return the values of a column at `indices`, in that order; a `TextStore` stays one."""
+    """Return the values of a column at `indices`, in that order. The result for a `TextStore` is a `TextStore`."""
     if isinstance(column, TextStore):
         return column.take(indices)
     return [column[index] for index in indices]

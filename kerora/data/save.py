@@ -1,5 +1,6 @@
-"""The folder that `kerora data save` writes, whatever the task, and reading it back."""
+"""Writes and reads the folder of `kerora data save`, for all tasks."""
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, S, Split
 from kerora.errors import DataError, RunError
+from kerora.notices import notice
 from kerora.runfolder import atomic_file, read_json, write_json
 from kerora.settings.fit import SPLITS
 
@@ -20,29 +22,30 @@ VERSION = 1
 
 
 def save_dataset(dataset: Dataset[S], directory: Path, force: bool = False) -> None:
-    """Write a data set as one JSONL file a split, and a description.
+    """Write a data set as one JSONL file for each split, and a description.
 
-    The files ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` hold a row a line with the keys
-    ``id``, ``text``, for sentence pairs ``pair``, and ``label`` (the class name); of a language model's data
-    ``text``, ``prompt`` and ``completion``, or ``messages``. ``dataset.json`` holds the name, the classes in order
-    or the form of the texts, rows and label counts, and the sha256 of each split's rows.
-    Everything is written beside the folder first and moved into it when it is complete.
+    The files ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` hold one row in each line. A labelled row has the
+    keys ``id``, ``text``, ``label`` (the class name), and for sentence pairs ``pair``. A row for a language model has
+    ``id`` and ``text``, ``prompt`` and ``completion``, or ``messages``. ``dataset.json`` holds the name, the classes in
+    order or the form of the texts, the counts of rows and labels, and the sha256 of the rows of each split.
+    The files are first written to a temporary folder and moved when all are complete.
 
     Args:
         dataset: the rows.
-        directory: the folder; made when it does not exist.
+        directory: the folder. It is created if it does not exist.
         force: replace a data set that was saved there.
 
     Raises:
-        DataError: the folder is not empty and `force` is False, or it holds something else.
+        DataError: the folder is not empty and `force` is False, or the folder holds something else.
         RunError: the folder is not writable or the disk is full.
     """
     _check_target(directory, force)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
+        # In the same parent folder, because os.replace cannot move a file to another file system.
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as name:
             work = Path(name)
-            for split, rows in dataset:
+            for split, rows in _saved_splits(dataset).items():
                 _write_rows(work / f"{split}.jsonl", rows, dataset.classes)
             write_json(work / DESCRIPTION, _description(dataset))
             _move_into(work, directory)
@@ -56,10 +59,10 @@ def is_saved(directory: Path) -> bool:
 
 
 def find_saved(directory: Path, reader: RowReader[P, S]) -> Found[P] | None:
-    """Find the parts of the folder that `save_dataset` wrote; None if its rows are not of the reader's kind.
+    """Find the parts of a folder that `save_dataset` wrote. Return None if the reader has no own form of saved rows.
 
     Raises:
-        DataError: the description is damaged, or the reader has no use for what it describes.
+        DataError: the description is damaged, or the reader cannot use the data.
     """
     description = _read_description(directory)
     read = reader.saved(directory, description)
@@ -84,6 +87,7 @@ def _read_description(directory: Path) -> dict[str, Any]:
         description = read_json(directory / DESCRIPTION)
     except RunError as error:
         raise DataError(str(error).replace("train again", "save the data set again")) from error
+    # Another program can have a dataset.json too.
     if description.get("format") != FORMAT or description.get("version") != VERSION:
         raise DataError(
             f"{directory / DESCRIPTION} describes no data set of version {VERSION}. Delete it to read the other files."
@@ -95,15 +99,15 @@ def _read_description(directory: Path) -> dict[str, Any]:
 
 
 def check_same(path: Path, rows: Split, saved: Mapping[str, Any]) -> None:
-    """Check that rows are what was saved.
+    """Check that the rows of a file are the rows that were saved.
 
     Args:
         path: the file, for the message.
-        rows: what it holds.
-        saved: ``sha256`` and ``rows`` of what was saved.
+        rows: the rows in the file.
+        saved: ``sha256`` and ``rows`` (their count) of the saved rows.
 
     Raises:
-        DataError: they are not.
+        DataError: the rows differ.
     """
     if rows.fingerprint() != saved["sha256"]:
         raise DataError(
@@ -117,31 +121,49 @@ def _check_target(directory: Path, force: bool) -> None:
         return
     if not directory.is_dir():
         raise DataError(f"{directory} is a file. Choose a folder to save to.")
+    # --force replaces only what this command wrote. It never empties another folder of the user.
     if any(directory.iterdir()) and not (force and is_saved(directory)):
         remedy = "Choose another folder, or replace the data set in it with --force."
         if force:
-            remedy = f"--force replaces only a saved data set, and it holds no {DESCRIPTION}. Choose another folder."
+            remedy = f"--force replaces only a saved data set, but there is no {DESCRIPTION}. Choose another folder."
         raise DataError(f"The folder {directory} is not empty. {remedy}")
 
 
 def _write_rows(path: Path, rows: Split, classes: tuple[str, ...]) -> None:
     with atomic_file(path) as stream:
         for row in rows.objects(classes):
+            # ensure_ascii=False: texts in other alphabets stay readable and take less space.
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _description(dataset: Dataset[S]) -> dict[str, Any]:
     head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "name": dataset.name}
     head |= dataset["train"].facts(dataset.splits)
-    return {**head, "classes": list(dataset.classes), "splits": dataset.fingerprints()}
+    # with renamed classes the rows hold the new names, so the original labels stand here
+    renamed = {"values": list(dataset.values)} if dataset.values != dataset.classes else {}
+    splits = dataclasses.replace(dataset, splits=_saved_splits(dataset)).fingerprints()
+    return {**head, "classes": list(dataset.classes), **renamed, "splits": splits}
+
+
+def _saved_splits(dataset: Dataset[S]) -> dict[str, S]:
+    """Return the splits as they are saved. Test rows without labels are the test part if there is no other one."""
+    if dataset.unlabelled is None:
+        return dataset.splits
+    # A labelled test part was cut from the training rows, and a data set has only one test part.
+    if "test" in dataset.splits:
+        notice(f"The {len(dataset.unlabelled):,} rows without labels are not saved, because a test part was cut.")
+        return dataset.splits
+    return {**dataset.splits, "test": dataset.unlabelled}
 
 
 def _move_into(work: Path, directory: Path) -> None:
-    """Move the complete files; the description goes last, so that a mixture is noticed by its sums."""
+    """Move the complete files. The description is moved last: a mix of old and new files then has wrong checksums."""
     directory.mkdir(exist_ok=True)
     written = [path.name for path in work.iterdir()]
     for split in SPLITS:
         if f"{split}.jsonl" not in written:
+            # A split that only the earlier data set had must not stay beside the new ones.
             (directory / f"{split}.jsonl").unlink(missing_ok=True)
+    # False sorts before True, so the description comes last.
     for name in sorted(written, key=lambda name: name == DESCRIPTION):
         os.replace(work / name, directory / name)

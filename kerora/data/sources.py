@@ -1,49 +1,52 @@
-"""Every source of rows, whatever the task, behind a few functions: a whole data set, one part, streamed texts."""
+"""Loads rows from every kind of source, for all tasks: a whole data set, or one part of it."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import Any
 
-from kerora.data.classes import numbered, numbers_for_run
-from kerora.data.delimited import delimiter_of, read_delimited
-from kerora.data.extract import Record, read_records
-from kerora.data.files import format_of, is_data_file, local_names, missing_file, open_table, require_file, stem_of
-from kerora.data.folders import SPLIT_NAMES, find_in_folder
-from kerora.data.jsonfiles import read_json_lines
-from kerora.data.labelled import LabelledReader
-from kerora.data.lines import Lines, open_lines
+from kerora.data.bad_rows import by_reason, write_bad_rows
+from kerora.data.classes import ClassLabels, numbered, numbers_for_run
+from kerora.data.files import is_data_file, json_parts, local_names, missing_file, open_table, stem_of
+from kerora.data.folders import find_in_folder
+from kerora.data.jsonfiles import table_of
+from kerora.data.labelled import LabelledReader, mark_unlabelled
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, Rows, S
 from kerora.data.save import is_saved, saved_name
+from kerora.data.split_names import SPLIT_NAMES
 from kerora.data.splits import cut_parts, take_subset
 from kerora.data.table import Table
 from kerora.data.tfds_source import find_tfds, is_tfds_name
 from kerora.errors import DataError
+from kerora.notices import notice
+from kerora.places import expanded
 from kerora.settings.fit import SPLITS, DataConfig
+from kerora.settings.resolve import as_settings
 
 BUNDLED = "tickets"
 BUNDLED_FILE = Path(__file__).with_name("tickets.jsonl")
 
 
-def load_dataset(config: DataConfig | str, seed: int = 42, *, without: Collection[str] = ()) -> Dataset[Rows[int]]:
-    """Load a data set: its parts, split and cut to a subset.
+def load_dataset(
+    config: DataConfig | Mapping[str, Any] | str | Path, seed: int = 42, *, without: Collection[str] = ()
+) -> Dataset[Rows[int]]:
+    """Load a data set with its splits, limited to a subset if one is set.
 
-    `train`, `validation` and `test` files replace or add parts of the source. With `train` the source is
-    not read; nor is the default source when any of the three is given. A validation part that is
-    missing is cut from the training rows (`validation_split`), a test part likewise (`test_split`).
+    The files `train`, `validation` and `test` replace parts of the source or add parts to it. If `train` is given, the
+    source is not read. If any of the three is given, the default source is not read either. A missing validation part
+    is cut from the training rows (`validation_split`), and so is a missing test part (`test_split`).
 
     Args:
-        config: the settings, or the source alone.
-        seed: seed of the splits and the subset; default 42.
-        without: parts to leave out, such as ``test``: their files are not opened, and rows that are cut for them from
-            the training rows are dropped.
+        config: the settings, a mapping of them, or only the source.
+        seed: seed of the splits and the subset. Default: 42.
+        without: parts to leave out, such as ``test``. Their files are not opened. Rows that are cut for them from the
+            training rows are dropped, so that the training rows are the same as with these parts.
 
     Raises:
-        DataError: a file or a row cannot be used; says which, where, and what to do.
+        DataError: a file or a row cannot be used. The error gives the place and the remedy.
     """
-    config = DataConfig(source=config) if isinstance(config, str) else config
-    return load_splits(config, LabelledReader(), seed, without)
+    return load_splits(as_settings(config, DataConfig), LabelledReader(), seed, without)
 
 
 def load_splits(
@@ -53,105 +56,80 @@ def load_splits(
 
     Args:
         config: the settings.
-        reader: reads the rows, and makes splits of them.
-        seed: seed of the splits and the subset; default 42.
+        reader: reads the rows and makes splits from them.
+        seed: seed of the splits and the subset. Default: 42.
         without: parts to leave out.
 
     Raises:
-        DataError: a file or a row cannot be used; says which, where, and what to do.
+        DataError: a file or a row cannot be used. The error gives the place and the remedy.
     """
     parts = read_parts(config, reader, without)
     if "train" not in parts:
         noun = reader.empty("").rows.noun
         raise DataError(f"There are no training {noun}, only {' and '.join(parts)}. Give them with --train or --data.")
-    classes, splits = reader.settle(parts, config)
-    splits = cut_parts(splits, classes, config, seed, parts["train"].source)
+    # Before `settle`, which can still refuse the rows. The list then helps to find out why.
+    write_bad_rows(config.bad_rows, [part.bad for part in parts.values()])
+    settled = reader.settle(parts, config)
+    splits = cut_parts(settled.splits, settled.classes, config, seed, parts["train"].source)
+    # After the cut, so that the parts of a subset are subsets of the same parts.
     splits = {split: take_subset(rows, config.subset, seed, split) for split, rows in splits.items()}
+    # Parts are cut first and left out here, so that the training rows do not depend on `without`.
     kept = {split: rows for split, rows in splits.items() if split not in without}
+    bad = {split: part.bad for split, part in parts.items() if part.skipped}
     return Dataset(
-        dataset_name(config), classes, kept, {split: part.skipped for split, part in parts.items() if part.skipped}
+        dataset_name(config),
+        settled.classes,
+        kept,
+        {split: found.count for split, found in bad.items()},
+        {split: found.reasons for split, found in bad.items()},
+        values=settled.values,
+        columns=parts["train"].columns,
+        unlabelled=None if "test" in without else settled.unlabelled,
     )
 
 
 def has_test_rows(config: DataConfig) -> bool:
-    """Tell whether `load_dataset` would find or cut a test part; its rows are not read."""
+    """Tell whether `load_dataset` would find or cut a test part. The rows are not read."""
+    # without=SPLITS: every part is found but none is read.
     return config.test_split > 0 or "test" in read_parts(config, LabelledReader(), without=SPLITS)
 
 
-def load_rows(spec: str, config: DataConfig, classes: Sequence[str], split: str = "test") -> Rows[int]:
-    """Load labelled rows in the label set of a trained run.
+def load_rows(spec: str, config: DataConfig, classes: ClassLabels, split: str = "test") -> Rows[int]:
+    """Load labelled rows with the class numbers of a trained run.
 
     Args:
         spec: a data set, file or folder, as `DataConfig.source`.
-        config: columns and formats; the sources and splits in it are not looked at.
-        classes: the run's class names in order.
-        split: part to take where the source has parts; a file is taken whole.
+        config: columns and formats. Its sources and splits are ignored.
+        classes: the classes of the run.
+        split: part to load if the source has parts. A file is loaded whole.
 
     Raises:
-        DataError: the source has no such part, or a row cannot be used, for example because the run
-            does not know its label.
+        DataError: the source has no such part, or a row cannot be used, for example because the run does not know
+            its label.
     """
     part = read_part(spec, config, LabelledReader(), split)
-    return numbered(part, numbers_for_run(part, classes, config), "the run")
-
-
-def stream_texts(path: Path | IO[bytes] | IO[str], config: DataConfig) -> Iterator[Record]:
-    """Stream unlabelled texts of any size from a file, or from a stream such as stdin.
-
-    A ``.txt`` file (or ``.txt.gz``) holds a text a line; blank lines are left out, and the row number is
-    the line's. Other files are read by their ending. A stream is JSON Lines when its first character
-    other than white space is ``{``, CSV when the `delimiter` or `columns` are set, else a text a line.
-
-    Args:
-        path: file or open stream.
-        config: columns and formats.
-
-    Yields:
-        The rows in order.
-
-    Raises:
-        DataError: the file or a row cannot be used.
-    """
-    if not isinstance(path, str | Path):
-        stream: IO[bytes] = getattr(path, "buffer", cast(IO[bytes], path))
-        yield from _stream_input(Lines(stream, "the input"), config)
-    elif format_of(Path(path)) == ".txt":
-        require_file(Path(path))
-        with open_lines(Path(path)) as lines:
-            yield from _plain_texts(lines)
-    else:
-        with open_table(Path(path), config) as table:
-            yield from read_records(table, config)
-
-
-def _stream_input(lines: Lines, config: DataConfig) -> Iterator[Record]:
-    first = lines.first_character()
-    if not first:
-        raise DataError(f"{lines.name} is empty. Give a text a line, or JSON Lines.")
-    if config.columns or config.delimiter:
-        yield from read_records(read_delimited(lines, config.columns, delimiter_of(config, ".csv")), config)
-    elif first == "{":
-        yield from read_records(read_json_lines(lines), config)
-    else:
-        yield from _plain_texts(lines)
-
-
-def _plain_texts(lines: Lines) -> Iterator[Record]:
-    for line in lines:
-        if text := line.strip():
-            yield Record(str(lines.line), text, None, lines.line)
+    # A class of the run can really be -1.
+    mark_unlabelled(part, [*classes.names, *classes.values])
+    if part.unlabelled is not None:
+        reason = part.unlabelled.removeprefix(f"{part.source}: ")
+        raise DataError(
+            f"{part.source} has no labels to compare with: {reason} `kerora predict RUN {spec}` predicts its texts."
+        )
+    return numbered(part, numbers_for_run(part, classes, config), "the run", classes.described())
 
 
 def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[str] = ()) -> dict[str, P]:
-    """Read the source, and the `train`, `validation` and `test` that replace or add parts of it; see `load_dataset`.
+    """Read the source and the files `train`, `validation` and `test`, which replace or add parts; see `load_dataset`.
 
     Raises:
         DataError: a file or a row cannot be used.
     """
     given = {split: path for split in SPLITS if (path := getattr(config, split)) is not None}
+    # The bundled data is the default source. Nobody means it beside files of their own.
     ignores_source = "train" in given or (given and config.source == BUNDLED)
     parts = {} if ignores_source else read_source(config.source, config, reader, without)
     for split, path in given.items():
+        # An empty part marks that the split exists, so that none is cut for it.
         parts[split] = reader.empty(path) if split in without else _read_given(path, config, reader, split)
     return parts
 
@@ -161,34 +139,39 @@ def read_source(spec: str, config: DataConfig, reader: RowReader[P, S], without:
 
     Args:
         spec: the bundled data set, a file, a folder, or the name of a TFDS data set.
-        config: columns and formats; the sources in it are not looked at.
+        config: columns and formats. Its sources are ignored.
         reader: reads the rows.
-        without: parts that are not read; where they are there, they come back without rows.
+        without: parts that are not read. If the source has them, they are returned without rows.
 
     Returns:
-        The parts by split; a file is ``train``.
+        The parts by split. A file is ``train``.
 
     Raises:
         DataError: there is no such source, or it cannot be used.
     """
     found = find_source(spec, config, reader)
+    # An unsure part may turn out to have no labels. Then one is cut in its place, so it must be read.
     unread = [split for split in without if split not in found.unsure]
     parts = {split: reader.empty(spec) if split in unread else read() for split, read in found.parts.items()}
     return {split: part for split, part in parts.items() if part is not None}
 
 
 def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str) -> P:
-    """Read one part of a source; a file, or a folder without parts, is taken whole.
+    """Read one part of a source. A file, or a folder without parts, is read whole.
 
     Raises:
         DataError: the source has no such part, or it cannot be used.
     """
     found = find_source(spec, config, reader)
+    # A source that is not divided has one part, and it is named "train" although it can be any.
     name = next(iter(found.parts)) if found.whole else split
     part = found.parts[name]() if name in found.parts else None
     if part is None:
         others = " and ".join(other for other in found.parts if other != name)
         raise DataError(f"{spec} has no {split} part, only {others}. Choose one of these, or give a file.")
+    write_bad_rows(config.bad_rows, [part.bad])
+    if part.skipped:
+        notice(f"{part.source}: bad rows skipped: {part.skipped:,} ({by_reason(part.bad.reasons)}).")
     return part
 
 
@@ -198,16 +181,25 @@ def find_source(spec: str, config: DataConfig, reader: RowReader[P, S]) -> Found
     Raises:
         DataError: there is no such source.
     """
-    path = Path(spec).expanduser()
+    path = expanded(spec)
+    # Before paths: a folder "tickets" in the working directory must not change the default data.
     if spec == BUNDLED:
         return _find_bundled(reader)
     if path.is_dir():
         return find_in_folder(path, config, reader)
+    # A missing rows.csv gets the error of a missing file, not that of an unknown TFDS name.
     if path.is_file() or is_data_file(path):
-        return Found({"train": partial(reader.file, path, path.name, config)}, whole=True)
+        named = json_parts(path, config) or {}
+        tables = {split: partial(_read_json_part, f"{path}, {split}", part) for split, part in named.items()}
+        found = {split: partial(read, config, reader) for split, read in tables.items()}
+        return Found(found or {"train": partial(reader.file, path, path.name, config)}, whole=not found)
     if is_tfds_name(spec):
         return find_tfds(spec, config, [BUNDLED, *local_names(Path())], reader)
     raise DataError(missing_file(path))
+
+
+def _read_json_part(name: str, part: Any, config: DataConfig, reader: RowReader[P, S]) -> P:
+    return reader.table(table_of(name, part), config)
 
 
 def _find_bundled(reader: RowReader[P, S]) -> Found[P]:
@@ -215,29 +207,32 @@ def _find_bundled(reader: RowReader[P, S]) -> Found[P]:
         rows = list(table.rows)
     by_split = {split: [row for row in rows if row.values["split"] == split] for split in SPLITS}
     tables = {split: Table(BUNDLED, table.columns, iter(part), {}) for split, part in by_split.items()}
+    # The settings of the user are for files of their own. The bundled file has known columns.
     config = DataConfig(text=("text",))
     return Found({split: partial(reader.table, part, config) for split, part in tables.items()})
 
 
 def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: str) -> P:
-    """Read a source of one part whole; of one with parts take the part of that name."""
+    """Read a source with one part whole. If the source has several parts, read the part `split`."""
     found = find_source(spec, config, reader)
     name = next(iter(found.parts)) if len(found.parts) == 1 else split
     part = found.parts[name]() if name in found.parts else None
     if part is None:
-        place = f"The folder {path}" if (path := Path(spec).expanduser()).is_dir() else spec
+        place = f"The folder {path}" if (path := expanded(spec)).is_dir() else spec
         raise DataError(f"{place} has no {split} part, only {' and '.join(found.parts)}. Give a file.")
     return part
 
 
 def dataset_name(config: DataConfig) -> str:
-    """Return the short name of a data set for run folders: its TFDS name, or the stem of its file."""
+    """Return the short name of a data set for run folders: its TFDS name, or the name of its file without endings."""
     spec = config.train or config.source
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if not path.exists() or spec == BUNDLED:
-        return spec.partition(":")[0]
+        return spec.partition(":")[0]  # without the version of a TFDS name
     if path.is_dir() and is_saved(path):
         return saved_name(path)
+    # The name of "." or ".." is known only then.
     path = path.resolve()
     stem = path.name if path.is_dir() else stem_of(path)
+    # data/imdb/train.csv is the data set "imdb", not "train".
     return path.parent.name or stem if stem.lower() in SPLIT_NAMES else stem

@@ -1,4 +1,4 @@
-"""The form that every file format is read into: column names and a stream of rows."""
+"""The common form of all file formats: column names and a stream of rows."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,17 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as the file holds it.
+    """One row of a file, with its values unchanged.
 
     Attributes:
         number: number of the data row, from 1.
         line: line in the file on which the row starts, from 1; None for formats without lines.
         values: the row's values by column name.
+        problem: what is wrong with the row, if the reader of the format could not read it; else None.
     """
 
     number: int
     line: int | None
     values: Mapping[str, Any]
+    problem: str | None = None
 
     @property
     def place(self) -> str:
@@ -27,16 +29,18 @@ class RawRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A data file, opened.
+    """An open data file.
 
     Attributes:
-        name: what messages call the file.
+        name: name of the file in messages.
         columns: column names in the order of the file.
-        rows: the rows; can be read once.
-        class_names: names of integer labels by column, where the file itself knows them.
+        rows: the rows. They can be read only once.
+        class_names: names of integer labels by column, if the file itself has them.
+        header: whether the names are the first line of a text file, which could also be a row.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: Iterator[RawRow]
     class_names: Mapping[str, tuple[str, ...]]
+    header: bool = False

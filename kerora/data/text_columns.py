@@ -1,4 +1,4 @@
-"""Which columns of a table hold the texts of a language model, and how a row becomes the parts of one."""
+"""Finds the columns with the texts of a language model, and makes the parts of a text from a row."""
 
 import json
 from collections.abc import Sequence
@@ -8,11 +8,14 @@ import numpy as np
 
 from kerora.data.columns import column_by_name, column_named, find_columns
 from kerora.data.documents import Form, Parts, completion, conversation, plain_text
-from kerora.data.extract import identifier_of, record_of, row_problem, text_problem
+from kerora.data.extract import identifier_of, is_missing, record_of, row_problem, text_problem
 from kerora.data.table import RawRow, Table
+from kerora.data.trained_columns import RunDataConfig, TrainedColumns
+from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 from kerora.settings.language import LanguageConfig
 
+# In the order of preference: the first pair of which both columns exist is taken.
 PROMPTS = (
     ("prompt", ("completion", "response", "output", "answer", "chosen")),
     ("instruction", ("output", "response", "completion", "answer")),
@@ -20,93 +23,217 @@ PROMPTS = (
     ("input", ("output", "target", "response")),
     ("source", ("target",)),
 )
+BEFORE, AFTER = ("system", "system_prompt"), ("input", "context")
+"""Columns that belong to a prompt: before it and after it. They may be empty."""
 TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
 CONTENTS, ROLES = ("content", "value", "text"), ("role", "from", "speaker")
-MODEL_ROLES = ("assistant", "gpt", "model", "bot", "chatbot")
+# The names of the model in common chat formats: OpenAI (assistant), ShareGPT (gpt), Gemini (model) and others.
+MODEL_ROLES = ("assistant", "gpt", "model", "bot", "chatbot", "chatgpt", "ai")
+OTHER_ROLES = (
+    *("user", "human", "prompter", "system", "developer", "instruction"),
+    *("tool", "function", "observation", "environment"),
+)
 
 
 class TextColumns:
-    """Which columns of a table hold what, and how a row becomes the parts of a text."""
+    """The columns of a table for a language model, and the parts of the text in each row.
 
-    form: Form
+    Attributes:
+        form: plain texts, prompts with completions, or conversations.
+        names: for prompts the columns of the prompt in order and then that of the completion; for conversations the
+            column of the turns.
+        text: the columns of plain texts; None for the other forms.
+        id: the column of identifiers, or None.
+    """
+
+    form: Form = "text"
 
     def __init__(self, table: Table, config: DataConfig, language: LanguageConfig) -> None:
         columns, place = table.columns, table.name
+        self.language = language
         self.names: tuple[str, ...] = ()
-        self.form = "text"
-        if language.turns or (not config.text and not language.prompt and column_by_name(columns, TURNS)):
+        self._unread: set[str] = set()
+        self._asked = False
+        # Columns of a run, then settings, then conversations, then prompts, then plain texts.
+        trained = _form_of_run(config, language)
+        if trained is not None:
+            self._take(columns, trained, place)
+        elif language.turns or (not config.text and not language.prompt and column_by_name(columns, TURNS)):
             self.form = "turns"
             self.names = (
                 column_named(language.turns or column_by_name(columns, TURNS) or "", columns, place, "turns"),
             )
         elif prompts := _prompt_columns(columns, config, language, place):
             self.form, self.names = "completion", prompts
-        self.text = None if self.names else find_columns(columns, config, place, labelled=False)
-        self.id = config.id or column_by_name(columns, ("id",))
+        self.text = None if self.names else find_columns(columns, config, place, labelled=False, header=table.header)
+        self.id = self.text.id if self.text else config.id or column_by_name(columns, ("id",))
+        # Some data sets keep the system prompt in a column of its own, beside the turns.
+        self.system = column_by_name(columns, BEFORE) if self.form == "turns" else None
+        unread = [name for name in columns if self.names and name not in (*self.names, self.id, self.system)]
+        # Plain texts have no such notice: their tables usually have columns that are no text.
+        if unread:
+            notice(f"The language model learns {_listed(self.names)}. Other columns are not read: {_listed(unread)}.")
+
+    def _take(self, columns: Sequence[str], trained: TrainedColumns, place: str) -> None:
+        """Take the columns of a run. Columns that belong to a prompt may be missing."""
+        if trained.form == "text":
+            return
+        self.form = "turns" if trained.form == "turns" else "completion"
+        *prompts, last = trained.texts
+        # `or prompts[:1]`: the prompt itself can have the name of an optional column, such as "input".
+        main = [name for name in prompts if name.strip().lower() not in (*BEFORE, *AFTER)] or prompts[:1]
+        for name in main:
+            column_named(name, columns, place, "prompt")
+        column_named(last, columns, place, "turns" if self.form == "turns" else "completion")
+        self.names = tuple(name for name in trained.texts if name in columns)
+
+    @property
+    def trained(self) -> TrainedColumns:
+        """The columns as a run keeps them."""
+        if self.text is None:
+            return TrainedColumns(self.names, id=self.id, form=self.form)
+        return TrainedColumns(self.text.texts, id=self.text.id, paired=self.text.paired)
 
     def identifier(self, row: RawRow) -> str:
-        """Return the row's id, or its number."""
+        """Return the id of a row, or its number if it has none."""
         return identifier_of(row, self.id)
 
     def parts(self, row: RawRow) -> Parts | str:
-        """Return the parts of a row's text, or what is wrong with it."""
+        """Return the parts of the text in a row, or a description of what is wrong with the row."""
         if self.text is not None:
             problem = row_problem(row, self.text)
             if problem is not None:
                 return problem
             record = record_of(row, self.text)
             return plain_text(record.text if record.pair is None else f"{record.text}\n{record.pair}")
-        if self.form == "turns":
-            return turns_of(row.values.get(self.names[0]), self.names[0])
-        prompt, text = (row.values.get(name) for name in self.names)
-        problem = text_problem(prompt, self.names[0]) or text_problem(text, self.names[1])
+        return self._turns(row) if self.form == "turns" else self._completion(row)
+
+    def _turns(self, row: RawRow) -> Parts | str:
+        value, name = row.values.get(self.names[0]), self.names[0]
+        turns = list_of_turns(value)
+        for key in sorted({str(key) for turn in turns or () if isinstance(turn, dict) for key in turn}):
+            if key not in (*CONTENTS, *ROLES, *self._unread):
+                self._unread.add(key)
+                notice(f"The field '{key:.40}' of the turns in '{name:.40}' is not read.")
+        system = row.values.get(self.system) if self.system else None
+        # A system turn inside the conversation takes precedence over the column.
+        if turns and isinstance(system, str) and system.strip() and _role(turns[0]) != "system":
+            # Without roles the turns alternate. A system turn in front would swap the user and the model.
+            if isinstance(turns[0], dict) and _role(turns[0]) is not None:
+                value = [{"role": "system", "content": system}, *turns]
+            else:
+                return f"has '{self.system}' beside turns without roles in '{name}'"
+        found = turns_of(value, name, language=self.language)
+        if isinstance(found, str) and "(--roles " in found:
+            # an error lists the first bad rows: the remedy is said with the first of them
+            found, self._asked = found.partition(" (--roles ")[0] if self._asked else found, True
+        return found
+
+    def _completion(self, row: RawRow) -> Parts | str:
+        *names, last = self.names
+        values = [(name, row.values.get(name)) for name in names]
+        # A prompt alone is never optional, whatever its name is.
+        optional = [name for name in names if name.strip().lower() in (*BEFORE, *AFTER)] if len(names) > 1 else []
+        kept = [(name, value) for name, value in values if name not in optional or not _is_empty(value)]
+        text = row.values.get(last)
+        problem = next(filter(None, (text_problem(value, name) for name, value in [*kept, (last, text)])), None)
         if problem is not None:
             return problem.replace("has an empty text in", "has nothing in")
-        return completion(str(prompt), str(text))
+        # one text stays as it is
+        prompt = str(kept[0][1]) if len(kept) == 1 else "\n\n".join(str(value).strip() for _, value in kept)
+        return completion(prompt, str(text))
+
+
+def _is_empty(value: Any) -> bool:
+    return is_missing(value) or (isinstance(value, str) and not value.strip())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name:.40}'" for name in names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def _form_of_run(config: DataConfig, language: LanguageConfig) -> TrainedColumns | None:
+    """Return the columns of a run, or None if the settings name columns."""
+    # The settings win as a whole: a mix of named columns and columns of the run fits no table.
+    named = config.text or language.prompt or language.completion or language.turns
+    return config.trained if isinstance(config, RunDataConfig) and not named else None
 
 
 def _prompt_columns(
     columns: Sequence[str], config: DataConfig, language: LanguageConfig, place: str
-) -> tuple[str, str] | None:
+) -> tuple[str, ...] | None:
     if language.prompt or language.completion:
+        # The usual answers to this prompt first. "output" answers an instruction, and "target" a source.
         choices = [names for prompt, names in PROMPTS if (language.prompt or prompt).lower() == prompt]
         known = choices[0] if choices else [name for _, names in PROMPTS for name in names]
         prompt = language.prompt or column_by_name(columns, [name for name, _ in PROMPTS]) or "prompt"
         answer = language.completion or column_by_name(columns, known) or "completion"
         return column_named(prompt, columns, place, "prompt"), column_named(answer, columns, place, "completion")
+    # Beside a prompt, a column "text" can hold prompt and answer together, in the format to learn (Alpaca).
     if config.text or column_by_name(columns, ("text",)):
         return None
     for name, answers in PROMPTS:
         prompt_column, answer_column = column_by_name(columns, (name,)), column_by_name(columns, answers)
+        # Both are needed: a "question" without an answer is a plain column.
         if prompt_column and answer_column:
-            return prompt_column, answer_column
+            before, after = (column_by_name(columns, names) for names in (BEFORE, AFTER))
+            found = dict.fromkeys(filter(None, (before, prompt_column, after)))
+            return *found, answer_column
     return None
 
 
-def turns_of(value: Any, name: str, learnt: bool = True) -> Parts | str:
-    """Return the turns of a conversation, given as a list or as the JSON of one; `learnt`: one of them must count."""
+def list_of_turns(value: Any) -> list[Any] | None:
+    """Return the turns of a conversation: a list, or JSON text of a list. None for other values."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
-            return f"has no list of turns in '{name}'"
-    if isinstance(value, np.ndarray):
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, np.ndarray):  # TFDS gives sequences as arrays
         value = value.tolist()
-    if not isinstance(value, list) or not value:
+    return value if isinstance(value, list) and value else None
+
+
+def turns_of(value: Any, name: str, learnt: bool = True, language: LanguageConfig | None = None) -> Parts | str:
+    """Return the turns of a conversation, or a description of what is wrong with them.
+
+    Args:
+        value: the turns as a list, or as JSON text of a list.
+        name: the column, for messages.
+        learnt: whether the loss must count at least one turn. Then an unknown role is wrong. Default: True.
+        language: the meaning of further roles. Default: None.
+    """
+    found = list_of_turns(value)
+    if found is None:
         return f"has no list of turns in '{name}'"
-    turns = [_turn(turn, number) for number, turn in enumerate(value)]
-    for number, (text, _) in enumerate(turns, 1):
+    turns = [_turn(turn, number, language or LanguageConfig()) for number, turn in enumerate(found)]
+    for number, ((text, counted), turn) in enumerate(zip(turns, found, strict=True), 1):
         problem = text_problem(text, name)
         if problem is not None:
             return f"{problem}, turn {number}"
+        if learnt and counted is None:
+            role = _role(turn)
+            return (
+                f"has the unknown role '{role:.40}' in '{name}', turn {number} (--roles {role:.40}=assistant learns "
+                f"its turns, --roles {role:.40}=user does not)"
+            )
     if learnt and not any(counted for _, counted in turns):
-        return f"has no turn in '{name}' that the model could learn: none of the assistant, or one turn only"
-    return conversation([(str(text), counted) for text, counted in turns])
+        return f"has no turn in '{name}' that the model can learn: no turn of the assistant, or only one turn"
+    return conversation([(str(text), bool(counted)) for text, counted in turns])
 
 
-def _turn(turn: Any, number: int) -> tuple[Any, bool]:
-    if not isinstance(turn, dict):
-        return turn, number % 2 == 1
-    text = next((turn[key] for key in CONTENTS if key in turn), None)
-    role = next((turn[key] for key in ROLES if key in turn), None)
-    return text, number % 2 == 1 if role is None else str(role).lower() in MODEL_ROLES
+def _turn(turn: Any, number: int, language: LanguageConfig) -> tuple[Any, bool | None]:
+    """Return the text of a turn, and whether the loss counts it; None if its role is unknown."""
+    role = _role(turn)
+    text = next((turn[key] for key in CONTENTS if key in turn), None) if isinstance(turn, dict) else turn
+    # Turns without roles alternate, and the user has the first one.
+    if role is None:
+        return text, number % 2 == 1
+    named = language.is_learnt(role)
+    known = True if role in MODEL_ROLES else False if role in OTHER_ROLES else None
+    return text, known if named is None else named
+
+
+def _role(turn: Any) -> str | None:
+    role = next((turn[key] for key in ROLES if key in turn), None) if isinstance(turn, dict) else None
+    return None if role is None else str(role).strip().lower()

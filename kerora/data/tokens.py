@@ -1,8 +1,14 @@
-"""Rows become tokens once: a memory-mapped cache on disk, keyed by the rows and the tokenizer.
+"""Tokenizes rows once: a memory-mapped cache on disk. Its key is made from the rows and the tokenizer.
 
-A cache entry is a folder with `ids.bin` (int32, all rows end to end), of the same length `segments.bin` where the
-model takes segment ids and `counted.bin` where the loss counts some tokens only (both uint8), `offsets.bin` (int64,
-rows + 1) and `entry.json`. It is written beside its final name and renamed, so that a half-written entry is never read.
+A cache entry is a folder with these files:
+
+- `ids.bin`: int32, the tokens of all rows end to end.
+- `segments.bin`: uint8, as long as `ids.bin`; only if the model takes segment ids.
+- `counted.bin`: uint8, as long as `ids.bin`; only if the loss counts some of the tokens.
+- `offsets.bin`: int64, rows + 1.
+- `entry.json`: the number of rows and tokens, and which of the files there are.
+
+An entry is written under a temporary name and then renamed, so that no process reads an incomplete entry.
 """
 
 import contextlib
@@ -22,11 +28,14 @@ import numpy as np
 from kerora.data.rows import Rows
 from kerora.errors import RunError
 
+# Part of each key: a higher number makes all earlier entries unreachable.
 FORMAT_VERSION = 1
+# Bounds the memory: a chunk is written before the next one is made.
 CHUNK_ROWS = 2_000
+# Entries are large, and a row or an option that changes makes another one.
 KEEP_DAYS = 30
 MARKS = ("segments", "counted")
-"""What may stand beside each token, a byte a token."""
+"""Optional values of each token, one byte for each token."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +60,9 @@ class TokenTable:
     Attributes:
         ids: int32 (tokens,), all rows end to end; memory-mapped when cached.
         offsets: int64 (rows + 1,); row n is ``ids[offsets[n]:offsets[n + 1]]``.
-        segments: uint8 (tokens,), 0 for the first text and 1 for the second; None where the model takes none.
-        max_length: length at which rows were cut, beyond which they are not padded either; None if unknown.
-        counted: uint8 (tokens,), 1 where a language model's loss counts the token; None where it counts all.
+        segments: uint8 (tokens,), 0 for the first text and 1 for the second; None if the model takes none.
+        max_length: length at which rows were truncated. Padding does not exceed it either. None if unknown.
+        counted: uint8 (tokens,), 1 if the loss of a language model counts the token; None if it counts all tokens.
     """
 
     ids: np.ndarray
@@ -75,9 +84,10 @@ class TokenTable:
         return self.ids[self.offsets[number] : self.offsets[number + 1]]
 
     def counts(self, places: Any = slice(None)) -> np.ndarray:
-        """Tell of the tokens at `places` (an index or a slice) whether the loss counts them, bool."""
+        """Return for each token at `places` (an index or a slice) whether the loss counts it, bool."""
         if self.counted is None:
             return np.ones(np.shape(self.ids[places]), bool)
+        # uint8 holds only 0 and 1 here, so it can be seen as bool without a copy.
         marked: np.ndarray = self.counted[places].view(bool)
         return marked
 
@@ -87,31 +97,32 @@ class RowTokenizer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names the tokenizer's files and options."""
+        """Text that identifies the files and the options of the tokenizer."""
 
     @property
     def uses_segments(self) -> bool:
         """Whether `encode` returns segment ids."""
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> TokenTable:
-        """Return the ids of the rows, special tokens included, cut at `max_length`."""
+        """Return the ids of the rows with special tokens, truncated to `max_length`."""
 
 
 def cache_directory() -> Path:
-    """Return the folder of Kerora's caches: ``$KERORA_CACHE``, else ``~/.cache/kerora``."""
+    """Return the folder of the caches: ``$KERORA_CACHE``. Default: ``~/.cache/kerora``."""
+    # `or`, because an empty variable counts as none.
     return Path(os.environ.get("KERORA_CACHE") or Path.home() / ".cache" / "kerora")
 
 
 def tokenize(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> TokenTable:
-    """Tokenize rows without a cache, in memory; for small inputs."""
+    """Tokenize rows in memory, without the cache. This is for small inputs."""
     return tokenizer.encode(rows.texts, rows.pairs, max_length=max_length)
 
 
 def cached_tokens(rows: Rows, tokenizer: RowTokenizer, max_length: int) -> TokenTable:
     """Tokenize rows through the cache on disk.
 
-    Falls back to memory where the cache folder cannot be written, so that a full or read-only
-    disk costs speed, not the run.
+    If the cache folder cannot be written, the tokens stay in memory. A run on a full or read-only disk is then slower,
+    but it does not fail.
     """
 
     def chunks() -> Iterator[TokenTable]:
@@ -131,16 +142,19 @@ def cached_table(
     counted: bool = False,
     max_length: int | None = None,
 ) -> TokenTable:
-    """Return the table of a cache entry, which is made of `chunks` where it is not there yet.
+    """Return the table of a cache entry. If there is no entry, `chunks` makes it.
 
     Args:
         key: name of the entry; see `cache_key`.
-        chunks: makes the table, a part at a time.
+        chunks: returns the parts of the table, one after another.
         segments: whether the parts have segment ids.
-        counted: whether the parts say which tokens count.
-        max_length: length at which rows were cut; None if they were not.
+        counted: whether the parts say which tokens the loss counts.
+        max_length: length at which rows were truncated; None if they were not.
+
+    Raises:
+        RunError: the entry was written but cannot be read.
     """
-    # entries of before hold what counts as segment ids, under the plain key
+    # Older versions wrote the counted marks as segment ids under the plain key. A different key avoids these entries.
     entry = cache_directory() / "tokens" / (cache_key("counted", key) if counted else key)
     marks = [name for name, wanted in zip(MARKS, (segments, counted), strict=True) if wanted]
     table = _open(entry, max_length)
@@ -149,11 +163,12 @@ def cached_table(
     try:
         _write(entry, chunks(), marks)
         forget_old(entry.parent)
+    # Nothing was returned yet, so the chunks are made again, in memory.
     except OSError:
         return _joined(list(chunks()), marks, max_length)
     table = _open(entry, max_length)
     if table is None:
-        raise RunError(f"The token cache {entry} cannot be read back. Delete it or set KERORA_CACHE to another folder.")
+        raise RunError(f"Cannot read the token cache {entry}. Delete it, or set KERORA_CACHE to another folder.")
     return table
 
 
@@ -161,11 +176,13 @@ def cache_key(*parts: object) -> str:
     """Return a name for a cache entry that depends on all parts."""
     digest = hashlib.sha256()
     for part in (FORMAT_VERSION, *parts):
+        # The line end keeps ("a", "bc") and ("ab", "c") apart.
         digest.update(f"{part}\n".encode())
     return digest.hexdigest()[:32]
 
 
 def _joined(chunks: list[TokenTable], marks: Sequence[str], max_length: int | None) -> TokenTable:
+    # Each empty array below gives the type, and np.concatenate needs at least one array.
     ids = [chunk.ids for chunk in chunks]
     lengths = [chunk.lengths for chunk in chunks]
     offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
@@ -185,16 +202,17 @@ def _open(entry: Path, max_length: int | None) -> TokenTable | None:
         beside = {name: _map(entry / f"{name}.bin", np.uint8, facts["tokens"]) for name in marks}
     except (OSError, ValueError, KeyError):
         return None
+    # A cut file is a miss, not an error: the entry is then written again.
     if len(offsets) != facts["rows"] + 1 or offsets[-1] != facts["tokens"]:
         return None
     with contextlib.suppress(OSError):
-        os.utime(entry)
+        os.utime(entry)  # `forget_old` goes by the time of the last use.
     return TokenTable(ids, offsets, max_length=max_length, **beside)
 
 
 def _map(path: Path, dtype: Any, count: int) -> np.ndarray:
     if count == 0:
-        return np.zeros(0, dtype)
+        return np.zeros(0, dtype)  # An empty file cannot be memory-mapped.
     mapped = np.memmap(path, dtype=dtype, mode="r")
     if len(mapped) != count:
         raise ValueError(f"{path} holds {len(mapped)} values, not {count}")
@@ -213,14 +231,16 @@ def _write(entry: Path, chunks: Iterable[TokenTable], marks: Sequence[str]) -> N
                 ids.write(chunk.ids.astype(np.int32).tobytes())
                 for name, stream in zip(marks, beside, strict=True):
                     stream.write(getattr(chunk, name).astype(np.uint8).tobytes())
+                # Each chunk counts from 0. Its first offset equals the last one of the chunk before.
                 offsets.append(chunk.offsets[1:] + tokens)
                 tokens += len(chunk.ids)
         table = np.concatenate(offsets).astype(np.int64)
         table.tofile(work / "offsets.bin")
         facts = {"rows": len(table) - 1, "tokens": tokens, **{name: name in marks for name in MARKS}}
         (work / "entry.json").write_text(json.dumps(facts), encoding="utf-8")
+        # A folder cannot be renamed onto a folder with files, so a damaged entry is removed first.
         shutil.rmtree(entry, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster: its entry is the same
+        with contextlib.suppress(OSError):  # Another process was faster. Its entry is the same.
             work.rename(entry)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -1,13 +1,13 @@
-"""The report as one HTML file: no script, style, font or image comes from outside it.
+"""The report as one HTML file. It loads no script, style, font or image from outside.
 
-Every text from data goes through jinja2's autoescape; only figures, which hold no such text, and
-Kerora's own style and script are inserted as they are. A content security policy inside the page
-forbids whatever else could load.
+Jinja2's autoescape escapes every text from data. Only figures, which hold no text from data, and Kerora's own style and
+script are inserted unescaped. A content security policy in the page forbids everything else that could load.
 """
 
 import base64
 import hashlib
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -24,27 +24,30 @@ from kerora.evaluation.comparison import NOT_SETTINGS, flatten_settings
 from kerora.evaluation.results import RunResults
 from kerora.settings.resolve import settings as known_settings
 
+# texts from web pages, such as IMDb's reviews, write line breaks as <br />
+_BREAK = re.compile(r"[ \t]*<br\s*/?>[ \t]*", re.IGNORECASE)
 OWN_PACKAGE = "kerora.evaluation"
 
 Fact = tuple[str, str, bool]
-"""A name, its value, and whether it stands out."""
+"""A name, its value, and whether the page highlights it."""
 
 
 def render_run(
     results: RunResults, version: str, package: str, *, sections: Sequence[tuple[str, str]], **values: Any
 ) -> str:
-    """Return the page of one run, by the template ``report.html`` of its task.
+    """Return the page of one run. It uses the template ``report.html`` of the task.
 
     Args:
         results: the run.
         version: Kerora's version, for the footer.
         package: package of the task, which holds the template.
-        sections: key and title of the task's own sections behind the curves.
-        values: what the template shows beside what every run has: ``notes``, ``curves``, ``curves_title`` and
-            ``fresh_head`` above all.
+        sections: key and title of the sections that the task adds after the curves.
+        values: further values for the template. Always needed: ``notes``, ``curves``, ``curves_title`` and
+            ``fresh_head``.
     """
     changes = wording.changes(results)
     seconds = results.manifest.get("training_seconds")
+    # a list times False is empty, so the page has no link to a section without content
     shown = [("before-after", "Before and after")] * bool(changes) + [("curves", "Curves")] * bool(values["curves"])
     last = [("settings", "Settings")] * bool(results.settings) + [("provenance", "Provenance")]
     return render_page(
@@ -57,7 +60,7 @@ def render_run(
         changes=changes.items(),
         training_time=wording.duration(seconds) if wording.number(seconds) is not None else None,
         history=results.history,
-        settings=_settings(results.settings),
+        settings=_settings(results.settings, results.manifest.get("changed_settings")),
         provenance=_provenance(results),
         command=_command(results.manifest.get("argv")),
         **values,
@@ -65,16 +68,17 @@ def render_run(
 
 
 def render_page(template: str, version: str, package: str = OWN_PACKAGE, **values: Any) -> str:
-    """Return a page of one of the templates, with style and script inside it; all values are escaped.
+    """Return a page made from a template, with style and script inside it. All values are escaped.
 
     Args:
-        template: its file name.
+        template: file name of the template.
         version: Kerora's version, for the footer.
-        package: package whose folder ``templates`` is looked in first.
-        values: what the template shows.
+        package: package whose folder ``templates`` is searched first. Default: `kerora.evaluation`.
+        values: values for the template.
     """
     environment = _environment(package)
     script, style = (environment.loader.get_source(environment, name)[0] for name in ("filter.js", "style.css"))  # type: ignore[union-attr]
+    # The policy allows only the script with this hash: a script that slips in with data cannot run.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shared = {"version": version, "script": Markup(script), "style": Markup(style), "script_hash": f"sha256-{digest}"}
     return environment.get_template(template).render(**shared, **values)
@@ -82,11 +86,14 @@ def render_page(template: str, version: str, package: str = OWN_PACKAGE, **value
 
 @cache
 def _environment(package: str) -> jinja2.Environment:
+    # the folder of the task first, so that its templates win; a dict, because both can be the same package
     places = dict.fromkeys((package, OWN_PACKAGE))
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name) for name in places]),
         autoescape=True,
+        # a wrong name in a template is an error instead of an empty text
         undefined=jinja2.StrictUndefined,
+        # a line that holds only a template tag leaves no blank line in the page
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -95,6 +102,8 @@ def _environment(package: str) -> jinja2.Environment:
         decimal=wording.decimal,
         signed=wording.signed,
         whole=wording.whole,
+        duration=wording.duration,
+        readable=readable,
         p_value=wording.p_value,
         compact=lambda value: wording.NOTHING if np.isnan(value) else f"{value:.5g}",
         setting=_setting_text,
@@ -103,8 +112,24 @@ def _environment(package: str) -> jinja2.Environment:
     return environment
 
 
+def run_figures(histories: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> list[Markup]:
+    """Return the validation curves of several runs in one figure for each value that a run recorded."""
+    held = [
+        name for name in names if any(np.isfinite(history.get(f"val_{name}", np.nan)).any() for history in histories)
+    ]
+    return [
+        Markup(
+            plots.inline_svg(
+                plots.run_curves(histories, f"val_{name}"),
+                f"Validation {wording.LABELS[name].lower()} of the runs by epoch",
+            )
+        )
+        for name in held
+    ]
+
+
 def curve_figures(results: RunResults, names: Sequence[str]) -> list[Markup]:
-    """Return the curves of train and validation by epoch; none where there is no history."""
+    """Return the curves of train and validation by epoch. Empty if there is no history."""
     if not results.history:
         return []
     figures = ((name, plots.curves(results.history, results.best_epoch, [name])) for name in names)
@@ -117,10 +142,12 @@ def curve_figures(results: RunResults, names: Sequence[str]) -> list[Markup]:
 def _subtitle(results: RunResults) -> list[str]:
     manifest = results.manifest
     preset, data = wording.lookup(manifest, "preset", "name"), wording.lookup(manifest, "data", "name")
-    rank, alpha = (wording.lookup(results.settings, "lora", key) for key in ("rank", "alpha"))
+    method, rank, alpha = (wording.lookup(results.settings, "lora", key) for key in ("method", "rank", "alpha"))
     trainable, total = (wording.lookup(manifest, "parameters", key) for key in ("trainable", "total"))
     parts = [str(preset) if preset else "", f"data {data}" if data else ""]
-    parts.append(f"LoRA rank {rank}, alpha {_setting_text(alpha)}" if rank else "")
+    # a run without LoRA has a rank in its settings too, so the method decides below
+    lora = f"LoRA rank {rank}, alpha {_setting_text(alpha)}" if rank else ""
+    parts.append({"full": "full fine-tuning", "head": "head alone"}.get(str(method), lora))
     if wording.number(trainable) is not None and wording.number(total):
         share = f"{100 * trainable / total:.2g} %"
         parts.append(f"{wording.whole(trainable)} of {wording.whole(total)} parameters trained ({share})")
@@ -129,15 +156,24 @@ def _subtitle(results: RunResults) -> list[str]:
     return [part for part in parts if part]
 
 
-def _settings(nested: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
+def _settings(nested: Mapping[str, Any], given: Any) -> list[tuple[str, list[Fact]]]:
+    """Return the settings by group.
+
+    Args:
+        nested: config.yaml, which holds every value that a fit settled.
+        given: keys of the settings that the user changed. None in runs of earlier versions.
+    """
     defaults = {item.path: item.default for item in known_settings()}
     groups: dict[str, list[Fact]] = {}
     for key, value in flatten_settings(nested):
         if _setting_text(value) == wording.NOTHING:
             continue
         group, _, name = key.rpartition(".")
+        # YAML gives lists, the defaults are tuples
         plain = tuple(value) if isinstance(value, list) else value
-        changed = key in defaults and key not in NOT_SETTINGS and plain != defaults[key]
+        # a default of None or "auto" is settled by the fit: an old run does not tell whether the user changed it
+        differs = key in defaults and key not in NOT_SETTINGS and plain != defaults[key]
+        changed = key in given if isinstance(given, list) else differs and defaults[key] not in (None, "auto")
         groups.setdefault(group, []).append((name.replace("_", " "), _setting_text(value), changed))
     return [(group.capitalize() or "Run", facts) for group, facts in groups.items()]
 
@@ -146,6 +182,8 @@ def _provenance(results: RunResults) -> list[tuple[str, list[Fact]]]:
     manifest = results.manifest
     times = [(name, manifest.get(name)) for name in ("state", "started", "finished", "device", "precision", "seed")]
     times += [("epochs", results.epochs or None), ("kept epoch", manifest.get("best_epoch"))]
+    # runs of earlier versions have the sentence under another name
+    times.append(("end of training", manifest.get("ending", manifest.get("early_stopping"))))
     times += [
         (name, wording.duration(manifest.get(key)))
         for name, key in (("training time", "training_seconds"), ("whole time", "seconds"))
@@ -156,7 +194,9 @@ def _provenance(results: RunResults) -> list[tuple[str, list[Fact]]]:
         data.append((f"{split} rows", wording.whole(wording.lookup(values, "rows"))))
         data.append((f"{split} sha256", wording.lookup(values, "sha256")))
     versions = {"kerora": manifest.get("kerora"), **mapping(manifest.get("versions"))}
-    parameters = {key: wording.whole(value) for key, value in mapping(manifest.get("parameters")).items()}
+    parameters = {
+        key.replace("_", " "): wording.whole(value) for key, value in mapping(manifest.get("parameters")).items()
+    }
     return [
         ("Run", _facts(times)),
         ("Versions", _facts(versions.items())),
@@ -168,7 +208,7 @@ def _provenance(results: RunResults) -> list[tuple[str, list[Fact]]]:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Return a mapping, and an empty one for anything else."""
+    """Return `value` if it is a mapping, else an empty mapping."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -190,6 +230,12 @@ def _command(argv: Any) -> str:
     return shlex.join(str(part) for part in argv) if isinstance(argv, list) else ""
 
 
+def readable(text: str) -> str:
+    """Return a text for reading: the line breaks of web pages become line breaks."""
+    return _BREAK.sub("\n", text)
+
+
 def link(report: Path, page: Path) -> str:
     """Return the link from one page to another, relative and quoted."""
+    # relative, so that links still work after the folder of the runs is moved
     return quote(Path(os.path.relpath(report.resolve(), page.resolve().parent)).as_posix())

@@ -1,6 +1,6 @@
-"""The metrics of a classifier, computed by scikit-learn, and those of a language model.
+"""The metrics of classifiers, computed by scikit-learn, and of language models.
 
-Fit, evaluate, report and the callbacks all call these functions, so that they cannot disagree.
+Fit, evaluate, report and the callbacks all call these functions, so they give the same numbers.
 """
 
 import math
@@ -24,6 +24,7 @@ SINGLE_METRICS = (
 """The single-number metrics of `classification_metrics`."""
 LANGUAGE_METRICS = ("loss", "perplexity", "bits_per_byte")
 """The single-number metrics of `language_metrics`."""
+# keeps the loss finite when a true class has probability 0
 _SMALLEST_PROBABILITY = 1e-12
 
 
@@ -36,14 +37,14 @@ def classification_metrics(
 ) -> dict[str, Any]:
     """Return the metrics that metrics.json holds for one split.
 
-    Precision, recall and F1 of a class without rows or predictions count as 0, also in the averages.
+    Precision, recall and F1 of a class without rows or without predictions are 0, also in the averages.
 
     Args:
         labels: class numbers, shape (rows,).
         probabilities: finite numbers, shape (rows, classes).
         classes: class names in the order of their numbers.
-        loss: mean cross entropy in nats; None computes it from the probabilities.
-        predicted: class numbers, shape (rows,); None takes the most probable class, the first of equals.
+        loss: mean cross entropy in nats. None computes it from the probabilities.
+        predicted: class numbers, shape (rows,). None takes the most probable class. Ties go to the first class.
 
     Returns:
         ``loss, accuracy, macro_precision, macro_recall, macro_f1, weighted_precision, weighted_recall,
@@ -53,6 +54,7 @@ def classification_metrics(
     Raises:
         ValueError: there are no rows, or the shapes do not fit together.
     """
+    # float64, because a float32 mean over many rows loses digits
     labels, probabilities = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
     if not len(labels) or probabilities.shape != (len(labels), len(classes)):
         raise ValueError(
@@ -78,22 +80,24 @@ def classification_metrics(
 
 
 def standard_errors(labels: np.ndarray, probabilities: np.ndarray, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return how far the metrics would move if other rows of the same kind were measured.
+    """Return the standard errors of the metrics: how much they would vary with other rows of the same kind.
 
-    That of the loss is the standard error of the rows' mean. The others are taken for shares of the rows, as accuracy
-    is: ``sqrt(p (1 - p) / (n + 4))`` with p = ``(n value + 2) / (n + 4)``, which no value makes 0 (Agresti and Coull
-    1998). For averages over classes that is an approximation.
+    For the loss, this is the standard error of the mean over rows. The other metrics are treated as shares of rows,
+    like accuracy: ``sqrt(p (1 - p) / (n + 4))`` with ``p = (n value + 2) / (n + 4)`` (Agresti and Coull 1998). This
+    value is never 0. For averages over classes it is an approximation.
 
     Args:
         labels: class numbers, shape (rows,).
         probabilities: shape (rows, classes).
-        metrics: what `classification_metrics` returns for them.
+        metrics: what `classification_metrics` returns for these rows.
     """
     rows = len(labels)
+    # the probability that each row gives to its true class, (rows,)
     true = np.clip(probabilities[np.arange(rows), labels], _SMALLEST_PROBABILITY, 1.0)
     errors = {"loss": float(np.log(true).std() / math.sqrt(rows))}
     for name in SINGLE_METRICS[1:]:
         if metrics.get(name) is not None:
+            # MCC can be negative and is not a share: it is clipped to 0 to 1 first
             share = (rows * min(1.0, max(0.0, metrics[name])) + 2) / (rows + 4)
             errors[name] = math.sqrt(share * (1 - share) / (rows + 4))
     return errors
@@ -116,14 +120,16 @@ def language_metrics(total: float, tokens: int, size: int) -> dict[str, Any]:
     loss = total / tokens
     return {
         "loss": loss,
+        # math.exp overflows above 709
         "perplexity": math.exp(loss) if loss < 700 else None,
+        # nats / ln 2 are bits
         "bits_per_byte": total / math.log(2) / size if size > 0 else None,
         "tokens": tokens,
     }
 
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the mean cross entropy in nats, with probabilities below 1e-12 raised to it."""
+    """Return the mean cross entropy in nats. Probabilities below 1e-12 count as 1e-12."""
     true = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.clip(true, _SMALLEST_PROBABILITY, 1.0)).mean())
 
@@ -131,33 +137,34 @@ def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     """Return the area under the ROC curve.
 
-    With two classes that of class 1; with more the plain mean over classes of one against the rest.
+    With two classes it is the area for class 1. With more it is the plain mean over classes, each against the rest.
 
     Args:
         labels: class numbers, shape (rows,).
         probabilities: scores of shape (rows, classes).
 
     Returns:
-        None where it is undefined: some class has no rows, or there is only one class.
+        The area. None if it is undefined: a class has no rows, or there is only one class.
     """
     count = probabilities.shape[1]
     if count < 2 or len(np.unique(labels)) < count:
         return None
     if count == 2:
         return float(sklearn_metrics.roc_auc_score(labels, probabilities[:, 1]))
+    # not multi_class='ovr', which needs rows with the sum 1: the six decimals of predictions.csv can miss it
     one_hot = np.eye(count, dtype=np.int64)[labels]
     return float(sklearn_metrics.roc_auc_score(one_hot, probabilities, average="macro"))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How confidence and accuracy go together.
+    """The accuracy by confidence.
 
     Attributes:
         error: the expected calibration error, from 0 (calibrated) to 1.
-        counts: rows a bin, shape (bins,).
-        confidence: mean confidence a bin, 0 where the bin is empty, shape (bins,).
-        accuracy: accuracy a bin, 0 where the bin is empty, shape (bins,).
+        counts: rows per bin, shape (bins,).
+        confidence: mean confidence per bin, shape (bins,). 0 in an empty bin.
+        accuracy: accuracy per bin, shape (bins,). 0 in an empty bin.
     """
 
     error: float
@@ -171,8 +178,8 @@ def calibration(
 ) -> Calibration:
     """Return the expected calibration error and the bins of the reliability diagram.
 
-    Bins are equally wide, open below and closed above: Guo et al. 2017, "On Calibration of Modern
-    Neural Networks" (arXiv:1706.04599), equation 3. The confidence is that of the predicted class.
+    All bins have the same width. They are open below and closed above: Guo et al. 2017, "On Calibration of Modern
+    Neural Networks" (arXiv:1706.04599), equation 3. The confidence is the probability of the predicted class.
 
     Args:
         labels: class numbers, shape (rows,).
@@ -182,8 +189,10 @@ def calibration(
     """
     confidence = probabilities[np.arange(len(predicted)), predicted]
     edges = np.linspace(0.0, 1.0, bins + 1)
+    # "left" puts a confidence on an edge into the bin below it, as the paper does; the clip keeps 0 in the first bin
     places = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
+    # an empty bin has the sum 0, and 0 / 1 is 0 without a warning of numpy
     present = np.maximum(counts, 1)
     mean_confidence = np.bincount(places, weights=confidence, minlength=bins) / present
     mean_accuracy = np.bincount(places, weights=labels == predicted, minlength=bins) / present
@@ -192,7 +201,7 @@ def calibration(
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
-    """Return the confusion matrix: rows are true classes, columns predicted ones.
+    """Return the confusion matrix. Rows are true classes and columns are predicted classes.
 
     Args:
         labels: class numbers, shape (rows,).
@@ -202,16 +211,18 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, count: int) -> n
     Returns:
         Counts of shape (count, count).
     """
+    # without `labels`, scikit-learn leaves out classes that have no rows
     return np.asarray(sklearn_metrics.confusion_matrix(labels, predicted, labels=range(count)))
 
 
 def row_percent(matrix: np.ndarray) -> np.ndarray:
-    """Return each row of a confusion matrix in per cent of its sum; 0 where the row is empty."""
+    """Return each row of a confusion matrix in per cent of its sum. An empty row is 0."""
     return np.asarray(100.0 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
 
 
 def classification_report_text(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> str:
-    """Return scikit-learn's classification report, four digits, one line a class."""
+    """Return scikit-learn's classification report with four digits and one line per class."""
+    # a line break in a class name would break the table
     names = [" ".join(name.split()) for name in classes]
     report = sklearn_metrics.classification_report(
         labels, predicted, labels=range(len(classes)), target_names=names, digits=4, zero_division=0
@@ -227,12 +238,13 @@ def _precision_recall_f1(labels: np.ndarray, predicted: np.ndarray, count: int, 
 
 def _matthews(labels: np.ndarray, predicted: np.ndarray) -> float:
     with warnings.catch_warnings():
-        # A single class among the rows is legitimate here, and defined as 0.
+        # Rows of a single class are allowed here. Their MCC is 0 by definition.
         warnings.filterwarnings("ignore", message="A single label was found")
         return float(sklearn_metrics.matthews_corrcoef(labels, predicted))
 
 
 def _per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    # average None gives one value per class; the four arrays become one tuple per class
     columns = zip(*_precision_recall_f1(labels, predicted, len(classes), None), strict=True)
     return {
         name: {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}

@@ -1,7 +1,7 @@
-"""What a finished run left in its folder, read back for the report: what the runs of every task have.
+"""Reads the results in a run folder that the runs of every task have.
 
-Only the task's needed files, `metrics.json` and `run.json` must be there; the other files add to the report where
-they are. Nothing here loads a model.
+`run.json`, `metrics.json` and the files that the task needs must be there. The other files are optional and add to the
+report. Nothing here loads a model.
 """
 
 import csv
@@ -17,22 +17,24 @@ import yaml
 from kerora.errors import RunError
 from kerora.runfolder import RunFolder, read_json
 
+# the order of the report: test rows had no part in training
 SPLIT_ORDER = ("test", "validation")
+# the largest value that csv accepts where a C long has 32 bits, as on Windows
 _LARGEST_FIELD = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class RunResults:
-    """One run, as the report needs it; each task adds what is its own.
+    """The results of one run. Each task adds fields of its own.
 
     Attributes:
         folder: the run folder.
         manifest: run.json.
-        settings: config.yaml as nested mappings; empty where it is missing.
-        history: columns of history.csv by name, shape (epochs,), NaN where empty; empty where it is missing.
-        before: metrics of the untouched model by split.
-        after: metrics of the trained model by split.
-        steps: columns of steps.csv by name, shape (updates recorded,); empty where it is missing.
+        settings: config.yaml as nested mappings. Empty if the file is missing.
+        history: columns of history.csv by name, shape (epochs,). An empty value is NaN. Empty if the file is missing.
+        before: metrics of the model before training, by split.
+        after: metrics of the trained model, by split.
+        steps: columns of steps.csv by name, shape (recorded updates,). Empty if the file is missing.
     """
 
     folder: RunFolder
@@ -45,23 +47,23 @@ class RunResults:
 
     @property
     def name(self) -> str:
-        """The run folder's own name."""
+        """The name of the run folder."""
         return self.folder.path.resolve().name
 
     @property
     def epochs(self) -> int:
-        """Epochs in history.csv."""
+        """The number of epochs in history.csv."""
         return len(next(iter(self.history.values()))) if self.history else 0
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch whose weights were kept, if run.json says."""
+        """The epoch whose weights were kept. None if run.json does not say."""
         value = self.manifest.get("best_epoch")
         return value if isinstance(value, int) else None
 
     @property
     def evaluated(self) -> list[str]:
-        """The splits that were evaluated, those that the report shows first in front."""
+        """The evaluated splits, in the order of the report."""
         return list(self.after)
 
 
@@ -71,7 +73,7 @@ def read_common(run: RunFolder, manifest: Mapping[str, Any], needed: Sequence[Pa
     Args:
         run: the run folder.
         manifest: its run.json.
-        needed: the files that must be there.
+        needed: the files that must exist.
 
     Raises:
         RunError: a needed file is missing, or a file is damaged (names the file, line and column).
@@ -93,16 +95,16 @@ def read_common(run: RunFolder, manifest: Mapping[str, Any], needed: Sequence[Pa
 
 
 def not_evaluated(run: RunFolder, what: str, manifest: Mapping[str, Any]) -> RunError:
-    """Return the error of a run that was not evaluated yet; `what` says what shows it."""
+    """Return the error for a run that was not evaluated yet. `what` is the reason in one clause."""
     first, state = "", manifest.get("state")
     if state in ("running", "stopped", "failed"):
-        first = f"The run is marked '{state}': continue it with `kerora fit --resume {run.path}`, or "
+        first = f"The state of the run is '{state}'. Continue it with `kerora fit --resume {run.path}`, or "
     remedy = f"evaluate the run with `kerora evaluate {run.path}`."
     return RunError(f"{what}. {first}{remedy if first else 'E' + remedy[1:]}")
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
-    """Read history.csv into columns; a missing or headers-only file gives no columns.
+    """Read history.csv into columns. A file that is missing or holds only a header gives no columns.
 
     Raises:
         RunError: a value is not a number, or a line has too few or too many values.
@@ -120,10 +122,10 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_csv(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """Return the header and, with their line numbers, the rows.
+    """Return the header, and an iterator over the line numbers and rows.
 
     Raises:
-        RunError: the file cannot be read; while reading also when a line has too few or too many values.
+        RunError: the file cannot be read. The iterator raises it too if a line has too few or too many values.
     """
     rows = _csv_rows(path)
     _, header = next(rows, (0, []))
@@ -138,13 +140,16 @@ def read_csv(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    # Python's default limit of 131,072 characters is less than a long text. The limit is global, so it is set back.
     limit = csv.field_size_limit(_LARGEST_FIELD)
     try:
+        # utf-8-sig, because spreadsheets add a byte order mark when they save CSV
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)
+            # line_num and not a count of rows, because a quoted text may have several lines
             yield from ((reader.line_num, row) for row in reader if row)
     except OSError as error:
-        raise RunError(f"Cannot read {path}: {error.strerror}. Is the run complete?") from error
+        raise RunError(f"Cannot read {path}: {error.strerror}. Check that the run is complete.") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise RunError(
             f"{path} is damaged: {error}. Restore the file or write it again with `kerora evaluate`."
@@ -154,11 +159,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def cell_number(path: Path, line: int, column: str, text: str, empty: float | None = None) -> float:
-    """Read a number; where `empty` is given, an empty or non-finite value is allowed."""
+    """Read a number. If `empty` is given, it stands for an empty value, and non-finite values are allowed."""
     try:
         value = empty if empty is not None and not text.strip() else float(text)
     except ValueError:
         value = None
+    # float accepts 'nan' and 'inf', which no probability is
     if value is None or (empty is None and not math.isfinite(value)):
         raise RunError(f"{path}, line {line}, column {column}: expected a number. Received: {text!r}")
     return value
@@ -181,4 +187,5 @@ def _read_settings(path: Path) -> Mapping[str, Any]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{path} is damaged: {reason}. Restore the file or train again.") from error
+    # an empty file is None in YAML
     return content if isinstance(content, Mapping) else {}

@@ -1,4 +1,4 @@
-"""How sure a metric is, and whether two models differ: bootstrap intervals and McNemar's test."""
+"""Bootstrap intervals of metrics, and McNemar's test of the difference between two models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from kerora.evaluation.metrics import confusion_matrix
 MatrixMetric = Callable[[np.ndarray], np.ndarray]
 """A metric of a stack of confusion matrices: (samples, classes, classes) -> (samples,)."""
 
+# rows with different answers below which McNemar's test is the exact binomial test
 EXACT_BELOW = 25
+# bounds the memory of the bootstrap: with many classes, fewer resamples are computed together
 _CELLS_AT_ONCE = 2_000_000
 
 
@@ -25,6 +27,7 @@ def macro_f1(matrices: np.ndarray) -> np.ndarray:
 
     A class with neither rows nor predictions counts as 0, as in `classification_metrics`.
     """
+    # F1 = 2 tp / (2 tp + fp + fn): rows and columns of a class add up to this denominator
     hits = np.diagonal(matrices, axis1=1, axis2=2)
     totals = matrices.sum(axis=1) + matrices.sum(axis=2)
     return np.asarray((2 * hits / np.maximum(totals, 1)).mean(axis=1))
@@ -41,23 +44,24 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return a percentile bootstrap interval of a metric, resampling rows (Efron 1979).
 
-    Drawing rows with replacement draws the cells of the confusion matrix from a multinomial
-    distribution, so that is what is drawn: the cost does not grow with the number of rows.
+    If rows are sampled with replacement, the cells of the confusion matrix have a multinomial distribution. So the
+    function samples the cells, and the cost does not depend on the number of rows.
 
     Args:
         labels: class numbers, shape (rows,).
         predicted: class numbers, shape (rows,).
         metric: `accuracy`, `macro_f1`, or another function of stacked confusion matrices.
-        samples: number of resamples.
-        seed: seed of the resampling.
-        level: share of the resamples inside the interval.
-        count: number of classes; None takes the highest number in use.
+        samples: number of resamples. Default: 1000.
+        seed: seed of the resampling. Default: 0.
+        level: share of the resamples inside the interval. Default: 0.95.
+        count: number of classes. None takes the highest class number plus one.
 
     Returns:
         The lower and the upper end.
     """
     classes = count or int(max(labels.max(), predicted.max())) + 1
     matrix = confusion_matrix(labels, predicted, classes).ravel()
+    # cells without rows stay empty in every resample
     cells = np.flatnonzero(matrix)
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(labels), matrix[cells] / len(labels), size=samples)
@@ -68,6 +72,7 @@ def bootstrap_interval(
 
 
 def _evaluate(draws: np.ndarray, cells: np.ndarray, classes: int, metric: MatrixMetric) -> np.ndarray:
+    # the samples hold only the filled cells; a metric needs whole matrices
     matrices = np.zeros((len(draws), classes * classes), dtype=np.int64)
     matrices[:, cells] = draws
     return metric(matrices.reshape(-1, classes, classes))
@@ -80,7 +85,7 @@ class McNemar:
     Attributes:
         b: rows that only the first model got right.
         c: rows that only the second model got right.
-        statistic: chi-square with continuity correction, or the smaller of b and c where the test is exact.
+        statistic: chi-square with continuity correction. If the test is exact: the smaller of b and c.
         p_value: two-sided.
     """
 
@@ -91,10 +96,10 @@ class McNemar:
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
-    """Test whether two models err equally often on the same rows (McNemar 1947).
+    """Test whether two models make equally many mistakes on the same rows (McNemar 1947).
 
-    Exact binomial where the models disagree on fewer than 25 rows; otherwise chi-square with
-    continuity correction (Edwards 1948).
+    The test is an exact binomial test if only one model is right on fewer than 25 rows. Otherwise it is chi-square
+    with continuity correction (Edwards 1948).
 
     Args:
         correct_a: whether the first model is right, booleans of shape (rows,).
@@ -103,10 +108,13 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
     only_a = int(np.sum(correct_a & ~correct_b))
     only_b = int(np.sum(correct_b & ~correct_a))
     disagreements = only_a + only_b
+    # equal answers in all rows are no evidence of a difference, and the statistic would divide by 0
     if disagreements == 0:
         return McNemar(0, 0, 0.0, 1.0)
+    # the chi-square approximation is poor for small counts
     if disagreements < EXACT_BELOW:
         smaller = min(only_a, only_b)
         return McNemar(only_a, only_b, float(smaller), float(stats.binomtest(smaller, disagreements).pvalue))
+    # -1 is the continuity correction; without the maximum, equal numbers would give 1 / disagreements and not 0
     statistic = max(abs(only_a - only_b) - 1, 0) ** 2 / disagreements
     return McNemar(only_a, only_b, statistic, float(stats.chi2.sf(statistic, 1)))

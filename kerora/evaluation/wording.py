@@ -1,4 +1,4 @@
-"""What the page and the terminal both say of a run: labels, numbers as text, changes, notes."""
+"""Words that the page and the terminal share: labels, numbers as text, changes, notes."""
 
 import math
 import numbers
@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kerora.evaluation.directions import is_lower_better
 from kerora.evaluation.results import RunResults
 
 LABELS = {
     "accuracy": "Accuracy",
+    "macro_precision": "Macro precision",
+    "macro_recall": "Macro recall",
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
     "mcc": "MCC",
@@ -23,13 +26,12 @@ HINTS = {
     "mcc": "Matthews correlation, -1 to 1",
     "roc_auc": "0.5 is chance",
     "loss": "mean cross entropy",
-    "perplexity": "as if choosing among so many tokens",
-    "bits_per_byte": "the same measure for every tokenizer",
+    "perplexity": "exponential of the loss",
+    "bits_per_byte": "comparable between tokenizers",
     "ece": "ECE, 0 is calibrated",
 }
-CHANGED = ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte")
+CHANGED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "perplexity", "bits_per_byte")
 """The metrics whose change the terminal shows."""
-LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "ece")
 NOTHING = "-"
 
 
@@ -39,8 +41,8 @@ class Change:
 
     Attributes:
         key: the metric's key in metrics.json.
-        before: its value for the untouched model, if recorded.
-        after: its value for the trained model, if recorded.
+        before: its value before training. None if not recorded.
+        after: its value after training. None if not recorded.
     """
 
     key: str
@@ -54,42 +56,45 @@ class Change:
 
     @property
     def difference(self) -> float | None:
-        """After minus before; None unless both are recorded."""
+        """After minus before. None unless both are recorded."""
         return None if self.before is None or self.after is None else self.after - self.before
 
     @property
     def direction(self) -> str:
         """``better``, ``worse`` or ``""``."""
-        gain = (self.difference or 0.0) * (-1 if self.key in LOWER_IS_BETTER else 1)
+        # a positive gain is better, whatever the direction of the metric
+        gain = (self.difference or 0.0) * (-1 if is_lower_better(self.key) else 1)
         return "better" if gain > 0 else "worse" if gain < 0 else ""
 
 
 def changes(results: RunResults) -> dict[str, list[Change]]:
-    """Return the metrics before and after training by split; empty where no "before" was recorded."""
+    """Return the metrics before and after training by split. Empty if nothing was recorded before training."""
     table = {}
     for split in results.evaluated:
         before, after = results.before.get(split, {}), results.after.get(split, {})
         if before:
+            # the order of LABELS, so that all tables list the metrics in the same order
             rows = [Change(key, number(before.get(key)), number(after.get(key))) for key in LABELS]
             table[split] = [row for row in rows if row.before is not None or row.after is not None]
     return table
 
 
 def state_notes(results: RunResults) -> list[str]:
-    """Return a note where a run did not finish."""
+    """Return a note if the run did not finish."""
     state = results.manifest.get("state")
     if state == "finished":
         return []
-    return [f"This run is marked '{state}': its numbers are those of the state it was left in."]
+    return [f"The state of this run is '{state}'. The numbers are those of an unfinished run."]
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number as float, and None for anything else."""
+    """Return `value` as float if it is a finite number, else None."""
+    # run.json may hold anything under a key, if it was edited or comes from another version
     return float(value) if isinstance(value, numbers.Real) and math.isfinite(value) else None
 
 
 def lookup(manifest: Mapping[str, Any], *keys: str) -> Any:
-    """Return a nested value of the manifest; None where a level is missing."""
+    """Return a nested value of the manifest. None if a level is missing."""
     value: Any = manifest
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -97,24 +102,24 @@ def lookup(manifest: Mapping[str, Any], *keys: str) -> Any:
 
 
 def decimal(value: Any, digits: int = 4) -> str:
-    """Return a number with fixed decimals, from 100 on with one; a dash where there is none."""
+    """Return a number with fixed decimals, from 100 on with one. A dash stands for no number."""
     found = number(value)
     return NOTHING if found is None else f"{found:,.{_decimals(found, digits)}f}"
 
 
 def signed(value: Any, digits: int = 4) -> str:
-    """Return a number as `decimal` does, with its sign; a dash where there is none."""
+    """Return a number as `decimal` does, with its sign. A dash stands for no number."""
     found = number(value)
     return NOTHING if found is None else f"{found:+,.{_decimals(found, digits)}f}"
 
 
 def _decimals(value: float, digits: int) -> int:
-    """Return how many decimals say something: perplexities of thousands would overflow their box."""
+    """Return the number of decimals. A large number gets fewer, because it would be too wide for its box."""
     return digits if abs(value) < 100 else min(digits, 1)
 
 
 def whole(value: Any) -> str:
-    """Return an integer with thousands separators; a dash where there is none."""
+    """Return an integer with thousands separators. A dash stands for no number."""
     found = number(value)
     return NOTHING if found is None else f"{round(found):,}"
 
@@ -125,11 +130,12 @@ def p_value(value: float) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Return seconds as ``41.5 s``, ``2 min 5 s`` or ``1 h 3 min``; a dash where there is no number."""
+    """Return seconds as ``41.5 s``, ``2 min 5 s`` or ``1 h 3 min``. A dash stands for no number."""
     found = number(seconds)
     if found is None or found < 0:
         return NOTHING
-    if found < 59.95:
+    if found < 59.95:  # from there on, one decimal would round to 60.0 s
         return f"{found:.1f} s"
+    # rounded first: 119.7 s is 2 min 0 s, not 1 min 60 s
     minutes, rest = divmod(round(found), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,1 +1,1 @@
-"""Models and adapters to and from other tools: PEFT, transformers, KerasHub, ONNX."""
+"""Exports of models and adapters to other tools, and imports from them: PEFT, transformers, KerasHub, ONNX."""

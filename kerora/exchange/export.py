@@ -1,4 +1,4 @@
-"""Exports runs for other tools; each export is loaded afresh and compared before it is called done."""
+"""Exports runs for other tools. Before an export is kept, it is loaded again and compared with the run."""
 
 import contextlib
 import secrets
@@ -37,23 +37,23 @@ FORMATS = ("peft", "keras", "transformers", "onnx", "kerora")
 MERGED_FORMATS = ("keras", "transformers", "onnx")
 TOLERANCE = 1e-3
 TANH_TOLERANCE = 0.05
-"""Of a Keras preset whose exact GELU plain KerasHub replaces by the tanh approximation."""
+"""Tolerance for a Keras preset of a model with exact GELU: plain KerasHub computes its tanh approximation."""
 SHARED = ("config.yaml", "run.json", "history.csv", "metrics.json", "adapter")
-"""Files of a run that are shared; not the checkpoints, and not the predictions, which hold texts."""
+"""Files of a run in an export. Checkpoints are left out, and predictions too, because they hold texts."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is exported.
+    """The work of one export.
 
     Attributes:
         runs: the run folders.
-        model: the run's model, or for merged formats the plain model.
-        reference: the run's logits, as `Probe.logits` gives them.
+        model: the model of the run. For merged formats, the merged model.
+        reference: the logits of the run, as `Probe.logits` returns them.
         probe: the rows to compare on.
         config: settings of the first run.
-        note: what to know of it.
-        shares: the weight of each run's changes, None where there is one run as it is.
+        note: a note about the export. May be empty.
+        shares: the weight of each run in a merge of several. None for one run without weights.
     """
 
     runs: Sequence[RunFolder]
@@ -65,7 +65,7 @@ class Job:
     shares: Sequence[float] | None = None
 
     def verification(self, tool: str, logits: np.ndarray, tolerance: float = TOLERANCE, **more: Any) -> Verification:
-        """Compare logits with the run's."""
+        """Compare logits with those of the run."""
         more["note"] = "; ".join(note for note in (self.note, more.get("note", "")) if note)
         difference = float(np.abs(logits - self.reference).max())
         agreement = float((logits.argmax(axis=1) == self.reference.argmax(axis=1)).mean())
@@ -81,30 +81,31 @@ class Job:
         return task_of_model(self.model)
 
     def unverified(self, package: str) -> Verification:
-        """Say that the tool is not there to compare with."""
-        note = f"{package} is not installed (pip install 'kerora[interop]')"
+        """Return a verification that says that the package is not installed."""
+        note = f"{package} is not installed (pip install transformers peft)"
         return Verification(None, 0, self.probe.source, None, None, TOLERANCE, note=note)
 
 
-def export_run(run: str, form: str, output: str | Path, preset: str | None = None) -> Verification:
-    """Export a run and verify the export; on any failure nothing is left behind.
+def export_run(run: str | Path, form: str, output: str | Path, preset: str | Path | None = None) -> Verification:
+    """Export a run and verify the export. If anything fails, nothing is written.
 
     Args:
         run: the run folder.
         form: ``peft``, ``keras``, ``transformers``, ``onnx`` or ``kerora``.
-        output: folder to write, which must not exist or be empty.
-        preset: where the base model is now, if not where the run found it.
+        output: folder to write. It must be new or empty.
+        preset: path or name of the base model, if it moved since the run was made.
 
     Raises:
-        RunError: the run is not finished, the output exists, cannot be written, or differs from the run.
-        PresetError: the kind of model has no counterpart in the format.
-        ConfigError: unknown format, or a package that the format needs is missing.
+        RunError: the run is not finished, the output exists or cannot be written, or the export differs from the run.
+        PresetError: the format does not support this kind of model.
+        ConfigError: the format is unknown, or a package that the format needs is missing.
     """
     if form not in FORMATS:
         raise ConfigError(f"Unknown format {form!r}. Formats are {', '.join(FORMATS)}.")
-    target = _check_free(output)
+    target = check_free(output)
     folder = RunFolder.open(run)
     config = read_config(folder)
+    # float32, because the rounding of bfloat16 is larger than the tolerance of the comparison
     model = load(run, preset, dtype="float32")
     _check_format(form, model, config)
     exchange = task_of_model(model).exchange
@@ -112,10 +113,12 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
     reference = exchange.logits(model, probe)
     note = ""
     if form in MERGED_FORMATS:
+        # integer kernels cannot take an update, so the merge needs a float copy of them
         model, note = without_quantisation(run, model)
+        # the reference is computed already, because this changes the model in place
         bake(model)
     elif form == "peft" and config.model.quantize:
-        # PEFT puts the adapter on the base in float
+        # PEFT adds the adapter to the base in float, so the reference must be computed there too
         model = _unquantised(model, run)
         reference = exchange.logits(model, probe)
         note = "Compared on the unquantised base"
@@ -123,29 +126,30 @@ def export_run(run: str, form: str, output: str | Path, preset: str | None = Non
 
 
 def merge_runs(
-    runs: Sequence[str],
+    runs: Sequence[str | Path],
     output: str | Path,
     form: str = "keras",
     weights: Sequence[float] | None = None,
-    preset: str | None = None,
+    preset: str | Path | None = None,
 ) -> Verification:
-    """Merge a run, or the weighted sum of several, into a plain model folder and verify it.
+    """Merge a run, or the weighted sum of several runs, into a plain model. Write its folder and verify it.
 
     Args:
-        runs: run folders of one base, with the same classes or all of language models.
-        output: folder to write, which must not exist or be empty.
-        form: ``keras``, ``transformers`` or ``onnx``.
-        weights: a number for each run; None gives each the same share of 1.
-        preset: where the base model is now.
+        runs: run folders with the same base model. All have the same classes, or all are language models.
+        output: folder to write. It must be new or empty.
+        form: ``keras``, ``transformers`` or ``onnx``. Default: ``keras``.
+        weights: a number for each run. None gives each run the same share of 1.
+        preset: path or name of the base model, if it moved since the runs were made.
 
     Raises:
-        KeroraError: as `export_run` and `kerora.exchange.merge.merged_model`.
+        KeroraError: see `export_run` and `kerora.exchange.merge.merged_model`.
     """
     if form not in MERGED_FORMATS:
         raise ConfigError(f"Unknown format {form!r}. Formats of a merged model are {', '.join(MERGED_FORMATS)}.")
+    # one run has outputs of its own to compare with, a sum of runs has not
     if len(runs) == 1 and weights is None:
         return export_run(runs[0], form, output, preset)
-    target = _check_free(output)
+    target = check_free(output)
     folders = [RunFolder.open(run) for run in runs]
     config = read_config(folders[0])
     shares = shares_of(runs, weights)
@@ -153,13 +157,15 @@ def merge_runs(
     _check_format(form, model, config)
     exchange = task_of_model(model).exchange
     probe = exchange.probe(model, config)
+    # the merged model is the reference, because no run has the outputs of the sum
     return _write(form, Job(folders, model, exchange.logits(model, probe), probe, config, shares=shares), target)
 
 
 def _write(form: str, job: Job, target: Path) -> Verification:
-    with _staged(target) as work:
+    with staged(target) as work:
         verification = WRITERS[form](job, work)
         if verification.tool is not None:
+            # inside the block: an error removes the temporary folder, so a wrong export is never left
             _check(verification)
         write_json(work / "verification.json", {"format": form, **verification.to_dict()})
         write_text(work / "README.md", model_card(form, job.runs, job.shares, job.model, verification))
@@ -168,6 +174,8 @@ def _write(form: str, job: Job, target: Path) -> Verification:
 
 def _check(found: Verification) -> None:
     assert found.largest_difference is not None and found.agreement is not None
+    # written so that NaN fails too: NaN <= x is False
+    # agreement: two of 32 rows may change their label, as can happen when two logits are nearly equal
     if not found.largest_difference <= found.tolerance or found.agreement < 1 - 1 / 16:
         raise RunError(
             f"The export differs from the run when {found.tool} loads it: largest logit difference "
@@ -183,9 +191,11 @@ def _peft(job: Job, work: Path) -> Verification:
     preset = job.model.preset
     with contextlib.ExitStack() as stack:
         base = preset.directory
+        # transformers cannot load a Keras preset, so the base is written to a temporary folder for the comparison
         if preset.source != "huggingface":
-            base = stack.enter_context(_staged(work / "base", keep=False))
+            base = stack.enter_context(staged(work / "base", keep=False))
             write_huggingface_folder(plain_copy(job.model), base)
+        # the head is in PEFT's file, but transformers must build one of its size first
         classes = len(job.task.exchange.classes(job.model))
         logits = peft_logits(base, work, job.task.exchange.NAMES.auto_class, classes, job.probe)
     note = "" if preset.source == "huggingface" else "PEFT needs the base model in transformers' format"
@@ -208,21 +218,27 @@ def _keras(job: Job, work: Path) -> Verification:
     plain = load_plain(work, job.model)
     logits = job.probe.logits(plain)
     note, tolerance = "", TOLERANCE
+    # Two comparisons: Kerora must give the logits of the run. Plain KerasHub may differ by its GELU only.
     if (work / EXACT_FILE).is_file():
         exact = float(np.abs(_logits_again(job, work) - job.reference).max())
-        if exact > TOLERANCE:
+        # not `>`, which is false for NaN
+        if not exact <= TOLERANCE:
             raise RunError(f"The export differs from the run by {exact:.2g} when Kerora loads it. Nothing was written.")
         if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
-            note = f"KerasHub computes GELU by its tanh approximation; Kerora exactly, {exact:.1e}"
+            note = f"KerasHub computes the tanh approximation of GELU. Kerora computes GELU exactly, {exact:.1e}"
             tolerance = TANH_TOLERANCE
+    # the preprocessors of KerasHub have no setting for the side
+    if job.model.truncate == "left":
+        note = "; ".join(filter(None, (note, "KerasHub cuts long texts on the right, the run cuts on the left")))
     with_pairs = job.probe.rows.pairs is not None
     agreement = job.task.exchange.keras_agreement
+    # `keras_agreement` gives single texts to the preset, so pairs are compared by their token ids alone
     own = None if with_pairs else agreement(plain, work, job.probe, job.reference, job.model)
     return job.verification(str(version_of("keras-hub")), logits, tolerance, text_agreement=own, note=note)
 
 
 def _logits_again(job: Job, directory: Path) -> np.ndarray:
-    """Load an exported Keras preset with Kerora, and return its logits."""
+    """Load an exported Keras preset with Kerora and return its logits."""
     again = job.task.models.of_folder(directory, job.model)
     return job.task.exchange.logits(again, job.probe)
 
@@ -257,24 +273,25 @@ WRITERS: dict[str, Callable[[Job, Path], Verification]] = {
 
 
 def _check_format(form: str, model: TaskModel, config: FitConfig) -> None:
-    """Refuse before any work what the format cannot hold."""
+    """Refuse a model that the format does not support, before any work is done."""
     if form == "onnx":
         check_onnx()
     elif form == "peft" and not lora_layers(model):
         raise PresetError(
-            "The run trained no LoRA, so there is no adapter for PEFT. Export with --format transformers."
+            "The run did not train LoRA, so there is no adapter for PEFT. Export with --format transformers."
         )
     if form in ("peft", "transformers"):
         check_huggingface(model, config.lora.method)
 
 
-def _unquantised(model: TaskModel, run: str) -> TaskModel:
+def _unquantised(model: TaskModel, run: str | Path) -> TaskModel:
     plain = plain_copy(model)
     load_adapter(plain, run)
     return plain
 
 
-def _check_free(output: str | Path) -> Path:
+def check_free(output: str | Path) -> Path:
+    """Return the path of an export target, or raise RunError if it is a file or a folder with content."""
     target = Path(output)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise RunError(f"The export target {target} exists. Choose another --output.")
@@ -282,17 +299,19 @@ def _check_free(output: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def _staged(target: Path, keep: bool = True) -> Iterator[Path]:
-    """Give a folder beside `target` that takes its place only when all went well."""
+def staged(target: Path, keep: bool = True) -> Iterator[Path]:
+    """Yield a temporary folder next to `target`. If the block succeeds, it is renamed to `target`."""
+    # a folder next to the target is on the same file system, so the rename at the end is one step
     work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         work.mkdir(parents=True)
         yield work
         if keep:
             if target.is_dir():
-                target.rmdir()
+                target.rmdir()  # a rename replaces an empty folder on Unix, but not on Windows
             work.rename(target)
     except (OSError, RunError) as error:
+        # functions that write files turn an OSError into a RunError: the cause decides which message is right
         cause = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(cause, OSError):
             raise

@@ -1,4 +1,4 @@
-"""Turns an adapter that PEFT trained and saved into a run folder."""
+"""Makes a run folder from an adapter that PEFT trained and saved."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,19 +25,21 @@ from kerora.training.manifest import describe, now
 def import_peft(
     directory: str | Path, output: str, config: FitConfig, *, evaluate: bool = False, argv: Sequence[str] = ()
 ) -> RunFolder:
-    """Write a run folder from an adapter of PEFT; it evaluates, reports, merges, exports and trains on like any other.
+    """Write a run folder from an adapter of PEFT. All commands that take a run accept it.
 
     Args:
-        directory: folder with PEFT's adapter_model.safetensors and adapter_config.json.
+        directory: folder with PEFT's adapter_config.json and adapter_model.safetensors, or with adapter_model.bin of
+            older versions.
         output: the run folder to make.
-        config: preset, precision and length; with `evaluate` also the data. ``data.class_names`` names the classes;
-            ``language.turns`` or ``language.prompt`` say, where there is no data, what a language model's texts are.
-        evaluate: read the data and record metrics and predictions.
+        config: preset, precision and length, and with `evaluate` also the data. ``data.class_names`` names the
+            classes. Without data, ``language.turns`` or ``language.prompt`` give the form of the texts.
+        evaluate: whether to read the data and record metrics and predictions.
         argv: the command line, for the manifest.
 
     Raises:
-        AdapterError: the adapter does not fit the preset, or has a feature that cannot be carried, named in one line.
-        KeroraError: the preset or the data cannot be used; nothing was written.
+        AdapterError: the adapter does not fit the preset, or has features that Kerora does not have. The message
+            names them.
+        KeroraError: the preset or the data cannot be used. Nothing was written.
     """
     folder = Path(directory)
     if not (folder / CONFIG_FILE).is_file():
@@ -45,15 +47,19 @@ def import_peft(
     description = read_adapter_config(folder)
     task = task_of_peft_type(description.get("task_type"), config.task, folder)
     config = dataclasses.replace(config, task=task.name)
+    # all that can fail comes before `create_run`, so a refused import leaves no folder
     preset = find_preset(config.model.preset)
     dataset = task.rows.load(config) if evaluate else None
     model: TaskModel = task.exchange.imported(folder, config, preset, dataset)
     load_adapter(model, folder)
     found = _evaluated(task, model, dataset, config)
     config = _settled(config, description, model)
+    # create_run puts a name without a slash into runs_dir, but the output of an import is a path
     run = create_run(output if "/" in output else f"./{output}", config.runs_dir, "imported")
     facts = describe(config, dataset, model, summarize(model, model.head_layers), argv)
+    # only the name of the folder: model cards show it, and they are published
     run.update_manifest(**facts, state="running", started=now(), imported_from=folder.resolve().name)
+    # without the name: a fit with this file gets a run folder of its own
     write_text(run.config, dump_yaml(dataclasses.replace(config, run=None)))
     save_adapter(model, run.adapter, task.training.adapter_facts(config, dataset))
     task.models.write_head(run, model)
@@ -64,20 +70,21 @@ def import_peft(
 
 @dataclass(frozen=True)
 class _Found:
-    """What a model without the adapter, or with it, came to: its metrics, and its work on a few rows."""
+    """The results of the model without or with the adapter: its metrics, and its outputs for a few rows."""
 
     evaluation: Evaluation
     demonstration: Any
 
 
 def _evaluated(task: Task, model: TaskModel, dataset: Any, config: FitConfig) -> tuple[_Found, ...]:
-    """Evaluate the base and the adapted model on validation and test rows; nothing where there are none."""
+    """Evaluate the base and the adapted model on validation and test rows. Empty without such rows."""
     rows = {split: rows for split, rows in dataset or () if split in EVALUATED}
     if not rows:
         return ()
     shown = next(iter(rows.values()))
     return tuple(
         _Found(task.training.evaluate(one, rows, config), task.training.demonstrate(one, shown, config))
+        # a fixed seed makes the untrained head, and so the metrics before training, repeatable
         for one in (task.models.plain_copy(model, seed=0), model)
     )
 
@@ -93,12 +100,13 @@ def _write(task: Task, model: TaskModel, run: RunFolder, found: tuple[_Found, ..
 
 
 def _settled(config: FitConfig, description: dict[str, Any], model: TaskModel) -> FitConfig:
-    """Write the adapter's settings into the run's."""
+    """Return the settings of the run with those of the adapter."""
     layers = lora_layers(model)
     update: LowRankUpdate = layers[0].update
-    # GPT-2's query, key and value are one module there, of one rank
+    # PEFT has one module for query, key and value of GPT-2. The three layers here share its name and its rank.
     updates = {model.module_names[str(kernel_of(layer).path).rpartition("/")[0]]: layer.update for layer in layers}
-    rank, alpha = int(description["r"]), float(description.get("lora_alpha", 8))
+    rank, alpha = int(description["r"]), float(description.get("lora_alpha", 8))  # 8 is PEFT's default
+    # PEFT has one dropout, rsLoRA and DoRA setting for all layers, so the first layer tells them
     lora = dataclasses.replace(
         config.lora,
         rank=rank,
@@ -113,15 +121,19 @@ def _settled(config: FitConfig, description: dict[str, Any], model: TaskModel) -
         use_dora=update.magnitude is not None,
     )
     shape = dataclasses.replace(
-        config.model, max_length=model.max_length, precision=resolve_precision(config.model.precision)
+        config.model,
+        max_length=model.max_length,
+        truncate=model.truncate,
+        precision=resolve_precision(config.model.precision),
     )
     return dataclasses.replace(config, lora=lora, model=shape)
 
 
 def _more_modules(description: dict[str, Any], model: TaskModel) -> tuple[str, ...]:
-    """Return the modules that were trained in full beside the head, which is so always."""
+    """Return the modules that were trained in full, except for the head, which is always trained in full."""
     head = model.preset.architecture.head
-    own = {"classifier", "score", head.logits}  # PEFT names the first two whatever the model has
+    own = {"classifier", "score", head.logits}  # PEFT names the first two for every model
     own |= set() if head.from_pooler else {head.dense}
     names = description.get("modules_to_save") or ()
+    # with the dot, `classifier` matches the path `classifier.dense`, and `class` does not
     return tuple(name for name in names if not any(f"{path}.".startswith(f"{name}.") for path in own))

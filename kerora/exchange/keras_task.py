@@ -1,7 +1,7 @@
-"""Writes a model as a KerasHub preset that plain `TextClassifier` or `CausalLM.from_preset` of KerasHub loads.
+"""Writes a model as a KerasHub preset, which `TextClassifier.from_preset` or `CausalLM.from_preset` of KerasHub loads.
 
-Where KerasHub has no classifier for the kind (ELECTRA, the decoders), the head stands beside the preset as a Keras
-model; see `kerora.tasks.contract.PlainHead`.
+For ELECTRA and the decoders, KerasHub has no classifier. Then the folder also holds the head as a Keras model. See
+`kerora.tasks.contract.PlainHead`.
 """
 
 import shutil
@@ -27,25 +27,28 @@ from kerora.tasks.registry import task_of_model
 
 keras_hub = import_keras_hub()
 Logits = Callable[[dict[str, np.ndarray]], Any]
+# the names in the folders of DeBERTa, XLM-RoBERTa and ALBERT
 SENTENCEPIECE_FILES = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
 
 
 def write_keras_task(model: TaskModel, directory: Path) -> None:
     """Write backbone, head, preprocessor and tokenizer.
 
-    KerasHub fixes the activation and the layer norms' epsilon of each kind. Where the model's differ (BERT's exact
-    GELU), `EXACT_FILE` says so, and Kerora puts them back when it loads the preset; plain KerasHub does not read it.
+    KerasHub fixes the activation and the epsilon of the layer norms for each architecture. A model can have others,
+    such as the exact GELU of BERT. `EXACT_FILE` records them, and Kerora applies them when it loads the preset. Plain
+    KerasHub does not read that file.
 
     Args:
         model: a classifier or language model without LoRA, float32.
         directory: an existing, empty folder.
 
     Raises:
-        PresetError: KerasHub has no such task of the kind, or its tokenizer cannot be made from the base's files.
+        PresetError: the tokenizer of KerasHub cannot be made from the files of the base.
     """
+    # no dropout, because Keras 3.15 leaves its fused attention for one, in inference too
     backbone = rebuild(model.backbone, "float32", 0.0)
     with without_tensorflow():
-        backbone.save_to_preset(str(directory))  # a tokenizer loads only from a folder that holds a model too
+        backbone.save_to_preset(str(directory))  # first: KerasHub loads a tokenizer only from a folder with a model
     _write_tokenizer(model, directory)
     exchange = task_of_model(model).exchange
     if classes := exchange.classes(model):
@@ -54,12 +57,13 @@ def write_keras_task(model: TaskModel, directory: Path) -> None:
         _write_task(model, backbone, directory)
     else:
         plain_head(model).write(model, directory)
+    # for kinds that KerasHub converts itself, its own config holds these settings
     if not model.preset.architecture.hub:
         write_json(directory / EXACT_FILE, exact_settings(model.backbone))
 
 
 def has_task(model: TaskModel) -> bool:
-    """Tell whether KerasHub has a text classifier, or a language model, of the model's kind."""
+    """Return whether KerasHub has a class for the task and the architecture of the model."""
     return hasattr(keras_hub.models, _task_class(model))
 
 
@@ -78,9 +82,9 @@ def plain_head(model: TaskModel) -> PlainHead:
 
 
 def _write_task(model: TaskModel, backbone: Any, directory: Path) -> None:
-    """Write the task; KerasHub makes it of backbone and tokenizer where it is not there.
+    """Write the task, except for architectures whose preprocessor needs TensorFlow.
 
-    That is left to it for the kinds whose preprocessor cannot be made without TensorFlow.
+    For these, KerasHub makes the task from backbone and tokenizer when it loads the preset.
     """
     architecture = model.preset.architecture
     stem = architecture.tokenizer.removesuffix("Tokenizer")
@@ -94,6 +98,7 @@ def _write_task(model: TaskModel, backbone: Any, directory: Path) -> None:
         classes = task_of_model(model).exchange.classes(model)
         options = {"num_classes": len(classes)} if classes else {}
         task = getattr(keras_hub.models, _task_class(model))(backbone=backbone, preprocessor=preprocessor, **options)
+        # KerasHub builds the task with a random head
         _copy_head(model, task, backbone)
         task.save_to_preset(str(directory))
 
@@ -107,20 +112,22 @@ def _task_name(model: TaskModel) -> str:
 
 
 def exact_settings(backbone: Any) -> dict[str, Any]:
-    """Return what KerasHub's config cannot say: the activation and the epsilon of the layer norms."""
+    """Return the activation and the epsilon of the layer norms, for which the config of KerasHub has no keys."""
     norms = [layer for layer in flatten_layers(backbone) if isinstance(layer, keras.layers.LayerNormalization)]
     return {"activation": "gelu_tanh" if uses_tanh_gelu(backbone) else "gelu", "epsilon": float(norms[-1].epsilon)}
 
 
 def load_plain(directory: Path, model: TaskModel) -> Logits:
-    """Load the preset with plain KerasHub; return what makes logits of inputs."""
+    """Load the preset with plain KerasHub. Return a function from inputs to logits."""
     if (directory / HEAD_FILE).is_file():
         return plain_head(model).load(directory)
     task = _plain_task(directory, model)
+    # a preprocessor may give segment_ids, which not every backbone takes
     return lambda inputs: task({name: inputs[name] for name in inputs if name in task.backbone.input}, training=False)
 
 
 def _plain_task(directory: Path, model: TaskModel) -> Any:
+    # the comparison gives token ids to the model, so it works without the preprocessor that needs TensorFlow
     options = {"preprocessor": None} if model.preset.architecture.needs_tensorflow else {}
     with without_tensorflow():
         return getattr(keras_hub.models, _task_name(model)).from_preset(str(directory), **options)
@@ -130,7 +137,7 @@ def _copy_head(model: TaskModel, task: Any, backbone: Any) -> None:
     for layer in model.head_layers:
         if any(own.name == layer.name for own in task.layers):
             task.get_layer(layer.name).set_weights(layer.get_weights())
-        else:  # a fresh pooler, where the backbone's own was missing
+        else:  # a newly trained pooler, because the base had none. KerasHub has it in the backbone.
             backbone.get_layer(layer.name).set_weights(layer.get_weights())
 
 
@@ -143,6 +150,7 @@ def _write_tokenizer(model: TaskModel, directory: Path) -> None:
     if architecture.hub:
         _convert_tokenizer(preset, directory)
         return
+    # KerasHub reads Unigram vocabularies only from a SentencePiece file, which tokenizer.json cannot replace
     if model.tokenizer.definition["model"]["type"] != "Unigram":
         write_tokenizer(model.tokenizer, architecture, directory)
         return
@@ -157,7 +165,7 @@ def _write_tokenizer(model: TaskModel, directory: Path) -> None:
 
 
 def _convert_tokenizer(preset: Preset, directory: Path) -> None:
-    """Let KerasHub convert the tokenizer of a kind that it converts as a whole."""
+    """Convert the tokenizer with KerasHub, for architectures that KerasHub converts completely."""
     kind = getattr(keras_hub.models, preset.architecture.tokenizer)
     try:
         with without_tensorflow():

@@ -15,6 +15,7 @@ from kerora.tasks.registry import task_of_model
 from kerora.version import __version__
 
 LIBRARIES = {"peft": "peft", "keras": "keras-hub", "transformers": "transformers", "onnx": "onnx", "kerora": "keras"}
+# names in the table for readers, and in the metadata as the hub knows them
 TITLES = {"macro_f1": "macro F1", "bits_per_byte": "bits per byte"}
 HUB_NAMES = {"macro_f1": "f1", "bits_per_byte": "bits per byte"}
 
@@ -26,12 +27,13 @@ def model_card(
 
     Args:
         form: format of the export.
-        runs: the runs that it was made of.
-        shares: the weight of each run's changes, None where there is one run as it is.
+        runs: the runs that are in the export.
+        shares: the weight of each run in a merge of several. None for one run without weights.
         model: the exported model.
-        verification: what the comparison with the run came to.
+        verification: the result of the comparison with the run.
     """
     manifest = runs[0].read_manifest()
+    # the metrics of a run describe the model only if it is the only run in it
     after = read_json(runs[0].metrics).get("after", {}) if len(runs) == 1 and runs[0].metrics.is_file() else {}
     task = task_of_model(model)
     classes = task.exchange.classes(model)
@@ -42,19 +44,19 @@ def model_card(
         f"---\n{yaml.safe_dump(_metadata(form, name, data, model, after), sort_keys=False, allow_unicode=True)}---",
         f"# {name}\n\nA {task.title} made of {model.preset.name} ({model.preset.architecture.title}) "
         f"{_how(manifest, data)} with Kerora {__version__}.{named}",
-        f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nPut the path of this folder for `DIR`.",
+        f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nReplace `DIR` with the path of this folder.",
         f"## Training\n\n{training_facts(runs, shares, model)}",
     ]
     parts += [f"## Results\n\n{_results(after, task.exchange.NAMES.scores)}"] if after else []
     parts += [
         f"## Verification\n\n{verification}.",
-        "## Licence\n\nSet before sharing: the terms follow from the licences of the base model and of the data.",
+        "## Licence\n\nSet this before sharing. It follows from the licences of the base model and of the data.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _how(manifest: Mapping[str, Any], data: str) -> str:
-    return "and an adapter of PEFT's" if "imported_from" in manifest else f"by fine-tuning on {data}"
+    return "and an adapter of PEFT" if "imported_from" in manifest else f"by fine-tuning on {data}"
 
 
 def _metadata(form: str, name: str, data: str, model: TaskModel, after: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def _metadata(form: str, name: str, data: str, model: TaskModel, after: Mapping[
 
 def _loading(form: str, model: TaskModel) -> str:
     base = ("path/to/" if model.preset.location.startswith("/") else "") + _base_name(model)
+    # code for one row of the package `tokenizers`, with its names of the inputs
     inputs = ", ".join(f'"{name}": np.int32([row.{COLUMNS[name]}])' for name in model.input)
     exchange = task_of_model(model).exchange
     if form == "keras" and not has_task(model):
@@ -91,7 +94,7 @@ def _loading(form: str, model: TaskModel) -> str:
 
 
 def _base_name(model: TaskModel) -> str:
-    # no path of this machine
+    # a model card is published: it must not hold a path of the machine
     location = model.preset.location
     return location.rpartition("/")[2] if location.startswith("/") else location
 

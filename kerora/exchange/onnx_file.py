@@ -1,4 +1,4 @@
-"""Writes a model as an ONNX file with dynamic batch and length; needs the extra `onnx`."""
+"""Writes a model as an ONNX file with dynamic batch and length. Needs the extra `onnx`."""
 
 import contextlib
 import importlib.util
@@ -24,7 +24,7 @@ from kerora.tasks.registry import Task
 FILE = "model.onnx"
 TOKENIZER = "tokenizer.json"
 LARGEST_FILE = 1_900_000_000
-"""Bytes of weights that one ONNX file holds at most (a protobuf ends at 2 GiB); more go into a file beside it."""
+"""Maximum bytes of weights in the ONNX file, as a protobuf holds 2 GiB. More weights go into a second file."""
 
 
 class _Traced(torch.nn.Module):
@@ -39,7 +39,7 @@ class _Traced(torch.nn.Module):
 
 
 def check_onnx() -> None:
-    """Check that the packages are there.
+    """Check that the packages are installed.
 
     Raises:
         ConfigError: a package is missing.
@@ -47,21 +47,23 @@ def check_onnx() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"The export to ONNX needs {', '.join(missing)}. Install them with: pip install 'kerora[onnx]'"
+            f"The export to ONNX needs {', '.join(missing)}. Install them with: pip install {' '.join(missing)}"
         )
 
 
 def write_onnx(model: TaskModel, directory: Path) -> None:
     """Write model.onnx and tokenizer.json.
 
-    Inputs of the file are int32 (batch, length) by the names of the model's own; its output ``logits`` is float32,
-    (batch, classes), of a language model (batch, length, tokens). The tokenizer cuts and pads as the run did.
+    The inputs are int32 (batch, length) and have the names of the inputs of the model. The output ``logits`` is
+    float32 (batch, classes), or (batch, length, tokens) for a language model. The tokenizer truncates and pads like
+    the run.
 
     Args:
         model: a model without LoRA, float32.
         directory: an existing folder.
     """
     names = list(model.input)
+    # no size is 1: torch.export would fix such a size in the file
     examples = tuple(torch.ones(3, 11, dtype=torch.int32) for _ in names)
     batch = torch.export.Dim("batch", min=1, max=65_536)
     length = torch.export.Dim("length", min=2, max=model.max_length)
@@ -80,6 +82,7 @@ def write_onnx(model: TaskModel, directory: Path) -> None:
             external_data=_size(model) > LARGEST_FILE,
             verbose=False,
         )
+    # before the check, so that the file that is shared is the file that is compared
     _remove_paths(directory / FILE)
     write_bytes(directory / TOKENIZER, _whole_tokenizer(model).to_str().encode())
 
@@ -105,15 +108,18 @@ def onnx_session(directory: Path) -> Any:
 
 
 def onnx_logits(session: Any, probe: Probe) -> np.ndarray:
-    """Run the loaded file in batches of several sizes and lengths, and return its logits; see `Probe`."""
+    """Run the loaded file in batches of different sizes and lengths, and return its logits. See `Probe`."""
     names = [item.name for item in session.get_inputs()]
 
     def compute(inputs: dict[str, np.ndarray]) -> np.ndarray:
         rows, width = inputs["token_ids"].shape
         parts = []
+        # one row, then all others: this shows that batch and length are really dynamic in the file
         for start, end in ((0, 1), (1, rows)):
+            # `write_onnx` allows rows of two tokens and more
             longest = max(2, int(inputs["padding_mask"][start:end].sum(axis=1).max(initial=0)))
             values = session.run(None, {name: inputs[name][start:end, :longest] for name in names})[0]
+            # back to the width of the probe, so that the parts can be joined
             parts.append(np.pad(values, ((0, 0), (0, width - longest), (0, 0))) if probe.per_token else values)
         return np.concatenate(parts)
 
@@ -121,7 +127,7 @@ def onnx_logits(session: Any, probe: Probe) -> np.ndarray:
 
 
 def onnx_agreement(session: Any, directory: Path, task: Task, probe: Probe, reference: np.ndarray) -> float:
-    """Return how far the folder's own tokenizer leads to the same: see `Verification.text_agreement`."""
+    """Return the agreement if the tokenizer of the folder reads the texts. See `Verification.text_agreement`."""
     tokenizer = tokenizers.Tokenizer.from_file(str(directory / TOKENIZER))
     texts, pairs = probe.rows.texts, probe.rows.pairs
     encodings = tokenizer.encode_batch(texts if pairs is None else list(zip(texts, pairs, strict=True)))
@@ -138,10 +144,11 @@ def onnx_agreement(session: Any, directory: Path, task: Task, probe: Probe, refe
 
 
 def _whole_tokenizer(model: TaskModel) -> tokenizers.Tokenizer:
-    """Return the model's tokenizer, which also cuts to its length and pads."""
+    """Return the tokenizer of the model, which also truncates to the maximum length and pads."""
     own = model.tokenizer
+    # a copy: truncation and padding would otherwise change the tokenizer of the model
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(own.definition))
-    tokenizer.enable_truncation(model.max_length, strategy="longest_first")
+    tokenizer.enable_truncation(model.max_length, strategy="longest_first", direction=model.truncate or "right")
     tokenizer.enable_padding(pad_id=own.pad_id, pad_token=own.pieces[own.pad_id])
     return tokenizer
 
@@ -152,6 +159,7 @@ def _size(model: TaskModel) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
+    # The exporter prints its progress and many warnings. The comparison after the export is the check that counts.
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

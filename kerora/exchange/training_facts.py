@@ -1,4 +1,4 @@
-"""What a model card says of the training: of a fit, of an adapter that was imported, of a weighted sum of runs."""
+"""The section of a model card on training: of a fit, of an imported adapter, or of a weighted sum of runs."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +10,21 @@ from kerora.runs.open import read_config
 from kerora.settings.fit import FitConfig
 from kerora.settings.lora import LoraConfig
 
+# the number of a block in the name of a module, such as 3 in encoder.layer.3.output
 FIRST_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 PLAIN = LoraConfig()
 
 
 def training_facts(runs: Sequence[RunFolder], shares: Sequence[float] | None, model: TaskModel) -> str:
-    """Return a list in Markdown: base, what was added up, and of each run method, optimisation and data.
+    """Return a list in Markdown: the base, the weights of a merge, and the method, optimisation and data of each run.
 
     Args:
-        runs: the run folders that the model was made of.
-        shares: the weight of each run's changes, None where there is one run as it is.
+        runs: the run folders that are in the model.
+        shares: the weight of each run in a merge of several. None for one run without weights.
         model: the exported model.
     """
     preset = model.preset
-    lines = [f"- Base: {preset.name}, fingerprint `{preset.fingerprint[:16]}`, {model.max_length} tokens at most"]
+    lines = [f"- Base: {preset.name}, fingerprint `{preset.fingerprint[:16]}`, at most {model.max_length} tokens"]
     if shares is not None:
         terms = (f"{share:.4g} x {_name(run)}" for run, share in zip(runs, shares, strict=True))
         lines.append(f"- Changes of the weights: {' + '.join(terms)}")
@@ -42,6 +43,7 @@ def _facts(config: FitConfig, manifest: Mapping[str, Any]) -> list[str]:
     imported = manifest.get("imported_from")
     if imported is not None:
         facts = [f"Imported from the adapter {imported} that PEFT trained: {_method(config.lora)}"]
+        # PEFT trained the adapter, so the training rows of the settings are not the rows that it was trained on
         splits = {split: values for split, values in splits.items() if split != "train"}
     else:
         facts = [f"Method: {_method(config.lora)}", _optimisation(config)]
@@ -50,7 +52,7 @@ def _facts(config: FitConfig, manifest: Mapping[str, Any]) -> list[str]:
 
 def _method(lora: LoraConfig) -> str:
     if lora.method != "lora":
-        return {"full": "every weight trained", "head": "the head alone trained"}[lora.method]
+        return {"full": "all weights trained", "head": "only the head trained"}[lora.method]
     where = f" of the blocks {lora.layers}" if lora.layers else ""
     how = f"LoRA rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g} on {grouped(lora.targets)}{where}"
     more = [*_patterns("rank", lora.rank_pattern), *_patterns("alpha", lora.alpha_pattern)]
@@ -72,18 +74,19 @@ def _patterns(what: str, patterns: Iterable[str]) -> list[str]:
 
 def _optimisation(config: FitConfig) -> str:
     training = config.training
-    length = f"{training.max_steps:,} updates" if training.max_steps else f"{training.epochs} epochs at most"
+    length = f"{training.max_steps:,} updates" if training.max_steps else f"at most {training.epochs} epochs"
     return (
-        f"AdamW, {length}, {training.batch_size * training.accumulate} rows an update, learning rate "
+        f"AdamW, {length}, {training.batch_size * training.accumulate} rows per update, learning rate "
         f"{training.learning_rate}, {training.schedule} schedule, seed {training.seed}"
     )
 
 
 def grouped(modules: Iterable[str]) -> str:
-    """Return names with those that differ in the number of a block alone as one: ``layer.0-5.query, pooler``."""
+    """Return names as text. Names that differ only in a block number become one: ``layer.0-5.query, pooler``."""
     blocks: dict[str, list[int]] = {}
     for module in modules:
         number = FIRST_NUMBER.search(module)
+        # only the first number is the block; later ones, as in mlp.0, are part of the name
         numbers = blocks.setdefault(FIRST_NUMBER.sub("{}", module, count=1), [])
         numbers += [int(number.group())] if number else []
     return ", ".join(name.replace("{}", _ranges(sorted(set(numbers)))) for name, numbers in blocks.items())

@@ -1,4 +1,4 @@
-"""Compares an export, freshly loaded by the tool that it is for, with the run that it came from."""
+"""Compares an export with its run. The tool that the export is for loads it."""
 
 import importlib.metadata
 import importlib.util
@@ -17,19 +17,19 @@ from kerora.tasks.registry import Task
 
 @dataclass(frozen=True)
 class Verification:
-    """What the comparison came to.
+    """The result of the comparison.
 
     Attributes:
-        tool: what loaded the export, with its version; None where it is not installed.
-        rows: number of rows, and where they are from.
-        source: name of the data set.
-        largest_difference: of any logit.
+        tool: the tool that loaded the export, with its version. None if it is not installed.
+        rows: number of rows.
+        source: name of the data set of the rows.
+        largest_difference: largest absolute difference of a logit.
         agreement: share of the rows, or of the tokens, for which the largest logit is the same.
-        tolerance: largest difference that is let pass.
-        tokens: number of tokens that were compared; None where rows were.
-        text_agreement: share of the rows that lead to the same when the export's own tokenizer reads the text, where
-            it has one.
-        note: what to know.
+        tolerance: largest difference that is accepted.
+        tokens: number of compared tokens. None if rows were compared.
+        text_agreement: share of the rows with the same result if the tokenizer of the export reads the text. None
+            if the export has no tokenizer.
+        note: a note about the export. May be empty.
         compared: what `agreement` counts, in words.
         text_compared: what `text_agreement` counts, in words.
     """
@@ -47,7 +47,7 @@ class Verification:
     text_compared: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, without the words."""
+        """Return the values as plain values, without `compared` and `text_compared`."""
         return {name: value for name, value in asdict(self).items() if name not in ("compared", "text_compared")}
 
     def __str__(self) -> str:
@@ -65,34 +65,50 @@ class Verification:
 
 
 def version_of(name: str) -> str | None:
-    """Return ``name version`` of an installed package, or None."""
+    """Return ``name version`` of a package. None if it is not installed."""
     module = {"keras-hub": "keras_hub"}.get(name, name)
+    # find_spec does not import the package, which takes seconds for transformers
     return f"{name} {importlib.metadata.version(name)}" if importlib.util.find_spec(module) is not None else None
 
 
 def transformers_logits(directory: Path, auto_class: str, probe: Probe) -> np.ndarray:
-    """Load a model folder with one of transformers' automatic classes and return its logits; see `Probe.logits`."""
+    """Load a model folder with an automatic class of transformers and return its logits. See `Probe.logits`."""
     return _their_logits(_their_model(directory, auto_class), probe)
 
 
+def transformers_states(directory: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Load a model folder with transformers and return its last hidden states, float32 (rows, length, width).
+
+    Args:
+        directory: the folder.
+        inputs: inputs of a model of Kerora.
+    """
+    model = _their_model(directory, "AutoModel")
+    with torch.no_grad():
+        states: np.ndarray = model(**_their_inputs(inputs)).last_hidden_state.float().numpy()
+    return states
+
+
 def peft_logits(base: Path, adapter: Path, auto_class: str, classes: int, probe: Probe) -> np.ndarray:
-    """Put an adapter on a base model with transformers and PEFT and return its logits; see `Probe.logits`."""
+    """Load a base model and an adapter with transformers and PEFT, and return the logits. See `Probe.logits`."""
     import peft
 
     settings = {"num_labels": classes} if classes else {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it names the keys of adapter_config.json that only Kerora reads
+        warnings.simplefilter(
+            "ignore"
+        )  # the comparison finds faults; warnings between the packages are not for the user
         model = _their_model(base, auto_class, **settings)
         return _their_logits(peft.PeftModel.from_pretrained(model, str(adapter)), probe)
 
 
 def transformers_agreement(directory: Path, task: Task, probe: Probe, reference: np.ndarray, max_length: int) -> float:
-    """Return how far a folder's own tokenizer leads to the same: see `Verification.text_agreement`."""
+    """Return the agreement if the tokenizer of a folder reads the texts. See `Verification.text_agreement`."""
     import transformers
 
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
-    except Exception as error:  # the Rust library raises bare Exception
+    except Exception as error:  # the package tokenizers raises plain Exception
         reason = " ".join(str(error).split())[:200]
         raise RunError(
             f"transformers cannot load the tokenizer of the base model: {reason}. Nothing was written. Choose another "
@@ -106,6 +122,7 @@ def transformers_agreement(directory: Path, task: Task, probe: Probe, reference:
             values: np.ndarray = _their_model(directory, task.exchange.NAMES.auto_class)(**found).logits.float().numpy()
         return values
 
+    # tokens without truncation, because the probe compares the start of each row only
     return task.exchange.text_agreement(probe, reference, lambda: tokenizer(texts)["input_ids"], logits)
 
 
@@ -113,23 +130,30 @@ def _their_model(directory: Path, auto_class: str, **settings: Any) -> Any:
     import transformers
 
     kind = getattr(transformers, auto_class)
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # a head that is about to be replaced is no fault
+    before, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()  # it would warn of an untrained head, which the adapter replaces
     transformers.logging.disable_progress_bar()
     try:
+        # float32 whatever config.json says, and never a download
         return kind.from_pretrained(str(directory), local_files_only=True, dtype="float32", **settings).eval()
     finally:
         transformers.logging.set_verbosity(before)
+        if bars:
+            transformers.logging.enable_progress_bar()
 
 
 def _their_logits(model: Any, probe: Probe) -> np.ndarray:
     inputs = probe.inputs
+    # A classifier of a decoder reads the last token before the padding, so it must know the padding token.
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = int(inputs["token_ids"][inputs["padding_mask"] == 0].max(initial=0))
-    named = {"input_ids": "token_ids", "attention_mask": "padding_mask", "token_type_ids": "segment_ids"}
 
     def compute(part: dict[str, np.ndarray]) -> Any:
-        tensors = {theirs: torch.as_tensor(part[ours]).long() for theirs, ours in named.items() if ours in part}
-        return model(**tensors).logits.float()
+        return model(**_their_inputs(part)).logits.float()
 
     return probe.logits(compute)
+
+
+def _their_inputs(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    named = {"input_ids": "token_ids", "attention_mask": "padding_mask", "token_type_ids": "segment_ids"}
+    return {theirs: torch.as_tensor(inputs[ours]).long() for theirs, ours in named.items() if ours in inputs}

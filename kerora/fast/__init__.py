@@ -1,12 +1,12 @@
-"""What is only there for speed and memory: nothing that is computed here is not computed elsewhere in a plainer way.
+"""Code that only saves time or memory. Other packages contain a plainer way to compute the same results.
 
-Taken out with ``KERORA_PLAIN=1`` (`kerora.fast.switch`): then Keras' and KerasHub's own layers compute the model, the
-forward pass in `kerora.lora.layers` the updates, and torch's cross entropy the loss. Results are the same but for
-rounding and for which values LoRA's dropout drops. A fault that stays under the switch is not of this package.
+``KERORA_PLAIN=1`` (`kerora.fast.switch`) turns it off. The layers of Keras and KerasHub then compute the model,
+`kerora.lora.layers` computes the updates, and the cross entropy of torch is the loss. Results differ only by rounding
+and by the values that the dropout of LoRA drops. If a fault remains with the switch, it is not in this package.
 
-Each door asks the switch, so that callers need not: a context manager does nothing, a function that teaches layers
-leaves them as they are. Only `kerora.lora.layers`, `kerora.models.next_token` and whoever divides a model at its frozen
-blocks have another way to go, and ask themselves.
+Public functions check the switch themselves, so that callers need not: a context manager does nothing, and a function
+that changes layers returns without a change. Only callers that have another way to compute check the switch:
+`kerora.lora.layers`, `kerora.models.next_token`, and code that divides a model at its frozen blocks.
 
 The modules touch private attributes of Keras 3.15 and KerasHub 0.32, on which they were checked;
 tests/contracts/test_private.py lists them.

@@ -1,7 +1,7 @@
-"""Builds models whose weights are read from files, without drawing random ones first.
+"""Builds models whose weights are read from files, without random initial weights.
 
-Keras draws four normal numbers a weight for BERT's truncated normal distribution. For all-MiniLM-L6-v2 (22.7 million
-weights) these are 90 million numbers and 0.2 GB that are thrown away at once; for BERT base five times as many.
+For the truncated normal distribution of BERT, Keras samples four normal numbers for each weight. The weights from the
+file replace them immediately.
 """
 
 from collections.abc import Iterator
@@ -13,19 +13,20 @@ import keras
 from kerora.fast.switch import is_plain
 
 DRAWN = ("RandomNormal", "TruncatedNormal", "RandomUniform", "VarianceScaling", "Orthogonal")
-"""Keras' random initializers; the others, such as GlorotUniform, are kinds of these."""
+"""Random initializers of Keras. The others, such as GlorotUniform, are subclasses of these."""
 
 
 @contextmanager
 def without_drawing() -> Iterator[None]:
-    """Inside the block Keras' random initializers give zeros.
+    """Make the random initializers of Keras return zeros inside the block.
 
-    For models that are filled from files afterwards. Which numbers are drawn after the block does not depend on it.
+    This is for models whose weights are then read from files. Random numbers after the block do not depend on it.
     """
     if is_plain():
         yield
         return
     drawing = {getattr(keras.initializers, name): getattr(keras.initializers, name).__call__ for name in DRAWN}
+    # Python looks up __call__ on the class, so the classes are changed, not their instances.
     for initializer in drawing:
         initializer.__call__ = _zeros
     try:
@@ -36,8 +37,8 @@ def without_drawing() -> Iterator[None]:
 
 
 def draw(layer: Any) -> None:
-    """Give a dense layer that was built inside `without_drawing` the random kernel that it would have had."""
-    if is_plain():  # it has it
+    """Initialize the kernel of a dense layer that was built inside `without_drawing`, as Keras would have done."""
+    if is_plain():  # The kernel is random already.
         return
     layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape, dtype=layer.kernel.dtype))
 

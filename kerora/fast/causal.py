@@ -1,8 +1,8 @@
-"""Causal attention without a mask: decoders of KerasHub, taught to use the causal kernel.
+"""Lets decoders of KerasHub use the causal attention kernel, which needs no mask.
 
-KerasHub's decoders build a mask of shape (batch, length, length) for every layer and call. Rows here are padded
-behind the text, where no token of the text looks, so the causal kernel needs no mask at all. Only where rows hold
-several documents that must not see one another there is one, made once for all layers (`kerora.models.decoders`).
+The decoders of KerasHub build a mask of shape (batch, length, length) for every layer and call. In Kerora, padding
+follows the text, and no token of the text attends to it, so the causal kernel needs no mask. Only rows with several
+documents that must not see each other need a mask. It is made once for all layers (`kerora.models.decoders`).
 """
 
 import functools
@@ -24,17 +24,17 @@ _Attention: Any = keras_hub.layers.CachedMultiHeadAttention
 WHOLE = ("decoder_padding_mask", "training")
 """Arguments with which a decoder layer can be computed as a whole."""
 ATTENTIONS = ("_self_attention_layer", "self_attn", "attention")
-"""What KerasHub's decoders call their attention."""
+"""Names of the attention layer in the decoders of KerasHub."""
 
 
 class RowLayout(Protocol):
-    """What is to be known of how rows are divided; see `kerora.models.decoders.RowLayout`."""
+    """The part of `kerora.models.decoders.RowLayout` that the attention needs."""
 
     seen: torch.Tensor | None
 
 
 class CausalDecoder(_Decoder):
-    """A decoder layer whose attention looks only backwards, computed as a whole where it is frozen."""
+    """A decoder layer with causal attention. It is computed as a whole if its weights are frozen."""
 
     row_layout: RowLayout
     pooling: Pooling | None = None
@@ -47,21 +47,24 @@ class CausalDecoder(_Decoder):
         if parts is None:
             return super().call(decoder_sequence, *arguments, **options)
         scale, seen = self._self_attention_layer._inverse_sqrt_key_dim, self.row_layout.seen
+        # Without a mask the last token is not known. With several documents it does not see all tokens.
         if self.pooling is None or not self.pooling.only or padding is None or seen is not None:
             return compute_block(parts, decoder_sequence, lambda q, k, v: causal_attention(q, k, v, scale, seen))
-        # the last token sees all that is no padding
+        # The last token sees all tokens that are not padding.
         mask = padding.bool()
+        # A row without tokens gives its first position.
         places = (mask.sum(dim=1) - 1).clamp_min(0)
         return compute_block(parts, decoder_sequence, lambda q, k, v: attend(q, k, v, mask[:, None], scale), places)
 
     def _compute_self_attention_mask(self, **options: Any) -> Any:
         if options["decoder_attention_mask"] is not None or not options["use_causal_mask"]:
             return super()._compute_self_attention_mask(**options)
+        # No mask means causal attention for `CausalAttention`.
         return None
 
 
 class CausalAttention(_Attention):
-    """Attention in which no mask means: each token sees itself and those before it, in its document."""
+    """Attention in which no mask means: each token sees itself and the tokens before it in its document."""
 
     row_layout: RowLayout
 
@@ -70,6 +73,7 @@ class CausalAttention(_Attention):
         cache, place = options.get("cache"), options.get("cache_update_index")
         if cache is None or place is None:
             return super().call(query, value, *arguments, **options)
+        # KerasHub copies the whole cache for each token. Index 0 of the second axis holds the keys, 1 the values.
         end = int(place) + value.shape[1]
         cache[:, 0, int(place) : end] = self._key_dense(value)
         cache[:, 1, int(place) : end] = self._value_dense(value)
@@ -82,23 +86,24 @@ class CausalAttention(_Attention):
     ) -> tuple[Any, Any]:
         special = any(options[1:]) or any(value for name, value in named_options.items() if name != "training")
         if attention_mask is not None or special:
+            # An explicit mask already holds the order of the tokens.
             return super()._compute_attention(query, key, value, attention_mask, *options, **named_options)
         return causal_attention(query, key, value, self._inverse_sqrt_key_dim, self.row_layout.seen), None
 
 
-# Keras names a layer's place in a weight file by its class, and the files must stay those of KerasHub
+# Keras uses the class name as the path of a layer in a weight file. The files must stay compatible with KerasHub.
 CausalDecoder.__name__, CausalAttention.__name__ = _Decoder.__name__, _Attention.__name__
 
 
 def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any = None) -> torch.Tensor:
-    """Return softmax(scale * Q K^T) V in which each token sees itself and those before it.
+    """Return softmax(scale * Q K^T) V in which each token sees itself and the tokens before it.
 
     Args:
         query: (batch, length, heads, size), as Keras' layer projects it; key and value likewise.
         key: see `query`.
         value: see `query`.
         scale: factor of the scores.
-        seen: which tokens each token sees, bool (batch, length, length), where it does not see all before it.
+        seen: which tokens each token sees, bool (batch, length, length). Default: None, all tokens before it.
 
     Returns:
         (batch, length, heads, size).
@@ -116,7 +121,7 @@ def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any =
 
 
 def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.Tensor:
-    """Return the attention of the last tokens of texts, of which all keys and values are known.
+    """Return the attention output of the last tokens of texts. All keys and values are in the cache.
 
     Args:
         query: (batch, new, heads, size).
@@ -128,10 +133,12 @@ def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.
         (batch, new, heads, size).
     """
     new, every = query.shape[1], keys.shape[1]
-    mask = None  # a single new token sees all
+    mask = None  # A single new token sees all tokens.
     if new > 1 and new < every:
+        # The triangle ends at the last key: the last new token sees all keys.
         mask = torch.ones(new, every, dtype=torch.bool, device=query.device).tril(every - new)
     q, k, v = (tensor.transpose(1, 2) for tensor in (query, keys, values))
+    # torch aligns its causal mask at the first key, so it is right only if all tokens are new.
     attended = torch.nn.functional.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None and new > 1, scale=scale
     )
@@ -139,14 +146,14 @@ def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.
 
 
 def use_causal_kernel(backbone: keras.Model) -> None:
-    """Let the decoder layers of a backbone use the causal kernel; their weights and names stay.
+    """Let the decoder layers of a backbone use the causal kernel. Their weights and names do not change.
 
-    Layers whose attention is more than scaled products (Gemma's) keep KerasHub's masks, as do rows longer than a
-    sliding window; documents in rows are told apart in all of them. Backbone dropout must be 0, as
-    `Preset.load_backbone` sets it.
+    The masks of KerasHub are kept for attention with more than scaled products (Gemma) and for rows longer than a
+    sliding window. All layers keep the documents of a row separate. The dropout of the backbone must be 0, as in
+    `Preset.load_backbone`.
 
     Args:
-        backbone: a backbone whose decoder layers know its ``row_layout``, and in ``keras_class`` what they were.
+        backbone: a backbone whose decoder layers have its ``row_layout``, and their original class in ``keras_class``.
     """
     if is_plain():
         return
@@ -154,20 +161,23 @@ def use_causal_kernel(backbone: keras.Model) -> None:
     for layer in backbone._flatten_layers():
         keras_class = getattr(type(layer), "keras_class", None)
         if keras_class is None:
-            continue  # no decoder layer, or seen before: a backbone lists its layers more than once
+            continue  # Not a decoder layer, or handled before.
         if keras_class is _Decoder:
             attention = layer._self_attention_layer
+            # The causal kernel drops no scores, and a cross attention is not causal.
             if layer._cross_attention_layer is None and type(attention) is _Attention and attention._dropout == 0:
                 layer.__class__, attention.__class__ = CausalDecoder, CausalAttention
                 attention.row_layout = layout
+                # Each block takes the connection from the block before, so the last one keeps it.
                 share_pooling(backbone, layer)
         else:
             _teach(layer, layout)
 
 
 def _teach(layer: Any, layout: RowLayout) -> None:
-    """Let a decoder that is not built of KerasHub's common layers use the causal kernel where it can."""
+    """Let a decoder that does not use the common layers of KerasHub use the causal kernel if possible."""
     attentions = (getattr(layer, name, None) for name in ATTENTIONS)
+    # The attention of Gemma has no such factor. It caps its scores, so it keeps the masks of KerasHub.
     scaled: list[Any] = [part for part in attentions if hasattr(part, "_inv_norm_factor")]
     decoder: Any = type(layer)
     method = mask_method(decoder)
@@ -182,14 +192,16 @@ def _teach(layer: Any, layout: RowLayout) -> None:
 
 @functools.cache
 def _taught_decoder(decoder: Any, method: str) -> Any:
-    """Return a subclass that makes no mask where the kernel needs none."""
+    """Return a subclass that makes no mask if the kernel needs none."""
     original = getattr(decoder, method)
 
     def mask(self: Any, *arguments: Any, **options: Any) -> Any:
+        # With a cache the mask is not square, so KerasHub makes it.
         if options.get("self_attention_cache") is None and _is_inside_window(self, options):
             return None
         return original(self, *arguments, **options)
 
+    # With `keras_class` None, `use_causal_kernel` does not handle the layer again.
     return type(decoder.__name__, (decoder,), {method: mask, "keras_class": None})
 
 
@@ -213,4 +225,5 @@ def _is_inside_window(decoder: Any, options: Any) -> bool:
     window = getattr(decoder, "sliding_window", None) or getattr(decoder, "sliding_window_size", None)
     if options.get("decoder_attention_mask") is not None or sequence is None:
         return False
+    # A row that is not longer than the window sees all tokens before it.
     return not window or (isinstance(sequence, torch.Tensor) and sequence.shape[1] <= window)

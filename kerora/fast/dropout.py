@@ -1,8 +1,8 @@
-"""Dropout before the low-rank products, in which few values are dropped of many.
+"""Dropout before the low-rank products, where usually only a small fraction of the values is dropped.
 
-Few are zeroed in place by their positions: how far it is from one to the next is drawn, not a number for each value.
-1,024 x 768 values on two cores (AVX2), drawn and zeroed, medians of 30: of 0.05 dropped 0.9 ms, of 0.1 1.5 ms; with 16
-bits for each value 2.4 ms, which is less from a share of about 0.2 on, where positions are too many.
+For a small fraction, the positions of the dropped values are sampled: the distance from one to the next, not a random
+number for each value. This is faster up to a fraction of about 0.2. Above it there are too many positions, and 16
+random bits for each value are faster.
 """
 
 import math
@@ -11,36 +11,36 @@ import numpy as np
 import torch
 
 MOST_BY_POSITION = 0.2
-"""Largest share to drop of which positions are drawn."""
+"""Largest fraction for which positions are sampled."""
 
 
 def dropout(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
-    """Zero a share of the values, and say by what the others are still to be divided; differentiable.
+    """Set a random fraction of the values to zero. The caller must divide the others. Differentiable.
 
-    Drawn from torch's generator, whose state is a function of the seed and the step (see `kerora.training.step`). On a
-    CPU it seeds a generator of numpy's.
+    Random numbers come from the generator of torch, whose state depends only on the seed and the step (see
+    `kerora.training.step`). On a CPU it seeds a generator of numpy.
 
     Args:
         values: any shape and floating dtype.
-        rate: share to drop, 0 to 1.
+        rate: fraction to drop, 0 to 1.
 
     Returns:
-        The values, and their divisor: the share that is kept in expectation.
+        The values, and their divisor: the expected fraction of kept values.
     """
     dropped, divisor = draw_dropped(values, rate)
     return apply_dropout(values, dropped), divisor
 
 
 def draw_dropped(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
-    """Draw which values dropout zeroes, each with a chance of `rate` and regardless of the others.
+    """Sample the values that dropout sets to zero, each independently with the probability `rate`.
 
     Args:
-        values: of what shape and on which device.
-        rate: share to drop, 0 to 1.
+        values: tensor that gives the shape and the device.
+        rate: fraction to drop, 0 to 1.
 
     Returns:
-        What `zero_` takes: their positions, int64 (dropped,), ascending, or true where a value is dropped, bool in the
-        shape of `values`. And by what the others are to be divided.
+        The argument for `zero_`: the ascending positions of the dropped values, int64 (dropped,), or a mask of them,
+        bool in the shape of `values`. And the divisor of the other values.
     """
     if values.device.type != "cpu":
         return torch.rand(values.shape, device=values.device) < rate, 1.0 - rate
@@ -48,23 +48,28 @@ def draw_dropped(values: torch.Tensor, rate: float) -> tuple[torch.Tensor, float
     if rate <= MOST_BY_POSITION:
         return torch.from_numpy(_positions(bits, values.numel(), rate)), 1.0 - rate
     count = values.numel()
+    # Each random number of 64 bits gives four of 16 bits.
     draws = torch.from_numpy(bits.random_raw(-(-count // 4)).view(np.int16))
+    # The rate is rounded to a multiple of 2^-16, and the divisor uses the rounded rate.
     limit = min(round(rate * 2**16), 2**16 - 1)
-    return draws[:count].view(values.shape) < limit - 2**15, 1.0 - limit / 2**16
+    return draws[:count].view(values.shape) < limit - 2**15, 1.0 - limit / 2**16  # int16 is signed and starts at -2^15.
 
 
 def _positions(bits: np.random.SFC64, count: int, rate: float) -> np.ndarray:
-    """Return the ascending positions below `count` of which each is taken with a chance of `rate`."""
+    """Return ascending positions below `count`. Each position is taken with the probability `rate`."""
     if rate <= 0:
         return np.empty(0, np.int64)
     generator = np.random.Generator(bits)
     expected = count * rate
     found, end = [], -1
     while end < count:
-        # the distances are geometric: rounded up, exponential numbers of this scale are
+        # The distances have a geometric distribution. Exponential numbers of this scale have it when rounded up.
+        # Six standard deviations more than expected: one pass of the loop is almost always enough.
         draws = generator.standard_exponential(int(expected + 6 * math.sqrt(expected)) + 16, dtype=np.float32)
         draws *= -1.0 / math.log1p(-rate)
+        # An exponential number of 0 would take the same position twice.
         gaps = np.maximum(np.ceil(draws), 1.0).astype(np.int64)
+        # The first gap starts at -1, so that position 0 can be taken.
         gaps[0] += end
         found.append(np.cumsum(gaps))
         end = int(found[-1][-1])
@@ -73,15 +78,15 @@ def _positions(bits: np.random.SFC64, count: int, rate: float) -> np.ndarray:
 
 
 def apply_dropout(values: torch.Tensor, dropped: torch.Tensor | None) -> torch.Tensor:
-    """Return a copy with zeroes where `draw_dropped` drew them; with None the values themselves."""
+    """Return a copy with the values from `draw_dropped` set to zero, or the values themselves for None."""
     return values if dropped is None else zero_(values.clone(memory_format=torch.contiguous_format), dropped)
 
 
 def zero_(values: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
-    """Zero in place what `draw_dropped` drew, and return the values.
+    """Set the values that `draw_dropped` sampled to zero in place, and return the tensor.
 
     Args:
-        values: contiguous, in the shape that was drawn for.
+        values: contiguous, in the shape given to `draw_dropped`.
         dropped: see `draw_dropped`.
     """
     if dropped.dtype == torch.bool:

@@ -1,4 +1,4 @@
-"""Imports Keras and KerasHub without what they only take along, and without the garbage collector's rounds."""
+"""Imports Keras and KerasHub faster: without modules that Kerora does not use, and without garbage collection."""
 
 import gc
 import sys
@@ -11,36 +11,38 @@ from kerora.fast.switch import is_plain
 
 
 def import_keras_lean() -> None:
-    """Import Keras and KerasHub without what they take along wherever they find it, and Kerora's commands never use.
+    """Import Keras and KerasHub without the optional modules that the commands of Kerora never use.
 
-    For processes of Kerora's own: Keras' wrappers for scikit-learn, its plots and images, and KerasHub's downloads
-    do not work afterwards, and torch.compile would go into functions that Keras keeps out of it. Kerora itself can
-    import all of them as usual.
+    Use this only in the processes of Kerora. Afterwards these parts of Keras and KerasHub do not work: the wrappers for
+    scikit-learn, plots, images and downloads. torch.compile would also compile functions that Keras excludes. Kerora
+    itself can import all these modules as usual.
     """
     if "keras" in sys.modules:
         return
     if is_plain():
         import_keras_hub()
         return
-    gc.disable()  # its rounds over the modules' hundred thousands of objects are a tenth of the import
+    gc.disable()  # The import creates very many objects, and each collection would visit all of them.
     try:
         with hidden("sklearn", "matplotlib", "PIL", "kagglehub", "huggingface_hub"), _without_compiler():
             import_keras_hub()
     finally:
+        # The objects of the import stay until the process ends. Later collections do not visit frozen objects.
         gc.freeze()
         gc.enable()
 
 
 @contextmanager
 def without_garbage_rounds() -> Iterator[None]:
-    """Make calls of `gc.collect` inside the block do nothing; Python's own rounds go on.
+    """Make calls of `gc.collect` inside the block do nothing. The automatic collections of Python continue.
 
-    For Keras, which calls it for each weight that it deletes: one round goes over all objects of Keras, torch and what
-    they import, half a second of it, and frees nothing that the last reference has not.
+    Keras calls it for each weight that it deletes. A collection visits all objects of Keras and torch, which is slow,
+    and frees no memory that the last reference does not free.
     """
     if is_plain():
         yield
         return
+    # Keras looks up `collect` in the module at each call, so it finds the replacement.
     collect = gc.collect
     gc.collect = lambda generation=2: 0
     try:
@@ -51,7 +53,7 @@ def without_garbage_rounds() -> Iterator[None]:
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Stand in for torch's compiler, of which Keras uses one decorator and whose import takes as long as torch's."""
+    """Replace the compiler of torch during the import. Keras uses only one decorator of it, and its import is slow."""
     name = "torch._dynamo"
     if name in sys.modules:
         yield
@@ -62,4 +64,5 @@ def _without_compiler() -> Iterator[None]:
     try:
         yield
     finally:
+        # Code that needs the real compiler can then import it.
         del sys.modules[name]

@@ -1,14 +1,11 @@
-"""The loss of a language model, computed in chunks: logits for the whole vocabulary exist for a few tokens at a time.
+"""The loss of a language model, computed in chunks, so that the logits of only a few positions exist at a time.
 
-The logits of 8 rows of 256 tokens over GPT-2's 50,257 tokens take 412 MB in float32, and their softmax and gradient
-as much again. Here a chunk of tokens is taken through logits, loss and gradient before the next one is begun, so
-that the memory does not depend on the number of tokens, and tokens that the loss does not count cost nothing.
+The logits of all positions, their softmax and their gradient need much memory. Here one chunk of positions gets its
+logits, loss and gradient before the next chunk starts. The memory then depends little on the number of positions, and
+positions that the loss does not count cost nothing.
 
-Peak above hidden states and kernel, forward and backward of 8 x 256 tokens, width 768, 50,257 tokens, float32, on a
-CPU: 97 MB in chunks, 1,251 MB from all logits; of 16 x 256 tokens 119 MB in chunks (benchmarks/causal_lm_memory.py).
-
-Logits lie with a token's in a row, not with a place's: a vocabulary's size is seldom a multiple of anything, and
-products write into rows that begin anywhere in a line of the cache at half the speed (1,020 places: 2.3 s, 1.3 so).
+The logits are stored as (tokens, positions). The size of a vocabulary is often odd. With rows of that length, most rows
+would start inside a cache line, which makes the matrix product much slower.
 """
 
 from collections.abc import Iterator
@@ -17,9 +14,9 @@ from typing import Any
 import torch
 
 CHUNK_NUMBERS = 20_000_000
-"""Logits in a chunk: 80 MB in float32, 397 tokens of GPT-2's vocabulary."""
+"""Logits in a chunk: 80 MB in float32, about 400 positions with the vocabulary of GPT-2."""
 ALIGNED = 16
-"""Places of a chunk are a multiple of this: with rows of 64 bytes in memory the products take a fifth less time."""
+"""The positions of a chunk are a multiple of this. Products are faster if rows are multiples of 64 bytes."""
 
 
 def next_token_loss(
@@ -31,7 +28,7 @@ def next_token_loss(
     transposed: bool = False,
     soft_cap: float | None = None,
 ) -> torch.Tensor:
-    """Return the weighted sum of cross entropies, as `kerora.models.next_token.next_token_loss` describes it."""
+    """Return the weighted sum of cross entropies; see `kerora.models.next_token.next_token_loss`."""
     counted = weights.reshape(-1) > 0
     rows = _pad(hidden.reshape(-1, hidden.shape[-1])[counted])
     right = _pad(targets.reshape(-1)[counted].long())
@@ -48,7 +45,7 @@ def token_losses(
     transposed: bool = False,
     soft_cap: float | None = None,
 ) -> torch.Tensor:
-    """Return the cross entropy of each place, as `kerora.models.next_token.token_losses` describes it."""
+    """Return the cross entropy at each position; see `kerora.models.next_token.token_losses`."""
     rows, right = _pad(hidden), _pad(targets.long())
     losses = torch.zeros(len(rows), device=hidden.device)
     with torch.no_grad():
@@ -60,7 +57,7 @@ def token_losses(
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Loss and gradients in one pass over the chunks; backward only scales what forward left."""
+    """Loss and gradients in one pass over the chunks. `backward` only scales the gradients that `forward` stored."""
 
     @staticmethod
     def forward(
@@ -75,10 +72,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         matrix = _matrix(kernel, hidden.dtype, transposed)
         needs_hidden, needs_kernel = context.needs_input_grad[:2]
         hidden_gradient = torch.empty_like(hidden) if needs_hidden else None
+        # Float32, because bfloat16 would round the sum at each chunk.
         kernel_gradient = torch.zeros(matrix.shape, device=hidden.device) if needs_kernel else None
         total = torch.zeros((), device=hidden.device)
         for part, logits in _logits_in_chunks(hidden, matrix, soft_cap):
+            # These two read the logits, which `_exponentials_in_place` overwrites.
             right = logits[_places(targets[part])]
+            # The slope of cap * tanh(x / cap), from its value y: 1 - (y / cap)^2.
             slope = None if soft_cap is None else 1 - (logits / soft_cap) ** 2
             sums, log_sums = _exponentials_in_place(logits)
             total += ((log_sums - right) * weights[part]).sum()
@@ -86,6 +86,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 continue
             gradient = _gradient_in_place(logits, sums, targets[part], weights[part], slope).to(hidden.dtype)
             if hidden_gradient is not None:
+                # The gradient is (tokens, positions), like the logits.
                 hidden_gradient[part] = gradient.T @ matrix
             if kernel_gradient is not None:
                 kernel_gradient += gradient @ hidden[part]
@@ -111,7 +112,7 @@ def _matrix(kernel: torch.Tensor, dtype: torch.dtype, transposed: bool) -> torch
 
 
 def _pad(values: torch.Tensor) -> torch.Tensor:
-    """Append zeros to (places, ...) up to a multiple of `ALIGNED` places."""
+    """Append zeros to (positions, ...) up to a multiple of `ALIGNED` positions. Their weight is zero too."""
     missing = -len(values) % ALIGNED
     return torch.nn.functional.pad(values, (0, 0) * (values.ndim - 1) + (0, missing))
 
@@ -119,14 +120,15 @@ def _pad(values: torch.Tensor) -> torch.Tensor:
 def _logits_in_chunks(
     hidden: torch.Tensor, matrix: torch.Tensor, soft_cap: float | None
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield chunks of the places with their logits, float32 (tokens, places); the next chunk takes the same memory."""
+    """Yield chunks of positions with their logits, float32 (tokens, positions). All chunks use the same memory."""
     tokens, places = len(matrix), len(hidden)
     chunks = max(1, -(-tokens * places // CHUNK_NUMBERS))
-    size = max(1, -(-places // (chunks * ALIGNED))) * ALIGNED  # so that they are of like size
+    size = max(1, -(-places // (chunks * ALIGNED))) * ALIGNED  # Chunks of similar size.
     memory = torch.empty(tokens * min(size, places), device=hidden.device)
     for start in range(0, places, size):
         part = slice(start, min(start + size, places))
         logits = memory[: tokens * (part.stop - start)].view(tokens, -1)
+        # torch.mm writes only into a tensor of its own dtype.
         if hidden.dtype == logits.dtype:
             torch.mm(matrix, hidden[part].T, out=logits)
         else:
@@ -141,7 +143,8 @@ def _places(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _exponentials_in_place(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn logits (tokens, places) into multiples of the probabilities; return their sums, and the logits' log sums."""
+    """Replace logits (tokens, positions) by multiples of the probabilities. Return their sums, and the log-sum-exp."""
+    # Subtracting the largest logit avoids an overflow of the exponential.
     largest = logits.amax(0)
     sums = logits.sub_(largest).exp_().sum(0)
     return sums, sums.log() + largest
@@ -154,7 +157,8 @@ def _gradient_in_place(
     weights: torch.Tensor,
     slope: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Turn exponentials (tokens, places) into the gradient of the loss by the logits before the cap."""
+    """Replace exponentials (tokens, positions) by the gradient of the loss by the logits before the cap."""
+    # softmax - one_hot = (exponentials - sums * one_hot) / sums, times the weight of the position.
     exponentials[_places(targets)] -= sums
     exponentials *= weights / sums
     return exponentials if slope is None else exponentials.mul_(slope)

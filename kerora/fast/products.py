@@ -1,11 +1,9 @@
-"""Products with frozen kernels that share their input, each with its low-rank update, in few passes over memory.
+"""Products of one input with several frozen kernels and their low-rank updates, in few passes over memory.
 
-Query, key and value of an attention layer take the same input. Layer by layer, autograd records a product, a sum and a
-copy for each and adds up three gradients of the input, each in memory of its own. Here one function of autograd does
-all: updates are added into the outputs in place, and the gradient of the input is summed by the products themselves.
-The layers of one input also share the values that dropout zeroes, which are drawn once.
-
-What it brings is measured in `kerora.fast.blocks`.
+Query, key and value of an attention layer have the same input. Layer by layer, autograd records a product, a sum and a
+copy for each of them, and adds three gradients of the input in separate memory. Here one autograd function computes all
+of them: it adds the updates to the outputs in place, and the products sum the gradient of the input. The layers of one
+input also share one dropout mask.
 """
 
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ from kerora.kernels import kernel_order, matrix_shape
 
 
 class Update(Protocol):
-    """What is to be known of a low-rank update; see `kerora.lora.layers.LowRankUpdate`."""
+    """The part of `kerora.lora.layers.LowRankUpdate` that the products need."""
 
     a: Any
     b: Any
@@ -38,12 +36,12 @@ class Update(Protocol):
 
 @dataclass(frozen=True)
 class Projection:
-    """A frozen dense layer as a matrix, and the update that it carries.
+    """A frozen dense layer as a matrix, with its update.
 
     Attributes:
         kernel: (in, out), in the dtype of the arithmetic.
         bias: (out,), or None.
-        update: a plain low-rank update that takes part, or None.
+        update: an active plain low-rank update, or None.
     """
 
     kernel: torch.Tensor
@@ -52,15 +50,16 @@ class Projection:
 
 
 def projection_of(layer: Any, dtype: torch.dtype) -> Projection | None:
-    """Return a layer as a projection; None where only its own `call` computes it.
+    """Return a layer as a projection, or None if its own `call` must compute it.
 
-    That is so for quantised kernels, layers that train kernel or bias, DoRA, PiSSA, kernels whose axes are in another
+    The result is None for quantized kernels, trained kernels or biases, DoRA, PiSSA, kernels whose axes are in another
     order, layers whose `call` was replaced, and classes other than Dense and EinsumDense.
 
     Args:
         layer: any layer.
         dtype: dtype of the arithmetic.
     """
+    # `kerora.lora.adapters` puts a `call` on the instance to compute each row with its own adapter.
     if type(layer) not in _CLASSES or "call" in layer.__dict__ or layer.quantization_mode is not None:
         return None
     kernel, bias = layer._kernel.value, None if layer.bias is None else layer.bias.value
@@ -68,6 +67,7 @@ def projection_of(layer: Any, dtype: torch.dtype) -> Projection | None:
     if order != sorted(order) or kernel.requires_grad or (bias is not None and bias.requires_grad):
         return None
     update: Update | None = getattr(layer, "update", None)
+    # With `base_kernel` set, the kernel already holds the update.
     if update is not None and (not update.enabled or update.base_kernel is not None):
         update = None
     if update is not None and (update.magnitude is not None or update.start is not None):
@@ -80,7 +80,7 @@ _CLASSES: set[type] = {keras.layers.Dense, keras.layers.EinsumDense}
 
 
 def computed_as_products(layer: type) -> type:
-    """Say of a class of layers that it differs from Dense or EinsumDense by its ``update`` alone; decorates it."""
+    """Decorator that marks a layer class: it differs from Dense or EinsumDense only by its ``update``."""
     _CLASSES.add(layer)
     return layer
 
@@ -95,11 +95,12 @@ def frozen_products(
     Args:
         rows: (rows, in).
         projections: kernels of the same `in`; their dropout rates are equal.
-        training: whether dropout takes part.
+        training: whether dropout is active.
     """
     updates = [projection.update for projection in projections]
     rates = {update.dropout for update in updates if update is not None}
     dropped, divisor = draw_dropped(rows, max(rates)) if training and any(rates) else (None, 1.0)
+    # The divisor of dropout goes into the scale, which saves a pass over the rows.
     scales = [0.0 if update is None else update.scale / divisor for update in updates]
     frozen = [(projection.kernel, projection.bias) for projection in projections]
     outputs: tuple[torch.Tensor, ...] = _FrozenProducts.apply(
@@ -109,7 +110,7 @@ def frozen_products(
 
 
 def factors_of(projections: Sequence[Projection], dtype: torch.dtype) -> list[torch.Tensor | None]:
-    """Return A and B of each projection in turn, twice None for one without an update."""
+    """Return A and B of each projection in order. A projection without an update gives None twice."""
     updates = [projection.update for projection in projections]
     variables = [(None, None) if update is None else (update.a, update.b) for update in updates]
     return [None if variable is None else variable.value.to(dtype) for pair in variables for variable in pair]
@@ -146,7 +147,7 @@ class _FrozenProducts(torch.autograd.Function):
         inputs = low = None
         if joined is not None:
             inputs = apply_dropout(rows, dropped)
-            low = inputs @ joined
+            low = inputs @ joined  # (rows, sum of ranks)
         lows = dict(zip(places, [] if low is None else low.split(ranks, 1), strict=True))
         outputs = [
             add_to_product(rows, kernel, start_of_product(bias, lows.get(place), factors[2 * place + 1], scales[place]))
@@ -169,6 +170,7 @@ class _FrozenProducts(torch.autograd.Function):
             for place, values, part in parts:
                 torch.mm(gradients[place], factors[2 * place + 1].T, out=part).mul_(context.scales[place])
                 found[2 * place + 1] = (values.T @ gradients[place]).mul_(context.scales[place])
+            # The gradient of all A in one product, because their inputs are the same.
             for place, part in zip(places, (inputs.T @ low_gradient).split(ranks, 1), strict=True):
                 found[2 * place] = part
             if result is not None:
@@ -179,19 +181,20 @@ class _FrozenProducts(torch.autograd.Function):
 def start_of_product(
     bias: torch.Tensor | None, low: torch.Tensor | None, b: torch.Tensor | None, scale: float
 ) -> torch.Tensor | None:
-    """Return ``bias + scale * low b``, (rows, out) or where there is no update (out,); None where there is neither.
+    """Return ``bias + scale * low b``, (rows, out); the bias (out,) without an update; None with neither of them.
 
-    What begins with a small product is written to memory once; a bias alone would be copied there first.
+    One small product writes both to the output memory in one pass. Adding the bias separately would need another pass.
     """
     if low is None or b is None:
         return bias
     if bias is None:
         return low @ (scale * b)
+    # A column of ones adds the bias as one more row of B.
     return torch.cat([low, low.new_ones(len(low), 1)], 1) @ torch.cat([scale * b, bias[None]])
 
 
 def add_to_product(rows: torch.Tensor, kernel: torch.Tensor, start: torch.Tensor | None) -> torch.Tensor:
-    """Return ``start + rows kernel``; a start of (rows, out) is overwritten."""
+    """Return ``start + rows kernel``. A `start` of shape (rows, out) is overwritten."""
     if start is None:
         return rows @ kernel
     return start.addmm_(rows, kernel) if start.ndim == 2 else torch.addmm(start, rows, kernel)
@@ -200,7 +203,8 @@ def add_to_product(rows: torch.Tensor, kernel: torch.Tensor, start: torch.Tensor
 def add_through_dropout(
     result: torch.Tensor, grad: torch.Tensor, a: torch.Tensor, dropped: torch.Tensor | None
 ) -> None:
-    """Add to the gradient of an input, in place, what reaches it through dropout and A, (in, rank)."""
+    """Add the gradient through dropout and A, (in, rank), to the gradient of an input in place."""
+    # The scale in `grad` already contains the divisor of dropout.
     if dropped is None:
         result.addmm_(grad, a.T)
     else:
@@ -210,7 +214,7 @@ def add_through_dropout(
 def _joined_updates(
     factors: Sequence[torch.Tensor | None],
 ) -> tuple[list[int], list[int], torch.Tensor | None]:
-    """Return which projections have an update, their ranks, and their A side by side, (in, sum of ranks)."""
+    """Return the numbers of the projections with an update, their ranks, and their A joined, (in, sum of ranks)."""
     updates = {place: a for place, a in enumerate(factors[::2]) if a is not None}
     joined = torch.cat(list(updates.values()), 1) if updates else None
     return list(updates), [a.shape[1] for a in updates.values()], joined

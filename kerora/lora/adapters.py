@@ -1,8 +1,7 @@
-"""Many adapters over one base: switched in place, or mixed row by row in one forward pass.
+"""Several adapters on one base model: switched in place, or mixed by row in one forward pass.
 
-Each adapter keeps its own updates (`LoraLayer.stored_updates`) and its own values of the weights that
-are trained in full: head, biases, further modules. Switching exchanges references; no weight of the
-base is copied or changed.
+Each adapter has its own updates (`LoraLayer.stored_updates`) and its own values of the weights that are trained in
+full: head, biases, other modules. A switch only exchanges references. It does not copy or change a weight of the base.
 """
 
 import contextlib
@@ -18,11 +17,12 @@ import torch
 from kerora.compat import own_variables, point_at
 from kerora.errors import AdapterError, ConfigError
 from kerora.lora.entries import PREFIX
-from kerora.lora.files import WEIGHTS_FILE, adapter_folder, load_adapter, read_adapter_config, read_tensors
+from kerora.lora.files import adapter_folder, load_adapter, read_adapter_config
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import LowRankUpdate
 from kerora.lora.names import Names
 from kerora.lora.select import all_layers
+from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 
 BASE = None
 """Name of the state without any adapter."""
@@ -30,13 +30,13 @@ BASE = None
 
 @dataclass
 class State:
-    """What belongs to one adapter.
+    """The data of one adapter.
 
     Attributes:
         updates: layer and its update.
         values: variable and its value (a torch tensor) while the adapter is active.
         trainable: the variables that are trained with it.
-        classes: class names of its head, or None where the model has none.
+        classes: class names of its head, or None if the model has none.
     """
 
     updates: list[tuple[Any, LowRankUpdate]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Adapters:
     """The adapters of a model by name.
 
     Args:
-        model: a task model, with or without LoRA; its LoRA becomes the adapter ``default``.
+        model: a task model, with or without LoRA. Its LoRA becomes the adapter ``default``.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -57,6 +57,7 @@ class Adapters:
         self.states: dict[str | None, State] = {}
         self.active: str | None = BASE
         classes = getattr(model, "classes", None)
+        # The base has no updates. `_note_base` adds the values of weights that adapters change.
         self.states[BASE] = State(classes=classes)
         layers = lora_layers(model)
         if not layers:
@@ -68,17 +69,20 @@ class Adapters:
         self._note_base({id(variable): base for variable, base in self._base_values()})
 
     def load(self, directory: str | Path, name: str) -> None:
-        """Load an adapter beside those there are; which one is active does not change."""
+        """Load another adapter. The active adapter does not change."""
         if name in self.states or not name:
             raise ConfigError(f"There is an adapter '{name}' already. Choose another name.")
         before, folder = self.active, adapter_folder(directory)
+        # `load_adapter` adds new updates only to a model without active ones.
         self.activate(BASE)
         saved: dict[int, Any] = {}
+        # A failed load calls `remove_lora`, which forgets which weights were trainable at first.
         original = self.model.__dict__.get("_kerora_trainable")
         classes = self.states[BASE].classes
         try:
             description = read_adapter_config(folder)
             tensors = read_tensors(folder / WEIGHTS_FILE, description.get("kerora", {}).get("sha256"))
+            # `load_adapter` assigns in place. Own tensors protect the values of the base and of other adapters.
             saved = self._give_own_tensors(description, tensors)
             load_adapter(self.model, folder)
             classes = getattr(self.model, "classes", None)
@@ -91,20 +95,24 @@ class Adapters:
                 self.model.__dict__["_kerora_trainable"] = original
             raise
         finally:
+            # The new updates are active after a load. `activate` must know it to turn them off.
             self.active = name if name in self.states else BASE
             self.activate(before)
 
     def _collect(self, classes: tuple[str, ...] | None) -> State:
-        """Make a state of what is on the model now."""
+        """Make a state from the current updates and trained values of the model."""
         updates = [(layer, layer.update) for layer in lora_layers(self.model)]
         for layer, update in updates:
+            # They show that A and B of inactive adapters are no weights of the base, and keep the class of the layer.
             layer.__dict__.setdefault("stored_updates", {})[id(update)] = update
         mine = {id(variable) for _, update in updates for variable in update.variables}
         trained = list(self.model.trainable_variables)
+        # Each update has its own A and B, so a switch need not exchange their values.
         return State(updates, [(v, v.value) for v in trained if id(v) not in mine], trained, classes)
 
     def _note_base(self, values: dict[int, torch.Tensor]) -> None:
-        """Note the base's values of weights that some adapter has for itself."""
+        """Store the base values of weights for which an adapter has its own values."""
+        # A later switch must undo what any adapter changed, so the base holds a value for all of these weights.
         known = {id(variable) for variable, _ in self.states[BASE].values}
         for state in self.states.values():
             for variable, value in state.values:
@@ -113,11 +121,12 @@ class Adapters:
                     self.states[BASE].values.append((variable, values.get(id(variable), value)))
 
     def _base_values(self) -> list[tuple[Any, torch.Tensor]]:
-        """Read the base's own values of weights that the model's first adapter trained in full; the head has none."""
+        """Read the base values of weights that the first adapter trained in full. The head has no base values."""
         heads = {id(v) for layer in getattr(self.model, "head_layers", ()) for v in layer.variables}
         changed = [v for v, _ in self.states["default"].values if id(v) not in heads]
         if not changed or not hasattr(self.model, "preset"):
             return []
+        # Training overwrote these weights in place, so only the files of the preset hold the base values.
         backbone = self.model.preset.load_backbone(self.model.backbone.dtype_policy.name)
         origins = {variable.path: variable for variable in backbone.variables}
         return [(variable, origins[variable.path].value) for variable in changed]
@@ -125,31 +134,35 @@ class Adapters:
     def _give_own_tensors(
         self, description: dict[str, Any], tensors: dict[str, np.ndarray]
     ) -> dict[int, tuple[Any, torch.Tensor]]:
-        """Let the weights that a file holds in full hold tensors of their own; return them with the base's."""
+        """Give new tensors to the weights that a file holds in full. Return these weights with the base tensors."""
         names = Names(self.model, description.get("kerora", {}).get("method", "lora") != "lora")
+        # PEFT writes the bias of an adapted layer as `base_layer.bias`.
         keys = {key.removeprefix(PREFIX).replace(".base_layer.", ".") for key in tensors if ".lora_" not in key}
         found = {id(owned.variable): owned.variable for key in keys for owned in names.with_key(key)}
         heads = [v for layer in getattr(self.model, "head_layers", ()) for v in layer.variables]
         found |= {id(variable): variable for variable in heads}
         saved = {key: (variable, variable.value) for key, variable in found.items()}
         for variable in found.values():
+            # A Parameter, as Keras makes it. `activate` turns on the gradient of trained weights.
             point_at(variable, torch.nn.Parameter(variable.value.detach().clone(), requires_grad=False))
         if hasattr(self.model, "classes"):
             self._resize_head(self._classes_of(description, tensors))
         return saved
 
     def activate(self, name: str | None) -> None:
-        """Let the model compute with one adapter, or with None as the base."""
+        """Make the model compute with one adapter, or, with None, as the base model."""
         if name not in self.states:
             known = ", ".join(f"'{known}'" for known in self.states if known is not None) or "none"
             raise ConfigError(f"There is no adapter '{name}'. Loaded: {known}.")
         old, new = self.states[self.active], self.states[name]
         for layer, update in old.updates:
+            # Writing to __dict__ skips the tracking in the `__setattr__` of Keras.
             layer.__dict__["update"] = None
             for variable in update.variables:
                 variable.trainable = False
         for variable in old.trainable:
             variable.trainable = False
+        # The base values come first: they undo the values of the old adapter that the new one does not have.
         for variable, value in (*self.states[BASE].values, *new.values):
             point_at(variable, value)
         for layer, update in new.updates:
@@ -162,12 +175,13 @@ class Adapters:
 
     @contextlib.contextmanager
     def mixed(self, rows: Sequence[str | None]) -> Iterator[None]:
-        """Inside the block, row i of a batch is computed with ``rows[i]``; narrower heads are filled with -inf."""
+        """Inside the block, compute row i of a batch with the adapter ``rows[i]``. Narrower heads end in -inf."""
         groups: dict[str | None, list[int]] = {}
         for number, name in enumerate(rows):
             if name not in self.states:
-                self.activate(name)  # which says what there is
+                self.activate(name)  # This raises the error with the known names.
             groups.setdefault(name, []).append(number)
+        # A layer that no adapter changes computes all rows together.
         touched = {id(layer): layer for state in self.states.values() for layer, _ in state.updates}
         owned = {id(variable) for state in self.states.values() for variable, _ in state.values}
         touched |= {
@@ -178,7 +192,9 @@ class Adapters:
         self.activate(BASE)
         try:
             for layer in touched.values():
+                # Keras calls `quantized_call` instead of `call` on a quantized layer.
                 method = "call" if layer.quantization_mode is None else "quantized_call"
+                # The attribute of the instance hides the method of the class. `pop` restores the method.
                 layer.__dict__[method] = self._by_group(layer, getattr(layer, method), order, len(rows))
             yield
         finally:
@@ -201,6 +217,7 @@ class Adapters:
         base = [item for item in self.states[BASE].values if id(item[0]) in own]
 
         def split(inputs: Any, *arguments: Any, **named: Any) -> Any:
+            # A layer that sees something else than the batch cannot be divided by rows.
             if inputs.shape[0] != count:
                 raise ConfigError(f"adapter names {count} rows, but '{layer.name}' gets {inputs.shape[0]}.")
             parts = []
@@ -214,6 +231,7 @@ class Adapters:
             for variable, value in base:
                 point_at(variable, value)
             width = max(part.shape[-1] for part in parts)
+            # After a softmax, -inf gives a class that an adapter does not have the probability 0.
             outputs = parts[0].new_full((count, *parts[0].shape[1:-1], width), -torch.inf)
             for (_, numbers), part in zip(order, parts, strict=True):
                 outputs[numbers.to(outputs.device), ..., : part.shape[-1]] = part
@@ -225,11 +243,13 @@ class Adapters:
         classes = description.get("kerora", {}).get("classes")
         if classes is not None:
             return tuple(classes)
+        # PEFT stores no class names. The rows of the weight (classes, width) give their number.
         weight = tensors.get(f"{PREFIX}{self.model.preset.architecture.head.logits}.weight", np.zeros((0, 0)))
         return tuple(f"LABEL_{number}" for number in range(weight.shape[0]))
 
     def _resize_head(self, classes: tuple[str, ...]) -> None:
         self.model.classes = classes
+        # The last layer of the head is `logits`. The classes are the last axis of its kernel and bias.
         for variable in self.model.head_layers[-1].variables:
             shape = (*variable.shape[:-1], len(classes))
             if tuple(variable.shape) != shape:

@@ -1,4 +1,4 @@
-"""The tensors of an adapter file, joined to the variables that they are read from and written to."""
+"""The tensors of an adapter file, each with functions that read and set the matching variables of a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Entry:
     Attributes:
         key: its name in the file.
         shape: its shape in the file.
-        read: returns the model's value, float32.
-        assign: sets the model from the file's value, float32.
-        problem: says what is wrong with a value of the right shape, or returns None.
+        read: returns the value in the model, float32.
+        assign: sets the model to the value in the file, float32.
+        problem: returns a description of what is wrong with a value of the right shape, or None.
     """
 
     key: str
@@ -37,13 +37,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stored:
-    """How a file describes the update of one module.
+    """The update of one module as a file describes it.
 
     Attributes:
         module: path of the module.
         layers: the adapted layers that the module computes.
         siblings: all layers that it computes.
-        rank: rank in the file: with several layers the sum of theirs, with PiSSA twice the trained one.
+        rank: rank in the file: the sum over the layers of the module, and with PiSSA twice the trained rank.
         alpha: numerator of the scale in the file.
         form: form of the module's weight; see `TensorName`.
     """
@@ -57,7 +57,7 @@ class Stored:
 
     @property
     def fused(self) -> bool:
-        """Whether the module computes several layers side by side."""
+        """Whether the module computes several layers together."""
         return len(self.siblings) > 1
 
 
@@ -82,6 +82,7 @@ def stored_updates(model: keras.Model, names: Names, layers: Sequence[Any]) -> l
         ordered = tuple(layer for layer in siblings[module] if any(layer is member for member in found))
         rank = sum(stored_rank(layer.update) for layer in ordered)
         first = ordered[0].update
+        # The file gives a module one alpha. Together with the summed rank it must give the scale of the first layer.
         alpha = stored_alpha(first) if len(ordered) == 1 else _alpha(first.scale, rank, first.use_rslora)
         form = names.of_layer(ordered[0]).form
         result.append(Stored(module, ordered, tuple(siblings[module]), rank, alpha, form))
@@ -114,7 +115,9 @@ class _Blocks:
 
     def __init__(self, stored: Stored) -> None:
         self.stored = stored
+        # One module has one scale in a file. B absorbs the ratio if a layer has another scale.
         self.scale = stored.layers[0].update.scale
+        # Layers without an update have rows in B, but no columns.
         ends = np.cumsum([0, *(stored_rank(layer.update) for layer in stored.layers)])
         self.columns = {id(layer): slice(ends[i], ends[i + 1]) for i, layer in enumerate(stored.layers)}
         rows = np.cumsum([0, *(outputs_of(layer) for layer in stored.siblings)])
@@ -128,6 +131,7 @@ class _Blocks:
         value = np.zeros((self.outputs, self.stored.rank), np.float32)
         for layer in self.stored.layers:
             ratio = np.float32(layer.update.scale / self.scale)
+            # (rank, out) in Keras, (out, rank) in files.
             value[self.rows[id(layer)], self.columns[id(layer)]] = _numpy(self._factors(layer)[1]).T * ratio
         return value
 
@@ -141,6 +145,7 @@ class _Blocks:
             layer.update.b.assign(np.ascontiguousarray(block) / np.float32(layer.update.scale / self.scale))
 
     def problem_b(self, value: Array) -> str | None:
+        # PEFT alone would add these values too. Separate layers in Keras cannot hold them.
         outside = np.ones(value.shape, bool)
         for layer in self.stored.layers:
             outside[self.rows[id(layer)], self.columns[id(layer)]] = False

@@ -1,14 +1,14 @@
-"""Adapter files in PEFT's own format: adapter_model.safetensors and adapter_config.json.
+"""Adapter files in the format of PEFT: adapter_model.safetensors and adapter_config.json, and a file of Kerora's own.
 
-For each adapted module the weights file holds ``base_model.model.<module>.lora_A.weight`` (rank, in)
-and ``.lora_B.weight`` (out, rank), with DoRA ``.lora_magnitude_vector`` (out,), trained biases under
-``<module>.base_layer.bias`` or ``<module>.bias``, and all weights of the layers that were trained in
-full, the head above all. Modules go by transformers' names where the model knows them, else by the
-Keras layer's path with dots.
+For each adapted module the weight file holds ``base_model.model.<module>.lora_A.weight`` (rank, in) and
+``.lora_B.weight`` (out, rank), and with DoRA ``.lora_magnitude_vector`` (out,). Trained biases are stored as
+``<module>.base_layer.bias`` or ``<module>.bias``. The file also holds all weights of the layers that were trained in
+full, such as the head. Modules have their names from transformers if the model knows them. Otherwise the name is the
+path of the Keras layer with dots.
 
-Loading checks everything before it changes anything: every tensor must be there, none may be left
-over, and all shapes, dtypes and values must be sound. All faults are named in one error. The
-description holds the sha256 of the weights file, so that a single flipped bit is found too.
+All checks are done before anything is changed: no tensor may be missing or left over, and all shapes, dtypes and values
+must be valid. One error names all faults. kerora_adapter.json holds the sha256 of the weight file, so that every damage
+is found.
 """
 
 import hashlib
@@ -18,7 +18,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from kerora.errors import AdapterError, ConfigError, RunError
@@ -26,10 +25,12 @@ from kerora.lora.entries import PREFIX, Entry
 from kerora.lora.inject import install, lora_layers, remove_lora, train_full, train_head
 from kerora.lora.names import Names
 from kerora.lora.peft import Plan, config_faults, describe, entries_of, plan_loading, trained
+from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 from kerora.runfolder import RunFolder, read_json, write_bytes, write_json
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
+OWN_FILE = "kerora_adapter.json"
+"""What only Kerora needs: the key ``kerora`` of the description. PEFT warns of keys that it does not know."""
 DTYPES = ("float32", "float16")
 __all__ = [
     "CONFIG_FILE",
@@ -43,7 +44,7 @@ __all__ = [
 
 
 def adapter_entries(model: keras.Model, head: Sequence[str] | None = None) -> list[Entry]:
-    """List the tensors that make up a model's adapter: A, B, trained biases, layers trained in full."""
+    """List the tensors of the adapter of a model: A, B, trained biases, layers trained in full."""
     keras_paths = not lora_layers(model)
     names = Names(model, keras_paths)
     return entries_of(trained(model, names, head), names)
@@ -57,15 +58,15 @@ def save_adapter(
     *,
     dtype: str = "float32",
 ) -> None:
-    """Write a model's adapter into a folder.
+    """Write the adapter of a model to a folder.
 
     Args:
-        model: a model with LoRA, or one of Kerora's of which all or the head alone is trained.
-        directory: the folder; its adapter files are replaced.
-        extra: more to know: ``task_type`` and ``base_model_name_or_path`` as in PEFT, all else under the key
-            ``kerora``. Kerora's task models add their base, its fingerprint and their classes by themselves.
-        head: names of the layers trained in full; None takes the model's own.
-        dtype: type of the tensors, float32 or float16.
+        model: a model with LoRA, or a task model of Kerora of which all weights or only the head is trained.
+        directory: the folder. Its adapter files are replaced.
+        extra: more entries of the description: ``task_type`` and ``base_model_name_or_path`` as in PEFT, all others
+            in the file kerora_adapter.json. Task models of Kerora add their base, its fingerprint and their classes.
+        head: names of the layers trained in full. Default: None, the head of the model.
+        dtype: dtype of the tensors, float32 or float16. Default: float32.
 
     Raises:
         AdapterError: the model has no LoRA, trains a weight that the format cannot hold, or a value does not fit dtype.
@@ -80,35 +81,40 @@ def save_adapter(
         raise AdapterError("The model has no LoRA to save. Call kerora.enable_lora(model) first.")
     if any(layer.update.base_kernel is not None for layer in layers):
         raise AdapterError("The LoRA updates are merged. Call kerora.unmerge_lora(model) before saving them.")
+    # The caller may replace the entries of the model.
     info = {**getattr(model, "adapter_info", {}), **(extra or {})}
     tensors = {entry.key: _narrow(entry, dtype) for entry in entries_of(parts, names)}
+    # PEFT writes the same metadata.
     content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
     description = describe(parts, {**info, "sha256": hashlib.sha256(content).hexdigest()})
+    own = description.pop("kerora")
     folder = Path(directory)
+    # The description comes last, with the sha256 of the weights. An interrupted save is then found as damage.
     write_bytes(folder / WEIGHTS_FILE, content)
+    write_json(folder / OWN_FILE, own)
     write_json(folder / CONFIG_FILE, description)
 
 
 def round_adapter(model: keras.Model, dtype: str) -> None:
-    """Round what is trained to what files of `dtype` hold, so that what is measured is what is stored."""
+    """Round the trained weights to their values in a file of `dtype`, so that measurements fit that file."""
     if dtype == "float16":
         for entry in adapter_entries(model):
             entry.assign(_narrow(entry, dtype).astype(np.float32))
 
 
 def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] | None = None) -> dict[str, Any]:
-    """Load an adapter into a model: promotes its layers if need be, then sets A, B, biases and head.
+    """Load an adapter into a model: add LoRA to its layers if needed, then set A, B, biases and head.
 
     Args:
-        model: the base the adapter was trained on, with a head of the same classes.
+        model: the base model of the adapter, with a head of the same classes.
         directory: a folder with adapter_model.safetensors and adapter_config.json, of Kerora or PEFT, or a run folder.
-        head: names of the layers trained in full; None takes the model's own.
+        head: names of the layers trained in full. Default: None, the head of the model.
 
     Returns:
-        adapter_config.json as a dict.
+        The content of adapter_config.json, with that of Kerora's own file under the key ``kerora``.
 
     Raises:
-        AdapterError: a file is missing or damaged, or does not fit the model; all faults in one message.
+        AdapterError: a file is missing or damaged, or does not fit the model. The message names all faults.
     """
     folder = adapter_folder(directory)
     description = read_adapter_config(folder)
@@ -120,10 +126,12 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
     if not faults or fresh:
         _other_base(model, description, faults)
     entries: list[Entry] = []
+    # `_prepare` must change the model before the entries are known, so a fault has to undo it.
     before = {id(variable): variable.trainable for variable in model.variables}
     if not plan.faults:
         faults += _prepare(model, plan) if fresh else _other_settings(model, plan)
         entries = adapter_entries(model, head) if not plan.faults else []
+    # Without entries, only dtypes and values of the tensors can be checked.
     faults += _faults(entries, plan.tensors, complete=bool(entries))
     if faults:
         if fresh:
@@ -132,25 +140,30 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
             variable.trainable = before.get(id(variable), variable.trainable)
         raise AdapterError(f"{folder / WEIGHTS_FILE} does not fit this model: {'; '.join(faults)}.")
     for entry in entries:
+        # Only here, after all checks, values are set.
         entry.assign(plan.tensors[entry.key].astype("float32"))
     return description
 
 
 def adapter_folder(path: Path | str) -> Path:
-    """Return the folder of the adapter's files: that of a run, or the path itself."""
+    """Return the folder of the adapter files: the adapter folder of a run, or the path itself."""
     run = RunFolder(path)
     return run.adapter if run.manifest.is_file() else run.path
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """Read adapter_config.json and check the keys that loading needs.
+    """Read adapter_config.json, and as its key ``kerora`` the file of Kerora beside it. Check what loading needs.
+
+    Older versions of Kerora wrote this key into adapter_config.json itself.
 
     Raises:
-        AdapterError: the file is missing, damaged, or of another kind.
+        AdapterError: a file is missing, damaged, or does not describe a LoRA adapter.
     """
     path = folder / CONFIG_FILE
     try:
         description = read_json(path)
+        if (folder / OWN_FILE).is_file():
+            description["kerora"] = read_json(folder / OWN_FILE)
     except RunError as error:
         raise AdapterError(str(error)) from error
     faults = config_faults(description)
@@ -160,6 +173,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def _narrow(entry: Entry, dtype: str) -> np.ndarray:
+    # An overflow gives infinity, which is reported below.
     with np.errstate(over="ignore"):
         value = entry.read().astype(dtype)
     if not np.isfinite(value).all():
@@ -168,7 +182,7 @@ def _narrow(entry: Entry, dtype: str) -> np.ndarray:
 
 
 def _prepare(model: keras.Model, plan: Plan) -> list[str]:
-    """Make the model's trainable weights those of the adapter; return what does not fit."""
+    """Make the same weights trainable as in the adapter. Return the faults."""
     try:
         if plan.method == "lora":
             install(model, plan.updates, plan.bias, plan.full)
@@ -179,22 +193,10 @@ def _prepare(model: keras.Model, plan: Plan) -> list[str]:
     return plan.faults
 
 
-def read_tensors(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
-    """Read the weights file; `sha256` is the description's, None where another tool wrote it without one."""
-    try:
-        content = path.read_bytes()
-        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise ValueError(f"its content is not what {CONFIG_FILE} was written for (sha256)")
-        return safetensors.numpy.load(content)
-    except OSError as error:
-        raise AdapterError(f"Cannot read {path}: {error.strerror}. Restore the file or train again.") from error
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise AdapterError(f"{path} is damaged: {error}. Restore the file or train again.") from error
-
-
 def _other_base(model: keras.Model, description: Mapping[str, Any], faults: list[str]) -> None:
     own, here = description.get("kerora", {}), getattr(model, "adapter_info", {})
     for key, what in (("fingerprint", "a base model with fingerprint"), ("classes", "the classes")):
+        # Adapters of PEFT hold neither entry.
         if key in own and key in here and own[key] != here[key]:
             faults.append(f"it was trained on {what} {_short(own[key])}, but this model has {_short(here[key])}")
 
@@ -204,7 +206,7 @@ def _short(value: Any) -> str:
 
 
 def _other_settings(model: keras.Model, plan: Plan) -> list[str]:
-    """Name the settings in which a model that had LoRA already differs; a wrong scale shows in no shape."""
+    """Return the settings in which a model with LoRA differs from the file. A wrong scale does not change a shape."""
     have = {layer.path: layer.update for layer in lora_layers(model)}
     faults = []
     for layer, wanted in plan.updates:
@@ -219,6 +221,7 @@ def _other_settings(model: keras.Model, plan: Plan) -> list[str]:
             f"{key} is {file} but the model has {value}" for key, (file, value) in values.items() if file != value
         ]
     faults += [f"{path} has LoRA in the model alone" for path in have]
+    # Layers of one kind differ in the same way, so equal messages are given once.
     return list(dict.fromkeys(faults))
 
 

@@ -1,4 +1,4 @@
-"""Put low-rank updates on a model's layers, freeze the rest, and count."""
+"""Adds low-rank updates to the layers of a model, freezes the other weights, and counts them."""
 
 import contextlib
 import math
@@ -29,7 +29,14 @@ BIAS_NAMES = ("bias", "beta")
 
 @dataclass(frozen=True)
 class LoraSummary:
-    """What `enable_lora` made trainable, in numbers of scalars."""
+    """Numbers of trainable scalars after `enable_lora`, `train_full` or `train_head`.
+
+    Attributes:
+        lora: trainable scalars outside of the head: LoRA updates, biases and other layers.
+        head: trainable scalars of the head.
+        total: all scalars.
+        layers: paths of the adapted layers. Empty if no layer is adapted.
+    """
 
     lora: int
     head: int
@@ -38,14 +45,15 @@ class LoraSummary:
 
     @property
     def trainable(self) -> int:
-        """All trainable scalars (biases and layers outside the head that are trained count under `lora`)."""
+        """All trainable scalars. Trained biases and layers outside the head count under `lora`."""
         return self.lora + self.head
 
     def __str__(self) -> str:
         share = 100 * self.trainable / max(1, self.total)
-        return (
-            f"trainable {self.trainable:,} (LoRA {self.lora:,} + head {self.head:,}) of {self.total:,} ({share:.2f} %)"
-        )
+        # without an adapted layer, the weights outside of the head are those of the base model itself
+        own = f"{'LoRA' if self.layers else 'base model'} {self.lora:,}" if self.lora else ""
+        parts = " + ".join(part for part in (own, f"head {self.head:,}" if self.head else "") if part)
+        return f"trainable {self.trainable:,} ({parts or 'nothing'}) of {self.total:,} ({share:.2f} %)"
 
 
 class LoraOptions(TypedDict, total=False):
@@ -53,13 +61,13 @@ class LoraOptions(TypedDict, total=False):
 
     Attributes:
         use_rslora: scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732).
-        use_dora: learn each column's magnitude apart (Liu et al. 2024, arXiv:2402.09353).
-        init: ``default``, or ``pissa``: A and B start from the kernel's largest singular vectors
-            (Meng et al. 2024, arXiv:2404.02948); files hold such an adapter with twice the rank.
-        rank_pattern: rank of the layers that a pattern matches, as in `targets`; the first match counts.
+        use_dora: train the magnitude of each column separately (Liu et al. 2024, arXiv:2402.09353).
+        init: ``default``, or ``pissa``: A and B start from the largest singular vectors of the kernel (Meng et al.
+            2024, arXiv:2404.02948). Files hold such an adapter with twice the rank.
+        rank_pattern: rank of the layers that a pattern matches, as in `targets`. The first match counts.
         alpha_pattern: alpha of the layers that a pattern matches.
-        layers: adapt these blocks only: ``last:K``, ``first:K``, or numbers and ranges from 0 such as ``0,4-7``.
-        modules_to_save: more layers to train in full, as in `targets`, with all that is inside them.
+        layers: adapt only these blocks: ``last:K``, ``first:K``, or numbers and ranges from 0 such as ``0,4-7``.
+        modules_to_save: more layers to train in full, as in `targets`, with all layers inside them.
     """
 
     use_rslora: bool
@@ -85,34 +93,36 @@ def enable_lora(
 ) -> LoraSummary:
     """Adapt a built Keras model with LoRA (Hu et al. 2021, arXiv:2106.09685) or one of its variants.
 
-    Every matched Dense or EinsumDense layer computes ``xW + b + (alpha / rank) * dropout(x) A B``;
-    all else is frozen except the head. Call `model.compile` after this, not before.
+    Every matched Dense or EinsumDense layer computes ``xW + b + (alpha / rank) * dropout(x) A B``. All other weights
+    except those of the head are frozen. Call `model.compile` after this function, not before.
 
     Args:
         model: any built `keras.Model`.
-        rank: columns of A; default 8.
-        alpha: numerator of the scale; default 16.
-        dropout: share of the low-rank path's inputs dropped in training; default 0.05.
-        targets: layer names, path patterns with ``*`` (matched against the whole path or its
-            end), ``"all-linear"``: every such layer outside the head, or for Kerora's models what
-            transformers calls the modules, matched as PEFT does (``c_attn``: query, key and value).
-        bias: which biases are trained: ``none``, ``lora_only`` (of the adapted layers) or ``all``.
-        head: names of the layers to train in full; None takes the model's own
-            (`model.head_layers`, or for a KerasHub task all outside its backbone).
-        seed: seed of A.
+        rank: columns of A. Default: 8.
+        alpha: numerator of the scale. Default: 16.
+        dropout: fraction of the inputs of A that is dropped during training. Default: 0.05.
+        targets: layer names; path patterns with ``*``, matched against the whole path or its end; ``"all-linear"`` for
+            every such layer outside the head; or, for models of Kerora, module names of transformers, matched as in
+            PEFT (``c_attn``: query, key and value). Default: query and value.
+        bias: the biases to train: ``none``, ``lora_only`` (of the adapted layers) or ``all``. Default: none.
+        head: names of the layers to train in full. Default: None, `model.head_layers`, or for a KerasHub task all
+            layers outside its backbone.
+        seed: seed of A. Default: 0.
         **options: variants and patterns; see `LoraOptions`.
 
     Returns:
         The counts, printable as ``trainable N (LoRA a + head b) of M (x %)``.
 
     Raises:
-        ConfigError: no layer matches (the message lists what could), a setting is out of range,
-            the rank is above a layer's smaller side, the model is not built, or has LoRA already.
+        ConfigError: no layer matches (the message lists the layers that can match), a setting is out of range, the rank
+            is larger than the smaller side of a kernel, the model is not built, or it has LoRA already.
     """
     _check_choices(bias, options.get("init", "default"))
     _check_model(model)
+    # Every name and pattern is resolved before `install`, so that an error changes nothing.
     head_layers = find_head(model, head)
     extra = find_modules(model, options.get("modules_to_save", ()))
+    # Layers that are trained in full get no update: it would learn the same change twice.
     chosen = select_layers(model, targets, [*head_layers, *extra], options.get("layers"))
     plan = _settings_of(model, chosen, (rank, alpha, dropout), options)
     install(model, plan, bias, [*head_layers, *extra], seed)
@@ -122,7 +132,7 @@ def enable_lora(
 def install(
     model: keras.Model, plan: Sequence[tuple[Any, UpdateSettings]], bias: str, full: Sequence[Any], seed: int = 0
 ) -> None:
-    """Put the updates on the layers and make trainable what is to be trained.
+    """Add the updates to the layers and set which weights are trainable.
 
     Args:
         model: a built model without LoRA.
@@ -132,9 +142,10 @@ def install(
         seed: seed of A.
 
     Raises:
-        ConfigError: a setting is out of range; the model is as it was.
+        ConfigError: a setting is out of range. The model is not changed.
     """
     for layer, settings in plan:
+        # All layers are checked before the first one is changed.
         _check_settings(settings)
         _check_rank(layer, settings.rank)
         if not kernel_of(layer).value.is_floating_point() and (settings.use_dora or settings.pissa):
@@ -144,13 +155,17 @@ def install(
             )
     _remember_trainable(model)
     for index, (layer, settings) in enumerate(plan):
+        # A seed for each layer: with one seed, all A of the same shape would be equal.
         promote(layer, settings, seed=(seed, index))
     original = model._kerora_trainable
+    # A variable that was never trainable, such as the state of a seed generator, stays as it is.
     keep = [variable for layer in full for variable in layer.variables if original[id(variable)]]
+    # `original` lacks A and B, which `promote` adds after it was stored.
     keep += [variable for layer, _ in plan for variable in layer.update.variables]
     if bias == "lora_only":
         keep += [layer.bias for layer, _ in plan if layer.bias is not None]
     elif bias == "all":
+        # A replaced pooler does not affect the output, so its bias would get no gradient.
         unused = replaced_by_head(model)
         keep += [variable for variable in model.variables if variable.name in BIAS_NAMES and id(variable) not in unused]
     _train_only(model, keep)
@@ -161,12 +176,13 @@ def train_full(model: keras.Model) -> LoraSummary:
     _check_model(model)
     _remember_trainable(model)
     unused = replaced_by_head(model)
+    # Quantized kernels are integers, which have no gradient.
     _train_only(model, [w for w in model.weights if w.value.is_floating_point() and id(w) not in unused])
     return summarize(model, find_head(model))
 
 
 def train_head(model: keras.Model) -> LoraSummary:
-    """Make the head alone trainable: a probe of the frozen model.
+    """Make only the head trainable: a probe of the frozen model.
 
     Raises:
         ConfigError: the model has no head.
@@ -181,7 +197,7 @@ def train_head(model: keras.Model) -> LoraSummary:
 
 
 def remove_lora(model: keras.Model) -> None:
-    """Take all updates off; the model is the base again, bit for bit, and trainable as before."""
+    """Remove all updates. The model equals the base model bit for bit, and the same weights are trainable as before."""
     for layer in lora_layers(model):
         demote(layer)
     original = model.__dict__.pop("_kerora_trainable", {})
@@ -190,28 +206,30 @@ def remove_lora(model: keras.Model) -> None:
 
 
 def merge_lora(model: keras.Model) -> None:
-    """Add the updates to the kernels: the same output within rounding, at the base's cost."""
+    """Add the updates to the kernels: the same outputs within rounding, as fast as the base model."""
     for layer in lora_layers(model):
         layer.merge()
 
 
 def unmerge_lora(model: keras.Model) -> None:
-    """Undo `merge_lora`; the kernels are restored bit for bit."""
+    """Undo `merge_lora`. The kernels are restored bit for bit."""
     for layer in lora_layers(model):
         layer.unmerge()
 
 
 @contextlib.contextmanager
 def disable_adapter(model: keras.Model) -> Iterator[None]:
-    """Inside the block the adapted layers compute what the base computes.
+    """Inside the block, make the adapted layers compute the same as in the base model.
 
     Raises:
         ConfigError: the updates are merged into the kernels.
     """
     layers = lora_layers(model)
     updates = [layer.update for layer in layers if layer.update is not None]
+    # The merged kernel would still contain the update.
     if any(update.base_kernel is not None for update in updates):
         raise ConfigError("The LoRA updates are merged. Call kerora.unmerge_lora(model) before disabling them.")
+    # Blocks may be nested, so the state before this one is restored.
     before = [update.enabled for update in updates]
     for update in updates:
         update.enabled = False
@@ -245,6 +263,7 @@ def _settings_of(
 ) -> list[tuple[Any, UpdateSettings]]:
     rank, alpha, dropout = defaults
     ranks, alphas = options.get("rank_pattern", {}), options.get("alpha_pattern", {})
+    # A misspelt pattern would silently leave the default, so patterns without a match are an error.
     used: set[str] = set()
     plan = [
         (
@@ -277,6 +296,7 @@ def _check_choices(bias: str, init: str) -> None:
 
 def _check_settings(settings: UpdateSettings) -> None:
     rank, alpha, dropout = settings.rank, settings.alpha, settings.dropout
+    # A bool is an int in Python: True would pass as rank 1.
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise ConfigError(f"The LoRA rank must be a whole number, 1 or more. Received: {rank!r}")
     if not 0 < alpha < math.inf:
@@ -290,6 +310,7 @@ def _check_model(model: keras.Model) -> None:
         raise ConfigError("The model has no weights yet. Call it on a batch or build it before enable_lora.")
     if lora_layers(model):
         raise ConfigError("The model has LoRA already. Call kerora.remove_lora(model) first.")
+    # Keras adds its own A B inside the property `kernel`, so both updates would apply.
     if any(getattr(layer, "lora_enabled", False) for layer in all_layers(model)):
         raise ConfigError(
             "Keras' own LoRA is on a layer of this model. Load it afresh and use kerora.enable_lora alone."
@@ -298,6 +319,7 @@ def _check_model(model: keras.Model) -> None:
 
 def _check_rank(layer: Any, rank: int) -> None:
     inputs, outputs = matrix_shape(layer)
+    # A larger rank adds weights, but A B cannot have a higher rank than the kernel.
     if rank > min(inputs, outputs):
         raise ConfigError(
             f"Rank {rank} exceeds the smaller side of layer '{layer_path(layer)}' ({inputs} x {outputs}). "
@@ -306,8 +328,9 @@ def _check_rank(layer: Any, rank: int) -> None:
 
 
 def _remember_trainable(model: keras.Model) -> None:
-    # of a model that has other adapters, it was noted when it had none
+    # With other adapters on the model, the state from before the first one must be kept.
     known = model.__dict__.get("_kerora_trainable", {})
+    # An ordinary assignment would let Keras track the dictionary.
     model.__dict__["_kerora_trainable"] = {id(v): v.trainable for v in model.variables} | known
 
 
@@ -316,7 +339,7 @@ def _train_only(model: keras.Model, variables: Sequence[Any]) -> None:
     for variable in model.variables:
         variable.trainable = id(variable) in keep
     if getattr(model, "compiled", False):
-        # its optimizer knows the old set of weights; Keras now asks for a new compile
+        # The optimizer knows the old set of weights. Keras now asks the user to compile again.
         model.compiled = False
 
 

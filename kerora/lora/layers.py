@@ -1,9 +1,8 @@
-"""The maths of LoRA on Keras' Dense and EinsumDense layers: forward, merge, unmerge.
+"""The mathematics of LoRA on the Dense and EinsumDense layers of Keras: forward pass, merge, unmerge.
 
-A layer is promoted in place: its class becomes a subclass of its own, so that `isinstance`
-checks, the model's graph and the layer's weights stay what they were. The low-rank path is
-computed on the activations, never by building W + AB in the forward pass, so that no full-size
-weight gradient is formed (Hu et al. 2021, arXiv:2106.09685).
+A layer is promoted in place: its class becomes a subclass. `isinstance` checks, the graph of the model and the weights
+of the layer do not change. The forward pass multiplies the activations by A and B, and never builds W + AB. A gradient
+of the size of W is therefore never computed (Hu et al. 2021, arXiv:2106.09685).
 """
 
 import math
@@ -31,14 +30,14 @@ class LowRankUpdate:
         a: variable A, float32, (in, rank).
         b: variable B, float32, (rank, out).
         alpha: numerator of the scale.
-        dropout: share of the low-rank path's inputs that is dropped in training.
+        dropout: fraction of the inputs of A that is dropped during training.
         inputs: size of the contracted input axes, flattened.
         use_rslora: whether the scale is alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732).
-        magnitude: variable m of DoRA (Liu et al. 2024, arXiv:2402.09353), float32, (out,); None without.
-        squares: with DoRA the squared column norms of the frozen kernel, float32, (out,).
-        start: with PiSSA the first A and B, float32; what they make is part of the kernel and taken off it.
-        enabled: whether the update takes part in the forward pass.
-        base_kernel: the untouched kernel while the update is merged into it, else None.
+        magnitude: variable m of DoRA (Liu et al. 2024, arXiv:2402.09353), float32, (out,); None without DoRA.
+        squares: squared column norms of the frozen kernel for DoRA, float32, (out,).
+        start: the initial A and B of PiSSA, float32. Their product is part of the kernel and is subtracted.
+        enabled: whether the forward pass uses the update.
+        base_kernel: the original kernel while the update is merged into the kernel, else None.
     """
 
     a: Any
@@ -60,16 +59,16 @@ class LowRankUpdate:
 
     @property
     def scale(self) -> float:
-        """The factor alpha / rank of the update, with rsLoRA alpha / sqrt(rank)."""
+        """The factor of the update: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
         return lora_scale(self.alpha, self.rank, self.use_rslora)
 
     @property
     def variables(self) -> list[Any]:
-        """What is trained: A, B and with DoRA the magnitude."""
+        """The trained variables: A, B, and the magnitude with DoRA."""
         return [variable for variable in (self.a, self.b, self.magnitude) if variable is not None]
 
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return A (in, r) and B (r, out) whose scaled product is added to the base's kernel, float32.
+        """Return A (in, r) and B (r, out), float32. Their scaled product is added to the kernel of the base model.
 
         With PiSSA (Meng et al. 2024, arXiv:2404.02948) r is twice the rank: W - s A0 B0 + s A B.
         """
@@ -77,6 +76,7 @@ class LowRankUpdate:
         if self.start is None:
             return a, b
         first_a, first_b = self.start
+        # A B - A0 B0 = [A, A0] [B; -B0]. The kernel still holds the product that the update starts from.
         return torch.cat([a, first_a], dim=1), torch.cat([b, -first_b], dim=0)
 
     def weight(self) -> torch.Tensor:
@@ -85,47 +85,52 @@ class LowRankUpdate:
         return self.scale * (a.detach() @ b.detach())
 
     def column_factor(self, kernel: torch.Tensor) -> torch.Tensor:
-        """Return DoRA's m / ||W + scale A B|| by column, float32, (out,); no gradient flows through the norm.
+        """Return the factor m / ||W + scale A B|| of DoRA for each column, float32, (out,).
 
-        The norm comes from products of rank size; W + AB is not built.
+        No gradient flows through the norm, as in the paper. The norm is computed without building W + AB: the squared
+        norm of a column is ||w||^2 + 2 scale (w, Ab) + scale^2 ||Ab||^2.
         """
         with torch.no_grad():
             a, b = self.factors()
+            # Both are sums over the input axis, (out,). The products have the sizes (rank, out) and (rank, rank).
             cross = ((a.T @ kernel.reshape(self.inputs, -1).float()) * b).sum(dim=0)
             square = (((a.T @ a) @ b) * b).sum(dim=0)
             assert self.squares is not None
+            # Rounding can make the square of a small norm negative, and its root would be NaN.
             norm = (self.squares + 2 * self.scale * cross + self.scale**2 * square).clamp_min(1e-24).sqrt()
         return self.magnitude.value / norm
 
 
 def lora_scale(alpha: float, rank: int, use_rslora: bool) -> float:
-    """Return the factor of A B: alpha / rank, with rsLoRA alpha / sqrt(rank)."""
+    """Return the factor of A B: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
     return alpha / (math.sqrt(rank) if use_rslora else rank)
 
 
 class LoraLayer:
-    """Mixin over a Keras dense layer that adds ``scale * dropout(x) A B`` before the activation.
+    """Mixin for a dense layer of Keras that adds ``scale * dropout(x) A B`` before the activation.
 
-    An instance without an update behaves exactly as the Keras layer that it extends.
+    An instance without an update behaves exactly like the Keras layer that it extends.
     """
 
     update: LowRankUpdate | None = None
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return the layer's output for `inputs` (..., contracted axes of the kernel)."""
+        """Return the output for `inputs` (..., contracted axes of the kernel)."""
         return self._adapted_call(super().call, inputs, bool(training))  # type: ignore[misc]
 
     def quantized_call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return the output of a layer whose frozen kernel is quantised."""
+        """Return the output of a layer with a quantized frozen kernel. Keras calls this in place of `call`."""
         return self._adapted_call(super().quantized_call, inputs, bool(training))  # type: ignore[misc]
 
     def _adapted_call(self, base_call: Any, inputs: Any, training: bool) -> Any:
         update = self.update
         if update is None or not update.enabled or update.base_kernel is not None:
+            # A merged kernel contains the update already.
             return base_call(inputs)
         activation = self.activation  # type: ignore[has-type]
         if activation is None or activation is keras.activations.linear:
             return self._add_update(base_call(inputs), inputs, training)
+        # The update must be added before the activation, so the layer of Keras computes without its activation.
         self.activation = None
         try:
             outputs = base_call(inputs)
@@ -137,37 +142,43 @@ class LoraLayer:
         update = self.update
         assert update is not None
         dtype = outputs.dtype
-        # two dimensions: a product of a 3-D with a 2-D tensor becomes a slower, broadcast bmm
+        # The product of a 3-D and a 2-D tensor would become a slower, broadcast batched product.
         rows = keras.ops.convert_to_tensor(inputs).reshape(-1, update.inputs).to(dtype)
+        # Only the input of A is dropped. The frozen product sees all values.
         scale, dropped = update.scale, rows
         if training and update.dropout:
             dropped, kept = _dropout(rows, update.dropout)
             scale /= kept
         low, b = dropped @ update.a.value.to(dtype), update.b.value.to(dtype)
         if update.start is None and update.magnitude is None and not is_plain():
+            # Without PiSSA and DoRA the update is one product that can be added in the same pass.
             return add_in_one_pass(outputs, low, b, scale)
         delta = scale * (low @ b)
         if update.start is not None:
+            # PiSSA subtracts the start without dropout: the kernel contains it in full.
             delta = delta - update.scale * ((rows @ update.start[0].to(dtype)) @ update.start[1].to(dtype))
         if update.magnitude is not None:
+            # DoRA scales the columns of W + AB, but not the bias.
             linear = outputs.reshape(delta.shape)
             if self.bias is not None:  # type: ignore[attr-defined]
                 linear = linear - self.bias.value.reshape(-1).to(dtype)  # type: ignore[attr-defined]
             factor = update.column_factor(kernel_matrix(self, kernel_of(self).value))
+            # `outputs` already holds x W + b, so only the difference from factor * (x W + update) + b is added.
             delta = (factor - 1).to(dtype) * linear + factor.to(dtype) * delta
         return outputs + delta.reshape(outputs.shape)
 
     def merge(self) -> None:
-        """Add the update to the kernel; the forward pass then costs what the base costs."""
+        """Add the update to the kernel. The forward pass is then as fast as in the base model."""
         update = self.update
         if update is None or update.base_kernel is not None:
             return
         merged = self._merged_kernel()
+        # Subtracting the update again would leave rounding errors, so a copy of the kernel is kept.
         update.base_kernel = kernel_of(self).value.detach().clone()
         kernel_of(self).assign(merged)
 
     def unmerge(self) -> None:
-        """Put the kernel back that `merge` replaced, bit for bit."""
+        """Restore the kernel that `merge` replaced, bit for bit."""
         update = self.update
         if update is not None and update.base_kernel is not None:
             kernel_of(self).assign(update.base_kernel)
@@ -182,18 +193,22 @@ class LoraLayer:
                 f"The kernel of layer '{self.name}' is quantised: an update cannot be merged into it. "  # type: ignore[attr-defined]
                 "Use kerora merge RUN, which dequantises."
             )
+        # The sum is computed in float32. A kernel in half precision is rounded only once.
         merged = kernel_matrix(self, kernel).float() + update.weight()
         if update.magnitude is not None:
             merged = merged * update.column_factor(kernel_matrix(self, kernel)).detach()
         order = kernel_order(self)
+        # The inverse permutation: from the axes of the matrix to those of the kernel.
         back = [order.index(axis) for axis in range(len(order))]
         return merged.reshape([kernel.shape[axis] for axis in order]).permute(back).to(kernel.dtype)
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the weights as the plain Keras layer would, with the update merged.
+        """Write the weights like the plain Keras layer, with the update merged.
 
-        Keras' weight files, `.keras` files and presets therefore load into plain models.
+        Weight files, `.keras` files and presets can therefore be loaded into plain models. Keras alone would silently
+        write the kernel without the update.
         """
+        # A user may have merged the updates already. They then stay merged.
         was_merged = self.update is None or self.update.base_kernel is not None
         self.merge()
         try:
@@ -203,11 +218,11 @@ class LoraLayer:
                 self.unmerge()
 
     def load_own_variables(self, store: Any) -> None:
-        """Load plain weights; refused while a low-rank update is on the layer.
+        """Load plain weights.
 
         Raises:
-            ConfigError: weight files hold the update merged, so loading one below an update
-                would count it twice.
+            ConfigError: the layer has an update. The kernel in a weight file contains the update already, so it would
+                count twice.
         """
         if self.update is not None:
             raise ConfigError(
@@ -218,7 +233,7 @@ class LoraLayer:
 
 
 def _dropout(rows: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
-    """Drop a share of the values; return them, and by what they are still to be divided."""
+    """Drop a fraction of the values. Return the values and the divisor that the caller must still apply."""
     return (torch.nn.functional.dropout(rows, rate), 1.0) if is_plain() else dropout(rows, rate)
 
 
@@ -240,7 +255,7 @@ DEMOTIONS = {promoted: plain for plain, promoted in PROMOTIONS.items()}
 
 @dataclass(frozen=True)
 class UpdateSettings:
-    """What one layer's update is like; see `LowRankUpdate` and `kerora.lora.inject.enable_lora`."""
+    """Settings of the update of one layer; see `LowRankUpdate` and `kerora.lora.inject.enable_lora`."""
 
     rank: int
     alpha: float
@@ -251,34 +266,38 @@ class UpdateSettings:
 
 
 def promote(layer: Any, settings: UpdateSettings, seed: Sequence[int]) -> None:
-    """Put a fresh low-rank update on a built Dense or EinsumDense layer, or another on one that has some.
+    """Add a new low-rank update to a built Dense or EinsumDense layer. The layer may already have others.
 
-    A is drawn from U(-1/sqrt(in), 1/sqrt(in)) with numpy's generator (the same on every
-    device), B is zero, so that the layer's output does not change. With PiSSA they are the
-    kernel's largest singular vectors, and their product is taken off the kernel.
+    A is sampled from U(-1/sqrt(in), 1/sqrt(in)) with the generator of numpy, which is the same on every device. B is
+    zero, so that the output of the layer does not change. With PiSSA, A and B are the largest singular vectors of the
+    kernel, and their product is subtracted from the kernel.
 
     Raises:
-        ConfigError: the layer's einsum does not contract the input's last axes.
+        ConfigError: the einsum of the layer does not contract the last axes of the input.
     """
     inputs, outputs = matrix_shape(layer)
     rank = settings.rank
     bound = 1.0 / math.sqrt(inputs)
+    # PEFT samples A from the same range: kaiming_uniform_ with a = sqrt(5).
     first = np.random.default_rng(seed).uniform(-bound, bound, (inputs, rank)).astype("float32")
     sizes: dict[str, tuple[int, ...]] = {"lora_a": (inputs, rank), "lora_b": (rank, outputs)}
     sizes |= {"lora_magnitude": (outputs,)} if settings.use_dora else {}
     with changing_weights(layer):
         variables = [
+            # Without `autocast=False` a layer in bfloat16 would read the factors rounded to bfloat16.
             layer.add_weight(name=name, shape=shape, initializer="zeros", dtype="float32", autocast=False)
             for name, shape in sizes.items()
         ]
     a, b = variables[:2]
     update = LowRankUpdate(a, b, float(settings.alpha), settings.dropout, inputs, settings.use_rslora)
     a.assign(first)
+    # After `a.assign`, because PiSSA replaces the random A.
     if settings.pissa:
         _start_from_kernel(layer, update)
     if settings.use_dora:
         update.squares = kernel_matrix(layer, kernel_of(layer).value.detach()).float().square().sum(dim=0)
         update.magnitude = variables[2]
+        # m starts as the norm of each column, so the factor of DoRA starts at one.
         update.magnitude.assign(update.squares.sqrt())
     layer.__class__ = PROMOTIONS.get(type(layer), type(layer))
     layer.update = update
@@ -287,24 +306,27 @@ def promote(layer: Any, settings: UpdateSettings, seed: Sequence[int]) -> None:
 def _start_from_kernel(layer: Any, update: LowRankUpdate) -> None:
     kernel = kernel_matrix(layer, kernel_of(layer).value.detach()).float()
     left, values, right = torch.linalg.svd(kernel, full_matrices=False)
+    # A B times the scale is the part of the largest singular values. A and B share their root equally.
     root = (values[: update.rank] / update.scale).sqrt()
     update.a.assign(left[:, : update.rank] * root)
     update.b.assign(root[:, None] * right[: update.rank])
+    # Copies, because training changes A and B in place.
     update.start = (update.a.value.detach().clone(), update.b.value.detach().clone())
 
 
 def discard(layer: Any, update: LowRankUpdate) -> None:
-    """Take an update's variables off a layer."""
+    """Remove the variables of an update from a layer."""
     with changing_weights(layer):
         untrack(layer, update.variables)
 
 
 def demote(layer: Any) -> None:
-    """Take the update off a layer and give it back its Keras class."""
+    """Remove the update from a layer and restore its Keras class."""
+    # The update knows the original kernel, so this comes before the update is removed.
     layer.unmerge()
     update, layer.update = layer.update, None
     del layer.update
     if update is not None:
         discard(layer, update)
-    if not getattr(layer, "stored_updates", None):  # of further adapters
+    if not getattr(layer, "stored_updates", None):  # Other adapters may still need the class.
         layer.__class__ = DEMOTIONS[type(layer)]

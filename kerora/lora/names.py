@@ -1,7 +1,7 @@
-"""What adapter files call a model's variables: as the model says, or by their Keras paths.
+"""Names of the variables of a model in adapter files.
 
-A model that knows transformers' names has `tensor_names`, a mapping from variable path to
-`TensorName` (Kerora's task models do); any other goes by its Keras paths with dots for slashes.
+A model that knows the names of transformers has `tensor_names`, a mapping from variable path to `TensorName`. The task
+models of Kerora have it. For other models the names are the Keras paths with dots in place of slashes.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ class TensorName:
     Attributes:
         module: path of its module, such as ``bert.encoder.layer.0.attention.self.query``.
         name: ``weight``, ``bias`` or another name inside the module.
-        form: ``dense`` weights are (outputs, inputs), ``conv`` weights (inputs, outputs), all else as in Keras;
-            ``none`` cannot be held by a file.
-        part: (number, count) where the file's tensor holds `count` variables side by side, else None.
+        form: ``dense`` weights are (outputs, inputs), ``conv`` weights (inputs, outputs), all others as in Keras. A
+            file cannot hold a variable of the form ``none``.
+        part: (number, count) if the tensor in the file holds `count` variables together, else None.
     """
 
     module: str
@@ -51,10 +51,12 @@ class Owned:
     def to_file(self, value: np.ndarray) -> np.ndarray:
         """Bring a value of the variable to the form it has in files."""
         if self.name.name == "bias":
+            # Biases of attention have the axes (heads, size) in Keras, and one axis in files.
             return value.reshape(-1)
         if self.name.form not in ("dense", "conv") or value.ndim < 2:
             return value
         if can_adapt(self.layer):
+            # (in, out), whatever the axes of the kernel are.
             value = value.transpose(kernel_order(self.layer)).reshape(matrix_shape(self.layer))
         return value.T if self.name.form == "dense" else value
 
@@ -67,11 +69,13 @@ class Owned:
             return np.ascontiguousarray(value).reshape(shape)
         order = kernel_order(self.layer)
         sides = np.ascontiguousarray(value).reshape([shape[axis] for axis in order])
+        # `argsort` of a permutation is its inverse.
         return np.ascontiguousarray(sides.transpose(np.argsort(order)))
 
     @property
     def file_shape(self) -> tuple[int, ...]:
         """Shape of the tensor in files, without other parts."""
+        # A broadcast zero has the shape without the memory of the weight.
         return self.to_file(np.broadcast_to(np.float32(0), tuple(self.variable.shape))).shape
 
 
@@ -88,12 +92,14 @@ class Names:
         self._by_path: dict[str, Owned] = {}
         self._by_key: dict[str, list[Owned]] = {}
         for layer in all_layers(model):
+            # A and B have entries of their own; see `kerora.lora.entries`.
             updates = {id(variable) for update in _updates(layer) for variable in update.variables}
             for variable in own_variables(layer):
                 if id(variable) in updates or not _is_weight(variable):
                     continue
                 name = given.get(variable.path)
                 if name is None:
+                    # With a table of names, a weight that it lacks has no name in transformers.
                     name = TensorName(str(variable.path), "", "none") if given else _from_path(variable)
                 # where the head replaces a layer of the backbone that has the same path, the head's comes last
                 self._by_path[variable.path] = Owned(variable, layer, name)
@@ -151,6 +157,7 @@ def _updates(layer: Any) -> list[Any]:
 
 
 def _is_weight(variable: Any) -> bool:
+    # States of dropout, and scales of kernels that Keras quantized.
     return variable.name not in ("seed_generator_state", "kernel_scale", "kernel_zero", "g_idx")
 
 

@@ -1,8 +1,8 @@
-"""adapter_config.json in PEFT's fields: written from a model, and read from Kerora's files and PEFT's own.
+"""Writes adapter_config.json with the fields of PEFT, and reads such files of Kerora and of PEFT.
 
-PEFT's fields say all that PEFT needs; what only Kerora needs stands under the key ``kerora``, which
-PEFT ignores: the fingerprint of the base, class names, the sha256 of the weights, how a module that
-computes several layers (GPT-2's ``c_attn``) is made up, and the Keras layers that were trained in full.
+The fields of PEFT hold everything that PEFT needs. Entries that only Kerora needs are under the key ``kerora``, which
+is written to a file of its own: the fingerprint of the base model, class names, the sha256 of the weights, the parts of
+a module that computes several layers (``c_attn`` of GPT-2), and the Keras layers that were trained in full.
 """
 
 import math
@@ -47,27 +47,27 @@ CARRIED = {
         "kerora",
     ),
 }
-"""Fields that are understood."""
+"""Fields that Kerora supports."""
 INERT = {
     *("auto_mapping", "revision", "inference_mode", "peft_version", "megatron_core", "qalora_group_size"),
-    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"),
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config", "merge_weights"),
 }
-"""Fields that do not change what the files of an adapter mean."""
+"""Fields that do not change the meaning of the files of an adapter."""
 CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq", "mica")
-"""Initialisations after which an adapter fits a changed base only."""
+"""Initialisations that change the weights of the base model. The adapter then fits only the changed base."""
 
 
 @dataclass
 class Plan:
-    """What loading an adapter will do to a model.
+    """The changes that loading an adapter makes to a model.
 
     Attributes:
         method: ``lora``, ``full`` or ``head``.
         updates: the layers to adapt, with the settings of each.
         bias: which biases were trained.
         full: the layers that were trained in full.
-        tensors: the file's tensors as Kerora would have written them.
-        faults: what does not fit.
+        tensors: the tensors of the file in the form in which Kerora writes them.
+        faults: descriptions of everything that does not fit.
     """
 
     method: str
@@ -80,7 +80,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a model's files have to hold."""
+    """The trained weights of a model, which its files must hold."""
 
     method: str
     updates: list[Stored]
@@ -90,7 +90,7 @@ class Trained:
 
 
 def trained(model: keras.Model, names: Names, head: Sequence[str] | None = None) -> Trained:
-    """Return what is trained in a model, by its layers' updates and its variables' `trainable`."""
+    """Return the trained weights of a model, from the updates of its layers and from `trainable` of its variables."""
     layers = lora_layers(model)
     updates = {id(variable) for layer in layers for variable in layer.update.variables}
     biases: list[Owned] = []
@@ -99,6 +99,7 @@ def trained(model: keras.Model, names: Names, head: Sequence[str] | None = None)
         variable = owned.variable
         if not variable.trainable or id(variable) in updates:
             continue
+        # A layer whose other weights are frozen trains only its bias. The file then holds the bias alone.
         whole = all(other.trainable for other in own_variables(owned.layer) if id(other) not in updates)
         (full if whole else biases).append(names.of(variable))
     heads = find_head(model, head)
@@ -107,6 +108,7 @@ def trained(model: keras.Model, names: Names, head: Sequence[str] | None = None)
     weights = [w for w in model.weights if w.value.is_floating_point() and id(w) not in unused]
     method = "lora"
     if not layers and full:
+        # Other choices of weights have no method, and `save_adapter` refuses them.
         method = "full" if all(weight.trainable for weight in weights) else ""
         method = "head" if all(id(owned.variable) in inside for owned in full) and not biases else method
     return Trained(method, stored_updates(model, names, layers), biases, full, heads)
@@ -118,6 +120,7 @@ def entries_of(parts: Trained, names: Names) -> list[Entry]:
     adapted = {stored.module for stored in parts.updates}
     keys: dict[str, str] = {}
     for owned in parts.biases:
+        # PEFT wraps an adapted module, so the bias belongs to the module inside.
         inner = ".base_layer" if owned.name.module in adapted else ""
         keys[f"{PREFIX}{owned.name.module}{inner}.{owned.name.name}"] = owned.name.key
     keys |= {f"{PREFIX}{owned.name.key}": owned.name.key for owned in parts.full}
@@ -129,11 +132,12 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         parts: what is trained.
-        info: ``task_type``, ``base_model_name_or_path`` and ``classes`` where the model has them; the rest goes under
-            the key ``kerora``.
+        info: ``task_type``, ``base_model_name_or_path`` and ``classes`` if the model has them. Other entries are
+            returned under the key ``kerora``.
     """
     own = {key: value for key, value in info.items() if key not in ("task_type", "base_model_name_or_path")}
     own = {"format_version": FORMAT_VERSION, "method": parts.method, **own}
+    # PEFT cannot read full weights or a head alone, so its fields are left out.
     if parts.method != "lora":
         return {"base_model_name_or_path": info.get("base_model_name_or_path"), "kerora": own}
     heads = {id(variable) for layer in parts.head for variable in layer.variables}
@@ -146,13 +150,14 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
         for stored in parts.updates
         if stored.fused
     }
+    # The patterns then list only the exceptions.
     rank, alpha = (_most_common(values) for values in _ranks_and_alphas(parts))
     update = parts.updates[0].layers[0].update
-    labels = {str(number): name for number, name in enumerate(info.get("classes", ()))}
     return {
         "peft_type": "LORA",
         "task_type": info.get("task_type"),
         "base_model_name_or_path": info.get("base_model_name_or_path"),
+        # As `save_pretrained` of PEFT writes it, whatever the model does.
         "inference_mode": True,
         "r": rank,
         "lora_alpha": _plain(alpha),
@@ -162,18 +167,18 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
         "alpha_pattern": {stored.module: _plain(stored.alpha) for stored in parts.updates if stored.alpha != alpha},
         "use_rslora": update.use_rslora,
         "use_dora": update.magnitude is not None,
+        # PEFT transposes the weights of Conv1D modules (GPT-2) with it.
         "fan_in_fan_out": any(stored.form == "conv" for stored in parts.updates),
         "bias": _bias_mode(parts),
         "modules_to_save": list(dict.fromkeys(_saved_module(owned.name, info) for owned in parts.full)) or None,
+        # A PiSSA adapter is stored with twice the rank and fits the original base, so it needs no special start.
         "init_lora_weights": True,
-        "id2label": labels or None,
-        "label2id": {name: int(number) for number, name in labels.items()} or None,
         "kerora": own,
     }
 
 
 def config_faults(config: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the fields of adapter_config.json that loading needs."""
+    """Return the faults in the fields of adapter_config.json that loading needs."""
     own = config.get("kerora", {})
     if not isinstance(own, dict):
         return [f"kerora must be an object, found {own!r}"]
@@ -195,11 +200,13 @@ def _lora_faults(config: Mapping[str, Any]) -> list[str]:
     faults = []
     if config.get("peft_type") != "LORA":
         faults.append(f"peft_type must be 'LORA', found {config.get('peft_type')!r}")
+    # PEFT has the same defaults for alpha and dropout.
     rank, alpha, dropout = config.get("r"), config.get("lora_alpha", 8), config.get("lora_dropout", 0.0)
     if not _is_rank(rank):
         faults.append(f"r must be a whole number of 1 or more, found {rank!r}")
     if not _is_number(alpha, above=0):
         faults.append(f"lora_alpha must be a number above 0, found {alpha!r}")
+    # `above` excludes its value, but a dropout of 0 is valid.
     if not _is_number(dropout, above=-1e-9, below=1):
         faults.append(f"lora_dropout must be at least 0 and below 1, found {dropout!r}")
     targets = config.get("target_modules")
@@ -225,10 +232,11 @@ def _lora_faults(config: Mapping[str, Any]) -> list[str]:
 
 
 def _not_carried(config: Mapping[str, Any]) -> list[str]:
-    """Name the features of PEFT that Kerora has no counterpart for."""
+    """Return the features of PEFT in the config that Kerora does not have."""
     faults = [
         f"{key}={value!r} cannot be carried over"
         for key, value in config.items()
+        # A field of a later PEFT that is off changes nothing.
         if key not in CARRIED | INERT and value not in (None, False, {}, [], ())
     ]
     start = config.get("init_lora_weights", True)
@@ -247,7 +255,7 @@ def plan_loading(
     tensors: Mapping[str, np.ndarray],
     head: Sequence[str] | None,
 ) -> Plan:
-    """Work out which layers an adapter adapts and how, from a checked adapter_config.json and the tensors."""
+    """Find the layers that an adapter adapts, and their settings, from a checked config and the tensors."""
     own = config.get("kerora", {})
     heads = find_head(model, head)
     if own.get("method", "lora") != "lora":
@@ -287,16 +295,18 @@ def _settings(config: Mapping[str, Any], rank: int, alpha: float) -> UpdateSetti
 
 def _adapted_modules(config: Mapping[str, Any], modules: Mapping[str, list[Any]], plan: Plan) -> list[str]:
     targets = config["target_modules"]
-    # PEFT's all-linear reaches into a head that it saves in full: what counts is what was saved
+    # The target all-linear of PEFT includes a head that PEFT saves in full. The saved tensors decide.
     heads = {id(layer) for layer in plan.full}
     modules = {module: layers for module, layers in modules.items() if not any(id(layer) in heads for layer in layers)}
     if "kerora" in config:
         plan.faults += [f"target '{name}' is no layer of this model" for name in targets if name not in modules]
         return [module for module in modules if module in targets]
     present = {key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in plan.tensors if ".lora_A." in key}
+    # PEFT resolved these rules when it trained, and the tensors show the result.
     narrowed = any(config.get(key) not in (None, [], "") for key in ("exclude_modules", "layers_to_transform"))
     if narrowed or targets == "all-linear":
         return [module for module in modules if module in present]
+    # A text is a regular expression for whole names. A list holds ends of names.
     if isinstance(targets, str):
         return [module for module in modules if re.fullmatch(targets, module)]
     return [module for module in modules if any(f".{module}".endswith(f".{target}") for target in targets)]
@@ -318,15 +328,17 @@ def _own_parts(
 
 
 def _split_module(tensors: dict[str, np.ndarray], module: str, layers: Sequence[Any], rank: int) -> None:
-    """Give each layer of a module that PEFT adapted as a whole its own copy of A, and its rows of B."""
+    """Give each layer of a module that PEFT adapted as a whole a copy of A, and its own rows of B."""
     key_a, key_b = (f"{PREFIX}{module}.lora_{letter}.weight" for letter in "AB")
     if key_a not in tensors or key_b not in tensors:
         return
     a, b = tensors[key_a], tensors[key_b]
     rows = np.cumsum([0, *(outputs_of(layer) for layer in layers)])
     if a.ndim != 2 or a.shape[0] != rank or b.shape != (rows[-1], rank):
-        return  # told as a wrong shape below
+        return  # A later check reports the wrong shape.
+    # All layers of the module have the same input, so one A serves them all.
     tensors[key_a] = np.concatenate([a] * len(layers))
+    # The block-diagonal form of `kerora.lora.entries`: the rows of a layer, in the columns of its copy of A.
     blocks = np.zeros((rows[-1], rank * len(layers)), b.dtype)
     for number in range(len(layers)):
         part = slice(rows[number], rows[number + 1])
@@ -335,7 +347,7 @@ def _split_module(tensors: dict[str, np.ndarray], module: str, layers: Sequence[
 
 
 def _find_full(plan: Plan, model: keras.Model, names: Names, own: Mapping[str, Any], adapted: set[int]) -> None:
-    """Find the layers outside the head that were trained in full; drop what PEFT stores twice."""
+    """Find the layers outside the head that were trained in full. Remove tensors that PEFT stores twice."""
     if own:
         leaves = {leaf_path(owned.layer): owned.layer for owned in names}
         plan.faults += [
@@ -346,7 +358,7 @@ def _find_full(plan: Plan, model: keras.Model, names: Names, own: Mapping[str, A
     heads = {id(layer) for layer in plan.full}
     for key in list(plan.tensors):
         if ".original_module." in key or ".modules_to_save." in key:
-            del plan.tensors[key]  # the biases of saved modules, again
+            del plan.tensors[key]  # A second copy of the biases of saved modules.
     for key in plan.tensors:
         members = names.with_key(key.removeprefix(PREFIX))
         for owned in members:
@@ -358,6 +370,7 @@ def _find_full(plan: Plan, model: keras.Model, names: Names, own: Mapping[str, A
 def _by_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
     if module in patterns:
         return patterns[module]
+    # The rule of `get_pattern_key` in PEFT.
     return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
 
 
@@ -381,7 +394,7 @@ def _bias_mode(parts: Trained) -> str:
 
 
 def _saved_module(name: TensorName, info: Mapping[str, Any]) -> str:
-    # PEFT wraps the whole head, transformers' module of the first name
+    # PEFT wraps the whole head: the module of transformers with the first part of the name.
     prefix = str(info.get("prefix", ""))
     return name.module if not prefix or name.module.startswith(f"{prefix}.") else name.module.partition(".")[0]
 
@@ -412,7 +425,7 @@ def _is_rank(value: Any) -> bool:
 
 
 def _is_number(value: Any, above: float, below: float = math.inf) -> bool:
-    # compared with the largest float, because JSON holds integers that no float can
+    # JSON may hold integers that are too large for a float, so the value is compared with the largest float.
     return isinstance(value, int | float) and not isinstance(value, bool) and above < value < min(below, FLOAT_MAX)
 
 

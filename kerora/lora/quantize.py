@@ -1,7 +1,7 @@
-"""Frozen kernels in 8 or 4 bits under float32 updates (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
+"""Frozen kernels in 8 or 4 bits with float32 updates (QLoRA, Dettmers et al. 2023, arXiv:2305.14314).
 
-Only the weights are quantised, of dense layers inside the backbone: with Keras' default, which also
-quantises activations and the tied embeddings, gradients are wrong.
+Only the kernels of dense layers inside the backbone are quantized. By default Keras would also quantize activations and
+tied embeddings, which makes the gradients wrong.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ MODES = ("int8", "int4")
 
 @dataclass(frozen=True)
 class Quantised:
-    """What quantising came to.
+    """The result of quantization.
 
     Attributes:
-        layers: number of quantised layers.
-        bytes_before: size of the backbone's weights before.
-        bytes_after: and after.
+        layers: number of quantized layers.
+        bytes_before: size of the weights of the backbone before it.
+        bytes_after: size of these weights after it.
         mode: ``int8`` or ``int4``.
     """
 
@@ -38,7 +38,7 @@ class Quantised:
     mode: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a manifest says of it."""
+        """Return the entries for a manifest."""
         return {
             "quantize": self.mode,
             "layers": self.layers,
@@ -69,12 +69,15 @@ def quantize(model: keras.Model, mode: str) -> Quantised:
     before = _size(backbone)
     layers = [layer for layer in all_layers(backbone) if can_adapt(layer)]
     configs = {"int8": keras.quantizers.Int8QuantizationConfig, "int4": keras.quantizers.Int4QuantizationConfig}
+    # Otherwise the float kernels stay in memory as long as the layers around them.
     forget_torch_parameters(model)
     with without_garbage_rounds():
         for layer in layers:
+            # Keras packs two numbers of 4 bits into a byte, which changes the shape of the kernel.
             shape = kernel_shape(layer)
             layer.quantize(mode, config=configs[mode](activation_quantizer=None))
             layer.float_kernel_shape = shape
+    # The freed float kernels would stay in the heap of the process.
     release_freed()
     return Quantised(len(layers), before, _size(backbone), mode)
 
@@ -88,7 +91,9 @@ def float_kernel(layer: Any) -> np.ndarray:
     """Return the kernel that a quantised layer computes with, float32, in the shape that it had."""
     shape = kernel_shape(layer)
     inputs, _ = matrix_shape(layer)
+    # The leading axes of the kernel whose sizes multiply to `inputs`.
     contracted = int(np.searchsorted(np.cumprod(shape), inputs)) + 1
+    # The outputs for the identity are the rows of the kernel. This needs no knowledge of how Keras packs it.
     rows = torch.eye(inputs).reshape(1, inputs, *shape[:contracted])
     update, activation, bias = layer.__dict__.get("update"), layer.activation, layer.bias
     layer.__dict__["update"] = None
@@ -99,6 +104,7 @@ def float_kernel(layer: Any) -> np.ndarray:
     finally:
         layer.activation = activation
         layer.__dict__["update"] = update
+    # The outputs for the identity contain the bias too.
     if bias is not None:
         outputs = outputs - bias.value.detach().float().reshape(-1)
     kernel: np.ndarray = outputs.reshape(shape).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Find a model's layers by the names that targets, heads, patterns and block numbers give them."""
+"""Finds the layers of a model by targets, head names, patterns and block numbers."""
 
 import fnmatch
 import re
@@ -13,7 +13,7 @@ from kerora.lora.layers import DEMOTIONS, PROMOTIONS
 
 ALL_LINEAR = "all-linear"
 COMMON_NAMES = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
-"""What SmolLM3's layers are called in KerasHub, which names those of all other models as here."""
+"""Usual layer names of KerasHub -> the names of these layers in SmolLM3, the only exception."""
 Value = TypeVar("Value")
 
 
@@ -22,7 +22,7 @@ def find_head(model: keras.Model, names: Sequence[str] | None = None) -> list[An
 
     Args:
         model: any Keras model.
-        names: names of the layers; None takes `model.head_layers`, or all layers outside `model.backbone`.
+        names: names of the layers. Default: None, `model.head_layers`, or all layers outside `model.backbone`.
 
     Raises:
         ConfigError: a name is not a layer of the model.
@@ -38,6 +38,7 @@ def find_head(model: keras.Model, names: Sequence[str] | None = None) -> list[An
     backbone = getattr(model, "backbone", None)
     if backbone is None:
         return []
+    # The backbone itself is a layer of the task too. Its first weight shows it.
     inside = {id(variable) for variable in backbone.variables}
     return [layer for layer in model.layers if layer.variables and id(layer.variables[0]) not in inside]
 
@@ -50,13 +51,14 @@ def select_layers(
     Args:
         model: a built model.
         targets: see `kerora.lora.inject.enable_lora`.
-        leave_out: layers that are trained in full, with all inside them.
-        blocks: the blocks to stay in; None takes all.
+        leave_out: layers that are trained in full, with all layers inside them. They get no update.
+        blocks: the blocks to search. Default: None, all blocks.
 
     Raises:
-        ConfigError: a target matches nothing; the message lists what could match.
+        ConfigError: a target matches nothing. The message lists the layers that can match.
     """
     patterns = (targets,) if isinstance(targets, str) else tuple(targets)
+    # PEFT excludes the layers of `modules_to_save` from the targets too.
     taken = {id(inner) for layer in leave_out for inner in flatten_layers(layer)}
     unused = replaced_by_head(model)
     candidates = [
@@ -73,17 +75,19 @@ def select_layers(
         chosen.update((id(layer), layer) for layer in matched)
     if not chosen:
         raise ConfigError("No targets given. Name layers such as query,value or 'all-linear'.")
+    # The order of the model, not of the targets: the seeds of A follow it.
     selected = [layer for layer in candidates if id(layer) in chosen]
     return selected if blocks is None else _inside_blocks(selected, blocks, candidates)
 
 
 def find_modules(model: keras.Model, patterns: Sequence[str]) -> list[Any]:
-    """Return the innermost layers with weights that the patterns name, or that lie inside what they name.
+    """Return the innermost layers with weights that match a pattern or are inside a layer that matches.
 
     Raises:
         ConfigError: a pattern matches nothing.
     """
     modules = getattr(model, "module_names", {})
+    # Where paths are equal, the later layer replaces the unused one of the backbone.
     leaves = {leaf_path(layer): layer for layer in all_layers(model) if own_variables(layer)}
     found: dict[int, Any] = {}
     for pattern in patterns:
@@ -98,7 +102,7 @@ def find_modules(model: keras.Model, patterns: Sequence[str]) -> list[Any]:
 
 
 def first_match(model: keras.Model, layer: Any, patterns: Mapping[str, Value], default: Value, used: set[str]) -> Value:
-    """Return the value of the first pattern that matches a layer, and note the pattern in `used`."""
+    """Return the value of the first pattern that matches a layer, and add the pattern to `used`."""
     modules = getattr(model, "module_names", {})
     for pattern, value in patterns.items():
         if _matches(layer, pattern, modules):
@@ -108,14 +112,16 @@ def first_match(model: keras.Model, layer: Any, patterns: Mapping[str, Value], d
 
 
 def all_layers(model: keras.Model) -> list[Any]:
-    """Return the layers with weights by the order of their first: Keras' own runs backwards through nested layers."""
+    """Return the layers with weights in the order of their first weight. Keras lists nested layers backwards."""
+    # The order must be the same in each process, because seeds and files depend on it.
     position = {id(variable): index for index, variable in enumerate(model.variables)}
     layers = [layer for layer in flatten_layers(model, include_self=False) if layer.variables]
     return sorted(layers, key=lambda layer: position.get(id(layer.variables[0]), -1))
 
 
 def replaced_by_head(model: keras.Model) -> set[int]:
-    """Return the ids of the backbone's weights that a head's of the same path stand in for: an unused pooler's."""
+    """Return the ids of unused backbone weights: a weight of the head has the same path (as for a replaced pooler)."""
+    # The head follows the backbone in `model.variables`.
     last = {variable.path: id(variable) for variable in model.variables}
     return {id(variable) for variable in model.variables if last[variable.path] != id(variable)}
 
@@ -136,11 +142,13 @@ def leaf_path(layer: Any) -> str:
 
 
 def block_of(path: str) -> str | None:
-    """Return the block that a layer lies in, such as ``transformer_layer_0``; None outside all blocks."""
+    """Return the block of a layer, such as ``transformer_layer_0``, or None if it is not in a block."""
+    # The first match: layers inside a block may end in a number too, such as `ffw_gating_2` of Gemma.
     return next((part for part in path.split("/") if re.search(r"_\d+$", part)), None)
 
 
 def _inside_blocks(selected: Sequence[Any], wanted: str, candidates: Sequence[Any]) -> list[Any]:
+    # Numbers count the blocks of the model, not only those with targets.
     blocks = list(dict.fromkeys(block for layer in candidates if (block := block_of(layer_path(layer)))))
     numbers = _block_numbers(wanted, len(blocks))
     inside = {block for number, block in enumerate(blocks) if number in numbers}
@@ -164,6 +172,7 @@ def _block_numbers(wanted: str, count: int) -> set[int]:
             raise ConfigError(
                 f"Layers '{part}' are not within the {count} layers that the model has, 0 to {count - 1}."
             )
+        # last:2 gives range(2), counted from the end.
         numbers.update(count - 1 - number if end == "last" else number for number in chosen)
     return numbers
 

@@ -10,15 +10,15 @@ from kerora.models.hf_names import LayerPair
 
 @dataclass(frozen=True)
 class Head:
-    """A classification head as transformers builds it, on the first token or, for a decoder, on the last one.
+    """A classification head with the layers of transformers, on the first token, or on the last token for a decoder.
 
     Attributes:
         activation: activation of `pooled_dense`.
-        dense: Hugging Face module of `pooled_dense`, with the model prefix where it has one.
+        dense: Hugging Face module of `pooled_dense`, with the model prefix if it has one.
         logits: Hugging Face module of `logits`.
-        from_pooler: the pretrained pooler of the backbone takes the place of `pooled_dense`.
-        dropout_first: dropout also in front of `pooled_dense`.
-        last_token: `logits` alone, without bias, on the last token that is not padding.
+        from_pooler: whether the pretrained pooler of the backbone replaces `pooled_dense`.
+        dropout_first: whether there is dropout before `pooled_dense` too.
+        last_token: whether the head is only `logits`, without bias, on the last token that is not padding.
     """
 
     activation: str
@@ -31,14 +31,14 @@ class Head:
 
 @dataclass(frozen=True)
 class Rope:
-    """What KerasHub's model can express of rotary position embeddings (Su et al. 2021, arXiv:2104.09864).
+    """The rotary position embeddings (Su et al. 2021, arXiv:2104.09864) that a model of KerasHub supports.
 
     Attributes:
-        scaling: ``rope_type`` -> the arguments of the backbone that say it: argument -> config key. The first is the
-            one that a config without ``rope_type`` means.
-        wavelengths: kind of layer -> the ``rope_theta`` that is built in, ``""`` for all layers; a kind that is
-            missing takes the config's.
-        by_layer: layers with the whole context and those with a window have wavelengths of their own.
+        scaling: ``rope_type`` -> the arguments of the backbone for it: argument -> config key. The first one is the
+            default of a config without ``rope_type``.
+        wavelengths: kind of layer -> the fixed ``rope_theta`` of KerasHub, ``""`` for all layers. A kind that is not in
+            the mapping uses the value of the config.
+        by_layer: whether layers with the whole context and layers with a window have different wavelengths.
     """
 
     scaling: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: {"default": {}})
@@ -48,32 +48,34 @@ class Rope:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How one kind of model is built from either library's files.
+    """The facts that are needed to build one kind of model from the files of either library.
 
     Attributes:
-        kind: Kerora's name, such as ``bert``.
-        title: name for people.
+        kind: name in Kerora, such as ``bert``.
+        title: name in messages.
         backbone: KerasHub backbone class.
         tokenizer: KerasHub tokenizer class.
         model_type: ``model_type`` of config.json.
         prefix: prefix of the base model's tensors.
-        segments: the backbone takes ``segment_ids``.
-        arguments: backbone argument -> (config key, transformers' default).
-        required: config key -> (transformers' default, the values that KerasHub can express).
-        layers: names of the backbone's layers in both libraries.
+        segments: whether the backbone takes ``segment_ids``.
+        arguments: backbone argument -> (config key, default in transformers).
+        required: config key -> (default in transformers, the values that KerasHub supports).
+        layers: names of the layers of the backbone in both libraries.
         head: classification head.
-        activation: (config key, transformers' default) of the feed-forward activation.
-        norm_epsilon: (config key, transformers' default) of the layer norms; no key means always the default.
-        hub: Hugging Face folders are converted by KerasHub, and `layers` holds the adaptable layers alone.
-        more_types: further values of ``model_type`` that KerasHub builds with the same backbone.
-        class_stem: what transformers' class names begin with, such as ``Bert``; only where not `hub`.
+        activation: (config key, default in transformers) of the feed-forward activation.
+        norm_epsilon: (config key, default in transformers) of the layer norms. With an empty key the default is always
+            used.
+        hub: whether KerasHub converts Hugging Face folders. `layers` then holds only the layers that can get LoRA.
+        more_types: other values of ``model_type`` for which KerasHub builds the same backbone.
+        class_stem: start of the class names in transformers, such as ``Bert``; not used with `hub`.
         rope: rotary position embeddings of a decoder that has them.
-        rounds_weights: KerasHub's converter rounds the folder's weights to float16 on the way.
-        needs_tensorflow: KerasHub's preprocessor of the kind cannot be made without TensorFlow.
-        caches_in_place: generation writes its cache in place; the backbone's layers are called one by one.
-        objective: what `kerora pretrain` trains it by, ``mlm`` or ``clm``; empty where it cannot. With ``mlm`` the
-            embeddings must be as wide as the layers, and words be known by their tokens.
-        fresh: `kerora pretrain` also makes one with random weights and a vocabulary of its own.
+        rounds_weights: whether the converter of KerasHub rounds the weights to float16.
+        needs_tensorflow: whether the preprocessor of KerasHub for this kind needs TensorFlow.
+        caches_in_place: whether generation writes its cache in place. It then calls the layers of the backbone one by
+            one.
+        objective: objective of `kerora pretrain`, ``mlm`` or ``clm``; empty if it does not support this kind. With
+            ``mlm`` the embeddings must be as wide as the layers, and tokens must show where a word starts.
+        fresh: whether `kerora pretrain` can also make a new model with random weights and its own vocabulary.
     """
 
     kind: str
@@ -101,12 +103,12 @@ class Architecture:
 
     @property
     def is_decoder(self) -> bool:
-        """Whether each token sees only those before it, so that the model can continue a text."""
+        """Whether each token sees only the tokens before it, so that the model can continue a text."""
         return self.head.last_token
 
 
 def _arguments(**changes: tuple[str, Any] | None) -> dict[str, tuple[str, Any]]:
-    """Return BERT's arguments with some changed, added or (None) left out."""
+    """Return the arguments of BERT, with `changes`: other or new values, or None to leave one out."""
     arguments: dict[str, tuple[str, Any] | None] = {
         "vocabulary_size": ("vocab_size", 30522),
         "num_layers": ("num_hidden_layers", 12),
@@ -119,12 +121,15 @@ def _arguments(**changes: tuple[str, Any] | None) -> dict[str, tuple[str, Any]]:
     return {name: source for name, source in arguments.items() if source is not None}
 
 
+# The classifiers of decoders in transformers have one layer, `score`, without bias.
 DECODER_HEAD = Head("", "", "score", last_token=True)
+# The encoders of KerasHub have only absolute positions and no cross attention.
 _ENCODER_ONLY = {
     "position_embedding_type": ("absolute", ("absolute", None)),
     "is_decoder": (False, (False,)),
     "add_cross_attention": (False, (False,)),
 }
+# Argument of the backbone -> key of the config.
 _LLAMA3_SCALING = {
     "rope_frequency_adjustment_factor": "factor",
     "rope_low_freq_factor": "low_freq_factor",
@@ -149,7 +154,7 @@ def _decoder(
     layers: tuple[LayerPair, ...] = hf_names.LLAMA,
     **quirks: Any,
 ) -> Architecture:
-    """Describe a decoder that KerasHub converts; no `model_type` where it reads its own presets only."""
+    """Describe a decoder that KerasHub converts. An empty `model_type` means that only Keras presets can be read."""
     return Architecture(
         kind=kind,
         title=title,
@@ -158,6 +163,7 @@ def _decoder(
         model_type=model_type,
         prefix="model",
         segments=False,
+        # The converter of KerasHub reads the sizes from the config.
         arguments={},
         layers=layers,
         head=DECODER_HEAD,
@@ -187,6 +193,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             layers=hf_names.DISTIL_BERT,
             head=Head("relu", "pre_classifier"),
             activation=("activation", "gelu"),
+            # transformers has this epsilon in its code, not in the config.
             norm_epsilon=("", 1e-12),
             class_stem="DistilBert",
             objective="mlm",
@@ -202,6 +209,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             segments=True,
             arguments=_arguments(**_SEGMENTS),
             layers=hf_names.BERT,
+            # transformers classifies the output of the pooler, which belongs to the backbone.
             head=Head("tanh", "bert.pooler.dense", from_pooler=True),
             required=_ENCODER_ONLY,
             class_stem="Bert",
@@ -248,6 +256,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             layers=hf_names.DEBERTA_V3,
             head=Head("gelu", "pooler.dense", dropout_first=True),
             required={
+                # DeBERTa-v2 has the same model_type, but also a convolution that KerasHub does not have.
                 "relative_attention": (False, (True,)),
                 "position_biased_input": (True, (False,)),
                 "pos_att_type": (None, (["c2p", "p2c"], ["p2c", "c2p"], "c2p|p2c", "p2c|c2p")),
@@ -293,6 +302,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             prefix="electra",
             segments=True,
             arguments=_arguments(
+                # Only the backbone of ELECTRA has an argument `vocab_size`.
                 vocabulary_size=None,
                 vocab_size=("vocab_size", 30522),
                 num_heads=("num_attention_heads", 4),
@@ -337,6 +347,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             objective="clm",
             fresh=True,
         ),
+        # KerasHub converts models of the type llama to its Llama3Backbone. Its LlamaBackbone has no converter.
         _decoder("llama", "Llama 2", "Llama", ""),
         _decoder("llama3", "Llama", "Llama3", "llama", rope=Rope(scaling={"default": {}, "llama3": _LLAMA3_SCALING})),
         _decoder("qwen", "Qwen 2", "Qwen", "qwen2"),
@@ -348,6 +359,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "gemma",
             hf_names.GEMMA,
             more_types=("gemma2",),
+            # The attention layer of Gemma has this wavelength in its code.
             rope=Rope(wavelengths={"": 10_000.0}),
         ),
         _decoder(
@@ -377,16 +389,17 @@ def supported_titles() -> str:
 
 
 def trained_by(objective: str) -> list[Architecture]:
-    """Return the architectures that `kerora pretrain` goes on with by an objective, ``mlm`` or ``clm``."""
+    """Return the architectures that `kerora pretrain` can train further with an objective, ``mlm`` or ``clm``."""
     return [architecture for architecture in ARCHITECTURES.values() if architecture.objective == objective]
 
 
 def fresh_architecture(objective: str, kind: str) -> Architecture:
-    """Return the architecture of a fresh model of `kerora pretrain`.
+    """Return the architecture of a new model of `kerora pretrain`.
 
     Args:
-        objective: ``mlm``, or ``clm``, for which there is a single one.
-        kind: the one that was asked for; counts where there is a choice.
+        objective: ``mlm`` or ``clm``. There is only one architecture for ``clm``.
+        kind: the requested kind. It is ignored if there is no choice.
     """
+    # With one architecture for the objective, the default of the setting may name another one.
     fresh = [architecture for architecture in trained_by(objective) if architecture.fresh]
     return fresh[0] if len(fresh) == 1 else ARCHITECTURES[kind]

@@ -1,4 +1,4 @@
-"""The presets that can be asked for by name: bundled with Kerora, or registered in KerasHub."""
+"""The presets that have a name: bundled with Kerora, or registered in KerasHub."""
 
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -32,9 +32,9 @@ class PresetInfo:
     """One line of `kerora presets`.
 
     Attributes:
-        name: what to give to ``--preset``.
+        name: value for ``--preset``.
         kind: architecture, such as ``bert``.
-        parameters: number of weights, or None where it is not recorded.
+        parameters: number of weights, or None if it is not recorded.
         source: ``bundled`` and ``cached`` presets work without a network, ``kaggle`` ones are downloaded.
         description: one sentence.
     """
@@ -55,9 +55,10 @@ def registered() -> dict[str, Registered]:
     """Return KerasHub's presets of the supported architectures by name."""
     found: dict[str, Registered] = {}
     for architecture in ARCHITECTURES.values():
-        # RoBERTa's class also lists XLM-RoBERTa's presets, which come later here and so get their own kind
+        # The class of RoBERTa also lists the presets of XLM-RoBERTa. They come later in this loop and get their kind.
         for name, entry in getattr(keras_hub.models, architecture.backbone).presets.items():
             metadata = entry.get("metadata", {})
+            # Some descriptions of KerasHub contain several spaces in a row.
             description = " ".join(str(metadata.get("description", "")).split())
             found[name] = Registered(architecture.kind, entry["kaggle_handle"], metadata.get("params"), description)
     return found
@@ -74,29 +75,29 @@ def offline_names() -> list[str]:
 
 
 def _cached_names() -> list[str]:
-    from kerora.models import hub  # not before it is needed: see `hub_names`
+    from kerora.models import hub  # Slow to import: see `hub_names`.
 
     return [name for name, entry in registered().items() if hub.cached_kaggle_directory(entry.handle)]
 
 
 def hub_directory(handle: str, spec: str) -> Path:
-    """Return the local folder of a hub's model, downloading what the hub's cache lacks.
+    """Return the local folder of a model on a hub. Download the files that are not in the cache of the hub.
 
     Args:
         handle: ``kaggle://...`` or ``hf://...``.
         spec: what the user asked for, for messages.
 
     Raises:
-        OfflineError: it is not cached and the hub cannot be reached.
-        PresetError: the name is malformed, or the hub refuses it.
+        OfflineError: the model is not cached and the hub cannot be reached.
+        PresetError: the name is malformed, or the hub refuses the download.
     """
-    from kerora.models import hub  # not before it is needed: see `hub_names`
+    from kerora.models import hub  # Slow to import: see `hub_names`.
 
     return hub.huggingface_directory(handle) if handle.startswith(HUGGING_FACE) else hub.kaggle_directory(handle, spec)
 
 
 def list_presets() -> list[PresetInfo]:
-    """Return every preset that can be asked for by name, those that work offline first. Needs no network."""
+    """Return every preset that has a name. Those that work offline come first. No network is needed."""
     infos = [_bundled_info(name) for name in bundled_names()]
     cached = set(_cached_names())
     for name, entry in registered().items():
@@ -110,6 +111,7 @@ def _bundled_info(name: str) -> PresetInfo:
     config = read_json_object(BUNDLED / name / "config.json")
     metadata = BUNDLED / name / "metadata.json"
     parameters = read_json_object(metadata).get("parameter_count") if metadata.is_file() else None
+    # The config may be that of KerasHub or that of transformers.
     kind = by_class.get(class_name(config), str(config.get("model_type", "?")))
     return PresetInfo(name, kind, parameters, "bundled", _first_paragraph(BUNDLED / name / "README.md"))
 

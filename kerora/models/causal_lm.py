@@ -1,7 +1,8 @@
-"""Language modelling on a pretrained decoder: each token is predicted from those before it."""
+"""Language model on a pretrained decoder: each token is predicted from the tokens before it."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -21,43 +22,48 @@ from kerora.models.task import TaskModel
 from kerora.models.tokenizer import TextTokenizer
 
 DOCUMENTS = "document_ids"
-"""Name of the input that says which document of its row a token belongs to."""
+"""Name of the input with the document number of each token."""
 
 
 class CausalLM(TaskModel):
     """A pretrained decoder as a language model: a plain `keras.Model` from token ids to hidden states.
 
-    Build one with `from_preset`. Inputs: ``token_ids`` and ``padding_mask`` int32 (batch, length), padded behind the
-    text, and where rows hold several documents that must not see one another ``document_ids`` int32 (batch, length).
-    Output: the final hidden states (batch, length, width). The loss takes them to logits itself, a few tokens at a
-    time and only where it counts them; `logits` gives all. Targets: the next token of each place, int (batch,
-    length); sample weights: float (batch, length), 0 where the loss does not count. The output layer is the
-    backbone's own, tied to its token embeddings where the model has it so. Nothing is trained but what LoRA adds.
+    Build one with `from_preset`.
+
+    Inputs: ``token_ids`` and ``padding_mask``, int32 (batch, length), with padding after the text. If rows hold several
+    documents that are hidden from each other, also ``document_ids``, int32 (batch, length).
+    Output: the final hidden states (batch, length, width). The loss computes the logits of a few tokens at a time, and
+    only of tokens that it counts, because all logits need much memory; `logits` returns all.
+    Targets: the next token at each position, int (batch, length). Sample weights: float (batch, length), 0 where the
+    loss does not count the token.
+
+    The output layer is that of the backbone, which most models tie to their token embeddings. Only LoRA weights are
+    trained.
 
     Attributes:
-        preset: where the weights came from.
+        preset: the source of the weights.
         backbone: the KerasHub backbone.
-        tokenizer: turns text into tokens.
-        max_length: longest row in tokens, never more than the backbone takes.
+        tokenizer: converts text to tokens.
+        max_length: longest row in tokens, at most the maximum of the backbone.
     """
 
     task_name = "causal-lm"
     task_type = "CAUSAL_LM"
 
     @classmethod
-    def from_preset(cls, preset: str | Preset, *, max_length: int = 256, dtype: str = "float32") -> "CausalLM":
+    def from_preset(cls, preset: str | Path | Preset, *, max_length: int = 256, dtype: str = "float32") -> "CausalLM":
         """Build a language model on a pretrained decoder.
 
         Args:
-            preset: what `--preset` takes, or a preset that is open already.
-            max_length: longest row in tokens; cut down to what the backbone takes.
-            dtype: weights and arithmetic: float32, bfloat16 or float16.
+            preset: a value of `--preset`, or an open preset.
+            max_length: longest row in tokens, limited to the maximum of the backbone. Default: 256.
+            dtype: weights and arithmetic: float32, bfloat16 or float16. Default: float32.
 
         Raises:
-            PresetError: the preset is not found, is damaged, is no decoder, or has no token that ends a text.
+            PresetError: the preset is not found, is damaged, is not a decoder, or has no end-of-text token.
             ConfigError: a setting is out of range.
         """
-        opened = find_preset(preset) if isinstance(preset, str) else preset
+        opened = preset if isinstance(preset, Preset) else find_preset(preset)
         if dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
         if max_length < SHORTEST:
@@ -74,8 +80,9 @@ class CausalLM(TaskModel):
                 "Name it as eos_token in tokenizer_config.json."
             )
         backbone = opened.load_backbone(dtype)
-        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        check_vocabulary(opened, backbone, tokenizer)
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+        # Most decoders with rotary positions have no maximum.
         longest = getattr(backbone, "max_sequence_length", None) or max_length
         return cls(
             inputs,
@@ -84,13 +91,14 @@ class CausalLM(TaskModel):
             tokenizer=tokenizer,
             preset=opened,
             max_length=min(max_length, longest),
+            # The output layer is part of the backbone.
             head_layers=(),
             name="causal_lm",
         )
 
     @classmethod
     def build_on(cls, backbone: Any, tokenizer: TextTokenizer, max_length: int) -> "CausalLM":
-        """Make a language model of a backbone that is to be trained in full; it has no preset yet.
+        """Make a language model of a backbone for full training. It has no preset yet.
 
         Args:
             backbone: KerasHub backbone of a decoder.
@@ -104,6 +112,7 @@ class CausalLM(TaskModel):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the final hidden states."""
+        # The graph of the model has no input for document numbers, so they go to the layers through the layout.
         inputs = dict(inputs)
         with documents_in_rows(self.backbone, inputs.pop(DOCUMENTS, None)):
             return super().call(inputs, training=training, mask=mask)
@@ -114,15 +123,17 @@ class CausalLM(TaskModel):
         """Return the mean cross entropy in nats over the counted tokens; called by the training step."""
         weights = torch.ones_like(y, dtype=torch.float32) if sample_weight is None else sample_weight
         total = next_token_loss(y_pred, targets=y, weights=weights, **self._output_layer())
+        # A batch may count no token. Its loss is then 0 and not NaN.
         return total / weights.sum().clamp_min(1e-12)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Return the running loss and perplexity of the epoch, over all counted tokens."""
         result: dict[str, Any] = self.get_metrics_result()
+        # The exponential of the mean loss. The mean of the perplexities of batches would be larger.
         return {**result, "perplexity": torch.exp(torch.as_tensor(result["loss"]))}
 
     def token_table(self, documents: Documents) -> TokenTable:
-        """Return the tokens of texts, through the cache, with those marked that the loss counts."""
+        """Return the tokens of texts through the cache, with marks for those that the loss counts."""
         return document_tokens(documents, self.tokenizer)
 
     def text_batches(
@@ -134,27 +145,28 @@ class CausalLM(TaskModel):
         shuffle: bool = False,
         seed: int = 0,
     ) -> LanguageBatches:
-        """Turn texts into batches for `fit`.
+        """Make batches of texts for `fit`.
 
         Args:
             documents: the texts.
             pack: ``blocks``, ``docs``, ``none`` or ``auto``, as the setting of that name.
-            batch_size: rows in a batch; default 32.
-            shuffle: draw a new order each epoch; default False, longest rows first.
-            seed: seed of the order; default 0.
+            batch_size: rows in a batch. Default: 32.
+            shuffle: whether each epoch has a new random order. Default: False, longest rows first.
+            seed: seed of the order. Default: 0.
 
         Raises:
-            DataError: there is nothing to learn.
+            DataError: the loss counts no token of the texts.
         """
         table = self.token_table(documents)
         rows = lay_out(table, documents, pack, self.max_length)
+        # In a text of one token nothing is predicted.
         if len(rows) == 0 or not np.any(table.counts()):
-            raise DataError("The texts hold no token that could be predicted from one before it. Give more text.")
+            raise DataError("The texts hold no token that can be predicted from a token before it. Give more text.")
         options = {"batch_size": batch_size, "pad_id": self.tokenizer.pad_id, "shuffle": shuffle, "seed": seed}
         return LanguageBatches(table, rows, separate=pack == "docs", **options)
 
     def prompt_ids(self, parts: Sequence[Part]) -> list[int]:
-        """Return the tokens of a text that is to be continued, as those of training texts begin."""
+        """Return the tokens of a prompt, in the form in which training texts begin."""
         end = self.tokenizer.end_id
         ids = list(self.tokenizer.start_ids)
         for part, encoded in zip(parts, self.tokenizer.plain_ids([part.text for part in parts]), strict=True):
@@ -162,15 +174,15 @@ class CausalLM(TaskModel):
         return ids
 
     def logits(self, inputs: Mapping[str, Any], *, adapter: Sequence[str | None] | None = None) -> torch.Tensor:
-        """Return the logits of every place and token, float32 (batch, length, tokens); for short texts.
+        """Return the logits at every position, float32 (batch, length, tokens). They need much memory for long texts.
 
         Args:
             inputs: see the class.
-            adapter: the adapter of each row, by name (see `load_adapter`), None for the base; rows of several share a
-                forward pass.
+            adapter: name of the adapter of each row (see `load_adapter`), None for the base model. Rows of different
+                adapters share one forward pass. Default: the active adapter for all rows.
 
         Raises:
-            ConfigError: there is no such adapter, or not a name for each row.
+            ConfigError: there is no such adapter, or the number of names is not the number of rows.
         """
         with torch.no_grad(), self._adapted(adapter, len(inputs["token_ids"])):
             return self.to_logits(self(inputs, training=False))
@@ -187,16 +199,17 @@ class CausalLM(TaskModel):
         return logits_of(hidden, **self._output_layer())
 
     def losses(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, counted: np.ndarray) -> np.ndarray:
-        """Return the cross entropies in nats of the counted places, row by row, float32 (counted places,).
+        """Return the cross entropies in nats at the counted positions, row by row, float32 (counted positions,).
 
         Args:
             inputs: see the class.
             targets: the next tokens, int (batch, length).
-            counted: which places to compute, bool (batch, length).
+            counted: the positions to compute, bool (batch, length).
         """
         with torch.no_grad():
             hidden = self(inputs, training=False)
             chosen = torch.as_tensor(counted, device=hidden.device)
+            # Selecting before the output layer avoids logits at positions that are not counted.
             wanted = torch.as_tensor(targets, device=hidden.device)[chosen]
             values: np.ndarray = token_losses(hidden[chosen], targets=wanted, **self._output_layer()).cpu().numpy()
             return values
@@ -205,5 +218,6 @@ class CausalLM(TaskModel):
         embedding = self.backbone.token_embedding
         tied = getattr(embedding, "tie_weights", True)
         kernel = embedding.embeddings if tied else embedding.reverse_embeddings
+        # Gemma 2 limits its logits in the output layer.
         cap = getattr(embedding, "logit_soft_cap", None)
         return {"kernel": kernel.value, "transposed": not tied, "soft_cap": cap}

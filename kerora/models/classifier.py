@@ -1,6 +1,7 @@
 """Text classification on a pretrained encoder or decoder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,25 +18,28 @@ from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel, computed_in_row_order, evaluation_tokens
 from kerora.models.token_masking import TokenMasking
+from kerora.models.tokenizer import TextTokenizer, checked_pairs
+from kerora.settings.fit import SIDES
 
 DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHORTEST = 8
-"""Smallest `max_length`: special tokens of a pair, and a few of text."""
+"""Smallest `max_length`: room for the special tokens of a pair and a few tokens of text."""
 
 
 class TextClassifier(TaskModel):
     """A pretrained encoder or decoder with a classification head: a plain `keras.Model` from token ids to logits.
 
-    Build one with `from_preset`. Output: float32 logits, shape (batch, classes). The head has the form that
-    transformers gives it for each architecture, and is always float32.
+    Build one with `from_preset`. Output: float32 logits, shape (batch, classes). The head has the same layers as in
+    transformers for each architecture, and is always float32.
 
     Attributes:
         classes: class names, in the order of the logits.
-        preset: where the weights came from.
+        label_values: the label of each class in the training data, before it was renamed. Empty if unknown.
+        preset: the source of the weights.
         backbone: the KerasHub backbone.
-        tokenizer: turns text into the model's inputs.
-        max_length: longest row in tokens, never more than the backbone takes.
-        head: builds the head's layers onto the backbone's outputs.
+        tokenizer: converts text to inputs of the model.
+        max_length: longest row in tokens, at most the maximum of the backbone.
+        head: applies the layers of the head to the outputs of the backbone.
 
     Example:
         ```python
@@ -45,6 +49,7 @@ class TextClassifier(TaskModel):
     """
 
     classes: tuple[str, ...]
+    label_values: tuple[str, ...] = ()
     head: ClassifierHead
     task_name = "classification"
     task_type = "SEQ_CLS"
@@ -53,41 +58,43 @@ class TextClassifier(TaskModel):
     @classmethod
     def from_preset(
         cls,
-        preset: str | Preset,
+        preset: str | Path | Preset,
         classes: Sequence[str] | int | None = None,
         *,
         max_length: int = 256,
         dtype: str = "float32",
         head_dropout: float = 0.1,
         seed: int | None = None,
+        truncate: str | None = None,
     ) -> "TextClassifier":
         """Build a classifier on a pretrained model.
 
         Args:
-            preset: what `--preset` takes, or a preset that is open already.
-            classes: names or number of the classes of a fresh head. None takes the head, with its weights and names,
-                that the preset itself holds.
-            max_length: longest row in tokens; cut down to what the backbone takes.
-            dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16; mixed_bfloat16 and
-                mixed_float16 keep float32 weights.
-            head_dropout: dropout in front of the head's dense layers, 0 to 1.
-            seed: seed of a fresh head's weights; None draws from Keras' global seed.
+            preset: a value of `--preset`, or an open preset.
+            classes: names or number of the classes of a new head. Default: None, the head of the preset with its
+                weights and names.
+            max_length: longest row in tokens, limited to the maximum of the backbone. Default: 256.
+            dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16. mixed_bfloat16 and
+                mixed_float16 have float32 weights. Default: float32.
+            head_dropout: rate of the dropout before the dense layers of the head, 0 to 1. Default: 0.1.
+            seed: seed of the weights of a new head. Default: None, the global seed of Keras.
+            truncate: side on which long texts are cut, left or right. Default: None, what the tokenizer says.
 
         Raises:
-            PresetError: the preset is not found or is damaged, or `classes` is None and it holds no head.
-            ConfigError: fewer than two classes, a name twice, or a setting out of range.
+            PresetError: the preset is not found or is damaged, or `classes` is None and the preset has no head.
+            ConfigError: there are fewer than two classes, a name occurs twice, or a setting is out of range.
         """
-        opened = find_preset(preset) if isinstance(preset, str) else preset
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
-        if max_length < SHORTEST:
-            raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+        opened = preset if isinstance(preset, Preset) else find_preset(preset)
+        _check_sizes(dtype, max_length)
+        # The head comes first: a preset without a head then fails before the large backbone is loaded.
         arrays = opened.load_head() if classes is None else None
+        # The classes come from the preset only with its head.
         names = _class_names(opened.class_names or () if classes is None else classes)
         tokenizer = opened.load_tokenizer()
         backbone = opened.load_backbone(dtype)
-        check_vocabulary(opened, backbone, tokenizer.vocabulary_size)
+        check_vocabulary(opened, backbone, tokenizer)
         shape = opened.architecture.head
+        # A pooler without weights is replaced by a new layer of the head, which is trained.
         use_pooler = shape.from_pooler and not opened.missing_pooler
         head = ClassifierHead(
             shape, backbone.hidden_dim, len(names), dropout=head_dropout, use_pooler=use_pooler, seed=seed
@@ -104,6 +111,7 @@ class TextClassifier(TaskModel):
             name="text_classifier",
         )
         model.classes = names
+        model.truncate = truncate
         model.head = head
         if arrays is not None:
             head.assign(arrays)
@@ -111,9 +119,9 @@ class TextClassifier(TaskModel):
 
     @property
     def mask_share(self) -> float:
-        """Share of the tokens that are hidden from the model while it trains; see `TokenMasking`.
+        """Fraction of the tokens that is masked during training; see `TokenMasking`.
 
-        Setting it raises `ConfigError` for a share below 0 or from 1 on, and for a tokenizer without a mask token.
+        Setting it raises `ConfigError` if the value is below 0 or not below 1, or if the tokenizer has no mask token.
         """
         return 0.0 if self._masking is None else self._masking.share
 
@@ -123,36 +131,49 @@ class TextClassifier(TaskModel):
             raise ConfigError(f"mask_share must be 0 or more and below 1. Received: {share}")
         if share and self.tokenizer.mask_id is None:
             raise ConfigError(
-                f"--mask-share {share:g} wants a mask token, which the tokenizer of {self.preset.name} has not. "
-                "Leave it out."
+                f"--mask-share {share:g} needs a mask token, but the tokenizer of {self.preset.name} has none. "
+                "Leave out --mask-share."
             )
         self._masking = TokenMasking(share, self.tokenizer) if share else None
 
     @property
+    def truncate(self) -> str | None:
+        """Side on which long texts are cut: left or right. Setting None takes what the tokenizer says."""
+        return self.tokenizer.truncation_side
+
+    @truncate.setter
+    def truncate(self, side: str | None) -> None:
+        if side not in (None, *SIDES):
+            raise ConfigError(f"truncate must be {' or '.join(SIDES)}. Received: {side!r}")
+        self.tokenizer.truncation_side = side or self.tokenizer.own_side
+
+    @property
     def frozen_start(self) -> FrozenStart | None:
-        """What batches that hold states go past, if anything."""
+        """The frozen blocks that are skipped for batches with states, or None."""
         start: FrozenStart | None = self.__dict__.get("_frozen_start")
         return start
 
     def use_frozen_start(self, start: FrozenStart | None) -> None:
-        """Let batches that hold states go past the frozen blocks that made them; None undoes it."""
-        self.__dict__["_frozen_start"] = start  # past Keras, which would track its parts as layers
+        """Skip the frozen blocks for batches that hold the states of these blocks. None undoes it."""
+        # An ordinary assignment would let Keras track the parts as layers.
+        self.__dict__["_frozen_start"] = start
 
     def frozen_states(self, batches: Batches, max_tokens: int) -> np.ndarray:
-        """Compute the states that the frozen start gives the rows of batches, for their `states`.
+        """Compute the outputs of the frozen blocks for all rows, as `states` of the batches.
 
         Args:
-            batches: their table is computed, in an order of its own.
+            batches: their table of tokens is computed. The order of the batches does not matter.
             max_tokens: tokens in a batch.
 
         Returns:
-            The states' bits as integers, (tokens, width), memory-mapped from a file that goes with the array.
+            The bits of the states as integers, (tokens, width), memory-mapped. The file is deleted with the array.
 
         Raises:
-            RunError: the disk has no room for them.
+            RunError: there is not enough space on the disk.
         """
         assert self.frozen_start is not None
         table = batches.table
+        # Rows of similar length share a batch, so little padding is computed.
         by_length = Batches(table, pad_id=batches.pad_id, shuffle=False, max_tokens=max_tokens)
         return self.frozen_start.states(len(table.ids), _with_places(by_length), cache_directory())
 
@@ -161,32 +182,39 @@ class TextClassifier(TaskModel):
         start = self.frozen_start
         if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
             with pooled_only(self.backbone):
+                # The lower blocks are not computed, so their tokens cannot be masked here.
                 return start.logits(inputs[STATES], inputs["padding_mask"], training)
         if self._masking is not None and training:
             inputs = self._masking(inputs)
         with pooled_only(self.backbone):
+            # The head reads one token, so the last block need not compute the others.
             return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def predict_logits(
         self,
-        rows: Rows | Sequence[str],
+        rows: Rows | str | Sequence[str],
         batch_size: int = 64,
         *,
         cache: bool = False,
         progress: Callable[[int], None] | None = None,
         adapter: Sequence[str | None] | None = None,
     ) -> np.ndarray:
-        """Return the logits of rows, float32 (rows, classes), in the rows' order.
+        """Return the logits of rows, float32 (rows, classes), in the order of the rows, without gradients.
 
-        Rows of like length share a batch; nothing is recorded for gradients.
+        Rows of similar length share a batch.
 
         Args:
-            rows: the rows, or texts; labels are not looked at.
-            batch_size: rows in a batch, of 64 tokens each; see `evaluation_tokens`.
-            cache: keep the tokens in the cache on disk.
+            rows: the rows, or texts. A single string is one text. Labels are ignored.
+            batch_size: rows in a batch, of 64 tokens each; see `evaluation_tokens`. Default: 64.
+            cache: whether to keep the tokens in the cache on disk. Default: False.
             progress: called with the number of rows done after each batch.
-            adapter: the adapter of each row, by name (see `load_adapter`), None for the base; rows of several share a
-                forward pass. With heads of different sizes the narrower rows end in -inf.
+            adapter: name of the adapter of each row (see `load_adapter`), None for the base model. Rows of different
+                adapters share one forward pass. If their heads have different numbers of classes, the rows with fewer
+                classes end in -inf. Default: the active adapter for all rows.
+
+        Raises:
+            ConfigError: something other than texts was given, there is no such adapter, or the number of names is not
+                the number of rows.
         """
         rows = rows if isinstance(rows, Rows) else _unlabelled(rows)
         batches = self.batches(rows, batch_size=batch_size, cache=cache, max_tokens=evaluation_tokens(batch_size))
@@ -197,7 +225,9 @@ class TextClassifier(TaskModel):
         if len(adapter) != len(rows):
             raise ConfigError(f"adapter needs a name for each of the {len(rows)} rows. Received: {len(adapter)}")
         states = self.adapters.states
+        # Unknown names are left out here. `mixed` reports them.
         width = max((len(states[name].classes or ()) for name in adapter if name in states), default=0)
+        # Batches are in the order of length, so the names must follow it.
         names = iter([adapter[number] for number in batches.order])
 
         def compute(inputs: Any) -> Any:
@@ -211,12 +241,12 @@ class TextClassifier(TaskModel):
 
     def predict_labels(
         self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
         *,
         adapter: Sequence[str | None] | None = None,
     ) -> list[str]:
-        """Return the most probable class of each text, or pair of texts, by name; `adapter` as above."""
+        """Return the name of the most probable class of each text, or pair of texts; see `predict_logits`."""
         best = self.predict_logits(_unlabelled(texts, pairs), adapter=adapter).argmax(axis=1)
         if adapter is None:
             return [self.classes[number] for number in best]
@@ -224,23 +254,33 @@ class TextClassifier(TaskModel):
         return [names[number] for names, number in zip(classes, best, strict=True)]
 
 
-def _unlabelled(texts: Sequence[str], pairs: Sequence[str] | None = None) -> Rows:
-    return Rows(list(texts), [""] * len(texts), pairs=None if pairs is None else list(pairs))
+def _unlabelled(texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> Rows:
+    first, second = checked_pairs(texts, pairs)
+    return Rows(first, [""] * len(first), pairs=second)
 
 
 def _with_places(batches: Batches) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-    """Yield the inputs of batches, where they hold tokens, and the tokens' places in the table."""
+    """Yield the inputs of batches, their mask of tokens, and the places of these tokens in the table."""
     table, order, done = batches.table, batches.order, 0
     for index in range(len(batches)):
         inputs = batches[index][0]
+        # `order` lists the rows batch by batch.
         rows = order[done : done + len(inputs["token_ids"])]
         starts = table.offsets[rows]
         yield inputs, *rectangle(starts, table.offsets[rows + 1] - starts, table.max_length)
         done += len(rows)
 
 
+def _check_sizes(dtype: str, max_length: int) -> None:
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
+    if max_length < SHORTEST:
+        raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+
+
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
+    # A text would count as a sequence of one-letter names.
     if isinstance(classes, str) or len(names) < 2:
         raise ConfigError(f"A classifier needs at least two classes. Received: {classes!r}")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -249,15 +289,24 @@ def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     return names
 
 
-def check_vocabulary(preset: Preset, backbone: Any, tokens: int) -> None:
-    """Check that the model has an embedding for each of the tokenizer's tokens.
+def check_vocabulary(preset: Preset, backbone: Any, tokenizer: TextTokenizer) -> None:
+    """Check that the model has an embedding for each token of the tokenizer.
 
     Raises:
-        PresetError: it has not.
+        PresetError: an embedding is missing.
     """
-    rows = backbone.token_embedding.input_dim
-    if tokens > rows:
-        raise PresetError(
-            f"{preset.directory}: the tokenizer knows {tokens} tokens but the model only {rows}. "
-            "Its files belong to different models."
-        )
+    rows, tokens = backbone.token_embedding.input_dim, tokenizer.vocabulary_size
+    # More embeddings than tokens are usual: many models round the number up.
+    if tokens <= rows:
+        return
+    added = ", ".join(map(repr, tokenizer.pieces[rows:][:5])) + (", ..." if tokens > rows + 5 else "")
+    remedy = (
+        "If they were added to the tokenizer, give the model rows for them in transformers: "
+        "model.resize_token_embeddings(len(tokenizer)), then save both again."
+        if preset.source == "huggingface"
+        else "Save backbone and tokenizer of the same model again."
+    )
+    raise PresetError(
+        f"{preset.directory}: the tokenizer has {tokens:,} tokens, but the model has embeddings for {rows:,}. Without "
+        f"one are {added}. {remedy} If not, the files belong to different models."
+    )

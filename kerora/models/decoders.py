@@ -1,7 +1,8 @@
-"""Decoders of KerasHub, taught to tell the documents of a row apart.
+"""Lets the decoders of KerasHub separate the documents of a row.
 
-A row may hold several documents that must not see one another. KerasHub's decoders make a mask in which a token sees
-those before it; here it sees those before it in its own document, and positions count from the start of each.
+A row may hold several documents that must not see each other. In the mask of a KerasHub decoder, a token sees all
+tokens before it. In the mask made here, it sees only those of its own document. Positions count from the start of each
+document.
 """
 
 import contextlib
@@ -22,11 +23,11 @@ _Positions: Any = keras_hub.layers.PositionEmbedding
 
 @dataclass
 class RowLayout:
-    """How the rows that are being computed are divided; shared by the layers of a backbone.
+    """The division of the current rows into documents. The layers of a backbone share it.
 
     Attributes:
-        seen: which tokens each token sees, bool (batch, length, length); None where it sees all before it.
-        positions: place of each token in its document, int64 (batch, length); None where rows are one document.
+        seen: which tokens each token sees, bool (batch, length, length); None if it sees all tokens before it.
+        positions: position of each token in its document, int64 (batch, length); None if each row is one document.
     """
 
     seen: torch.Tensor | None = None
@@ -35,17 +36,20 @@ class RowLayout:
 
 @contextlib.contextmanager
 def documents_in_rows(backbone: keras.Model, numbers: Any) -> Iterator[None]:
-    """Compute inside the block rows that hold several documents, none of which sees another.
+    """Inside the block, compute rows with several documents that do not see each other.
 
     Args:
-        backbone: a backbone that went through `tell_documents_apart`.
-        numbers: number of each token's document, not falling in a row, int (batch, length); None for one a row.
+        backbone: a backbone that `tell_documents_apart` prepared.
+        numbers: document number of each token, int (batch, length), never decreasing in a row; None for one document
+            in each row.
     """
     layout: RowLayout = backbone.row_layout
     if numbers is not None:
         numbers = torch.as_tensor(numbers)
         places = torch.arange(numbers.shape[1], device=numbers.device)
+        # Same document and not later: (batch, token, seen token).
         layout.seen = (numbers[:, :, None] == numbers[:, None, :]) & (places[:, None] >= places)
+        # Numbers never decrease in a row, so a binary search finds the first token of each document.
         starts = torch.searchsorted(numbers.contiguous(), numbers.contiguous())
         layout.positions = places - starts
     try:
@@ -60,23 +64,23 @@ class DocumentPositions(_Positions):
     row_layout: RowLayout
 
     def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
-        """Return the embeddings of the places of `inputs` (batch, length, width)."""
+        """Return the embeddings of the positions of `inputs` (batch, length, width)."""
         return super().call(inputs, start_index, self.row_layout.positions if positions is None else positions)
 
 
-# Keras names a layer's place in a weight file by its class, and the files must stay those of KerasHub
+# Keras uses the class name as the path of a layer in a weight file. The files must stay compatible with KerasHub.
 DocumentPositions.__name__ = _Positions.__name__
 
 
 def tell_documents_apart(backbone: keras.Model) -> None:
-    """Let `documents_in_rows` reach the decoder layers and positions of a backbone; weights and names stay."""
+    """Prepare the decoder layers and positions of a backbone for `documents_in_rows`. Weights and names stay."""
     layout = RowLayout()
     backbone.row_layout = layout
     for layer in flatten_layers(backbone):
         if getattr(layer, "row_layout", None) is layout:
-            continue  # seen before: a backbone lists its layers more than once
+            continue  # A backbone lists its layers more than once.
         kind: Any = type(layer)
-        # Keras' attention has such a method for the masks that layers hand on, which decoders do not use
+        # The attention layer of Keras has such a method too, for masks that layers pass on. Decoders do not use it.
         method = None if isinstance(layer, keras.layers.MultiHeadAttention) else mask_method(kind)
         if kind is _Positions:
             layer.__class__ = DocumentPositions
@@ -89,19 +93,22 @@ def tell_documents_apart(backbone: keras.Model) -> None:
 
 @functools.cache
 def _document_decoder(decoder: Any, method: str) -> Any:
-    """Return a subclass that masks other documents too."""
+    """Return a subclass that also masks other documents."""
     original = getattr(decoder, method)
 
     def mask(self: Any, *arguments: Any, **options: Any) -> Any:
         made, seen = original(self, *arguments, **options), self.row_layout.seen
+        # KerasHub makes integer masks of 0 and 1.
         return made if seen is None else keras.ops.logical_and(keras.ops.cast(made, "bool"), seen)
 
+    # The name stays, because Keras uses it in weight files. `use_causal_kernel` reads `keras_class`.
     return type(decoder.__name__, (decoder,), {method: mask, "keras_class": decoder})
 
 
 def tell_layers_apart(backbone: keras.Model) -> None:
-    """Put the decoder layer's name into the paths of weights that lack it, such as SmolLM3's ``o_proj``."""
+    """Add the name of the decoder layer to the paths of weights that lack it, such as ``o_proj`` of SmolLM3."""
     for decoder in getattr(backbone, "transformer_layers", ()):
         for variable in decoder.variables:
             if not variable.path.startswith(f"{decoder.name}/"):
+                # Files of adapters name weights by path, so two layers must not have the same path.
                 rename(variable, f"{decoder.name}/{variable.path}")

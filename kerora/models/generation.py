@@ -1,7 +1,7 @@
 """Continues texts with a language model: greedy or by sampling, with a cache of keys and values.
 
-Rows of a batch stand at the same places from the start: a prompt that is longer than the others goes on being read
-while they are continued, so that nothing is padded in front and each row gets what it would get alone.
+All rows of a batch are at the same position. A prompt that is longer than the others is still read while the others are
+continued. No padding before the text is needed, and each row gets the same result as alone.
 """
 
 from collections import deque
@@ -26,12 +26,12 @@ class Continuation:
     """A text that is being continued.
 
     Attributes:
-        prompt: its token ids, cut to what the model takes.
-        cut: tokens cut from the prompt's start.
+        prompt: its token ids, truncated to what the model takes.
+        cut: number of tokens that were cut from the start of the prompt.
         ids: new token ids, without the end-of-text token.
         text: the new text, up to a stop text.
-        shown: how much of it can no longer change.
-        finish: why it ended: ``end`` (the model ended it), ``stop`` (a stop text) or ``length``; None while it goes on.
+        shown: number of characters of `text` that can no longer change.
+        finish: why it ended: ``end`` (the model ended it), ``stop`` (a stop text) or ``length``; None before its end.
     """
 
     prompt: list[int]
@@ -46,7 +46,7 @@ class TextGenerator:
     """Continues texts with a `CausalLM`.
 
     Args:
-        model: the model; merge its LoRA first for speed.
+        model: the model. It is faster after its LoRA is merged.
     """
 
     def __init__(self, model: CausalLM) -> None:
@@ -56,20 +56,23 @@ class TextGenerator:
     def stream(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, numbers: Sequence[int] | None = None
     ) -> Iterator[list[Continuation]]:
-        """Continue a batch of prompts; yields all continuations after each token.
+        """Continue a batch of prompts. Yield all continuations after each token.
 
-        A prompt that fills the context loses its start, half the context at most being left for new tokens.
+        The start of a prompt that fills the context is cut, to leave room for new tokens: at most half the context.
 
         Args:
-            prompts: token ids; an empty prompt starts from the end-of-text token.
-            sampling: how to go on.
-            numbers: number of each prompt, from which its drawing is seeded; None counts them.
+            prompts: token ids. An empty prompt starts from the end-of-text token.
+            sampling: settings of sampling.
+            numbers: number of each prompt, part of the seed of its samples. Default: None, the position in `prompts`.
         """
         rows = [self._begin(list(prompt), sampling) for prompt in prompts]
+        # Each prompt has its own random stream, so that a result does not depend on the batch.
         seeds = [sampling.seed * 1_000_003 + number for number in (numbers or range(len(rows)))]
+        # manual_seed takes 64 bits. The mask keeps a large seed inside and positive.
         draws = [torch.Generator().manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF) for seed in seeds]
         longest = max(len(row.prompt) for row in rows) + sampling.max_tokens
         decoder = _decoder(self.model, len(rows), min(longest, self.context or longest))
+        # All rows can read the length of the shortest prompt in one pass.
         place = min(len(row.prompt) for row in rows)
         ids = torch.tensor([row.prompt[:place] for row in rows])
         with torch.no_grad():
@@ -91,9 +94,9 @@ class TextGenerator:
 
         Args:
             prompts: token ids.
-            sampling: how to go on.
-            batch_size: prompts at a time, those of like length together; default 16.
-            first: number of the first prompt, for the drawing; default 0.
+            sampling: settings of sampling.
+            batch_size: prompts in a batch. Prompts of similar length share a batch. Default: 16.
+            first: number of the first prompt, for the seeds. Default: 0.
         """
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         results: dict[int, Continuation] = {}
@@ -101,6 +104,7 @@ class TextGenerator:
             numbers = order[start : start + batch_size]
             seeded = [first + number for number in numbers]
             steps = self.stream([prompts[number] for number in numbers], sampling, seeded)
+            # Every step yields the same objects, so only the last one counts.
             rows = deque(steps, maxlen=1).pop()
             results.update(zip(numbers, rows, strict=True))
         return [results[number] for number in range(len(prompts))]
@@ -110,17 +114,19 @@ class TextGenerator:
         prompt = prompt or [0 if end is None else end]
         if self.context is None or len(prompt) < self.context:
             return Continuation(prompt)
+        # The end of a prompt matters more for its continuation than the start.
         room = self.context - min(sampling.max_tokens, self.context // 2)
         return Continuation(prompt[-room:], cut=len(prompt) - room)
 
     def _next(
         self, row: Continuation, logits: torch.Tensor, sampling: Sampling, draw: torch.Generator, place: int
     ) -> int:
-        """Read the row's next token from its prompt, or choose one."""
+        """Return the next token of the prompt of a row, or choose one if the prompt has ended."""
         if place < len(row.prompt):
             return row.prompt[place]
         end = self.model.tokenizer.end_id
         if row.finish is not None:
+            # The batch stays rectangular, so a finished row reads a token that has no effect.
             return end or 0
         chosen = choose(logits, [*row.prompt, *row.ids], sampling, draw)
         if chosen == end:
@@ -128,25 +134,30 @@ class TextGenerator:
         else:
             row.ids.append(chosen)
             if len(row.ids) >= sampling.max_tokens or place + 1 == self.context:
+                # The model has no position for a token after the context.
                 row.finish = "length"
         self._read_out(row, sampling.stop)
         return chosen
 
     def _read_out(self, row: Continuation, stops: Sequence[str]) -> None:
+        # A new token may complete a character of the tokens before it, so all tokens are decoded again.
         row.text = self.model.tokenizer.decode(row.ids)
         found = [place for stop in stops if (place := row.text.find(stop)) >= 0]
         if found:
             row.text, row.finish = row.text[: min(found)], "stop"
+        # A streamed text must not show characters that a stop text later removes.
         row.shown = len(row.text) if row.finish else len(row.text) - _unsettled(row.text, stops)
 
 
 def choose(logits: torch.Tensor, seen: Sequence[int], sampling: Sampling, draw: torch.Generator) -> int:
-    """Choose the next token from logits (tokens,), as transformers does with the same settings."""
+    """Choose the next token from logits (tokens,). Settings mean the same as in transformers."""
     logits = logits.float()
     if sampling.repetition_penalty != 1.0:
+        # A token that occurs several times is penalised once, as in transformers.
         places = torch.tensor(sorted(set(seen)))
         old = logits[places]
         logits = logits.clone()
+        # Dividing a negative logit would make its token more probable.
         logits[places] = torch.where(old < 0, old * sampling.repetition_penalty, old / sampling.repetition_penalty)
     if sampling.temperature == 0:
         return int(logits.argmax())
@@ -155,38 +166,43 @@ def choose(logits: torch.Tensor, seen: Sequence[int], sampling: Sampling, draw: 
         least = torch.topk(logits, min(sampling.top_k, len(logits))).values[-1]
         logits = logits.masked_fill(logits < least, -torch.inf)
     if sampling.top_p is not None:
+        # From the least probable token up, the same order of sums as in transformers.
         ascending, order = torch.sort(logits)
         outside = ascending.softmax(-1).cumsum(-1) <= 1 - sampling.top_p
-        outside[-1] = False
+        outside[-1] = False  # The most probable token always stays.
         logits = logits.masked_fill(torch.zeros_like(outside).scatter(0, order, outside), -torch.inf)
+    # Sampling on the CPU gives a seed the same random numbers on every device.
     return int(torch.multinomial(logits.softmax(-1).cpu(), 1, generator=draw))
 
 
 def _unsettled(text: str, stops: Sequence[str]) -> int:
-    """Return how many last characters may still change or become a stop text."""
+    """Return the number of last characters that may still change or become part of a stop text."""
+    # The bytes of an incomplete character decode to U+FFFD.
     half_character = len(text) - len(text.rstrip("\ufffd"))
     lengths = (length for stop in stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
     return max(half_character, max(lengths, default=0))
 
 
 class _Cached:
-    """KerasHub's own decoding with a cache, for any of its language models."""
+    """Decoding with the cache of KerasHub, for all of its language models."""
 
     def __init__(self, model: CausalLM, rows: int, length: int) -> None:
         self.model = model
+        # The inputs are token ids already, so no preprocessor is needed.
         self.task = _task_class(model.backbone)(backbone=model.backbone, preprocessor=None)
         self.shape = (rows, length)
         self.cache: Any = None
 
     def advance(self, ids: torch.Tensor, place: int) -> torch.Tensor:
-        """Read tokens (rows, count) at `place`; return the logits behind the last one, (rows, tokens)."""
+        """Read tokens (rows, count) at position `place`. Return the logits after the last one, (rows, tokens)."""
         if self.cache is None:
-            # builds a cache of the whole length by reading the prompt with padding behind it
+            # Reading the prompt with padding after it creates a cache of the whole length.
             padded = torch.zeros(self.shape, dtype=torch.int64)
             padded[:, : ids.shape[1]] = ids
             self.cache = build_cache(self.task, padded)
+            # `build_cache` gives no logits, so the last token of the prompt is read again.
             ids, place = ids[:, -1:], ids.shape[1] - 1
-        # KerasHub's layers take the place as a tensor or not at all
+        # The layers of KerasHub accept the position only as a tensor.
         logits, _, self.cache = self.task.call_with_cache(ids, self.cache, torch.tensor(place))
         last: torch.Tensor = logits[:, -1].float()
         return last

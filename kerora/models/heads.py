@@ -1,4 +1,4 @@
-"""The classification heads, layer by layer as transformers has them for each architecture."""
+"""The classification heads, with the same layers as in transformers for each architecture."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,22 +9,23 @@ import numpy as np
 from kerora.models.architectures import Head
 
 INITIAL_SPREAD = 0.02
-"""Standard deviation of a fresh head's kernels, as in transformers' `initializer_range`."""
+"""Standard deviation of the kernels of a new head, as `initializer_range` in transformers."""
 
 
 class ClassifierHead:
-    """Dropout, `pooled_dense` and `logits` on the first token, for a decoder `logits` on the last; all in float32.
+    """The layers of a classification head, all in float32.
 
-    With a pretrained pooler in the backbone (BERT, ALBERT) there is no `pooled_dense`; where the
-    pooler's weights are missing, a fresh `pooled_dense` takes its place and is trained like `logits`.
+    An encoder has dropout, `pooled_dense` and `logits` on the first token. A decoder has only `logits`, on the last
+    token. With a pretrained pooler in the backbone (BERT, ALBERT) there is no `pooled_dense`. If the weights of the
+    pooler are missing, a new `pooled_dense` replaces it and is trained like `logits`.
 
     Args:
-        shape: the architecture's head.
-        width: width of the backbone's output.
+        shape: the head of the architecture.
+        width: width of the output of the backbone.
         classes: number of classes.
-        dropout: rate in front of the dense layers, 0 to 1.
-        use_pooler: take the backbone's pooled output.
-        seed: seed of the initial kernels; None draws them from Keras' global seed.
+        dropout: rate before the dense layers, 0 to 1.
+        use_pooler: whether to use the pooled output of the backbone.
+        seed: seed of the initial kernels. With None the global seed of Keras is used.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class ClassifierHead:
                 self.first_dropout = keras.layers.Dropout(dropout, dtype="float32", name="pooled_dropout")
             self.pooled_dense = _dense(width, "pooled_dense", seed, shape.activation)
         self.dropout = keras.layers.Dropout(dropout, dtype="float32", name="output_dropout")
+        # With the same seed both kernels would start with the same numbers.
         seed = None if seed is None else seed + 1
         self.logits = _dense(classes, "logits", seed, use_bias=not shape.last_token)
 
@@ -51,7 +53,7 @@ class ClassifierHead:
 
         Args:
             outputs: the outputs of the backbone.
-            padding_mask: 1 for tokens, 0 for padding behind them, (batch, length).
+            padding_mask: 1 for tokens, 0 for the padding after them, (batch, length).
         """
         sequence = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
         if self.use_pooler:
@@ -59,6 +61,7 @@ class ClassifierHead:
         elif self.last_token:
             features = last_token(sequence, padding_mask)
         else:
+            # The first token is [CLS] or <s>.
             features = sequence[:, 0, :]
         for layer in (self.first_dropout, self.pooled_dense, self.dropout, self.logits):
             features = features if layer is None else layer(features)
@@ -73,23 +76,25 @@ class ClassifierHead:
 
 
 def last_token(sequence: Any, padding_mask: Any) -> Any:
-    """Return the features of each row's last token, (batch, width); of the first where a row has none.
+    """Return the features of the last token of each row, (batch, width). An empty row gives its first position.
 
     Args:
-        sequence: (batch, length, width), or that token alone, (batch, 1, width).
-        padding_mask: 1 for tokens, 0 for padding behind them, (batch, length).
+        sequence: (batch, length, width), or only the last token, (batch, 1, width).
+        padding_mask: 1 for tokens, 0 for the padding after them, (batch, length).
     """
+    # `pooled_only` leaves only the wanted token.
     if sequence.shape[1] == 1:
         return keras.ops.squeeze(sequence, axis=1)
-    # chosen and summed, which torch's exporter follows for any batch; a gather fixes its size
+    # This selects by a mask and a sum. The exporter of torch would fix the batch size of a gather.
     last = keras.ops.maximum(keras.ops.sum(keras.ops.cast(padding_mask, "int32"), axis=1, keepdims=True), 1)
     numbers = keras.ops.cumsum(keras.ops.ones_like(padding_mask), axis=1)
     return keras.ops.sum(keras.ops.where(keras.ops.equal(numbers, last)[..., None], sequence, 0), axis=1)
 
 
 def reset_head(layers: Sequence[keras.layers.Layer], seed: int | None) -> None:
-    """Give the dense layers of a head the weights that a fresh head with this seed has."""
+    """Set the dense layers of a head to the weights of a new head with this seed."""
     for layer in layers:
+        # The seeds that `ClassifierHead` gives its layers.
         own = None if seed is None else seed + (layer.name == "logits")
         layer.kernel.assign(_initializer(own)(layer.kernel.shape, dtype="float32"))
         if layer.use_bias:

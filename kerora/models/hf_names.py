@@ -1,8 +1,8 @@
-"""Where each layer of a KerasHub backbone is found in a Hugging Face model, for every architecture.
+"""The name in a Hugging Face model of each layer of a KerasHub backbone, for every architecture.
 
-A `LayerPair` joins a Keras layer path with a Hugging Face module path; ``{i}`` and ``{j}`` stand for
-layer numbers. The paths hold no model prefix (``bert.``), so the table serves reading weights,
-writing them, and naming PEFT modules. How the arrays differ depends only on the pair's form:
+A `LayerPair` holds a Keras layer path and the Hugging Face module path of the same layer. ``{i}`` and ``{j}`` stand for
+layer numbers. The paths have no model prefix (``bert.``), so the table can be used to read weights, to write them and
+to name PEFT modules. The form of a pair says how the arrays differ:
 
 ========= ================================== ==================================================
 form      Keras variable                     Hugging Face tensor
@@ -19,8 +19,7 @@ positions embeddings (rows, width)           weight with padding rows in front (
 matrix    the path itself is the variable    weight: equal
 ========= ================================== ==================================================
 
-Where one module computes several layers side by side (GPT-2's ``c_attn``), `part` says which of its
-outputs are the layer's.
+If one module computes several layers together (``c_attn`` of GPT-2), `part` gives the outputs of the layer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,7 +50,7 @@ class LayerPair:
         keras: path of the layer.
         huggingface: path of the module.
         form: how the arrays differ.
-        part: (number, count) where the module's outputs are those of `count` layers, else None.
+        part: (number, count) if the module computes the outputs of `count` layers, else None.
     """
 
     keras: str
@@ -61,6 +60,7 @@ class LayerPair:
 
     def expand(self, first: int, second: int = 1) -> Iterator["LayerPair"]:
         """Yield the pair for each value of ``{i}`` below `first` and of ``{j}`` below `second`."""
+        # A path without a placeholder stands for one layer.
         counts = [range(first) if "{i}" in self.keras else range(1), range(second) if "{j}" in self.keras else range(1)]
         for i, j in product(*counts):
             yield LayerPair(self.keras.format(i=i, j=j), self.huggingface.format(i=i, j=j), self.form, self.part)
@@ -163,11 +163,13 @@ ALBERT = (
         "encoder.albert_layer_groups.{i}.albert_layers.{j}",
         ALBERT_BLOCK,
     ),
+    # The pooler of ALBERT is a single layer, not a module with a layer `dense`.
     LayerPair("pooled_dense", "pooler", "dense"),
 )
 DEBERTA_V3 = (
     LayerPair("token_embedding", "embeddings.word_embeddings", "embedding"),
     LayerPair("embeddings_layer_norm", "embeddings.LayerNorm", "norm"),
+    # DeBERTa-v3 has no absolute positions. All blocks share these relative ones.
     LayerPair("rel_embedding/rel_embedding", "encoder.rel_embeddings", "matrix"),
     LayerPair("rel_embedding/rel_embeddings_layer_norm", "encoder.LayerNorm", "norm"),
     *_block("disentangled_attention_encoder_layer_{i}", "encoder.layer.{i}", DEBERTA_BLOCK),
@@ -188,7 +190,7 @@ GPT2 = (
 
 
 def _decoder(block: str, layers: Sequence[str]) -> tuple[LayerPair, ...]:
-    """Pair the dense layers of a decoder block with what transformers calls them in Llama and its kin."""
+    """Pair the dense layers of a decoder block with their names in transformers, as in Llama and similar models."""
     modules = (*(f"self_attn.{letter}_proj" for letter in "qkvo"), *(f"mlp.{name}_proj" for name in _GATED))
     return tuple(
         LayerPair(f"{block}/{layer}", f"layers.{{i}}.{module}", "dense")
@@ -202,6 +204,7 @@ LLAMA = _decoder(
     "transformer_layer_{i}",
     (*(f"self_attention/{name}" for name in ("query", "key", "value", "attention_output")), *_LLAMA_FEEDFORWARD),
 )
+# All weights, because they are read again in full precision (`Architecture.rounds_weights`).
 MISTRAL = (
     *LLAMA,
     LayerPair("token_embedding", "embed_tokens", "embedding"),
@@ -219,6 +222,7 @@ GEMMA = _decoder(
 )
 SMOLLM3 = _decoder(
     "transformer_layer_{i}",
+    # `tell_layers_apart` puts the name of the block before the path of `o_proj`.
     (*(f"self_attn/{letter}_proj" for letter in "qkv"), "o_proj", *(f"mlp/{name}_proj" for name in _GATED)),
 )
 """The adaptable layers of the decoders that KerasHub itself converts."""

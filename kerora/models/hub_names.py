@@ -1,7 +1,7 @@
-"""How models of the hubs are spelled, and the error where a hub cannot be reached.
+"""Prefixes of the names of models on the hubs, and the error if a hub cannot be reached.
 
-They stand apart from `kerora.models.hub`, whose clients take a third of a second to import, so that a model that lies
-here is opened without them.
+They are not in `kerora.models.hub`, because the clients of the hubs are slow to import and a local model does not need
+them.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ class OfflineError(Exception):
 
     Args:
         site: address that was tried.
-        cache: folder where the model was looked for.
+        cache: folder that was searched for the model.
         reason: why the site did not answer.
     """
 

@@ -1,7 +1,7 @@
 """Builds KerasHub backbones and classification heads from Hugging Face model folders.
 
-The result equals transformers' model within rounding: exact GELU and the layer norm epsilons of
-the folder's config are kept, which KerasHub's own converters replace by fixed ones.
+The result equals the model of transformers within rounding. The converters of KerasHub use a fixed activation and fixed
+layer norm epsilons. This module keeps the exact GELU and the epsilons of the config.
 """
 
 import re
@@ -31,13 +31,13 @@ GELU = {"gelu": False, "gelu_python": False, "gelu_new": True, "gelu_fast": True
 
 
 class HuggingFaceFolder:
-    """A model folder as transformers' `save_pretrained` writes it.
+    """A model folder that `save_pretrained` of transformers wrote.
 
     Args:
         directory: folder with config.json and weights.
 
     Raises:
-        PresetError: config.json is damaged, or the model is of a kind or has a setting that is not supported.
+        PresetError: config.json is damaged, or the kind of the model or one of its settings is not supported.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -47,20 +47,22 @@ class HuggingFaceFolder:
         self._check_config()
 
     def setting(self, key: str, default: Any) -> Any:
-        """Return a value of config.json, or transformers' default for it."""
+        """Return a value of config.json, or its default in transformers."""
         return self.config.get(key, default)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Class names of a single-label classification head, in order; None where there is no such head."""
+        """Class names of a single-label classification head, in order; None if there is no such head."""
         architectures = self.config.get("architectures") or []
         problem = self.config.get("problem_type") or "single_label_classification"
         if not any(name.endswith("ForSequenceClassification") for name in architectures):
             return None
+        # transformers does not write the labels of a default head with two classes.
         labels = self.config.get("id2label") or {str(n): f"LABEL_{n}" for n in range(self.config.get("num_labels", 2))}
         numbered = all(str(number).isdecimal() for number in labels)
         if problem != "single_label_classification" or len(labels) < 2 or not numbered:
             return None
+        # The keys are texts: sorted as texts, 10 would come before 2.
         return tuple(str(labels[number]) for number in sorted(labels, key=int))
 
     def backbone_arguments(self) -> dict[str, Any]:
@@ -68,20 +70,21 @@ class HuggingFaceFolder:
         arguments = {name: self.setting(*source) for name, source in self.architecture.arguments.items()}
         arguments["max_sequence_length"] -= self._position_offset()
         if arguments["intermediate_dim"] is None:
-            arguments["intermediate_dim"] = 4 * arguments["hidden_dim"]  # GPT-2's n_inner: null
+            arguments["intermediate_dim"] = 4 * arguments["hidden_dim"]  # What "n_inner": null means for GPT-2.
         return arguments
 
     def load_backbone(self, dtype: str, dropout: float) -> Any:
-        """Build the backbone and fill it with the folder's weights.
+        """Build the backbone and load the weights of the folder.
 
-        A pooler that the folder lacks keeps its random values; see `missing_pooler`.
+        If the folder has no weights for the pooler, the pooler keeps random values; see `missing_pooler`.
 
         Raises:
-            PresetError: a tensor is missing or has another shape than the config says.
+            PresetError: a tensor is missing, or its shape does not fit the config.
         """
         if self.architecture.hub:
             return self._convert(dtype, dropout)
         backbone_class = getattr(keras_hub.models, self.architecture.backbone)
+        # All weights come from the folder.
         with without_drawing():
             backbone = backbone_class(
                 **self.backbone_arguments(), dropout=dropout, dtype=dtype, name=backbone_name(self)
@@ -92,6 +95,7 @@ class HuggingFaceFolder:
         variables = {variable.path: variable for variable in backbone.variables}
         for pair in self.layer_pairs():
             if self._is_missing_pooler(pair, tensors, prefix):
+                # `without_drawing` left zeros, and a pooler of zeros would give every text the same output.
                 draw(backbone.pooled_dense)
                 continue
             for path, name in pair.variables():
@@ -101,7 +105,7 @@ class HuggingFaceFolder:
 
     def _convert(self, dtype: str, dropout: float) -> Any:
         tensors = TensorFiles(self.directory)
-        # a folder with a classification head has no output layer; tied, KerasHub does not look for one
+        # A folder with a classification head has no output layer. With tied embeddings KerasHub does not read one.
         options = rope_options(self.directory / "config.json", self.config, self.architecture)
         if "lm_head.weight" not in tensors and "score.weight" in tensors:
             options["tie_word_embeddings"] = True
@@ -111,32 +115,35 @@ class HuggingFaceFolder:
                     str(self.directory), dtype=dtype, dropout=dropout, **options
                 )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            # The errors of converters are long and have several lines.
             reason = " ".join(str(error).split())[:200]
             raise PresetError(
                 f"KerasHub cannot convert the {self.architecture.title} model in {self.directory}: {reason}. "
                 "Give a folder with safetensors, or a Keras preset."
             ) from error
-        # not every converter keeps it
+        # Some converters of KerasHub ignore the epsilon of the config.
         epsilon = float(self.setting(*self.architecture.norm_epsilon))
         for layer in flatten_layers(backbone):
             set_norms_epsilon(layer, epsilon)
-        backbone.layer_norm_epsilon = epsilon  # which its config says, and so a preset that is saved of it
+        # The config of the backbone, and so a preset that is saved later, gets its epsilon from here.
+        backbone.layer_norm_epsilon = epsilon
         if self.architecture.rounds_weights:
             self._widen(backbone)
         return backbone
 
     def _widen(self, backbone: Any) -> None:
-        """Read the weights again that KerasHub's converter rounded to float16."""
+        """Read the weights again, because the converter of KerasHub rounds them to float16."""
         tensors = TensorFiles(self.directory)
         variables = {variable.path: variable for variable in backbone.variables}
         for pair in self.layer_pairs():
             for path, name in pair.variables():
+                # The output layer lies outside the base model, so it has no prefix.
                 name = name if pair.form == "reverse" else f"{self.architecture.prefix}.{name}"
                 if path in variables and name in tensors:
                     self._assign(variables[path], self._read(tensors, name, pair))
 
     def missing_pooler(self) -> bool:
-        """Return whether the backbone has a pooler whose weights the folder lacks (as after masked-LM training)."""
+        """Return whether the folder lacks the weights of the backbone's pooler, as after masked-LM training."""
         if self.architecture.hub:
             return False
         tensors = TensorFiles(self.directory)
@@ -153,11 +160,13 @@ class HuggingFaceFolder:
         """
         tensors = TensorFiles(self.directory)
         head = self.architecture.head
+        # `pooled_dense` of the head exists only if there is no pooler to use.
         alone = head.from_pooler or head.last_token
         modules = {"logits": head.logits} if alone else {"pooled_dense": head.dense, "logits": head.logits}
         arrays = {}
         for layer, module in modules.items():
             arrays[f"{layer}/kernel"] = tensors.read(f"{module}.weight").T
+            # The heads of decoders have no bias.
             if not head.last_token:
                 arrays[f"{layer}/bias"] = tensors.read(f"{module}.bias")
         return arrays
@@ -166,16 +175,18 @@ class HuggingFaceFolder:
         """Yield the names of every layer of the backbone in both libraries."""
         arguments = self.backbone_arguments() if self.architecture.arguments else {}
         layers = arguments.get("num_layers", self.setting("num_hidden_layers", 0))
+        # The layers of a group of ALBERT share their weights, so the groups are counted.
         first = arguments.get("num_groups", layers)
         for pair in self.architecture.layers:
             yield from pair.expand(first, arguments.get("num_inner_repetitions", 1))
 
     def _check_config(self) -> None:
         if self.architecture.hub:
-            return  # KerasHub's converter says what it cannot express
+            return  # The converter of KerasHub checks the config itself.
         where = self.directory / "config.json"
         for key, (default, accepted) in self.architecture.required.items():
             value = self.setting(key, default)
+            # A setting that KerasHub ignores would silently give other outputs.
             if value not in accepted:
                 raise PresetError(
                     f"{where}: KerasHub's {self.architecture.title} cannot express {key}={value!r}; "
@@ -207,18 +218,20 @@ class HuggingFaceFolder:
             )
 
     def _position_offset(self) -> int:
-        """RoBERTa counts positions from the row after the padding token's."""
+        """Number of unused rows before the positions: RoBERTa starts after the row of the padding token's id."""
         counted = any(pair.form == "positions" for pair in self.architecture.layers)
         return int(self.setting("pad_token_id", 1)) + 1 if counted else 0
 
     def _keep_activation_and_epsilon(self, backbone: Any) -> None:
         key, default = self.architecture.activation
+        # KerasHub always uses the tanh approximation in BERT, which differs by up to 5e-3 in real models.
         approximate = GELU[self.setting(key, default)]
         epsilon = float(self.setting(*self.architecture.norm_epsilon))
         set_activation_and_epsilon(backbone, gelu_tanh if approximate else keras.activations.gelu, epsilon)
 
     def _prefix(self, tensors: TensorFiles) -> str:
         prefix = f"{self.architecture.prefix}."
+        # A base model such as BertModel is saved without the prefix.
         return prefix if any(name.startswith(prefix) for name in tensors.names) else ""
 
     @staticmethod
@@ -229,36 +242,42 @@ class HuggingFaceFolder:
         array = tensors.read(name)
         if pair.part is not None:
             number, count = pair.part
+            # Conv1D weights are (inputs, outputs), so outputs are the last axis of weight and bias.
             array = np.split(array, count, axis=-1)[number]
         if pair.form in ("dense", "reverse"):
             return array.T
         if pair.form == "positions":
             array = array[self._position_offset() :]
             segments = name.replace("position_embeddings", "token_type_embeddings")
-            # transformers adds row 0 of these to every token, KerasHub has no layer for them
+            # transformers adds row 0 of the segment embeddings to every token. KerasHub has no layer for it, so it is
+            # added to each position here.
             return array + tensors.read(segments)[0] if segments in tensors else array
         return array
 
     def _assign(self, variable: Any, array: np.ndarray) -> None:
+        # Biases and kernels with heads have other dimensions in the two libraries, so their sizes are compared. Arrays
+        # with the same number of dimensions (not 1) must have the same shape, or rows and columns could be swapped.
         if array.size != np.prod(variable.shape) or (
             array.ndim == len(variable.shape) != 1 and array.shape != variable.shape
         ):
             raise PresetError(
                 f"{self.directory}: the weights for {variable.path} have the shape {tuple(array.shape)}, but "
-                f"config.json asks for {tuple(variable.shape)}. The config belongs to another model."
+                f"config.json asks for {tuple(variable.shape)}. The config belongs to another model. "
+                "Download the model again."
             )
         variable.assign(np.ascontiguousarray(array).reshape(variable.shape))
 
 
 def backbone_name(folder: HuggingFaceFolder) -> str:
-    """Return the name that KerasHub gives a backbone of this kind, whatever was built before."""
+    """Return the name of a backbone of this kind. The default name of Keras would have a number after the first one."""
     return f"{folder.architecture.kind}_backbone"
 
 
 def _type_of_class(config: Mapping[str, Any]) -> str | None:
-    """Return the model type that the model's class tells, for configs from before 2020, which name no type."""
+    """Return the model type from the name of the model class. Configs from before 2020 have no model type."""
     classes = config.get("architectures")
     name = str(classes[0]) if isinstance(classes, list) and classes else ""
+    # BertForMaskedLM -> bert, GPT2LMHeadModel -> gpt2.
     stem = re.split(r"For|Model|LMHead|DoubleHeads", name)[0].lower()
     types = {
         architecture.model_type.replace("-", ""): architecture.model_type for architecture in ARCHITECTURES.values()

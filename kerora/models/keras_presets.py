@@ -1,4 +1,4 @@
-"""Reads the preset folders of KerasHub, and of KerasNLP as it was called before: backbone, and a classifier's head."""
+"""Reads the preset folders of KerasHub and of KerasNLP, its former name: the backbone and the head of a classifier."""
 
 import warnings
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ from kerora.models.keras_weights import WEIGHTS, holds_quantized, merge_keras_lo
 keras_hub = import_keras_hub()
 
 EXACT_FILE = "kerora.json"
-"""Beside an exported preset: the activation and epsilon that KerasHub's config has no place for."""
+"""File of an exported preset: activation and epsilon, because the config of KerasHub does not hold them."""
 HEAD_FILE, LABELS_FILE = "head.keras", "labels.json"
-"""Beside it: the head as a Keras model, where KerasHub has no classifier of the kind, and the names of the classes."""
+"""Files of an exported preset: the head as a Keras model, if KerasHub has no such classifier, and the class names."""
 CONFIG, METADATA, TASK, TASK_WEIGHTS = "config.json", "metadata.json", "task.json", "task.weights.h5"
 
 
@@ -36,8 +36,9 @@ ACTIVATIONS = {"gelu": keras.activations.gelu, "gelu_tanh": gelu_tanh}
 
 
 def set_activation_and_epsilon(backbone: Any, activation: Any, epsilon: float) -> None:
-    """Give a backbone's feed-forward layers an activation and its layer norms an epsilon."""
+    """Set the activation of the feed-forward layers and the epsilon of the layer norms of a backbone."""
     for layer in flatten_layers(backbone):
+        # KerasHub has fixed values for both and does not store them in its config.
         if isinstance(layer, keras.layers.LayerNormalization):
             layer.epsilon = epsilon
         elif layer.name == "feedforward_intermediate_dense":
@@ -45,9 +46,9 @@ def set_activation_and_epsilon(backbone: Any, activation: Any, epsilon: float) -
 
 
 def keep_norms_epsilon(backbone: Any) -> None:
-    """Give Qwen 3's norms of queries and keys the model's epsilon, as transformers does; KerasHub fixes them at 1e-5.
+    """Set the epsilon of the norms of queries and keys in Qwen 3 to that of the model, as in transformers.
 
-    Other models are left as they are.
+    KerasHub always uses 1e-5 there. Other models do not change.
     """
     for layer in flatten_layers(backbone):
         if type(layer).__name__ == "Qwen3LayerNorm":
@@ -55,14 +56,14 @@ def keep_norms_epsilon(backbone: Any) -> None:
 
 
 class KerasFolder:
-    """A preset folder as `save_to_preset` of KerasHub or KerasNLP writes it.
+    """A preset folder that `save_to_preset` of KerasHub or KerasNLP wrote.
 
     Args:
         directory: folder with config.json and weights.
-        lora: file that Keras' own `save_lora_weights` wrote, to merge into the backbone; default None.
+        lora: file that `save_lora_weights` of Keras wrote, to merge into the backbone. Default: None.
 
     Raises:
-        PresetError: config.json is damaged, or names a class that is not supported or quantized weights.
+        PresetError: config.json is damaged, its class is not supported, or the weights are quantized.
     """
 
     def __init__(self, directory: Path, lora: Path | None = None) -> None:
@@ -72,12 +73,13 @@ class KerasFolder:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of a saved classifier's classes, ``"0"``, ``"1"``, ... where there are none; None without one.
+        """Class names of a saved classifier, or ``"0"``, ``"1"``, ... if it has none; None if there is no classifier.
 
         Raises:
             PresetError: a file is damaged.
         """
         names = self._labels()
+        # Kerora writes this file if KerasHub has no classifier of the kind.
         if (self.directory / HEAD_FILE).is_file():
             return names
         if not (self.directory / TASK).is_file() or not (self.directory / TASK_WEIGHTS).is_file():
@@ -89,7 +91,7 @@ class KerasFolder:
         return names if names is not None and len(names) == count else tuple(str(number) for number in range(count))
 
     def _labels(self) -> tuple[str, ...] | None:
-        """Return the names that Kerora wrote beside; KerasHub keeps none."""
+        """Return the class names that Kerora added to the preset, or None. KerasHub stores no names."""
         if not (self.directory / LABELS_FILE).is_file():
             return None
         names = read_json_object(self.directory / LABELS_FILE).get("classes")
@@ -98,33 +100,36 @@ class KerasFolder:
         return tuple(names)
 
     def load_backbone(self, dtype: str, dropout: float) -> Any:
-        """Load the backbone as KerasHub builds it.
+        """Load the backbone with KerasHub.
 
         Raises:
             PresetError: the weights are missing or do not fit the config.
         """
         try:
+            # KerasHub imports TensorFlow for every preset that it loads. A UserWarning comes from `_nothing_left_out`.
             with without_tensorflow(), without_drawing(), _nothing_left_out():
                 backbone = keras_hub.models.Backbone.from_preset(str(self.directory), dtype=dtype, dropout=dropout)
         except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
             raise self._unreadable(error) from error
         if self.lora is not None:
             merge_keras_lora(backbone, self.lora)
+        # After the weights, because a loaded backbone has the activation of KerasHub.
         self._restore_exact(backbone)
         keep_norms_epsilon(backbone)
         return backbone
 
     def load_head(self) -> dict[str, np.ndarray]:
-        """Return the saved classifier's head: ``logits/kernel`` and so on, float32.
+        """Return the head of the saved classifier: ``logits/kernel`` and so on, float32.
 
         Raises:
-            PresetError: the task's files are damaged.
+            PresetError: the files of the classifier are damaged.
         """
         try:
             with without_tensorflow(), _nothing_left_out():
                 if (self.directory / HEAD_FILE).is_file():
                     task = keras.saving.load_model(self.directory / HEAD_FILE)
                 else:
+                    # Without num_classes, KerasHub keeps the stored head. The number itself would give a random one.
                     task = keras_hub.models.TextClassifier.from_preset(str(self.directory), preprocessor=None)
         except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
             raise self._unreadable(error) from error
@@ -144,29 +149,30 @@ class KerasFolder:
             set_activation_and_epsilon(backbone, ACTIVATIONS[exact["activation"]], exact["epsilon"])
 
     def missing_pooler(self) -> bool:
-        """Return False: KerasHub saves every layer of the backbone."""
+        """Return False, because KerasHub saves every layer of the backbone."""
         return False
 
     def _unreadable(self, error: Exception) -> PresetError:
-        if holds_quantized(self.directory / WEIGHTS):  # whose config did not say so before KerasNLP 0.15
+        if holds_quantized(self.directory / WEIGHTS):  # Before KerasNLP 0.15 the config did not show it.
             return _quantized(self.directory / WEIGHTS, "integers")
         reason = " ".join(str(error).split())[:200]
         subject = f"The Keras preset in {self.directory}{self._writer()}"
         return PresetError(f"{subject} cannot be loaded: {reason}. Save or download it again.")
 
     def _writer(self) -> str:
-        """Say which version of Keras wrote the folder, where it is known."""
+        """Return the version of Keras that wrote the folder, as a part of a message, or "" if it is unknown."""
         path = self.directory / METADATA
         version = None
-        with suppress(PresetError):  # which is no part of the model
+        with suppress(PresetError):  # The model does not need this file.
             version = read_json_object(path).get("keras_version")
         return f", written by Keras {version}," if isinstance(version, str) else ""
 
 
 @contextmanager
 def _nothing_left_out() -> Iterator[None]:
-    """Make an error of Keras' warning that layers keep their random weights, as with files of some other versions."""
+    """Turn the warning of Keras that layers keep random weights into an error. Files of some versions cause it."""
     with warnings.catch_warnings():
+        # Keras only warns, and the layers would keep random values.
         warnings.filterwarnings("error", message="Skipping nested container")
         yield
 
@@ -177,10 +183,11 @@ def _find_architecture(directory: Path, config: dict[str, Any]) -> Architecture:
         if found is not None and found is getattr(keras_hub.models, architecture.backbone):
             _refuse_quantized(path, config)
             return architecture
+    # Before 0.10, config.json held the task itself.
     if found is not None and issubclass(found, keras_hub.models.Task):
         raise PresetError(
-            f"{path} holds a whole {config.get('class_name')}, as KerasNLP before 0.10 saved one, which no later "
-            "version loads. Load it with that version and save its backbone and tokenizer."
+            f"{path} holds a whole {config.get('class_name')} in the format of KerasNLP before 0.10. Later versions "
+            "cannot load it. Load it with that version and save its backbone and tokenizer."
         )
     raise PresetError(
         f"{path}: the backbone {class_name(config)!r} (registered as {config.get('registered_name')!r}) is not "
@@ -196,6 +203,6 @@ def _refuse_quantized(path: Path, config: dict[str, Any]) -> None:
 
 def _quantized(path: Path, mode: str) -> PresetError:
     return PresetError(
-        f"{path}: the weights are quantized ({mode}), and LoRA starts from whole ones. "
+        f"{path}: the weights are quantized ({mode}), but LoRA needs weights that are not quantized. "
         "Give the preset from before quantize(); --quantize quantizes it again."
     )

@@ -13,13 +13,13 @@ from kerora.errors import PresetError
 from kerora.models.json_files import read_json_object
 
 WEIGHTS, SHARDS = "model.weights.h5", "model.weights.json"
-"""All weights of a backbone in one file, or the list of the files that they are spread over (above 10 GB)."""
+"""All weights of a backbone in one file, or the list of several files (KerasHub splits weights above 10 GB)."""
 LORA_ENDING = ".lora.h5"
-"""How the names of the files end that `Backbone.save_lora_weights` writes."""
+"""Ending of the files that `Backbone.save_lora_weights` writes."""
 
 
 def listed_shards(directory: Path) -> list[str]:
-    """Return the names of the files that the weights are spread over.
+    """Return the names of the files that hold the weights.
 
     Raises:
         PresetError: the list is missing or damaged.
@@ -28,32 +28,35 @@ def listed_shards(directory: Path) -> list[str]:
     places = read_json_object(path).get("weight_map")
     names: set[str] = set()
     for value in places.values() if isinstance(places, dict) else [None]:
-        entries = value if isinstance(value, list) else [value]  # a layer may be spread over several
+        entries = value if isinstance(value, list) else [value]  # One layer may be in several files.
         for name in entries:
             if not isinstance(name, str):
                 raise PresetError(f"{path} is damaged: it lists no weight files. Save or download the preset again.")
+            # Only the name, so that a list cannot lead to files outside the folder.
             names.add(Path(name).name)
     return sorted(names)
 
 
 def has_keras_weights(directory: Path) -> bool:
-    """Tell whether a folder holds a backbone's weights, all files of them."""
+    """Tell whether a folder holds all weight files of a backbone."""
     if (directory / WEIGHTS).is_file() or not (directory / SHARDS).is_file():
         return (directory / WEIGHTS).is_file()
     return all((directory / name).is_file() for name in listed_shards(directory))
 
 
 def quantized_mode(config: Mapping[str, Any]) -> str | None:
-    """Return how a serialized backbone's weights are quantized, such as ``int8``, or None where they are not.
+    """Return the quantization of the weights of a serialized backbone, such as ``int8``, or None.
 
     Args:
-        config: what config.json holds. The type of a backbone is a policy's name, one policy, or one for each layer.
+        config: content of config.json. The dtype of a backbone is the name of a policy, a policy, or a policy for each
+            layer.
     """
     return _mode(config.get("config", {}).get("dtype") if isinstance(config.get("config"), dict) else None)
 
 
 def _mode(policy: Any) -> str | None:
     if isinstance(policy, str):
+        # Keras names a quantized policy "int8_from_float32", by its mode and the dtype before it.
         return policy.partition("_from_")[0] if "_from_" in policy else None
     if not isinstance(policy, dict):
         return None
@@ -64,7 +67,7 @@ def _mode(policy: Any) -> str | None:
 
 
 def holds_quantized(path: Path) -> bool:
-    """Tell whether a weight file holds kernels or embeddings of integers; False where it cannot be read."""
+    """Tell whether a weight file holds integer kernels or embeddings. Return False if it cannot be read."""
     found: list[str] = []
 
     def look(name: str, item: Any) -> None:
@@ -80,10 +83,10 @@ def holds_quantized(path: Path) -> bool:
 
 
 def merge_keras_lora(backbone: Any, path: Path) -> None:
-    """Add what Keras' own LoRA learnt to a backbone's kernels.
+    """Add the LoRA update of Keras to the kernels of a backbone.
 
-    The file names a layer by its place among the layers that have weights, as `Backbone.load_lora_weights` counts
-    them, and says nothing of alpha: Keras' factor is one then.
+    The file identifies a layer by its number among the layers that have weights, as `Backbone.load_lora_weights` counts
+    them. It does not store alpha, so the factor of the update is one, as in Keras.
 
     Args:
         backbone: a backbone without LoRA.
@@ -92,30 +95,32 @@ def merge_keras_lora(backbone: Any, path: Path) -> None:
     Raises:
         PresetError: the file is damaged or belongs to another model.
     """
+    # The order of Keras, which is not that of the model. The numbers in the file follow it.
     layers = [layer for layer in flatten_layers(backbone, include_self=False) if layer.weights]
-    for place, (first, second) in _read_lora(path).items():
+    for place, update in _read_lora(path).items():
         layer = layers[place] if place < len(layers) else None
-        update = np.matmul(first, second)
         kernel = kernel_of(layer) if has_kernel(layer) else None
         if layer is None or kernel is None or tuple(kernel.shape) != update.shape:
             raise PresetError(
-                f"{path} does not fit the backbone beside it: its layer {place} is of shape {update.shape}. "
-                "Put it beside the preset that it was trained on."
+                f"{path} does not fit the backbone in its folder: its layer {place} has the shape {update.shape}. "
+                "Put it into the folder of the preset that it was trained on."
             )
         kernel.assign(keras.ops.convert_to_numpy(kernel) + update)
 
 
-def _read_lora(path: Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def _read_lora(path: Path) -> dict[int, np.ndarray]:
+    """Return the change of each layer's kernel, float32."""
     try:
         with h5py.File(path, "r") as file:
             groups = {int(name): group["vars"] for name, group in file["lora"].items() if name.isdecimal()}
-            found = {
-                place: tuple(np.asarray(group[f"lora_kernel_{part}"], np.float32) for part in "ab")
+            found: dict[int, np.ndarray] = {
+                # A is (inputs, heads, rank) and B (rank, size): Keras divides only the last axis of the kernel.
+                place: np.matmul(*(np.asarray(group[f"lora_kernel_{part}"], np.float32) for part in "ab"))
                 for place, group in groups.items()
             }
-    except (OSError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise PresetError(f"{path} cannot be read as a LoRA file of Keras: {reason}. Save it again.") from error
     if not found:
         raise PresetError(f"{path} holds no layer. Save it again with Backbone.save_lora_weights.")
-    return {place: (first, second) for place, (first, second) in found.items()}
+    return found

@@ -20,10 +20,10 @@ def next_token_loss(
     Args:
         hidden: final hidden states, (..., width).
         kernel: output embeddings, (tokens, width), or (width, tokens) if `transposed`; used in the dtype of `hidden`.
-        targets: the right token of each place, int, (...).
-        weights: weight of each place, float, (...); places of weight 0 are left out of all computation.
-        transposed: whether the kernel lies the other way round.
-        soft_cap: logits are ``cap * tanh(logits / cap)``, as in Gemma 2; None for none.
+        targets: the correct token at each position, int, (...).
+        weights: weight of each position, float, (...). Nothing is computed for positions of weight 0.
+        transposed: whether the kernel is (width, tokens). Default: False.
+        soft_cap: logits become ``cap * tanh(logits / cap)``, as in Gemma 2. Default: None, no cap.
     """
     if not is_plain():
         return next_token.next_token_loss(hidden, kernel, targets, weights, transposed=transposed, soft_cap=soft_cap)
@@ -41,12 +41,12 @@ def token_losses(
     transposed: bool = False,
     soft_cap: float | None = None,
 ) -> torch.Tensor:
-    """Return the cross entropy of each place in nats, float32 (places,), without a gradient.
+    """Return the cross entropy at each position in nats, float32 (positions,), without a gradient.
 
     Args:
-        hidden: final hidden states, (places, width).
+        hidden: final hidden states, (positions, width).
         kernel: see `next_token_loss`.
-        targets: the right tokens, int (places,).
+        targets: the correct tokens, int (positions,).
         transposed: see `next_token_loss`.
         soft_cap: see `next_token_loss`.
     """
@@ -60,7 +60,8 @@ def token_losses(
 def logits_of(
     hidden: torch.Tensor, kernel: torch.Tensor, *, transposed: bool = False, soft_cap: float | None = None
 ) -> torch.Tensor:
-    """Return the logits of final hidden states (..., width), float32 (..., tokens); arguments as above."""
+    """Return the logits of final hidden states (..., width), float32 (..., tokens); see `next_token_loss`."""
+    # The product has the dtype of the model. A loss in bfloat16 would have only two or three digits.
     kernel = kernel.to(hidden.dtype)
     logits = (hidden @ (kernel if transposed else kernel.T)).float()
     return logits if soft_cap is None else soft_cap * torch.tanh(logits / soft_cap)

@@ -1,6 +1,7 @@
 """Opens a pre-trained model: finds its files, and loads backbone, tokenizer and head from them."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,7 @@ from kerora.models.keras_weights import LORA_ENDING
 from kerora.models.tensor_files import weight_files
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, huggingface_tokenizer, keras_tokenizer
+from kerora.places import expanded
 
 Source = Literal["keras", "huggingface"]
 
@@ -32,16 +34,16 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Preset:
-    """A pre-trained model on this machine.
+    """A pre-trained model in a local folder.
 
     Attributes:
         name: short name for run folders.
-        spec: the text that it was asked for by.
-        directory: folder that holds its files.
+        spec: the name or path that the user gave.
+        directory: folder of its files.
         kind: architecture, such as ``distil_bert``.
-        source: whose format the files have.
-        class_names: classes of its own single-label classification head, or None where it has none.
-        keras_lora: file of Keras' own LoRA that is merged into the backbone, or None.
+        source: format of the files.
+        class_names: classes of its single-label classification head, or None if it has no such head.
+        keras_lora: LoRA file of Keras that is merged into the backbone, or None.
     """
 
     name: str
@@ -59,16 +61,17 @@ class Preset:
 
     @property
     def location(self) -> str:
-        """What transformers finds the model by: its name on the hub, or the folder of its files."""
+        """The name with which transformers can load the model: its name on the hub, or the folder of its files."""
         if self.spec.startswith(HUGGING_FACE):
             return self.spec.removeprefix(HUGGING_FACE)
         return str(self.directory.resolve()) if self.source == "huggingface" else self.spec
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the config, weight and vocabulary files, with their names; the same wherever the folder lies."""
+        """sha256 of the config, weight and vocabulary files with their names. The path of the folder has no effect."""
         digest = hashlib.sha256()
         for path in sorted(self._files(), key=lambda path: path.relative_to(self.directory).as_posix()):
+            # The length and the zero bytes separate files, so that data cannot move from one file to the next.
             digest.update(f"{path.relative_to(self.directory).as_posix()}\0{path.stat().st_size}\0".encode())
             with path.open("rb") as stream:
                 while block := stream.read(_BLOCK):
@@ -80,7 +83,7 @@ class Preset:
 
         Args:
             dtype: dtype of weights and arithmetic: float32, bfloat16 or float16.
-            dropout: rate inside the backbone; 0 lets Keras use fused attention.
+            dropout: rate inside the backbone. Default: 0, because Keras uses fused attention only without dropout.
 
         Raises:
             PresetError: the files are incomplete or damaged.
@@ -89,6 +92,7 @@ class Preset:
         choose_attention(backbone)
         use_whole_blocks(backbone)
         if self.architecture.is_decoder:
+            # The causal kernel needs the layout and `keras_class`, which this sets.
             tell_documents_apart(backbone)
             use_causal_kernel(backbone)
             tell_layers_apart(backbone)
@@ -104,30 +108,30 @@ class Preset:
         return load(self.directory, self.architecture)
 
     def load_head(self) -> dict[str, np.ndarray]:
-        """Return its classification head: ``logits/kernel``, ``pooled_dense/bias`` and so on, float32.
+        """Return the classification head: ``logits/kernel``, ``pooled_dense/bias`` and so on, float32.
 
         Raises:
-            PresetError: it has no head, or the files are damaged.
+            PresetError: the preset has no head, or the files are damaged.
         """
         if self.class_names is None:
             raise PresetError(
                 f"{self.directory} holds no single-label classification head. "
-                "Name the classes to start with a fresh one."
+                "Name the classes to start with a new head."
             )
         return self._folder.load_head()
 
     def notes(self) -> list[str]:
-        """Return what a user should know of the folder: the LoRA files of Keras that lie in it and are not read."""
+        """Return notes for the user: the LoRA files of Keras in the folder, which are not read."""
         if self.source != "keras" or self.keras_lora is not None:
             return []
         return [
-            f"Note: {path} is a LoRA file of Keras and is not merged. Give it as --preset where it should be."
+            f"Note: {path} is a LoRA file of Keras and is not merged. To merge it, give this file as --preset."
             for path in sorted(self.directory.glob(f"*{LORA_ENDING}"))
         ]
 
     @cached_property
     def missing_pooler(self) -> bool:
-        """Whether the backbone has a pooler whose weights the files lack, as after masked-language-model training."""
+        """Whether the files lack the weights of the backbone's pooler, as after masked-language-model training."""
         return self._folder.missing_pooler()
 
     @cached_property
@@ -142,6 +146,7 @@ class Preset:
             yield from weight_files(self.directory)
             yield from (self.directory / name for name in HUGGING_FACE_FILES if (self.directory / name).is_file())
         else:
+            # Everything that can affect outputs or labels.
             patterns = (
                 "*.weights.h5",
                 "*.weights.json",
@@ -156,18 +161,19 @@ class Preset:
             yield from (self.keras_lora,) if self.keras_lora is not None else ()
 
 
-def find_preset(spec: str) -> Preset:
-    """Find a pre-trained model, downloading it where it is neither bundled, nor cached, nor a local folder.
+def find_preset(spec: str | Path) -> Preset:
+    """Find a pre-trained model. Download it if it is not bundled, not cached and not a local folder.
 
     Args:
         spec: a bundled or KerasHub name, ``kaggle://...``, ``hf://org/name``, a Keras preset folder, a Hugging Face
-            model folder, or in a Keras preset folder a file ``*.lora.h5``, which is merged into the preset. A name wins
-            over a folder of the same name; write ``./name`` for the folder.
+            model folder, or a file ``*.lora.h5`` in a Keras preset folder, which is merged into the preset. A name
+            takes precedence over a folder of the same name. Write ``./name`` for the folder.
 
     Raises:
-        PresetError: there is no such model, it is of an unsupported kind, its files are incomplete, or it is not
-            cached and the network cannot be reached.
+        PresetError: there is no such model, its kind is not supported, its files are incomplete, or it is not cached
+            and the network cannot be reached.
     """
+    spec = os.fspath(spec)
     try:
         return _find(spec)
     except OfflineError as error:
@@ -182,6 +188,7 @@ def _find(spec: str) -> Preset:
     if spec.startswith(HUGGING_FACE):
         return open_folder(catalogue.hub_directory(spec, spec), spec, spec.rstrip("/").rpartition("/")[2])
     if spec.startswith(KAGGLE):
+        # The hub checks the form of the name, so a fourth part exists below.
         directory = catalogue.hub_directory(spec, spec)
         return open_folder(directory, spec, spec.removeprefix(KAGGLE).split("/")[3])
     if (catalogue.BUNDLED / spec).is_dir() and spec in catalogue.bundled_names():
@@ -189,8 +196,9 @@ def _find(spec: str) -> Preset:
     registered = catalogue.registered()
     if spec in registered:
         return open_folder(catalogue.hub_directory(registered[spec].handle, spec), spec, spec)
-    directory = Path(spec).expanduser()
+    directory = expanded(spec)
     if spec and directory.is_dir():
+        # Paths such as `.` have no name of their own.
         return open_folder(directory, spec, directory.resolve().name)
     if directory.is_file() and spec.endswith(LORA_ENDING):
         return _with_lora(directory, spec)
@@ -198,11 +206,12 @@ def _find(spec: str) -> Preset:
 
 
 def _with_lora(file: Path, spec: str) -> Preset:
-    """Open the Keras preset that a LoRA file of Keras lies in; its folder alone is the preset without it."""
+    """Open the Keras preset in the folder of a LoRA file of Keras, to merge the file. The folder alone has no LoRA."""
     preset = open_folder(file.parent, spec, file.resolve().parent.name)
     if preset.source != "keras":
         raise PresetError(
-            f"{spec} is a LoRA file of Keras, but {file.parent} is no Keras preset. Put it into its base."
+            f"{spec} is a LoRA file of Keras, but {file.parent} is no Keras preset. Put the file into the folder of "
+            "its base model."
         )
     return replace(preset, name=file.name.removesuffix(LORA_ENDING), keras_lora=file)
 
@@ -213,6 +222,7 @@ def open_folder(directory: Path, spec: str, name: str) -> Preset:
     Raises:
         PresetError: the folder is neither, or holds a model of an unsupported kind.
     """
+    # A run folder lacks config.json too. This message says what to do.
     if (directory / "run.json").is_file():
         raise PresetError(f"{directory} is a run folder, not a pre-trained model. Give the base model, or --resume it.")
     if not (directory / "config.json").is_file():
@@ -222,6 +232,7 @@ def open_folder(directory: Path, spec: str, name: str) -> Preset:
         )
     config = read_json_object(directory / "config.json")
     folder: KerasFolder | HuggingFaceFolder
+    # Only Keras writes these keys.
     if "registered_name" in config or "class_name" in config:
         source: Source = "keras"
         folder = KerasFolder(directory)
@@ -235,6 +246,7 @@ def _unknown(spec: str, directory: Path) -> PresetError:
     if spec and directory.exists():
         return PresetError(f"{spec} is a file, not a folder. Give the folder that holds it.")
     if "/" in spec or spec.startswith((".", "~")):
+        # A name with one slash looks like a name on the hub.
         hint = f" For the Hugging Face hub write hf://{spec}." if spec.count("/") == 1 and spec[0] not in "./~" else ""
         return PresetError(f"There is no preset folder {spec!r}.{hint} `kerora presets` lists the names.")
     return PresetError(f"Unknown preset {spec!r}.{nearest(spec, known)} `kerora presets` lists the names.")

@@ -1,8 +1,8 @@
-"""Reads how a Hugging Face config spells rotary position embeddings (Su et al. 2021, arXiv:2104.09864).
+"""Reads the rotary position embeddings (Su et al. 2021, arXiv:2104.09864) from a Hugging Face config.
 
-Up to version 4 transformers wrote ``rope_theta`` beside ``rope_scaling``, whose kind was ``type`` and then
-``rope_type``. Version 5 writes all of it as ``rope_parameters``, for each kind of layer where these differ. KerasHub's
-converters overlook some of that without a word, so it is handed to them or refused here.
+Up to version 4, transformers wrote ``rope_theta`` and ``rope_scaling``. The kind of scaling was called ``type``, and
+later ``rope_type``. Version 5 writes ``rope_parameters``, separately for each kind of layer if they differ. The
+converters of KerasHub silently ignore some of these entries. This module passes them to KerasHub, or raises an error.
 """
 
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from kerora.models.architectures import Architecture
 
 
 def rope_options(path: Path, config: Mapping[str, Any], architecture: Architecture) -> dict[str, Any]:
-    """Return arguments of the backbone that KerasHub's converter does not find in a config of today.
+    """Return arguments of the backbone that the converter of KerasHub does not find in a current config.
 
     Args:
-        path: the config's file, for messages.
-        config: what it holds.
+        path: the file of the config, for messages.
+        config: content of the config.
         architecture: kind of the model.
 
     Raises:
-        PresetError: KerasHub's model has other wavelengths or another scaling than the config.
+        PresetError: the model of KerasHub has other wavelengths or another scaling than the config.
     """
     options: dict[str, Any] = {}
     known = architecture.rope
@@ -31,6 +31,7 @@ def rope_options(path: Path, config: Mapping[str, Any], architecture: Architectu
         kind = rope.get("rope_type", rope.get("type", usual))
         if str(kind) not in known.scaling:
             raise _inexpressible(path, architecture, "rope_type", kind, usual)
+        # KerasHub has this wavelength in its code, so another one cannot be set.
         fixed = known.wavelengths.get(layers)
         if fixed is not None and rope.get("rope_theta", fixed) != fixed:
             raise _inexpressible(path, architecture, "rope_theta", rope["rope_theta"], fixed)
@@ -38,20 +39,23 @@ def rope_options(path: Path, config: Mapping[str, Any], architecture: Architectu
         missing = [key for key in sources.values() if not isinstance(rope.get(key), int | float)]
         if missing:
             raise PresetError(f"{path} lacks {missing[0]} of the rotary embeddings. Download the model again.")
+        # The converter of Llama looks for scaling only in `rope_scaling`, the name of version 4.
         options |= {name: rope[key] for name, key in sources.items()}
     return options
 
 
 def _by_layers(config: Mapping[str, Any], by_layer: bool) -> dict[str, dict[str, Any]]:
-    """Return the parameters by kind of layer, ``""`` where all layers are alike."""
+    """Return the parameters by kind of layer. The kind is ``""`` if all layers have the same."""
     new = config.get("rope_parameters") or {}
     if any(isinstance(value, dict) for value in new.values()):
         return {name: value for name, value in new.items() if isinstance(value, dict)}
     whole = {**new, **(config.get("rope_scaling") or {})}
     if "rope_theta" in config:
+        # `rope_parameters` takes precedence over the older key.
         whole.setdefault("rope_theta", config["rope_theta"])
     if not by_layer:
         return {"": whole}
+    # Gemma 3 scales only the layers with the whole context. The others have a wavelength of their own.
     local = {"rope_theta": config["rope_local_base_freq"]} if "rope_local_base_freq" in config else {}
     return {"full_attention": whole, "sliding_attention": local}
 

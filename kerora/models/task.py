@@ -1,4 +1,4 @@
-"""The contract of Kerora's task models: plain Keras models that know their tokenizer and preset."""
+"""Base classes of the task models: Keras models with a tokenizer and a preset."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,31 +12,32 @@ import torch
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
+from kerora.errors import ConfigError
 from kerora.lora.adapters import Adapters
 from kerora.lora.inject import merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
 from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
-from kerora.models.tokenizer import TextTokenizer
+from kerora.models.tokenizer import TextTokenizer, checked_pairs
 
 TOKENS_A_ROW = 64
-"""Tokens of the rows that an evaluation's batch size counts."""
+"""Tokens that count as one row in the batch size of an evaluation."""
 
 
 class TrainingStep(Protocol):
-    """Replaces Keras' own training step when given to `compile`."""
+    """An object for `compile` that replaces the training step of Keras."""
 
     def train_step(self, model: keras.Model, data: Any) -> Mapping[str, Any]:
-        """Do one step on a batch as Keras' data adapters give it, and return the logs."""
+        """Do one step on a batch from the data adapters of Keras, and return the logs."""
         ...
 
 
 class SteppedModel(keras.Model):
     """A Keras model whose training step can be replaced when it is compiled.
 
-    It trains, measures and predicts by itself also where a process group exists. Keras 3.16 and later would wrap it in
-    `DistributedDataParallel` then, whose hooks average gradients that the step has yet to weight by examples, and add
-    the metrics up over the ranks at each step, which waits for ever where one rank has fewer steps.
+    The model never uses `DistributedDataParallel`, even if a process group exists. Keras 3.16 and later would wrap it.
+    The hooks would then average the gradients before the step weights them by examples. Keras would also sum the
+    metrics over the ranks in each step, and would wait forever if one rank has fewer steps.
     """
 
     _step: TrainingStep | None = None
@@ -45,7 +46,7 @@ class SteppedModel(keras.Model):
         """Compile as Keras does.
 
         Args:
-            step: object whose ``train_step(model, data)`` replaces Keras' own; None keeps Keras' own.
+            step: object whose ``train_step(model, data)`` replaces the step of Keras. Default: None, the step of Keras.
             *args: as in `keras.Model.compile`.
             **kwargs: as in `keras.Model.compile`.
         """
@@ -57,29 +58,30 @@ class SteppedModel(keras.Model):
         return super().train_step(data) if self._step is None else self._step.train_step(self, data)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Return the values of this process's metrics by name; called by `fit` and `evaluate`."""
+        """Return the metrics of this process by name; called by `fit` and `evaluate`."""
         results: dict[str, Any] = {}
         for metric in self.metrics:
             result = metric.result()
+            # A metric such as the tracker of compiled metrics returns several values.
             results.update(result if isinstance(result, dict) else {metric.name: result})
         return results
 
     def _initialize_ddp(self) -> None:
-        """Wrap nothing; Keras 3.16 and later calls this before the first step of any kind."""
+        """Do nothing. Keras 3.16 and later calls this before the first step of any kind, to wrap the model."""
 
 
 class TaskModel(SteppedModel):
     """A functional Keras model on top of a pretrained backbone.
 
-    Its inputs are a mapping of ``token_ids`` and ``padding_mask``, and ``segment_ids`` where the backbone takes
-    them, each int32 of shape (batch, length). `fit`, `evaluate` and `predict` are Keras' own.
+    Its inputs are a mapping of ``token_ids`` and ``padding_mask``, and ``segment_ids`` if the backbone takes them, each
+    int32 of shape (batch, length). `fit`, `evaluate` and `predict` are those of Keras.
 
     Args:
         inputs: symbolic inputs by name.
         outputs: symbolic outputs.
         backbone: the KerasHub backbone.
-        tokenizer: turns text into the inputs.
-        preset: where the weights came from.
+        tokenizer: converts text to the inputs.
+        preset: the source of the weights.
         max_length: longest row in tokens.
         head_layers: the layers that are trained from scratch.
     """
@@ -101,6 +103,7 @@ class TaskModel(SteppedModel):
         self.tokenizer = tokenizer
         self.preset = preset
         self.max_length = max_length
+        # Names, because Keras would track a list of layers as an attribute of the model.
         self._head_names = tuple(layer.name for layer in head_layers)
 
     @property
@@ -109,32 +112,45 @@ class TaskModel(SteppedModel):
         return [self.get_layer(name) for name in self._head_names]
 
     task_name: str = ""
-    """What Kerora calls the task, as in the setting `task`."""
+    """Name of the task in Kerora, as in the setting `task`."""
     task_type: str | None = None
-    """What PEFT calls the task."""
+    """Name of the task in PEFT."""
 
     @property
     def mask_share(self) -> float:
-        """Share of the tokens that are hidden from the model while it trains."""
+        """Fraction of the tokens that is masked during training."""
         return 0.0
 
+    @property
+    def truncate(self) -> str | None:
+        """Side on which `encode` and `batches` cut long texts, left or right, or None if the task cuts otherwise."""
+        return None
+
+    @truncate.setter
+    def truncate(self, side: str | None) -> None:
+        if side == "left":
+            raise ConfigError(
+                f"--truncate {side} is for classifiers. A language model divides long texts, and of long prompts the "
+                "start is cut. Leave out --truncate."
+            )
+
     def to_logits(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Turn the model's outputs into logits; here they are logits."""
+        """Convert the outputs of the model to logits. Default: the outputs are the logits."""
         return outputs
 
     @property
     def module_names(self) -> dict[str, str]:
-        """What transformers calls the backbone's layers: Keras path -> module path, such as ``h.0.attn.c_attn``."""
+        """Names of the layers in transformers: Keras path -> module path, such as ``h.0.attn.c_attn``."""
         return module_names(self.preset.architecture, self.backbone)
 
     @property
     def tensor_names(self) -> dict[str, TensorName]:
-        """What transformers calls the weights, those of the head too: Keras path -> name and form."""
+        """Names of the weights in transformers, with those of the head: Keras path -> name and form."""
         return tensor_names(self.preset.architecture, self.backbone, self.head_layers)
 
     @property
     def adapter_info(self) -> dict[str, Any]:
-        """What an adapter's description says of the model that it belongs to."""
+        """Entries that the description of an adapter holds about its model."""
         preset = self.preset
         info = {
             "task_type": self.task_type,
@@ -148,39 +164,41 @@ class TaskModel(SteppedModel):
 
     @property
     def adapters(self) -> Adapters:
-        """The adapters by name; what the model was loaded with is ``default``."""
+        """The adapters by name. The first adapter of the model is ``default``."""
         if "_adapters" not in self.__dict__:
-            self.__dict__["_adapters"] = Adapters(self)  # past Keras, which would track what is inside
+            # An ordinary assignment would let Keras track the variables inside.
+            self.__dict__["_adapters"] = Adapters(self)
         adapters: Adapters = self.__dict__["_adapters"]
         return adapters
 
     def load_adapter(self, path: str | Path, name: str) -> None:
-        """Load another adapter on the same base; the active one stays active.
+        """Load another adapter of the same base model. The active adapter stays active.
 
         Args:
             path: a run folder, or an adapter folder of Kerora or PEFT.
-            name: what to call it.
+            name: name of the adapter in the model.
 
         Raises:
-            AdapterError: the files are damaged, or belong to another base; nothing is changed.
-            ConfigError: the name is taken, or updates are merged.
+            AdapterError: the files are damaged, or belong to another base model. Nothing is changed.
+            ConfigError: the name is in use, or updates are merged.
         """
         self.adapters.load(path, name)
 
     def set_adapter(self, name: str | None) -> None:
-        """Let the model compute with an adapter and its head, or with None as the base; takes under a millisecond.
+        """Make the model compute with an adapter and its head, or, with None, as the base model.
 
-        Compile again before training.
+        Only references change, so this is fast. Compile the model again before training.
 
         Raises:
             ConfigError: there is no such adapter.
         """
         self.adapters.activate(name)
+        # The optimizer holds the weights of the adapter before.
         self.compiled = False
 
     @contextlib.contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """Inside the block the model computes as the base."""
+        """Make the model compute as the base model inside the block."""
         before = self.adapters.active
         self.adapters.activate(None)
         try:
@@ -189,21 +207,42 @@ class TaskModel(SteppedModel):
             self.adapters.activate(before)
 
     def merge(self) -> None:
-        """Add the LoRA updates to the kernels: the same output within rounding, at the base's cost."""
+        """Add the LoRA updates to the kernels: the same outputs within rounding, as fast as the base model."""
         merge_lora(self)
 
     def unmerge(self) -> None:
-        """Undo `merge`; the kernels are restored bit for bit."""
+        """Undo `merge`. The kernels are restored bit for bit."""
         unmerge_lora(self)
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Turn texts, or pairs of texts, into the model's inputs.
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the outputs for inputs, as `predict` of Keras does.
+
+        The outputs of `Batches` are in the order of the rows, unless ``steps`` computes only the first batches.
+        """
+        order = x.order if isinstance(x, Batches) else None
+        outputs = super().predict(x, *args, **kwargs)
+        if order is None or len(outputs) != len(order):
+            return outputs
+        in_row_order = np.empty_like(outputs)
+        in_row_order[order] = outputs
+        return in_row_order
+
+    def encode(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Convert texts, or pairs of texts, to inputs of the model.
+
+        Args:
+            texts: the texts. A single string is one text.
+            pairs: the second texts of pairs, or None.
+
+        Raises:
+            ConfigError: something other than texts was given, or the numbers of first and second texts differ.
 
         Returns:
-            ``token_ids``, ``padding_mask`` (1 for tokens, 0 for padding) and where the model takes them
-            ``segment_ids``; int32, shape (rows, longest row rounded up to a multiple of 8, at most `max_length`).
+            ``token_ids``, ``padding_mask`` (1 for tokens, 0 for padding), and ``segment_ids`` if the model takes them;
+            int32, shape (rows, longest row rounded up to a multiple of 8, at most `max_length`).
         """
-        table = self.tokenizer.encode(texts, pairs, max_length=self.max_length)
+        first, second = checked_pairs(texts, pairs)
+        table = self.tokenizer.encode(first, second, max_length=self.max_length)
         return padded_inputs(table, np.arange(len(table)), self.tokenizer.pad_id)
 
     def batches(
@@ -217,15 +256,15 @@ class TaskModel(SteppedModel):
         cache: bool = True,
         max_tokens: int | None = None,
     ) -> Batches:
-        """Turn rows into batches for `fit`, `evaluate` and `predict`.
+        """Make batches of rows for `fit`, `evaluate` and `predict`.
 
         Args:
             rows: labelled or unlabelled rows, such as ``kerora.load_dataset("tickets")["train"]``.
-            batch_size: rows in a batch; default 32.
-            shuffle: draw a new order each epoch, as training wants; default False, longest rows first.
-            seed: seed of the order; default 0.
+            batch_size: rows in a batch. Default: 32.
+            shuffle: whether each epoch has a new random order, as training needs. Default: False, longest rows first.
+            seed: seed of the order. Default: 0.
             class_weights: weight of each class (classes,), or None.
-            cache: keep the tokens in the cache on disk; default True.
+            cache: whether to keep the tokens in the cache on disk. Default: True.
             max_tokens: without `shuffle`, tokens in a batch instead of rows; see `evaluation_tokens`.
         """
         return Batches(
@@ -240,7 +279,7 @@ class TaskModel(SteppedModel):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Refuse: the model is rebuilt from its preset and an adapter, not from a Keras config.
+        """Raise an error: the model is rebuilt from its preset and an adapter, not from a Keras config.
 
         Raises:
             NotImplementedError: always.
@@ -252,10 +291,10 @@ class TaskModel(SteppedModel):
 
 
 def evaluation_tokens(batch_size: int) -> int | None:
-    """Return how many tokens make up a batch of evaluation: those of `batch_size` rows of `TOKENS_A_ROW`.
+    """Return the number of tokens in a batch of evaluation: `batch_size` rows of `TOKENS_A_ROW` tokens.
 
-    On a CPU the memory of a pass then does not grow with the rows' length, nor do short rows leave it idle. None,
-    which means so many rows, where there is a GPU: it wants large batches.
+    On a CPU, the memory then does not depend on the length of the rows, and batches of short rows are not too small. On
+    a GPU the result is None, for batches of `batch_size` rows: a GPU needs large batches.
     """
     return None if torch.cuda.is_available() else batch_size * TOKENS_A_ROW
 
@@ -263,9 +302,8 @@ def evaluation_tokens(batch_size: int) -> int | None:
 def computed_in_row_order(
     batches: Batches, width: int, compute: Callable[[Any], Any], progress: Callable[[int], None] | None = None
 ) -> np.ndarray:
-    """Compute a vector for each row of unlabelled or labelled batches, float32 (rows, width), in the rows' order.
+    """Compute a vector for each row of batches, float32 (rows, width), in the order of the rows, without gradients.
 
-    Nothing is recorded for gradients.
 
     Args:
         batches: the rows, each once, in any order.
@@ -279,6 +317,7 @@ def computed_in_row_order(
     with torch.no_grad():
         for index in range(len(batches)):
             part = compute(batches[index][0]).float().cpu().numpy()
+            # `order` gives the row of each place in the batches.
             vectors[order[done : done + len(part)]] = part
             done += len(part)
             if progress is not None:

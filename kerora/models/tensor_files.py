@@ -17,10 +17,10 @@ _RENAMED = {".gamma": ".weight", ".beta": ".bias"}
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """Return the files that hold the weights: safetensors before torch files, all shards of an index.
+    """Return the weight files: safetensors, or torch files if there are no safetensors. An index gives all its shards.
 
     Returns:
-        Paths in the order of the shards; empty where the folder holds no weights.
+        Paths in the order of the shards; empty if the folder holds no weights.
 
     Raises:
         PresetError: an index is damaged or one of its shards is missing.
@@ -37,6 +37,7 @@ def weight_files(directory: Path) -> list[Path]:
 def _shards(index: Path) -> list[Path]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        # Only the name, so that an index cannot lead to files outside the folder.
         shards = [index.parent / Path(name).name for name in sorted(set(weight_map.values()))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PresetError(f"The weight index {index} is damaged: {error!r}. Download the model again.") from error
@@ -51,8 +52,8 @@ def _shards(index: Path) -> list[Path]:
 class TensorFiles:
     """The tensors of a model folder by name.
 
-    Names of old checkpoints that end in ``gamma`` and ``beta`` are given as ``weight`` and ``bias``,
-    as transformers reads them. Torch files are read with ``weights_only``, so nothing in them runs.
+    Names in old checkpoints that end in ``gamma`` and ``beta`` become ``weight`` and ``bias``, as in transformers.
+    Torch files are read with ``weights_only``, so no code in them runs.
 
     Args:
         directory: Hugging Face model folder.
@@ -65,7 +66,10 @@ class TensorFiles:
         self.directory = directory
         files = weight_files(directory)
         if not files:
-            raise PresetError(f"{directory} holds no weights: neither {SAFETENSORS} nor {TORCH}, whole or in shards.")
+            raise PresetError(
+                f"{directory} holds no weights: neither {SAFETENSORS} nor {TORCH}, whole or in shards. "
+                "Download the model again."
+            )
         self._sources: dict[str, tuple[Any, str]] = {}
         for path in files:
             self._add(path)
@@ -85,15 +89,17 @@ class TensorFiles:
             PresetError: there is no such tensor.
         """
         if name not in self._sources:
-            raise PresetError(f"The weights in {self.directory} lack the tensor {name!r}. Is the model complete?")
+            raise PresetError(f"The weights in {self.directory} lack the tensor {name!r}. Download the model again.")
         file, raw_name = self._sources[name]
         tensor = file[raw_name] if isinstance(file, dict) else file.get_tensor(raw_name)
+        # numpy has no bfloat16, so torch widens the tensor.
         return np.asarray(tensor.detach().float().numpy())
 
     def _add(self, path: Path) -> None:
         try:
             file: Any
             if path.suffix == ".safetensors":
+                # This maps the file. Only the tensors that are read take memory.
                 file = safe_open(path, framework="pt")
                 names = list(file.keys())
             else:

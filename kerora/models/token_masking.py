@@ -1,4 +1,4 @@
-"""Hides tokens from a classifier while it trains, so that it does not lean on single words."""
+"""Masks tokens during the training of a classifier, so that it does not depend on single words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from kerora.models.tokenizer import TextTokenizer
 
 
 class TokenMasking:
-    """Puts the mask token in the place of tokens drawn at random, anew for each batch.
+    """Replaces a random sample of the tokens of each batch by the mask token.
 
-    Word dropout (Iyyer et al. 2015, aclanthology.org/P15-1162) with the token that the encoder knows from its
-    pre-training. Special tokens and padding stay. Draws from torch's global random state.
+    This is word dropout (Iyyer et al. 2015, aclanthology.org/P15-1162) with the token that the encoder knows from its
+    pre-training. Special tokens and padding are not masked. The sample comes from the global random state of torch.
 
     Args:
-        share: share of the tokens that are hidden, 0 to 1.
-        tokenizer: knows the mask token and the special ones.
+        share: fraction of the tokens that is masked, 0 to 1.
+        tokenizer: gives the mask token and the special tokens.
     """
 
     def __init__(self, share: float, tokenizer: TextTokenizer) -> None:
@@ -26,8 +26,9 @@ class TokenMasking:
         self._kept = torch.from_numpy(tokenizer.special)
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a batch with tokens hidden; ``token_ids`` is int32 of shape (batch, length)."""
+        """Return the batch with masked tokens. ``token_ids`` is int32 of shape (batch, length)."""
         ids = torch.as_tensor(inputs["token_ids"])
+        # The device is known only from the first batch.
         self._kept = self._kept.to(ids.device)
         hidden = (torch.rand(ids.shape, device=ids.device) < self.share) & ~self._kept[ids.long()]
         return {**inputs, "token_ids": ids.masked_fill(hidden, self._mask_id)}

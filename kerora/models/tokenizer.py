@@ -1,10 +1,10 @@
-"""Text to token ids, on the Rust `tokenizers` library, equal to Hugging Face's fast tokenizers."""
+"""Converts text to token ids with the Rust library `tokenizers`. The ids equal those of Hugging Face tokenizers."""
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,30 +12,49 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from kerora.data.tokens import Line, TokenTable
+from kerora.errors import ConfigError
+from kerora.settings.base import is_table, shown
 
 MASK_TOKENS = ("[MASK]", "<mask>")
 CHUNK_ROWS, CHUNK_CHARACTERS = 2_048, 2_000_000
-"""Rows are encoded this many at a time: the library holds all tokens of a text before it cuts them."""
+"""Rows and characters encoded at a time. The library holds all tokens of a text in memory before it truncates them."""
 
-# The library warns and stops being parallel in a forked child unless this is set; in a child its
-# threads are gone, so there it must be off.
+# If this is not set, the library warns in a forked child process and stops working in parallel. The threads do not
+# exist in a child, so it must be off there.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: os.environ.__setitem__("TOKENIZERS_PARALLELISM", "false"))
 
 
 class TextTokenizer:
-    """Turns texts and pairs of texts into ids with the model's special tokens.
+    """Converts texts and pairs of texts to ids, with the special tokens of the model.
 
     Args:
         tokenizer: tokenizer with normalizer, pre-tokenizer and post-processor (special tokens).
-        pad_id: id that fills up short rows.
-        uses_segments: the model takes segment ids.
-        end_id: id of the token that ends a text, or None where the model has none.
+        pad_id: id of the padding.
+        uses_segments: whether the model takes segment ids.
+        end_id: id of the end-of-text token, or None if the model has none.
+        truncation_side: side on which the files of the tokenizer say that long texts are cut, left or right. None
+            takes it from `tokenizer`, as transformers does. Default: right.
+
+    Attributes:
+        own_side: the side that the files say.
+        truncation_side: the side on which `encode` cuts long texts. Default: `own_side`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, pad_id: int, uses_segments: bool, end_id: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        pad_id: int,
+        uses_segments: bool,
+        end_id: int | None = None,
+        truncation_side: str | None = None,
+    ) -> None:
+        held = (tokenizer.truncation or {}).get("direction", "right")
+        self.own_side = "left" if str(truncation_side or held).lower() == "left" else "right"
+        self.truncation_side = self.own_side
         tokenizer.no_truncation()
+        # A tokenizer.json may set both. Batches are padded later, each to its longest row.
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self.pad_id = pad_id
@@ -44,25 +63,31 @@ class TextTokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of tokens, special and added ones included."""
+        """Number of tokens, including special and added tokens."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """sha256 of everything that decides about the ids."""
+        """Text that depends on everything that affects the ids: a sha256, and the side of truncation if it is left."""
+        return self._definition_hash + ("-left" if self.truncation_side == "left" else "")
+
+    @cached_property
+    def _definition_hash(self) -> str:
         self._tokenizer.no_truncation()
+        # `to_str` would include the truncation that `encode` sets.
         definition = f"{self.pad_id} {self.uses_segments} {self._tokenizer.to_str()}"
         return hashlib.sha256(definition.encode("utf-8", "surrogatepass")).hexdigest()
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> TokenTable:
-        """Encode texts, or pairs of texts, as ``[CLS] text [SEP]`` or as the model's own special tokens ask.
+        """Encode texts, or pairs of texts, with the special tokens of the model, such as ``[CLS] text [SEP]``.
 
         Args:
-            texts: the texts; for pairs the first of each.
+            texts: the texts; for pairs the first texts.
             pairs: the second texts, as many as `texts`, or None.
-            max_length: longest row in tokens, special tokens included; the longer text of a pair is cut first.
+            max_length: longest row in tokens, with special tokens. The longer text of a pair is truncated first.
         """
-        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
+        # The library keeps this setting, so the other methods turn it off.
+        self._tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.truncation_side)
         ids: list[np.ndarray] = []
         segments: list[np.ndarray] = []
         offsets = np.zeros(len(texts) + 1, np.int64)
@@ -75,33 +100,44 @@ class TextTokenizer:
         return TokenTable(_join(ids, np.int32), offsets, kinds, max_length)
 
     def lengths(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
-        """Return the number of tokens of each row before any truncation, special tokens included."""
+        """Return the number of tokens of each row with special tokens and without truncation."""
         self._tokenizer.no_truncation()
         return [len(encoding) for encoding in self._encodings(texts, pairs)]
 
     @cached_property
     def pieces(self) -> tuple[str, ...]:
-        """The tokens by id, special and added ones included."""
+        """The tokens by id, including special and added tokens."""
+        # Ids may have gaps.
         return tuple(self._tokenizer.id_to_token(number) or "" for number in range(self.vocabulary_size))
 
     @property
     def wrapping(self) -> tuple[int, int]:
-        """Ids of the special tokens at a row's start and end."""
+        """Ids of the special tokens at the start and the end of a row."""
         self._tokenizer.no_truncation()
         ids = self._tokenizer.encode("").ids
         return ids[0], ids[-1]
 
     @property
     def mask_id(self) -> int | None:
-        """Id of the mask token, or None where the vocabulary has none."""
+        """Id of the mask token, or None if the vocabulary has none."""
         found = (self._tokenizer.token_to_id(token) for token in MASK_TOKENS)
         return next((number for number in found if number is not None), None)
 
     @cached_property
+    def unknown_id(self) -> int | None:
+        """Id of the token for unknown text, or None if the vocabulary covers every text."""
+        model = self.definition["model"]
+        unknown = model.get("unk_token")
+        if unknown is not None:
+            return self._tokenizer.token_to_id(unknown)
+        return model.get("unk_id")
+
+    @cached_property
     def special(self) -> np.ndarray:
-        """Whether a token is special (the one for unknown text included), bool (tokens,)."""
+        """Whether a token is special, bool (tokens,). The token for unknown text is special too."""
         flags = np.zeros(self.vocabulary_size, bool)
         added = self._tokenizer.get_added_tokens_decoder()
+        # Not every added token is special: some are words that must not be split.
         flags[[number for number, token in added.items() if token.special]] = True
         unknown = self.definition["model"].get("unk_token")
         if unknown is not None:
@@ -110,7 +146,7 @@ class TextTokenizer:
 
     @cached_property
     def word_starts(self) -> np.ndarray:
-        """Whether a token starts a word, bool (tokens,); the others go on with the word before them."""
+        """Whether a token starts a word, bool (tokens,). Other tokens continue a word."""
         model = self.definition["model"]
         if model["type"] == "WordPiece":
             inner = model.get("continuing_subword_prefix", "##")
@@ -119,15 +155,16 @@ class TextTokenizer:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The whole tokenizer as `tokenizers` writes it to tokenizer.json."""
+        """The content of the tokenizer.json that `tokenizers` writes for this tokenizer."""
         definition: dict[str, Any] = json.loads(self._tokenizer.to_str())
         return definition
 
     @property
     def start_ids(self) -> tuple[int, ...]:
-        """Ids that the model wants in front of a text: none for GPT-2, the start token for Llama."""
+        """Ids of the tokens before a text: none for GPT-2, the start token for Llama."""
         self._tokenizer.no_truncation()
         ids = self._tokenizer.encode("").ids
+        # A tokenizer can also add the end-of-text token after a text.
         return tuple(number for number in ids if number != self.end_id)
 
     def plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -139,29 +176,31 @@ class TextTokenizer:
         return result
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """Return the text of token ids; bytes that are no whole character become U+FFFD."""
+        """Return the text of token ids. Bytes that do not form a whole character become U+FFFD."""
         return str(self._tokenizer.decode([int(number) for number in ids], skip_special_tokens=skip_special))
 
     def byte_length(self, number: int) -> int:
-        """Return how many bytes of text a token stands for; 0 for special ones."""
+        """Return the number of bytes of text that a token stands for, or 0 for a special token."""
         if self.special[number]:
             return 0
         piece = self.pieces[number]
         if self.is_byte_level:
-            return len(piece)  # each byte is written as one character
+            return len(piece)  # The vocabulary writes each byte as one character.
+        # Pieces such as <0x0A> stand for one byte of a character that the vocabulary lacks.
         return 1 if re.fullmatch("<0x[0-9A-F]{2}>", piece) else len(piece.replace("▁", " ").encode())
 
     @property
     def is_byte_level(self) -> bool:
-        """Whether tokens are bytes in byte-level byte-pair encoding's spelling."""
+        """Whether the vocabulary is byte-level: it writes each byte of text as one printable character."""
         return "ByteLevel" in json.dumps(self.definition["decoder"])
 
     def encode_lines(self, lines: Sequence[str]) -> Iterator[Line]:
-        """Tokenize lines without special tokens; where blanks belong to words, each line starts with one."""
+        """Tokenize lines without special tokens. If spaces are part of words (BPE), a space is put before each line."""
         self._tokenizer.no_truncation()
         if self.definition["model"]["type"] == "BPE":
             lines = [f" {line}" for line in lines]
         for chunk in _chunks(map(_without_surrogates, lines)):
+            # `encode_batch_fast` gives no offsets.
             encodings = self._tokenizer.encode_batch(chunk, add_special_tokens=False)
             for line, encoding in zip(chunk, encodings, strict=True):
                 yield Line(line, encoding.ids, encoding.offsets)
@@ -171,8 +210,39 @@ class TextTokenizer:
         for chunk in _chunks(items):
             try:
                 yield from self._tokenizer.encode_batch_fast(chunk)
-            except (UnicodeEncodeError, TypeError):  # a lone surrogate, as "\ud83d" in JSON, is no valid text
+            except (UnicodeEncodeError, TypeError):  # An unpaired surrogate, such as "\ud83d" in JSON.
                 yield from self._tokenizer.encode_batch_fast([_without_surrogates(item) for item in chunk])
+
+
+def checked_texts(texts: Any, name: str = "texts") -> list[str]:
+    """Return texts as a list. A single string is one text.
+
+    Raises:
+        ConfigError: the value is a table, a dict, or holds something other than text.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, Mapping | bytes) or is_table(texts) or not isinstance(texts, Iterable):
+        raise ConfigError(
+            f"{name} must be texts. Received: {shown(texts)}. Give a list of strings, or one column of a table."
+        )
+    found = list(texts.to_pylist() if hasattr(texts, "to_pylist") else texts)
+    wrong = next((number for number, text in enumerate(found) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise ConfigError(f"{name} must be texts. Received: {shown(found[wrong])} at position {wrong}.")
+    return found
+
+
+def checked_pairs(texts: Any, pairs: Any) -> tuple[list[str], list[str] | None]:
+    """Return texts and, if there are any, the second texts of pairs; see `checked_texts`.
+
+    Raises:
+        ConfigError: see `checked_texts`, or the two numbers of texts differ.
+    """
+    first, second = checked_texts(texts), None if pairs is None else checked_texts(pairs, "pairs")
+    if second is not None and len(first) != len(second):
+        raise ConfigError(f"texts and pairs must be equally many. Received: {len(first)} and {len(second)}")
+    return first, second
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
@@ -195,4 +265,5 @@ def _join(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:
 def _without_surrogates(item: Any) -> Any:
     if isinstance(item, tuple):
         return tuple(_without_surrogates(text) for text in item)
+    # UTF-16 joins pairs of surrogates to a character. Only a single one becomes U+FFFD.
     return item.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

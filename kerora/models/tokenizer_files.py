@@ -1,9 +1,9 @@
 """Builds tokenizers from the vocabulary files of Hugging Face and Keras preset folders.
 
-A Hugging Face tokenizer.json holds the whole tokenizer and is used as it is. The older files hold
-only a vocabulary; around it stands what transformers 5 builds for the same folder. KerasHub's own
-tokenizers differ from that in places (accents, the split of GPT-2's byte-pair encoding), so a Keras
-preset's vocabulary gets the Hugging Face pipeline too: it is the one the models were trained with.
+A Hugging Face tokenizer.json holds the whole tokenizer and is used unchanged. Older files hold only a vocabulary. The
+other steps are then the same as in transformers 5. The tokenizers of KerasHub differ from these steps in accents and in
+the split of GPT-2's byte-pair encoding. The vocabulary of a Keras preset therefore also gets the Hugging Face steps,
+because the models were trained with them.
 """
 
 import json
@@ -42,8 +42,9 @@ HUGGING_FACE_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-"""Every file of a Hugging Face folder that can decide about tokens."""
+"""Every file of a Hugging Face folder that can affect the tokens."""
 
+# Types of pieces in the protocol buffer of SentencePiece.
 _CONTROL, _USER_DEFINED = 3, 4
 _ROBERTA_STYLE = ("RobertaTokenizer", "XLMRobertaTokenizer")
 _BYTE_PAIRS = ("RobertaTokenizer", "GPT2Tokenizer")
@@ -52,14 +53,14 @@ _WORD_PIECES = ("DistilBertTokenizer", "BertTokenizer", "ElectraTokenizer")
 
 @dataclass
 class Settings:
-    """What a tokenizer needs beside its vocabulary.
+    """The settings that a tokenizer needs in addition to its vocabulary.
 
     Attributes:
         tokens: special tokens by role: cls, sep, unk, pad, mask; for decoders bos, eos, unk, pad ("" for none).
         options: values of tokenizer_config.json such as ``do_lower_case``.
-        added: tokens beside the vocabulary's own that must not be split.
-        doubled_separator: pairs are joined by two separators, as in RoBERTa.
-        starts: the bos token stands in front of a text, where there is one.
+        added: tokens in addition to the vocabulary. They must not be split.
+        doubled_separator: whether two separators join a pair, as in RoBERTa.
+        starts: whether the bos token, if there is one, stands before a text.
     """
 
     tokens: dict[str, str]
@@ -94,6 +95,7 @@ def huggingface_tokenizer(directory: Path, architecture: Architecture) -> TextTo
             tokenizer = byte_pairs(directory / "vocab.json", directory / "merges.txt", settings)
         else:
             tokenizer = _huggingface_sentencepiece(directory, architecture, settings)
+    # Its message is already complete.
     except PresetError:
         raise
     except Exception as error:  # the Rust library raises bare Exception
@@ -104,8 +106,8 @@ def huggingface_tokenizer(directory: Path, architecture: Architecture) -> TextTo
 def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer:
     """Build the tokenizer of a Keras preset folder.
 
-    An uncased WordPiece vocabulary also drops accents, as BERT's own tokenizer does, whatever the
-    preset's ``strip_accents`` says.
+    With an uncased WordPiece vocabulary accents are removed, as in the tokenizer of BERT. The ``strip_accents`` of the
+    preset is ignored.
 
     Raises:
         PresetError: the folder holds no vocabulary, or a damaged one.
@@ -114,6 +116,7 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
     assets = directory / KERAS_ASSETS
     name = class_name(config)
     files = [assets / file for file in keras_vocabulary(directory)]
+    # Equal for a tokenizer with one file, which needs no merges.
     vocabulary, merges = files[0], files[-1]
     given = config.get("config")
     settings = Settings(
@@ -133,6 +136,7 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
         elif name in _SENTENCEPIECE:
             tokenizer = _SENTENCEPIECE[name](vocabulary, settings)
         else:
+            # WordPiece of KerasHub keeps case by default, that of transformers does not.
             settings.options = {"do_lower_case": False, **settings.options}
             settings.tokens = {**settings.tokens, "unk": settings.options.get("oov_token", settings.tokens["unk"])}
             tokenizer = wordpiece(vocabulary, settings)
@@ -142,7 +146,7 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
 
 
 def keras_vocabulary(directory: Path) -> tuple[str, ...]:
-    """Return the names of the vocabulary files of a Keras preset folder; they lie in `KERAS_ASSETS`.
+    """Return the names of the vocabulary files of a Keras preset folder. They are in the folder `KERAS_ASSETS`.
 
     Raises:
         PresetError: tokenizer.json is missing or damaged, or names a tokenizer that is not supported.
@@ -162,9 +166,9 @@ def keras_vocabulary(directory: Path) -> tuple[str, ...]:
 
 
 def _keras_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of KerasHub's tokenizers under the names that transformers gives them.
+    """Return the settings of a KerasHub tokenizer under their names in transformers.
 
-    Accents are not among them: see `keras_tokenizer`.
+    ``strip_accents`` is not one of them: see `keras_tokenizer`.
     """
     names = {
         "lowercase": "do_lower_case",
@@ -177,19 +181,19 @@ def _keras_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wordpiece(vocabulary: Path, settings: Settings) -> Tokenizer:
-    """Build BERT's tokenizer (Devlin et al. 2018, arXiv:1810.04805) from a file with one piece a line."""
+    """Build the tokenizer of BERT (Devlin et al. 2018, arXiv:1810.04805) from a file with one piece in each line."""
     with vocabulary.open(encoding="utf-8") as lines:
         return _wordpiece([line.rstrip("\n") for line in lines], settings)
 
 
 def fresh_wordpiece(pieces: Sequence[str], architecture: Architecture) -> TextTokenizer:
-    """Build the uncased tokenizer of a vocabulary that was just trained, pieces by id."""
+    """Build an uncased tokenizer from a newly trained vocabulary. The pieces are in the order of their ids."""
     settings = Settings(_default_tokens(architecture.tokenizer), {"do_lower_case": True})
     return _finish(_wordpiece(pieces, settings), settings, architecture.segments)
 
 
 def fresh_byte_pairs(tokenizer: Tokenizer, architecture: Architecture) -> TextTokenizer:
-    """Wrap a byte-pair tokenizer that was just trained."""
+    """Make a `TextTokenizer` of a newly trained byte-pair tokenizer."""
     return _finish(tokenizer, Settings(_default_tokens(architecture.tokenizer)), architecture.segments)
 
 
@@ -203,6 +207,7 @@ def _wordpiece(pieces: Sequence[str], settings: Settings) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=settings.options.get("tokenize_chinese_chars", True),
+        # None removes accents if the text is made lower case, as in transformers.
         strip_accents=settings.options.get("strip_accents"),
         lowercase=settings.options.get("do_lower_case", True),
     )
@@ -221,7 +226,7 @@ def byte_pairs(vocabulary: Path, merges: Path, settings: Settings) -> Tokenizer:
 
 
 def albert_pieces(model: Path, settings: Settings) -> Tokenizer:
-    """Build ALBERT's tokenizer from its SentencePiece model; uncased and without accents unless the options say so."""
+    """Build the tokenizer of ALBERT from its SentencePiece model. Default: lower case, without accents."""
     proto = _read_sentencepiece(model, settings)
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not settings.options.get("keep_accents", False):
@@ -235,9 +240,10 @@ def albert_pieces(model: Path, settings: Settings) -> Tokenizer:
 
 
 def xlm_roberta_pieces(model: Path, settings: Settings) -> Tokenizer:
-    """Build XLM-RoBERTa's tokenizer: fairseq's special tokens, SentencePiece's pieces from the fourth on, the mask."""
+    """Build the tokenizer of XLM-RoBERTa: special tokens of fairseq, SentencePiece pieces from the fourth on, mask."""
     proto = _read_sentencepiece(model, settings)
     tokens = settings.tokens
+    # fairseq puts four tokens first. The model of SentencePiece has three of its own there.
     first = [(tokens[role], 0.0) for role in ("cls", "pad", "sep", "unk")]
     tokenizer = Tokenizer(Unigram([*first, *_pieces(proto)[3:], (tokens["mask"], 0.0)], unk_id=3, byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence(_charsmap(proto))
@@ -246,11 +252,11 @@ def xlm_roberta_pieces(model: Path, settings: Settings) -> Tokenizer:
 
 
 def deberta_pieces(model: Path, settings: Settings) -> Tokenizer:
-    """Build DeBERTa-v3's tokenizer as transformers 5 does: NFC in place of SentencePiece's own normalization."""
+    """Build the tokenizer of DeBERTa-v3 as transformers 5 does, with NFC instead of SentencePiece's normalization."""
     proto = _read_sentencepiece(model, settings)
     mask = settings.tokens["mask"]
     if mask not in {token.content for token in settings.added}:
-        settings.added.append(AddedToken(mask, special=True))  # it stands behind the model's own pieces
+        settings.added.append(AddedToken(mask, special=True))  # Its id follows the ids of the SentencePiece model.
     steps: list[Any] = [normalizers.Lowercase()] if settings.options.get("do_lower_case", False) else []
     blanks = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
     tokenizer = Tokenizer(Unigram(_pieces(proto), unk_id=proto.trainer_spec.unk_id, byte_fallback=False))
@@ -287,13 +293,14 @@ def _huggingface_sentencepiece(directory: Path, architecture: Architecture, sett
         if (directory / name).is_file():
             return build(directory / name, settings)
     raise PresetError(
-        f"{directory} holds no vocabulary for {architecture.title}; looked for {TOKENIZER_FILE}, vocab.txt, "
-        f"vocab.json with merges.txt, {', '.join(builders)}. Save the tokenizer beside the model."
+        f"{directory} holds no vocabulary for {architecture.title}. It needs one of {TOKENIZER_FILE}, vocab.txt, "
+        f"vocab.json with merges.txt, {', '.join(builders)}. Save the tokenizer in the folder of the model."
     )
 
 
 def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, complete: bool = False) -> TextTokenizer:
     if not complete:
+        # One at a time, so that new ids follow the order of the list.
         for token in settings.never_split(tokenizer):
             tokenizer.add_special_tokens([token]) if token.special else tokenizer.add_tokens([token])
     if tokenizer.post_processor is None and "cls" in settings.tokens:
@@ -302,14 +309,16 @@ def _finish(tokenizer: Tokenizer, settings: Settings, uses_segments: bool, compl
         start = start_template(tokenizer, settings.tokens["bos"]) if settings.starts else None
         tokenizer.post_processor = tokenizer.post_processor if start is None else start
     end_id = tokenizer.token_to_id(settings.tokens.get("eos", ""))
-    # where there is no token for padding any will do: it stands behind the text, where no token looks
+    # Without a padding token any id can be used: padding follows the text, and no token of the text attends to it.
     known = (tokenizer.token_to_id(settings.tokens["pad"]), end_id, 0)
-    return TextTokenizer(tokenizer, next(number for number in known if number is not None), uses_segments, end_id)
+    pad_id = next(number for number in known if number is not None)
+    return TextTokenizer(tokenizer, pad_id, uses_segments, end_id, settings.options.get("truncation_side"))
 
 
 def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
     cls, sep = settings.tokens["cls"], settings.tokens["sep"]
     if settings.doubled_separator:
+        # RoBERTa has no segments, so all type ids are 0.
         single, pair = f"{cls} $A {sep}", f"{cls} $A {sep} {sep} $B {sep}"
     else:
         single, pair = f"{cls}:0 $A:0 {sep}:0", f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1"
@@ -317,7 +326,8 @@ def _special_token_template(tokenizer: Tokenizer, settings: Settings) -> Any:
     missing = [token for token, number in ids if number is None]
     if missing:
         raise PresetError(
-            f"The vocabulary lacks the special token {missing[0]!r}. It belongs to another kind of model."
+            f"The vocabulary lacks the special token {missing[0]!r}. It belongs to another kind of model. "
+            "Save the right tokenizer in the folder."
         )
     return processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
 
@@ -337,7 +347,7 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
     options = _read_json(directory / "tokenizer_config.json", optional=True)
     decoder = options.get("added_tokens_decoder") or {}
     older = _read_json(directory / "special_tokens_map.json", optional=True)
-    # transformers lets the older file go first where the newer one does not hold the added tokens as well
+    # As in transformers, the older file takes precedence if the newer one does not hold the added tokens.
     named = {**older, **options} if decoder else {**options, **older}
     settings = Settings(
         _default_tokens(architecture.tokenizer),
@@ -350,8 +360,10 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
         if isinstance(token, dict):
             settings.added.append(_added_token(token, special=True))
             token = token.get("content")
+        # An entry may be null.
         settings.tokens[role] = token or settings.tokens[role]
     if decoder:
+        # The keys are texts, but ids must be added in the order of numbers.
         settings.added = [_added_token(decoder[number]) for number in sorted(decoder, key=int)]
     else:
         special = _special_without_role(named)
@@ -362,7 +374,7 @@ def _huggingface_settings(directory: Path, architecture: Architecture) -> Settin
 
 
 def _legacy_added(directory: Path, settings: Settings, more_special: Sequence[str]) -> list[AddedToken]:
-    """Return the tokens that transformers before 4.34 kept in a file of their own, in the order of their ids."""
+    """Return the tokens that transformers before 4.34 kept in a separate file, in the order of their ids."""
     ids = _read_json(directory / "added_tokens.json", optional=True)
     taken = {token.content for token in settings.added}
     special = {*settings.tokens.values(), *more_special}
@@ -374,7 +386,7 @@ def _legacy_added(directory: Path, settings: Settings, more_special: Sequence[st
 
 
 def _special_without_role(named: Mapping[str, Any]) -> list[AddedToken]:
-    """Return further special tokens, under transformers 5's name for them and the one before; each once."""
+    """Return special tokens without a role, each once. transformers 5 and 4 use different names for their list."""
     lists = [named.get(f"{name}_special_tokens") or [] for name in ("extra", "additional")]
     listed = [token for entry in lists for token in (entry.values() if isinstance(entry, dict) else entry)]
     tokens = [_added_token(entry if isinstance(entry, dict) else {"content": entry}, special=True) for entry in listed]
@@ -389,6 +401,7 @@ def _added_token(entry: Mapping[str, Any], special: bool = False) -> AddedToken:
 def _read_sentencepiece(model: Path, settings: Settings) -> Any:
     proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     proto.ParseFromString(model.read_bytes())
+    # SentencePiece never splits control and user-defined pieces, so they become added tokens.
     known = {token.content for token in settings.added}
     settings.added += [
         AddedToken(piece.piece, normalized=False, special=piece.type == _CONTROL)

@@ -1,4 +1,4 @@
-"""Makes fresh encoders and writes encoders as KerasHub preset folders."""
+"""Builds models with random weights and writes models as KerasHub preset folders."""
 
 import os
 import tempfile
@@ -24,19 +24,19 @@ keras_hub = import_keras_hub()
 
 
 def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str, kind: str | None = None) -> Any:
-    """Build an encoder with random weights, float32, from Keras' global seed.
+    """Build a model with random weights, float32, from the global seed of Keras.
 
-    A pooler (BERT's), which masked-language modelling does not train, starts as the identity: so it passes the first
-    token's state through its tanh, in place of a random mixture.
+    Masked language modelling does not train the pooler of BERT. Its kernel therefore starts as the identity: the pooler
+    then passes on the state of the first token through its tanh, and not a random mixture of it.
 
     Args:
         config: architecture and sizes.
         tokens: size of the vocabulary.
         dtype: Keras dtype policy.
-        kind: another architecture than the config's; default None.
+        kind: architecture in place of that of the config. Default: None.
 
     Raises:
-        ConfigError: the width is no multiple of the heads.
+        ConfigError: the width is not a multiple of the number of heads.
     """
     architecture = ARCHITECTURES[kind or config.architecture]
     if config.width % config.heads:
@@ -60,14 +60,14 @@ def fresh_backbone(config: EncoderConfig, tokens: int, dtype: str, kind: str | N
 
 
 def settings_of(backbone: Any) -> dict[str, Any]:
-    """Return the arguments that a backbone was built with; Keras would import TensorFlow to write them down."""
+    """Return the arguments that a backbone was built with, without the import of TensorFlow that Keras would do."""
     with without_tensorflow():
         settings: dict[str, Any] = backbone.get_config()
     return settings
 
 
 def rebuild(backbone: Any, dtype: str, dropout: float) -> Any:
-    """Return the same encoder, with the same weights, as KerasHub builds it from its config.
+    """Return the same model with the same weights, built by KerasHub from its config.
 
     Args:
         backbone: the encoder.
@@ -75,9 +75,11 @@ def rebuild(backbone: Any, dtype: str, dropout: float) -> Any:
         dropout: rate inside the new one.
     """
     config = {**settings_of(backbone), "dtype": dtype, "dropout": dropout}
+    # A built layer cannot change its dtype or its dropout.
     copy = type(backbone).from_config(config)
     copy.set_weights(backbone.get_weights())
     choose_attention(copy)
+    # The causal kernel needs what this sets on the layers.
     tell_documents_apart(copy)
     use_causal_kernel(copy)
     return copy
@@ -91,11 +93,31 @@ def write_tokenizer(tokenizer: TextTokenizer, architecture: Architecture, direct
     with without_tensorflow():
         if model["type"] == "WordPiece":
             lowercase = bool((definition["normalizer"] or {}).get("lowercase", False))
+            # Uncased BERT removes accents. KerasHub alone would keep them.
             hub = hub_class(vocabulary=_by_id(model["vocab"]), lowercase=lowercase, strip_accents=lowercase)
         else:
+            # Versions of `tokenizers` write a merge as text or as a pair.
             merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
             hub = hub_class(vocabulary=model["vocab"], merges=merges)
         hub.save_to_preset(str(directory))
+
+
+def write_preprocessor(architecture: Architecture, directory: Path, max_length: int) -> None:
+    """Write preprocessor.json, so that tasks of KerasHub pad raw text to the length of the model.
+
+    Without it, KerasHub pads to 512 tokens, and a model with fewer positions fails.
+
+    Args:
+        architecture: the kind of the model.
+        directory: a preset folder with a tokenizer.
+        max_length: longest input of the model in tokens.
+    """
+    stem = architecture.tokenizer.removesuffix("Tokenizer")
+    task = "CausalLM" if architecture.is_decoder else "TextClassifier"
+    with without_tensorflow():
+        tokenizer = getattr(keras_hub.models, architecture.tokenizer).from_preset(str(directory))
+        preprocessor = getattr(keras_hub.models, f"{stem}{task}Preprocessor")(tokenizer, sequence_length=max_length)
+        preprocessor.save_to_preset(str(directory))
 
 
 def read_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer:
@@ -106,36 +128,40 @@ def read_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer
 def write_preset(
     backbone: Any, tokenizer: TextTokenizer, architecture: Architecture, directory: Path, storage: str = "float32"
 ) -> None:
-    """Write backbone and tokenizer as a KerasHub preset, float32 in its config whatever it was trained in.
+    """Write backbone, tokenizer and preprocessor as a KerasHub preset. The dtype in its config is always float32.
 
-    The files are made beside their places and moved there when all are complete, config.json last.
+    The files are written to a temporary folder and moved when all are complete. config.json is moved last.
 
     Args:
-        backbone: the encoder.
+        backbone: the backbone.
         tokenizer: its tokenizer.
         architecture: its kind.
-        directory: folder; made when it does not exist.
-        storage: type of the weights in the file, float32 or float16. Keras widens float16 when it loads them.
+        directory: the folder. It is created if it does not exist.
+        storage: dtype of the weights in the file, float32 or float16. Keras converts float16 when it loads them.
+            Default: float32.
 
     Raises:
         TrainingError: a weight does not fit into float16.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    # Inside the target folder, because `os.replace` works only on one file system.
     with tempfile.TemporaryDirectory(dir=directory, prefix=".writing-") as name:
         work = Path(name)
         write_tokenizer(tokenizer, architecture, work)
         with without_tensorflow():
             rebuild(backbone, "float32", settings_of(backbone)["dropout"]).save_to_preset(str(work))
+        write_preprocessor(architecture, work, settings_of(backbone)["max_sequence_length"])
         if storage == "float16":
             _narrow(work / WEIGHTS)
         (directory / KERAS_ASSETS).mkdir(parents=True, exist_ok=True)
         files = [path.relative_to(work) for path in work.rglob("*") if path.is_file()]
+        # A folder without config.json is no preset, so an interrupted write leaves none that seems complete.
         for path in sorted(files, key=lambda path: path.name == CONFIG):
             os.replace(work / path, directory / path)
 
 
 def round_weights(model: Any, storage: str) -> None:
-    """Round a model's weights to what the preset's file holds, so that what is measured is what is stored."""
+    """Round the weights of a model to their values in the file of the preset, so that measurements fit that file."""
     if storage == "float16":
         for variable in model.weights:
             value = np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable, dtype=np.float32)
@@ -143,7 +169,7 @@ def round_weights(model: Any, storage: str) -> None:
 
 
 def tokenizer_files(directory: Path) -> list[Path]:
-    """Return the tokenizer's files in a preset folder."""
+    """Return the files of the tokenizer in a preset folder."""
     return [directory / TOKENIZER_FILE, *sorted((directory / KERAS_ASSETS).glob("*"))]
 
 
@@ -152,6 +178,7 @@ def _by_id(vocabulary: dict[str, int]) -> list[str]:
 
 
 def _as_float16(value: np.ndarray, name: str) -> np.ndarray:
+    # An overflow gives infinity, which is reported below.
     with np.errstate(over="ignore"):
         narrow = value.astype(np.float16)
     if not np.isfinite(narrow).all():
@@ -160,7 +187,7 @@ def _as_float16(value: np.ndarray, name: str) -> np.ndarray:
 
 
 def _narrow(path: Path) -> None:
-    """Rewrite a weights file with its float32 data as compressed float16."""
+    """Rewrite a weight file: its float32 data becomes compressed float16 data."""
     narrowed = path.with_name(f".{path.name}")
     with h5py.File(path, "r") as source, h5py.File(narrowed, "w") as target:
         target.attrs.update(source.attrs)
@@ -173,6 +200,7 @@ def _narrow(path: Path) -> None:
             value = item[()]
             if value.dtype == np.float32:
                 value = _as_float16(value, name)
+            # HDF5 cannot compress a scalar.
             packed = {"compression": "gzip", "shuffle": True} if value.ndim else {}
             target.create_dataset(name, data=value, **packed).attrs.update(item.attrs)
 

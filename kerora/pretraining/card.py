@@ -1,4 +1,4 @@
-"""The model card of a pre-trained preset, written from the facts of its run."""
+"""The model card of a pre-trained preset, made from the manifest and the history of its run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,12 +30,13 @@ def model_card(name: str, manifest: Mapping[str, Any], history: Sequence[Mapping
 
 
 def card_curves(history: Sequence[Mapping[str, Any]], words: bool = True) -> bytes:
-    """Return the card's picture as PNG: loss and, with a teacher, cosines by epoch.
+    """Return the picture of the card as PNG: the loss and, with a teacher, the cosines by epoch.
 
     Args:
         history: the rows of history.csv.
-        words: whether masked words were learnt; without them there is no loss of theirs to show.
+        words: whether masked words were learnt. If not, the picture leaves their loss out.
     """
+    # from the columns, because this function gets no manifest
     causal = "mlm_loss" not in history[0]
     shown = {"loss": ("loss", "val_loss")} if causal else {"masked-language-model loss": ("mlm_loss", "val_loss")}
     shown = shown if words else {}
@@ -46,6 +47,7 @@ def card_curves(history: Sequence[Mapping[str, Any]], words: bool = True) -> byt
     for title, (train, held_out) in shown.items():
         columns |= {title: train, f"val_{title}": held_out}
     values = {
+        # NaN leaves a gap in the line: without a held-out part the columns of it are empty
         title: np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
         for title, name in columns.items()
     }
@@ -54,11 +56,12 @@ def card_curves(history: Sequence[Mapping[str, Any]], words: bool = True) -> byt
 
 def _title(name: str, manifest: Mapping[str, Any]) -> str:
     teacher = manifest["teacher"]
-    how = f", and distillation from {teacher['name']}" if teacher else ""
+    objective = f"{'causal' if _is_causal(manifest) else 'masked'}-language modelling"
+    ways = [objective] if learns_words(manifest) else []
+    how = ", and ".join([*ways, f"distillation from {teacher['name']}"] if teacher else ways)
     what = "A language model" if _is_causal(manifest) else "A text encoder"
-    objective = "causal" if _is_causal(manifest) else "masked"
     return (
-        f"# {name}\n\n{what} in KerasHub's preset format, pre-trained by {objective}-language modelling{how} with "
+        f"# {name}\n\n{what} in KerasHub's preset format, pre-trained by {how} with "
         f"`kerora pretrain` (Kerora {manifest['kerora']}). `keras_hub.models.Backbone.from_preset` loads it; "
         "`kerora fit --preset` fine-tunes it."
     )
@@ -82,6 +85,7 @@ def _model(manifest: Mapping[str, Any]) -> str:
         "numbers below are those of the rounded weights",
         "float32": "stored as float32",
     }[settings["storage"]]
+    # without a next-sentence task no loss reaches the pooler, so a new BERT keeps the start of `fresh_backbone`
     pooler = (
         "\n\nThe pooler is not trained: it is the identity followed by tanh."
         if init is None and _fresh(manifest).head.from_pooler
@@ -97,6 +101,7 @@ def _fresh(manifest: Mapping[str, Any]) -> Architecture:
 
 def _data(manifest: Mapping[str, Any]) -> str:
     data = manifest["data"]
+    # sixteen hex digits (64 bits) are enough to tell files apart, and fit into the table
     files = [f"| {item['file']} | {item['bytes']:,} | `{item['sha256'][:16]}` |" for item in data["files"]]
     table = "\n".join(["| file | bytes | sha256 |", "|---|---:|---|", *files])
     counts = (
@@ -115,10 +120,11 @@ def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
         else f"Whole-word masking of {settings['mask_share']:.0%} of the words (80 % masked, 10 % replaced, 10 % "
         "kept), new masks in each epoch."
     )
+    length = f"{settings['max_steps']:,} updates" if settings["max_steps"] else f"{len(history)} epochs"
     sentences = [
         task,
         f"AdamW, learning rate {settings['learning_rate']:g} with {settings['schedule']} schedule, "
-        f"{settings['batch_size'] * settings['accumulate']} rows an update, {len(history)} epochs, "
+        f"{settings['batch_size'] * settings['accumulate']} rows an update, {length}, "
         f"{manifest['settings']['model']['precision']} arithmetic on float32 weights, seed {settings['seed']}.",
     ]
     if teacher is not None:
@@ -130,7 +136,7 @@ def _training(manifest: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
 
 
 def learns_words(manifest: Mapping[str, Any]) -> bool:
-    """Tell whether the masked-language-model head was trained: without it, its loss and accuracy mean nothing."""
+    """Tell whether the masked-language-model head was trained. If not, its loss and accuracy mean nothing."""
     return manifest["teacher"] is None or manifest["settings"]["distillation"]["mlm_weight"] > 0
 
 
@@ -142,15 +148,16 @@ def _lesson(teacher: Mapping[str, Any], distillation: Mapping[str, Any], fresh: 
     )
     times = distillation["teacher_words"]
     words = (
-        f" Excerpts of the text were added in which words of its vocabulary, each {times} times, stand for every other "
-        "word."
+        f" Excerpts of the text were added in which words of the teacher's vocabulary replace every second word, each "
+        f"of them {times} times."
         if times
         else ""
     )
     return (
         f"Teacher: {teacher['name']} ({ARCHITECTURES[teacher['kind']].title}). A linear projection of the last hidden "
-        "states learns its states, of the masked text those of the whole: each token the mean over its word, the first "
-        "and last the mean over the row, which is the teacher's sentence embedding. The loss is "
+        "states learns the states of the teacher. The model reads the masked text, the teacher the whole text. The "
+        "target of a token is the mean state of its word. The target of the first and the last token is the mean over "
+        "the row, which is the sentence embedding of the teacher. The loss is "
         f"{distillation['mlm_weight']:g} x cross entropy (MLM) + {distillation['sentence_weight']:g} x cosine distance "
         f"of the first tokens + {distillation['token_weight']:g} x cosine distance of all tokens.{start}{words}"
     )
@@ -168,6 +175,7 @@ def _curve(history: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> str
         "val_cosine": "held-out cosine to the teacher (sentences)",
         "val_token_cosine": "held-out cosine to the teacher (tokens)",
     }
+    # the columns of the other objective, or of a teacher that is not there, are empty in every row
     shown = [name for name in columns if name not in left_out and any(row.get(name) is not None for row in history)]
     head = ["| " + " | ".join(columns[name] for name in shown) + " |", "|" + "---:|" * len(shown)]
     body = ["| " + " | ".join(_cell(row[name]) for name in shown) + " |" for row in history]
@@ -189,7 +197,7 @@ def _limits(manifest: Mapping[str, Any]) -> str:
     longest = manifest["settings"]["model"]["max_length"]
     size = manifest["data"]["characters"] / 1e6
     lines = [
-        f"- It knows what {size:.1f} million characters can teach, in their language and style, with their biases.",
+        f"- It was trained on {size:.1f} million characters. It knows their language and style, and has their biases.",
         f"- It was trained on rows of up to {longest} tokens.",
         *(() if _is_causal(manifest) else (HEADS_LEFT_OUT,)),
         "- Terms of use follow from the licences of the texts and of the teacher or the continued model.",

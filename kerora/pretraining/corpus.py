@@ -1,8 +1,8 @@
-"""Unlabelled text for pre-training: documents streamed from files, and the part of them that is held out.
+"""Unlabelled text for pre-training: documents streamed from files, and the choice of the held-out documents.
 
-A row of a table file (CSV, TSV, JSON, JSON Lines, Parquet) is a document. Any other file is plain text,
-a paragraph a line, and is cut at line ends into sections of about `SECTION_CHARACTERS`, each a document:
-without such a cut a book could only be held out whole. Nothing is kept in memory.
+A row of a table file (CSV, TSV, JSON, JSON Lines, Parquet) is a document. Any other file is plain text with one
+paragraph per line. It is cut at line ends into sections of about `SECTION_CHARACTERS`, and each section is a
+document. Without this cut, a book could only be held out as a whole. The text is never kept in memory.
 """
 
 import hashlib
@@ -15,15 +15,16 @@ import numpy as np
 
 from kerora.data.columns import find_columns
 from kerora.data.extract import read_records
-from kerora.data.files import format_of, is_data_file, open_table, require_file
+from kerora.data.files import format_of, is_table, open_table, require_file
 from kerora.data.lines import open_lines
 from kerora.errors import ConfigError, DataError
+from kerora.places import expanded
 from kerora.settings.fit import DataConfig
 from kerora.settings.pretrain import CorpusConfig
 
 SECTION_CHARACTERS = 4_000
-_BLOCK = 1 << 22
-_HOLDOUT = 77
+_BLOCK = 1 << 22  # bytes that are hashed at a time (4 MiB), so that a large file need not fit into memory
+_HOLDOUT = 77  # part of the seed, so that other random choices with the same seed are independent
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Survey:
 
 
 class Corpus:
-    """The documents of some files, in their order; each is a list of lines without blank ones.
+    """The documents of the files, in order. Each document is a list of its lines without blank lines.
 
     Args:
         config: files, columns and the held-out share.
 
     Raises:
-        ConfigError: no file is named, or one is named twice.
+        ConfigError: no file is named, or a file is named twice.
         DataError: a file is missing.
     """
 
@@ -49,9 +50,10 @@ class Corpus:
         if not config.text:
             raise ConfigError("There is no text to train on. Name the files with --text.")
         self.config = config
-        self.files = [Path(name).expanduser() for name in config.text]
+        self.files = [expanded(name) for name in config.text]
         for path in self.files:
             require_file(path)
+        # resolved, because two paths may name one file: its text would then count twice and could be held out in part
         resolved = [path.resolve() for path in self.files]
         twice = next((path for path in self.files if resolved.count(path.resolve()) > 1), None)
         if twice is not None:
@@ -61,18 +63,19 @@ class Corpus:
         """Read all documents.
 
         Raises:
-            DataError: a file is not text, is damaged or holds none; says where.
+            DataError: a file is not text, is damaged, or holds no text. The error names the place.
         """
         for path in self.files:
             count = 0
             for document in self._read(path):
                 count += 1
                 yield document
+            # an error, because a file without text is mostly the wrong file
             if count == 0:
                 raise DataError(f"{path} holds no text. Leave it out or give another file.")
 
     def survey(self) -> Survey:
-        """Count documents and characters; reads every file, so that a fault is found before any work is done."""
+        """Count documents and characters. This reads every file, so that faults are found before any other work."""
         documents = characters = 0
         for document in self:
             documents += 1
@@ -84,7 +87,9 @@ class Corpus:
         return [{"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)} for path in self.files]
 
     def _read(self, path: Path) -> Iterator[list[str]]:
-        return self._rows(path) if is_data_file(path) else _sections(path)
+        if is_table(path, DataConfig()):
+            return self._rows(path)
+        return _sections(path, self.config.encoding)
 
     def _rows(self, path: Path) -> Iterator[list[str]]:
         config = _table_config(path, self.config)
@@ -96,17 +101,18 @@ class Corpus:
 
 
 def held_out_documents(count: int, share: float, seed: int) -> np.ndarray:
-    """Draw the held-out documents, bool (count,): the share of all, one at least, none where the share is 0.
+    """Choose the held-out documents at random, bool (count,): at least one, or none if `share` is 0.
 
     Raises:
-        DataError: nothing would be left to train on.
+        DataError: no document would be left to train on.
     """
     chosen = np.zeros(count, bool)
+    # at least one, because a small share of few documents would round to none, and no loss would be measured
     wanted = max(1, round(share * count)) if share > 0 else 0
     if wanted >= count:
         raise DataError(
             f"The text has {count} {'document' if count == 1 else 'documents'} of about {SECTION_CHARACTERS:,} "
-            "characters: too little to train on and hold a part out. Give more text, or --holdout 0."
+            "characters. This is too little to train on and to hold out a part. Give more text, or --holdout 0."
         )
     chosen[np.random.default_rng((seed, _HOLDOUT)).permutation(count)[:wanted]] = True
     return chosen
@@ -114,17 +120,19 @@ def held_out_documents(count: int, share: float, seed: int) -> np.ndarray:
 
 def part_of(corpus: Corpus, held_out: np.ndarray, part: bool) -> Iterator[list[str]]:
     """Yield the held-out documents (`part` is True) or the others."""
+    # strict: a file that gained or lost documents since the survey would shift the choice of all later ones
     return (document for document, chosen in zip(corpus, held_out, strict=True) if bool(chosen) is part)
 
 
-def _sections(path: Path) -> Iterator[list[str]]:
+def _sections(path: Path, encoding: str) -> Iterator[list[str]]:
     section: list[str] = []
     characters = 0
-    with open_lines(path) as lines:
+    with open_lines(path, encoding) as lines:
         for line in lines:
             if text := line.strip():
                 section.append(text)
                 characters += len(text)
+            # only at a line end, so that no paragraph is divided between training and held-out text
             if characters >= SECTION_CHARACTERS:
                 yield section
                 section, characters = [], 0
@@ -133,10 +141,10 @@ def _sections(path: Path) -> Iterator[list[str]]:
 
 
 def _table_config(path: Path, config: CorpusConfig) -> DataConfig:
-    """Give the columns' names only to a file whose first line does not name them."""
-    plain = DataConfig(text=config.text_column)
+    """Use the configured column names only for a file without a header line."""
+    plain = DataConfig(text=config.text_column, encoding=config.encoding)
     if config.columns and format_of(path) in (".csv", ".tsv") and not _names_text(path, plain):
-        return DataConfig(text=config.text_column, columns=config.columns)
+        return DataConfig(text=config.text_column, columns=config.columns, encoding=config.encoding)
     return plain
 
 
@@ -147,7 +155,7 @@ def _names_text(path: Path, config: DataConfig) -> bool:
             find_columns(columns, config, table.name, labelled=False)
     except DataError:
         return False
-    return len(columns) > 1
+    return len(columns) > 1  # a single column is always taken as the text, whatever its name
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Measures a model on the held-out part at each epoch's end: a masked one always with the same masks."""
+"""Measures a model on the held-out part at the end of each epoch. The masks are the same in every epoch."""
 
 import time
 from typing import Any
@@ -25,15 +25,16 @@ PRETRAIN_COLUMNS = (
     "val_accuracy",
     "val_cosine",
     "val_token_cosine",
+    # the columns that every training has: rate, times, tokens/s, memory
     *HISTORY_COLUMNS[HISTORY_COLUMNS.index("learning_rate") :],
 )
 
 
 class _Measuring(keras.callbacks.Callback):
-    """Puts what `evaluate` returns into the logs at each epoch's end."""
+    """Adds the metrics of `evaluate` to the logs at the end of each epoch."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, and extend the logs."""
+        """Measure, and add the metrics to the logs."""
         started = time.perf_counter()
         metrics = self.evaluate(self.model)
         if logs is not None:
@@ -46,11 +47,12 @@ class _Measuring(keras.callbacks.Callback):
 
 
 class HeldOut(_Measuring):
-    """Put ``val_loss``, ``val_accuracy`` and with a teacher ``val_cosine`` and ``val_token_cosine`` into the logs.
+    """Add ``val_loss`` and ``val_accuracy`` to the logs, and with a teacher ``val_cosine`` and ``val_token_cosine``.
 
-    Loss is the mean cross entropy in nats over all masked tokens, accuracy the share of them that is predicted
-    right, the cosines the mean similarity of the first tokens to the teacher's sentence embeddings, and that of all
-    tokens to the teacher's states. Put it before the callbacks that record the logs.
+    The loss is the mean cross entropy in nats over all masked tokens. The accuracy is the fraction of these tokens
+    that is predicted correctly. ``val_cosine`` is the mean similarity of the first tokens to the sentence embeddings
+    of the teacher. ``val_token_cosine`` is the mean similarity of all tokens to the states of the teacher. Put this
+    callback before the callbacks that record the logs.
 
     Args:
         batches: the held-out rows, not shuffled.
@@ -65,6 +67,7 @@ class HeldOut(_Measuring):
         sums: dict[str, list[float]] = {}
 
         def add(name: str, values: torch.Tensor) -> None:
+            # sums and counts, because a mean of the means of batches would weight batches of few masks too much
             total, count = sums.get(name, [0.0, 0])
             sums[name] = [total + float(values.sum()), count + len(values)]
 
@@ -73,6 +76,7 @@ class HeldOut(_Measuring):
                 inputs, targets = self.batches[index]
                 labels, teacher = split_targets(targets)
                 outputs = model(inputs, training=False)
+                # logits (masked, tokens), in float32 because bfloat16 has fewer than three digits
                 logits, expected = outputs["logits"].float(), torch.as_tensor(labels).to(outputs["logits"].device)
                 add("loss", torch.nn.functional.cross_entropy(logits, expected, reduction="none"))
                 add("accuracy", (logits.argmax(dim=-1) == expected).float())
@@ -84,13 +88,13 @@ class HeldOut(_Measuring):
 
 
 class HeldOutTexts(_Measuring):
-    """Put ``val_loss``, ``val_perplexity`` and ``val_bits_per_byte`` of held-out tokens into the logs.
+    """Add ``val_loss``, ``val_perplexity`` and ``val_bits_per_byte`` of the held-out texts to the logs.
 
-    Put it before the callbacks that record the logs.
+    Put this callback before the callbacks that record the logs.
 
     Args:
         table: the tokens of the held-out texts.
-        tokenizer: theirs, which knows how many bytes each stands for.
+        tokenizer: the tokenizer of these tokens. It gives the number of bytes of each token.
         batch_size: rows in a batch.
     """
 
@@ -99,7 +103,7 @@ class HeldOutTexts(_Measuring):
         self.table = table
         self.batch_size = batch_size
         sizes = np.array([tokenizer.byte_length(number) for number in range(tokenizer.vocabulary_size)])
-        first = table.offsets[:-1]
+        first = table.offsets[:-1]  # the first token of a text is not predicted, so its bytes do not count
         self.size = int(sizes[table.ids].sum() - sizes[table.ids[first]].sum())
 
     def evaluate(self, model: Any) -> dict[str, float]:

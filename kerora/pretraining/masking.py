@@ -1,7 +1,7 @@
 """Whole-word masks for masked-language modelling (Devlin et al. 2018, arXiv:1810.04805).
 
-Masks are drawn anew for each batch as a function of seed, epoch and the batch's place in it, so that a
-resumed run sees the same ones as a run that was not stopped.
+The masks of a batch depend only on the seed, the epoch and the position of the batch in the epoch. A resumed
+run therefore sees the same masks as a run that was not stopped.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ import numpy as np
 from kerora.data.batches import Batches
 from kerora.data.tokens import TokenTable
 
-KEEP, REPLACE = 0.1, 0.1
-_MASKING = 15
+KEEP, REPLACE = 0.1, 0.1  # the values of BERT: the model must also represent tokens that are not masked
+_MASKING = 15  # part of the seed, so that other random choices with the same seed are independent of the masks
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What masking needs to know of a tokenizer.
+    """The facts about a tokenizer that masking needs.
 
     Attributes:
         mask_id: id of the mask token.
-        word_starts: whether a token starts a word, bool (tokens,); the others belong to the word before.
-        special: whether a token is special, so never masked nor drawn as a replacement, bool (tokens,).
+        word_starts: whether a token starts a word, bool (tokens,). Other tokens belong to the word before them.
+        special: whether a token is special, bool (tokens,). Special tokens are never masked and never a replacement.
     """
 
     mask_id: int
@@ -37,8 +37,8 @@ class Masked:
 
     Attributes:
         token_ids: int32 (rows, width), with masks and replacements.
-        positions: masked places in the flattened rows, int32 (masked,).
-        labels: the tokens that stood there, int64 (masked,).
+        positions: masked positions in the flattened rows, int32 (masked,).
+        labels: the original tokens at these positions, int64 (masked,).
     """
 
     token_ids: np.ndarray
@@ -47,23 +47,25 @@ class Masked:
 
 
 def mask_words(token_ids: np.ndarray, vocabulary: Vocabulary, share: float, generator: np.random.Generator) -> Masked:
-    """Mask a share of the words of a batch, each with all its tokens.
+    """Mask a fraction of the words of a batch. All tokens of a chosen word are masked.
 
-    Of the chosen tokens 80 % become the mask, 10 % a random token that is not special, 10 % stay.
+    80 % of the chosen tokens become the mask token, 10 % a random token that is not special, and 10 % stay.
 
     Args:
         token_ids: int32 (rows, width).
         vocabulary: the tokens.
-        share: share of the words; rounded to the nearest number, one at least.
-        generator: source of the choices.
+        share: fraction of the words. The number of words is rounded, and at least one.
+        generator: source of the random choices.
     """
     words = _word_numbers(token_ids, vocabulary)
     count = int(words.max(initial=-1)) + 1
     chosen = np.zeros(count + 1, bool)  # the last one is for special tokens, whose word is -1
+    # at least one word, because a batch without a masked word would have no loss
     chosen[generator.permutation(count)[: max(1, round(share * count))]] = True
     places = np.flatnonzero(chosen[words])
     labels = token_ids.reshape(-1)[places].astype(np.int64)
     draw = generator.random(len(places))
+    # one random number per token: below 0.1 replace, from 0.9 on keep, between them mask
     ordinary = np.flatnonzero(~vocabulary.special)
     replaced = np.where(draw < REPLACE, generator.choice(ordinary, len(places)), vocabulary.mask_id)
     flat = token_ids.reshape(-1).copy()
@@ -72,11 +74,13 @@ def mask_words(token_ids: np.ndarray, vocabulary: Vocabulary, share: float, gene
 
 
 def _word_numbers(token_ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """Number the words of a batch from 0 through all rows; -1 for special tokens. Flat, int64."""
+    """Return the number of the word of each token, flat, int64. Numbers start at 0. Special tokens have -1."""
     special = vocabulary.special[token_ids]
+    # a cut word begins in the middle: its first token follows a special token, so it starts a word here
     follows_special = np.ones_like(special)
     follows_special[:, 1:] = special[:, :-1]
     begins = ~special & (vocabulary.word_starts[token_ids] | follows_special)
+    # one running count over all rows: each row begins a word, so no word spans two rows
     numbers: np.ndarray = np.where(special.reshape(-1), -1, np.cumsum(begins.reshape(-1)) - 1)
     return numbers
 
@@ -84,14 +88,14 @@ def _word_numbers(token_ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
 class MaskedBatches(Batches):
     """Batches for masked-language modelling.
 
-    Each item is ``(x, y)``: x as in `Batches` with masked ``token_ids``, and ``mask_positions`` int32
-    (masked,) into the flattened rows; y the labels int64 (masked,), or with a teacher the pair of labels
-    and the teacher's directions int8 (rows, length, width), zeros at padding.
+    Each item is ``(x, y)``. x is as in `Batches`, with masked ``token_ids``, and has ``mask_positions`` int32
+    (masked,), the positions in the flattened rows. y is the labels int64 (masked,). With a teacher, y is the pair
+    of labels and directions of the teacher's states, int8 (rows, length, width), with zeros at padding.
 
     Args:
         table: the tokens.
-        vocabulary: what masking needs to know of the tokenizer.
-        share: share of the words that are masked.
+        vocabulary: the facts about the tokenizer that masking needs.
+        share: fraction of the words that is masked.
         teacher: direction of the teacher's state for each token of the table, int8 (tokens, width), or None.
         **options: as in `Batches`. Without `shuffle` the masks are the same in every epoch.
     """
@@ -105,14 +109,16 @@ class MaskedBatches(Batches):
         self.teacher = teacher
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return batch `index` of what is left of this epoch."""
+        """Return batch `index` of the rest of this epoch."""
         (inputs,) = super().__getitem__(index)
+        # the place in the whole epoch: a resumed epoch serves only its rest, and must see the same masks
         place = self.start + index
         generator = np.random.default_rng((self.seed, self.epoch, place, _MASKING))
         masked = mask_words(inputs["token_ids"], self.vocabulary, self.share, generator)
         inputs |= {"token_ids": masked.token_ids, "mask_positions": masked.positions}
         if self.teacher is None:
             return inputs, masked.labels
+        # int8 (rows, length, width of the teacher): a quarter of float32, and only directions are learnt
         targets = np.zeros((*masked.token_ids.shape, self.teacher.shape[1]), np.int8)
         for number, row in enumerate(self._plan[place]):
             states = self.teacher[self.table.offsets[row] : self.table.offsets[row + 1]]

@@ -1,12 +1,11 @@
-"""The whole story of a pre-training: text -> vocabulary -> rows -> `model.fit` -> preset folder."""
+"""All steps of a pre-training in order: text -> vocabulary -> rows -> `model.fit` -> preset folder."""
 
 import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from kerora.models.write_preset import (
     write_preset,
     write_tokenizer,
 )
+from kerora.places import expanded
 from kerora.pretraining.card import card_curves, learns_words, model_card
 from kerora.pretraining.held_out import PRETRAIN_COLUMNS, HeldOut, HeldOutTexts
 from kerora.pretraining.masked_lm import LossWeights, MaskedLanguageModel
@@ -36,7 +36,7 @@ from kerora.pretraining.parts import Parts, assemble, describe_parts
 from kerora.pretraining.teacher import Teacher, cached_targets, start_from_teacher
 from kerora.runfolder import PretrainFolder, write_bytes, write_text
 from kerora.settings.pretrain import PretrainConfig
-from kerora.settings.resolve import dump_yaml, load_yaml, resolve
+from kerora.settings.resolve import as_settings, dump_yaml, load_yaml, resolve
 from kerora.tasks.language.task import COLUMNS
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
@@ -50,11 +50,11 @@ from kerora.training.step import TrainStep
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What a pre-training came to.
+    """The result of a pre-training.
 
     Attributes:
         run: the preset folder.
-        metrics: loss, accuracy and cosine on the held-out part; empty without one.
+        metrics: the metrics on the held-out part. Empty if nothing is held out.
         history: the rows of history.csv.
         seconds: training time, without evaluation, teacher and start-up.
     """
@@ -67,27 +67,31 @@ class PretrainResult:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a part: tokens, and the direction of the teacher's state for each, or None."""
+    """The rows of a part: the tokens, and the direction of the teacher's state for each token, or None."""
 
     table: TokenTable
     teacher: np.ndarray | None
 
 
-def pretrain(config: PretrainConfig, *, force: bool = False, progress: Progress | None = None) -> PretrainResult:
-    """Pre-train an encoder and write it as a preset folder.
+def pretrain(
+    config: PretrainConfig | Mapping[str, Any], *, force: bool = False, progress: Progress | None = None
+) -> PretrainResult:
+    """Pre-train an encoder or a language model and write it as a preset folder.
 
     Args:
-        config: the settings; `output` and `data.text` are required.
+        config: the settings, or a mapping of them. `output` and `data.text` are required.
         force: replace an earlier pre-training in the output folder.
-        progress: shows what happens; None shows nothing.
+        progress: shows the progress. None shows nothing.
 
     Raises:
-        KeroraError: an input cannot be used, in which case nothing was written, or training
-            failed or was interrupted, in which case the last good state was saved.
+        KeroraError: an input cannot be used, and nothing was written. Or training failed or was interrupted, and the
+            last good state was saved.
     """
+    config = as_settings(config, PretrainConfig)
     if not config.output:
         raise ConfigError("There is no folder to write the preset to. Name it with --output.")
-    run = PretrainFolder(Path(config.output).expanduser())
+    run = PretrainFolder(expanded(config.output))
+    # before `assemble`, which may work for minutes on the text
     run.check_free(force)
     progress = progress or Silent()
     parts = assemble(config, None, progress)
@@ -107,23 +111,27 @@ def pretrain(config: PretrainConfig, *, force: bool = False, progress: Progress 
 
 
 def resume(path: str, *, progress: Progress | None = None) -> PretrainResult:
-    """Go on with a stopped pre-training from its newest checkpoint; it ends as if it had not been stopped.
+    """Continue a stopped pre-training from its newest checkpoint. The result is the same as without the stop.
 
     Raises:
-        RunError: not a pre-training, finished already, or its text or a preset changed since.
+        RunError: the folder is not a pre-training, it is finished, or its text or a preset has changed.
     """
     run = PretrainFolder.open(path)
     manifest = run.read_manifest()
     if manifest.get("state") == "finished":
-        raise RunError(f"{run.path} is finished. Start a new one with --init {run.path} to train further.")
+        raise RunError(f"{run.path} is finished. Start a new pre-training with --init {run.path} to train further.")
     check_not_running(run)
     progress = progress or Silent()
+    # config.yaml holds no output, so that a folder that was moved can be resumed
     config = resolve(load_yaml(run.config, PretrainConfig), {"output": str(run.path)}, root=PretrainConfig)
     parts = assemble(config, run, progress)
     described = describe_parts(parts)
+    # another text, teacher or vocabulary would give other rows, and the position in the checkpoint would mean nothing
     for key, name in (("data", "text"), ("init", "--init preset"), ("teacher", "teacher"), ("tokenizer", "tokenizer")):
         if described[key] != manifest.get(key):
-            raise RunError(f"The {name} of {run.path} changed since it started. Restore it or start a new one.")
+            raise RunError(
+                f"The {name} of {run.path} changed since it started. Restore it or start a new pre-training."
+            )
     run.update_manifest(state="running", process=this_process())
     return guarded(run, lambda flag: _train(parts, run, latest_checkpoint(run.checkpoints), progress, flag))
 
@@ -159,13 +167,14 @@ def _rows(parts: Parts, held_out: bool, teacher: Teacher | None, progress: Progr
         return Rows(table, None)
     progress.note(f"Reading {len(table):,} {'held-out ' if held_out else ''}rows with {teacher.preset.name}")
     starts = parts.tokenizer.word_starts
+    # with the precision, because bfloat16 and float32 give different states
     key = cache_key("teacher", parts.table_key(held_out), teacher.preset.fingerprint, parts.config.model.precision)
     report = _report(progress, table)
     return Rows(table, cached_targets(key, teacher, table, lambda: parts.rows(held_out), starts, report))
 
 
 def _report(progress: Progress, table: TokenTable) -> Callable[[int], None]:
-    """Tell how far the teacher is, at each tenth of the tokens; the time that is left by the speed since the first."""
+    """Return a function that notes the progress of the teacher at each tenth of the tokens, with the time left."""
     told = begun = 0
     started = time.perf_counter()
 
@@ -178,7 +187,8 @@ def _report(progress: Progress, table: TokenTable) -> Callable[[int], None]:
         speed = (done - begun) / (time.perf_counter() - started)
         left = f", {duration((total - done) / speed)} left" if begun and done < total else ""
         progress.note(f"  {done:,} of {total:,} tokens{left}")
-        if not begun:  # a reading that goes on was not at the start
+        # The speed counts from the first note on: a continued reading did not start at the first row.
+        if not begun:
             begun, started = done, time.perf_counter()
 
     return report
@@ -221,13 +231,13 @@ def _model(parts: Parts, teacher: Teacher | None) -> MaskedLanguageModel | Causa
     if teacher is not None and parts.init is None and config.init_embeddings:
         model.start_at(start_from_teacher(parts.tokenizer, teacher, parts.backbone.hidden_dim, seed))
     elif teacher is not None and parts.backbone.hidden_dim == teacher.width:
-        # one that was cut out of its teacher has the teacher's states already, roughly
+        # an encoder that was pruned from its teacher already has about the states of the teacher
         model.project_identically()
     return model
 
 
 def _compile(model: SteppedModel, parts: Parts, step: TrainStep) -> int:
-    """Compile the model; return the number of epochs."""
+    """Compile the model and return the number of epochs."""
     config = parts.config.training
     total = config.max_steps or (config.epochs or 1) * step.updates_per_epoch
     assert config.learning_rate is not None
@@ -251,6 +261,7 @@ def _heading(parts: Parts, rows: Rows, batches: Batches, epochs: int) -> str:
 def _conclude(
     parts: Parts, run: PretrainFolder, model: Any, history: History, measure: HeldOut | HeldOutTexts | None
 ) -> PretrainResult:
+    # rounded first, so that the held-out metrics are those of the stored weights
     storage = parts.config.model.storage
     round_weights(model, storage)
     metrics = {} if measure is None else measure.evaluate(model)
@@ -259,7 +270,7 @@ def _conclude(
     run.update_manifest(
         state="finished",
         finished=now(),
-        process={},
+        process={},  # host and process id mean nothing in a preset that people share
         training_seconds=seconds,
         parameters=int(parts.backbone.count_params()),
         held_out=metrics,
@@ -267,17 +278,18 @@ def _conclude(
     )
     write_bytes(run.card_picture, card_curves(history.rows, learns_words(run.read_manifest())))
     write_text(run.card, model_card(run.path.resolve().name, run.read_manifest(), history.rows))
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)  # the preset is complete, so nothing needs to be resumed
     return PretrainResult(run, metrics, history.rows, seconds)
 
 
 def _with_whole_paths(config: PretrainConfig) -> PretrainConfig:
-    """Make the paths independent of the folder that the command ran in, for a resume from anywhere."""
+    """Make the paths absolute, so that a resume works from any folder."""
 
     def whole(spec: str | None) -> str | None:
-        return str(Path(spec).expanduser().resolve()) if spec and Path(spec).expanduser().is_dir() else spec
+        # only folders: a name such as bert_base_en is no path
+        return str(expanded(spec).resolve()) if spec and expanded(spec).is_dir() else spec
 
-    text = tuple(str(Path(name).expanduser().resolve()) for name in config.data.text)
+    text = tuple(str(expanded(name).resolve()) for name in config.data.text)
     return dataclasses.replace(
         config,
         output=None,
@@ -288,7 +300,7 @@ def _with_whole_paths(config: PretrainConfig) -> PretrainConfig:
 
 
 def _clear(run: PretrainFolder) -> None:
-    """Remove the files of the pre-training that is replaced, and nothing else."""
+    """Remove the files of the replaced pre-training, and nothing else."""
     records = (run.manifest, run.config, run.history, run.card, run.card_picture)
     for path in (*records, run.path / CONFIG, run.path / WEIGHTS):
         path.unlink(missing_ok=True)

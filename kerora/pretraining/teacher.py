@@ -1,4 +1,4 @@
-"""What an encoder learns from a teacher: its states for each token, and first token embeddings."""
+"""The targets that an encoder learns from a teacher: a state for each token, and initial token embeddings."""
 
 import contextlib
 import os
@@ -24,19 +24,19 @@ EMBEDDING_SPREAD = 0.05
 
 
 class Teacher:
-    """A pre-trained encoder whose last hidden states are learnt by another one, whatever the tokenizers.
+    """A pre-trained encoder. Another encoder, the student, learns its last hidden states. Tokenizers may differ.
 
-    A token's target is the mean state of the teacher's tokens that overlap its word; that of the special tokens at
-    a row's start and end is the teacher's sentence embedding, the mean over all its tokens (Reimers and Gurevych
-    2019, arXiv:1908.10084), since classifiers read the first token.
+    The target of a token is the mean state of the teacher's tokens that overlap the token's word. The target of the
+    special tokens at the start and the end of a row is the sentence embedding of the teacher, because classifiers read
+    the first token. The sentence embedding is the mean over all tokens (Reimers and Gurevych 2019, arXiv:1908.10084).
 
     Args:
-        preset: a pre-trained model of any supported kind.
-        dtype: weights and arithmetic: float32, bfloat16 or float16.
-        batch_size: texts in a batch; default 32.
+        preset: a pre-trained encoder of any supported architecture.
+        dtype: number type of weights and arithmetic: float32, bfloat16 or float16.
+        batch_size: texts in a batch. Default: 32.
 
     Raises:
-        PresetError: its files are incomplete or damaged.
+        PresetError: the files of the preset are incomplete or damaged.
     """
 
     def __init__(self, preset: Preset, dtype: str, batch_size: int = 32) -> None:
@@ -54,21 +54,23 @@ class Teacher:
     def states(self, rows: Sequence[PackedRow], word_starts: np.ndarray) -> list[np.ndarray]:
         """Return the target of each token of each row, float32 (tokens of the row, width).
 
-        Tokens beyond the longest text that the teacher reads get zeros.
+        Tokens beyond the maximum length of the teacher get zeros.
 
         Args:
-            rows: the student's rows.
+            rows: the rows of the student.
             word_starts: whether a token of the student starts a word, bool (tokens,).
         """
         first, last = self.tokenizer.wrapping
         lines = list(self.tokenizer.encode_lines([row.text for row in rows]))
+        # 2: the special tokens at the start and the end
         room = self._max_length - 2
         ids = [np.array([first, *line.ids[:room], last], np.int32) for line in lines]
         targets: list[np.ndarray] = [np.zeros(0)] * len(rows)
         for number, hidden in self.hidden(ids):
             row, line = rows[number], lines[number]
-            # a tokenizer may put a blank in front of the text
+            # a tokenizer may add a blank before the text, which moves its spans
             spans = np.array(line.spans[:room], np.int64).reshape(-1, 2) - (len(line.text) - len(row.text))
+            # the first and the last token of both are special and have no span
             words = word_means(hidden[1:-1], spans, row.spans, word_starts[row.ids[1:-1]])
             sentence = hidden.mean(axis=0, keepdims=True)
             targets[number] = np.concatenate([sentence, words, sentence])
@@ -76,6 +78,7 @@ class Teacher:
 
     def hidden(self, rows: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the number of each row of token ids and its last hidden states, float32 (tokens, width)."""
+        # rows of similar length in a batch need little padding
         order = np.argsort([-len(row) for row in rows], kind="stable")
         for begin in range(0, len(order), self.batch_size):
             numbers = order[begin : begin + self.batch_size]
@@ -94,22 +97,28 @@ class Teacher:
 
 
 def word_means(states: np.ndarray, spans: np.ndarray, student_spans: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return for each token of a student the mean state of the teacher's tokens that overlap its word.
+    """Return for each token of the student the mean state of the teacher's tokens that overlap its word.
 
-    Zeros where there is none.
+    If no token of the teacher overlaps, the result is zeros.
 
     Args:
-        states: the teacher's states, (teacher's tokens, width).
-        spans: start and end of each of its tokens in the text, in characters, ascending (teacher's tokens, 2).
-        student_spans: the same for the student (tokens, 2).
+        states: states of the teacher, (tokens of the teacher, width).
+        spans: start and end of each token of the teacher in the text, in characters, ascending (tokens of the teacher,
+            2).
+        student_spans: start and end of each token of the student in the text (tokens, 2).
         starts: whether a token of the student starts a word, bool (tokens,).
     """
+    # number of the word of each token of the student, from 0, also if the row begins inside a word
     words = np.cumsum(starts) - starts[:1].sum()
+    # first and last token of each word
     opening = np.flatnonzero(np.diff(words, prepend=-1))
     closing = np.append(opening[1:], len(words)) - 1
+    # A teacher's token overlaps a word if it ends after the start of the word and starts before its end. As the
+    # spans ascend, these are the tokens from `first` to before `after`.
     first = np.searchsorted(spans[:, 1], student_spans[opening, 0], side="right")
     after = np.searchsorted(spans[:, 0], student_spans[closing, 1], side="left")
     count = np.maximum(after - first, 0)
+    # Sums over ranges as differences of running sums. In float32 the differences would lose digits.
     sums = np.concatenate([np.zeros((1, states.shape[1])), np.cumsum(states, axis=0, dtype=np.float64)])
     totals = sums[first + count] - sums[first]
     means: np.ndarray = (totals / np.maximum(count, 1)[:, None])[words].astype(np.float32)
@@ -124,16 +133,16 @@ def cached_targets(
     word_starts: np.ndarray,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Return the directions of a teacher's states through the cache on disk, int8 (tokens, width), memory-mapped.
+    """Return the directions of the teacher's states, int8 (tokens, width), memory-mapped from the cache on disk.
 
-    Each vector is scaled to a largest value of 127 and rounded: only directions are learnt. What an interrupted call
-    made is kept, and the next one goes on from there.
+    Each vector is scaled to the largest absolute value 127 and rounded, because only directions are learnt. The cache
+    keeps the part that an interrupted call made, and the next call continues from there.
 
     Args:
-        key: name of the entry; depends on rows and teacher.
+        key: name of the cache entry. It depends on the rows and the teacher.
         teacher: makes the states.
         table: the tokens of the rows.
-        rows: gives the rows, in order.
+        rows: returns the rows in order.
         word_starts: whether a token of the student starts a word, bool (tokens,).
         progress: called with the number of rows done.
 
@@ -148,8 +157,10 @@ def cached_targets(
             forget_old(folder)
             _make(path, teacher, table, rows(), word_starts, progress)
         with contextlib.suppress(OSError):
+            # `forget_old` deletes by this time, so each use counts
             os.utime(path)
         shape = (len(table.ids), teacher.width)
+        # an empty file cannot be mapped
         return np.memmap(path, np.int8, "r", shape=shape) if len(table.ids) else np.zeros(shape, np.int8)
     except OSError as error:
         size = len(table.ids) * teacher.width / 1e9
@@ -167,12 +178,14 @@ def _make(
     word_starts: np.ndarray,
     progress: Callable[[int], None] | None,
 ) -> None:
-    """Write an entry; a process takes the part that another one left by renaming it, so no two write to the same."""
+    """Write a cache entry, and continue the part of it that an interrupted process left."""
+    # A process renames that part before it writes. A rename is atomic, so two processes never write to the same file.
     partial, work = path.with_suffix(".partial"), path.with_suffix(f".writing-{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         partial.rename(work)
     try:
         with work.open("ab") as stream:
+            # an interrupted write may end inside a row: continue after the last whole row
             done = int(np.searchsorted(table.offsets, stream.tell() // teacher.width, side="right")) - 1
             stream.truncate(int(table.offsets[done]) * teacher.width)
             remaining = islice(rows, done, None)
@@ -190,13 +203,16 @@ def _make(
 
 
 def _direction(states: np.ndarray) -> np.ndarray:
+    # (tokens, 1): one scale per token uses all of int8, whatever the length of its vector
     largest = np.abs(states).max(axis=1, keepdims=True)
+    # the small number keeps rows of zeros (tokens without a target) at zero
     rounded: np.ndarray = np.rint(states * (127 / np.maximum(largest, 1e-12))).astype(np.int8)
     return rounded
 
 
 def one_piece_words(tokenizer: TextTokenizer) -> list[str]:
-    """Return the English words of a teacher's vocabulary that are one piece, in alphabetical order."""
+    """Return the English words that are a single piece in the teacher's vocabulary, in alphabetical order."""
+    # Ġ and ▁ mark the start of a word in byte-level and SentencePiece vocabularies
     plain = (
         piece.lstrip("Ġ▁") for piece, starts in zip(tokenizer.pieces, tokenizer.word_starts, strict=True) if starts
     )
@@ -204,17 +220,17 @@ def one_piece_words(tokenizer: TextTokenizer) -> list[str]:
 
 
 def start_from_teacher(student: TextTokenizer, teacher: Teacher, width: int, seed: int) -> Start:
-    """Return first token embeddings for a student, and the projection that leads from them to the teacher's states.
+    """Return initial token embeddings for a student, and the projection from them to the teacher's states.
 
-    A piece starts at the teacher's state for its text alone, reduced to the student's width by principal components,
-    as the static embeddings of Model2Vec are (Tulkens and van Dongen 2024): words that the text lacks have a meaning
-    before the first update. Pieces that the teacher cannot write, and directions beyond the teacher's width, are
-    random.
+    The embedding of a piece is the state of the teacher for the text of this piece alone. Principal components reduce
+    it to the width of the student, as in Model2Vec (Tulkens and van Dongen 2024). Words that the text lacks thus have a
+    meaning before the first update. Pieces that the teacher cannot tokenize are random. Directions beyond the width of
+    the teacher are random too.
 
     Args:
-        student: the student's tokenizer.
+        student: the tokenizer of the student.
         teacher: the teacher.
-        width: the student's width.
+        width: the width of the student.
         seed: seed of the random values.
     """
     generator = np.random.default_rng((seed, 5))
@@ -224,23 +240,26 @@ def start_from_teacher(student: TextTokenizer, teacher: Teacher, width: int, see
     if not numbers:
         return Start(embeddings, kernel, np.zeros(teacher.width, np.float32))
     mean = states.mean(axis=0)
+    # directions (components, width of the teacher), the component with the largest variance first
     _, _, directions = np.linalg.svd(states - mean, full_matrices=False)
     reduced = (states - mean) @ directions[:width].T
     spread = max(float(reduced.std()), 1e-12)
     found = reduced.shape[1]
     embeddings[numbers, :found] = reduced * (EMBEDDING_SPREAD / spread)
-    # layer normalisation gives the student's states a spread of 1
+    # layer normalisation gives the states of the student a standard deviation of 1, so the kernel has the scale
     kernel[:found] = directions[:width] * spread
+    # normalised start embedding x kernel + mean is about the teacher's state of the piece
     return Start(embeddings, kernel, mean.astype(np.float32))
 
 
 def _piece_states(student: TextTokenizer, teacher: Teacher) -> tuple[list[int], np.ndarray]:
-    """Return the pieces that the teacher can write, and its mean state over each, float32 (pieces, width)."""
+    """Return the pieces that the teacher can tokenize, and its mean state over each, float32 (pieces, width)."""
     by_piece = {piece: number for number, piece in enumerate(teacher.tokenizer.pieces)}
     plain = [piece.removeprefix("##") for piece in student.pieces]
     first, last = teacher.tokenizer.wrapping
     rows: dict[int, list[int]] = {}
     for number, line in enumerate(teacher.tokenizer.encode_lines(plain)):
+        # looked up first, because the tokenizer would take "##ing" for the word "ing"
         same = by_piece.get(student.pieces[number])
         ids = [same] if same is not None else [token for token in line.ids if not teacher.tokenizer.special[token]]
         if ids and not (student.special[number] and same is None):

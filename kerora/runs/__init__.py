@@ -1,1 +1,1 @@
-"""What is done with a run folder: open, evaluate, predict, generate, report."""
+"""The operations on a run folder: open, evaluate, predict, generate, report."""

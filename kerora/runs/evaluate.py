@@ -1,4 +1,4 @@
-"""Evaluates a run on its own rows or on others, and writes what it found."""
+"""Evaluates a run on its own rows or on other rows, and writes the results."""
 
 import dataclasses
 import re
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerora.errors import DataError, RunError
+from kerora.errors import ConfigError, DataError, RunError
+from kerora.places import expanded
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
-from kerora.runs.open import load, read_config
+from kerora.runs.open import load, read_by_columns_of, read_config
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task, task_named
@@ -19,13 +20,13 @@ NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate_run` found.
+    """The result of `evaluate_run`.
 
     Attributes:
         metrics: metrics by split.
-        folder: holds the files.
-        task: the run's task.
-        head: what the task read of the run, such as class names.
+        folder: the folder that holds the files.
+        task: the task of the run.
+        head: what the task read from the run, such as class names.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -38,26 +39,26 @@ def evaluate_run(
     path: Path | str,
     settings: Mapping[str, Any] | None = None,
     *,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     output: Path | str | None = None,
     force: bool = False,
 ) -> Evaluation:
     """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
 
-    The run's own rows renew its own metrics.json ("after") and predictions.csv; other rows get a
-    folder of their own.
+    The run's own rows update metrics.json ("after") and predictions.csv of the run. The results of other rows go into
+    a folder of their own.
 
     Args:
         path: the run folder.
-        settings: dotted ``data.`` settings that replace the run's; with a new source or file
-            those rows are evaluated, otherwise the run's own validation and test rows.
-        preset: where the base model is now, if not where the run found it.
-        output: folder of the results; None means the run itself for its own rows, else
+        settings: dotted ``data.`` settings that replace those of the run. If they name a source or a file, its rows
+            are evaluated. Otherwise the validation and test rows of the run are evaluated.
+        preset: path or name of the base model, if it moved since the run was made.
+        output: folder of the results. None means the run folder for the run's own rows, else
             ``RUN/evaluations/<name>``.
-        force: replace earlier results there.
+        force: whether to replace earlier results.
 
     Raises:
-        RunError: not a run, or the results exist already.
+        RunError: the path is not a run, or the results exist.
         DataError: the rows cannot be used, or hold a label that the run does not know.
     """
     run = RunFolder.open(path)
@@ -67,16 +68,20 @@ def evaluate_run(
     check_has_adapter(run)
     settings = dict(settings or {})
     name, rows = _rows_to_evaluate(run, config, task, head, settings)
+    # other rows get a folder of their own, so that the figures of the run stay those of its own rows
     default = run.evaluations / name if name else run.path
     folder = default if output is None else Path(output)
+    # the run's own results can always be computed again, so replacing them needs no --force
     renews = not name and folder == run.path
     if (folder / run.metrics.name).exists() and not force and not renews:
-        raise RunError(f"{folder} holds an evaluation already. Choose another --output or add --force.")
+        raise RunError(f"{folder} already holds an evaluation. Choose another --output or add --force.")
+    # after all checks, because it is slow
     model = load(run.path, preset)
     found = task.training.evaluate(model, rows, config)
     results = RunFolder(folder)
     task.training.write_details(results, model, found)
     earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
+    # `before` stays: the metrics of the untrained model are not computed here
     write_json(results.metrics, {**earlier, "after": found.metrics})
     return Evaluation(found.metrics, results, task, head)
 
@@ -86,8 +91,11 @@ def _rows_to_evaluate(
 ) -> tuple[str, dict[str, Any]]:
     if not any(key in settings for key in NEW_ROWS):
         return _own_rows(run, config, task, head, settings)
-    data = _new_data_config(config.data, settings)
+    if settings.get("data.source") and settings.get("data.test"):
+        raise ConfigError("--data and --test both name rows to evaluate. Give one of them.")
+    data = read_by_columns_of(run, _new_data_config(config.data, settings))
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
+    # rows that --data names belong to no split: they are reported as test rows
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
     name = "-".join(_short_name(spec) for spec in specs.values())
     config = dataclasses.replace(config, data=data)
@@ -95,26 +103,28 @@ def _rows_to_evaluate(
 
 
 def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfig:
-    # columns and the like carry over from training; sources and sizes do not
+    # new rows usually have the columns of the training rows, so those settings stay. Sources and sizes do not apply. In
+    # a wrong encoding a file can be misread without an error
     kept = {f"data.{key}": value for key, value in to_dict(trained).items()}
-    dropped = (*NEW_ROWS, "data.subset")
+    dropped = (*NEW_ROWS, "data.subset", "data.format", "data.encoding")
     return resolve({key: value for key, value in kept.items() if key not in dropped}, settings).data
 
 
 def _short_name(spec: str) -> str:
-    path = Path(spec).expanduser()
-    # resolved, because the name of `..` or `.` would lead out of the folder of evaluations
+    path = expanded(spec)
+    # resolve first: the name of `..` would lead out of the folder of evaluations
     return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else spec)
 
 
 def _own_rows(
     run: RunFolder, config: FitConfig, task: Task, head: Any, settings: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Return the run's own rows; with settings that change them (a subset) they get a name of their own."""
+    """Return the run's own rows. The name is empty, except if settings change the rows, such as a subset."""
     data = dataclasses.replace(config.data, **{key.removeprefix("data."): value for key, value in settings.items()})
     dataset = task.rows.load(dataclasses.replace(config, data=data))
     recorded = run.read_manifest().get("data", {}).get("splits", {})
     now = dataset.fingerprints()
+    # a figure of other rows beside "before" would look like an effect of the training
     changed = [split for split, facts in recorded.items() if now.get(split, {}).get("sha256") != facts.get("sha256")]
     if changed and not settings:
         raise DataError(

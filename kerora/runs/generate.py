@@ -1,4 +1,4 @@
-"""Opens a language model's run and continues prompts with it: one at a time as they come, or a file of them."""
+"""Opens the run of a language model and continues prompts with it: single prompts or a file of prompts."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,38 +23,40 @@ class PromptRunner:
 
     Args:
         path: the run folder.
-        preset: where the base model is now, if not where the run found it.
+        preset: path or name of the base model, if it moved since the run was made.
 
     Attributes:
         model: the model.
-        form: what it was trained on: ``text``, ``completion`` or ``turns``.
+        form: the form of the training texts: ``text``, ``completion`` or ``turns``.
 
     Raises:
-        RunError: no run, no language model's run, or it holds no adapter yet.
+        RunError: the path is not a run, not of a language model, or holds no adapter yet.
     """
 
-    def __init__(self, path: Path | str, preset: str | None = None) -> None:
+    def __init__(self, path: Path | str, preset: str | Path | None = None) -> None:
         run = RunFolder.open(path)
         read_config_for(run, "generate")
         check_has_adapter(run)
         self.form = str(read_adapter_config(run.adapter).get("kerora", {}).get("text_form", "text"))
         self.model: CausalLM = load(run.path, preset)
+        # the adapter is fixed here, and a merged kernel costs no more than that of the base model
         merge_lora(self.model)
         self.generator = TextGenerator(self.model)
 
     def stream(self, parts: Sequence[Part], sampling: Sampling, number: int = 0) -> Iterator[tuple[str, Continuation]]:
-        """Continue one prompt; yields each new piece of text, with the state of the continuation."""
+        """Continue one prompt. Yield each new piece of text with the state of the continuation."""
         shown = 0
         for (row,) in self.generator.stream([self.model.prompt_ids(parts)], sampling, [number]):
+            # only the text up to row.shown is final
             yield row.text[shown : row.shown], row
             shown = max(shown, row.shown)
 
     def complete(self, prompt: str, sampling: Sampling | None = None) -> str:
-        """Return the continuation of a prompt; by default the most probable 64 tokens at most."""
+        """Return the continuation of a prompt. Default: the most probable tokens, at most 64."""
         return "".join(piece for piece, _ in self.stream(self.parts(prompt), sampling or Sampling()))
 
     def parts(self, prompt: str) -> tuple[Part, ...]:
-        """Return a prompt as the texts began that the model was trained on."""
+        """Return a prompt in the form of the training texts."""
         return prompt_parts(prompt, self.form)
 
 
@@ -62,10 +64,10 @@ def check_count(count: int, sampling: Sampling) -> None:
     """Check that several continuations of a prompt can differ.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: they cannot, because the temperature is 0.
     """
     if count > 1 and sampling.temperature == 0:
-        raise ConfigError(f"--n {count} asks for several continuations, but at temperature 0 all are the same. "
+        raise ConfigError(f"--n {count} asks for several continuations, but at temperature 0 all are equal. "
                           "Give a --temperature above 0.")  # fmt: skip
 
 
@@ -80,27 +82,27 @@ def generate_file(
     stream: IO[str] | None = None,
     force: bool = False,
 ) -> tuple[int, int]:
-    """Continue prompts and write a line of JSON for each continuation, in the prompts' order.
+    """Continue prompts and write one line of JSON per continuation, in the order of the prompts.
 
-    Keys: ``id``, ``prompt`` (what a person would read), ``completion``, ``number`` (from 1, with `count` above 1),
-    ``finish`` (``end``, ``stop`` or ``length``), ``tokens`` and, where the prompt did not fit, ``cut``.
+    Keys: ``id``, ``prompt`` (as a person reads it), ``completion``, ``number`` (from 1, if `count` is above 1),
+    ``finish`` (``end``, ``stop`` or ``length``), ``tokens`` and, if the prompt was truncated, ``cut``.
 
     Args:
         runner: the model.
-        prompts: id and parts of each.
-        sampling: how to go on.
-        count: continuations of each prompt; default 1.
-        batch_size: prompts at a time; default 16.
-        output: file to write, whole or not at all; None writes to `stream`.
-        stream: where to write without `output`.
-        force: replace an existing output file.
+        prompts: id and parts of each prompt.
+        sampling: how to choose the next token.
+        count: continuations per prompt. Default: 1.
+        batch_size: prompts in a batch. Default: 16.
+        output: file to write. On an error, no file is left. None writes to `stream`.
+        stream: the target if `output` is None.
+        force: whether to replace an existing output file.
 
     Returns:
-        The number of lines, and of prompts that were cut.
+        The number of lines, and the number of truncated prompts.
 
     Raises:
         RunError: the output exists and `force` is False, or cannot be written.
-        ConfigError: several continuations, but nothing is drawn.
+        ConfigError: `count` is above 1, but the temperature is 0.
     """
     check_count(count, sampling)
     if output is None:
@@ -123,14 +125,17 @@ def _write(
 ) -> tuple[int, int]:
     lines = cut = 0
     jobs = [(name, parts, number) for name, parts in prompts for number in range(count)]
+    # pools bound the memory, and batches of one pool can hold prompts of similar length
     pool = batch_size * POOL_BATCHES
     for start in range(0, len(jobs), pool):
         part = jobs[start : start + pool]
         ids = [runner.model.prompt_ids(parts) for _, parts, _ in part]
+        # first: the seed of a row depends on its number among all jobs, not on its place in the batch
         rows = runner.generator.generate(ids, sampling, batch_size, first=start)
         for (name, parts, number), row in zip(part, rows, strict=True):
             target.write(json.dumps(_line(name, parts, number, count, row), ensure_ascii=False) + "\n")
             lines += 1
+            # once for each prompt, however many continuations it has
             cut += row.cut > 0 and number == 0
     return lines, cut
 
@@ -145,11 +150,11 @@ def _line(name: str, parts: Sequence[Part], number: int, count: int, row: Contin
 
 
 class Conversation:
-    """A conversation with a model: keeps the turns, and forgets the oldest ones when they no longer fit.
+    """A conversation with a model. It keeps the turns. It removes the oldest turns if all do not fit into the context.
 
     Args:
         runner: the model.
-        sampling: how it answers.
+        sampling: how to choose the next token of an answer.
     """
 
     def __init__(self, runner: PromptRunner, sampling: Sampling) -> None:
@@ -160,7 +165,8 @@ class Conversation:
         self._answers = 0
 
     def answer(self, text: str) -> Iterator[str]:
-        """Say something; yields the answer piece by piece and keeps both turns."""
+        """Add a turn, and yield the answer of the model piece by piece. Both turns are kept."""
+        # (text, whether the loss counts it, whether an end-of-text token follows)
         self.turns.append(Part(text, False, True))
         self._forget()
         said = ""
@@ -171,14 +177,16 @@ class Conversation:
         self._answers += 1
 
     def reset(self) -> None:
-        """Forget all turns."""
+        """Remove all turns."""
         self.turns = []
 
     def _forget(self) -> None:
         context = self.runner.generator.context
         if context is None:
             return
+        # half of the context at most is reserved for the answer
         room = max(1, context - min(self.sampling.max_tokens, context // 2))
+        # the newest turn stays in any case: it holds the question
         while len(self.turns) > 1 and len(self.runner.model.prompt_ids(self.turns)) > room:
             del self.turns[0]
             self.forgotten += 1

@@ -1,49 +1,53 @@
 """Opens a run: its settings, its base model, its fine-tuned model.
 
-It does not load scikit-learn, which would add a sixth to the start of `kerora predict` and 60 MB.
+It does not load scikit-learn, because that would slow down the start of `kerora predict`.
 """
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+from kerora.data.trained_columns import for_run
 from kerora.errors import ConfigError, PresetError, RunError
 from kerora.lora.files import load_adapter, read_adapter_config
 from kerora.lora.quantize import quantize
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
 from kerora.runfolder import RunFolder, check_has_adapter
-from kerora.settings.fit import FitConfig
+from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import load_yaml, resolve
 from kerora.tasks.registry import Task, check_command, task_named
 
 
-def load(path: Path | str, preset: str | None = None, *, dtype: str | None = None) -> Any:
+def load(path: Path | str, preset: str | Path | None = None, *, dtype: str | None = None) -> Any:
     """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
 
     Args:
         path: the run folder.
-        preset: where the base model is now, if it is no longer where the run found it.
-        dtype: dtype of the backbone; None takes the run's.
+        preset: path or name of the base model, if it moved since the run was made.
+        dtype: dtype of the backbone. None takes the dtype of the run.
 
     Returns:
-        The model of the run's task, such as a `TextClassifier` or a `CausalLM`; it can also be trained further.
+        The model of the run, such as a `TextClassifier` or a `CausalLM`. It can be trained further.
 
     Raises:
-        RunError: not a run folder, or it holds no adapter yet.
-        PresetError: the base model is not found, or is not the one that the run was trained on.
+        RunError: the path is not a run folder, or holds no adapter yet.
+        PresetError: the base model is not found, or it is not the base model of the run.
         AdapterError: the adapter is damaged or does not fit.
     """
     run = RunFolder.open(path)
     config = read_config(run)
     task = task_named(config.task)
+    # the small files first: an error in them appears before the slow loading of the base model
     head = task.models.read_head(run)
     check_has_adapter(run)
     base = open_preset(run, config, preset)
+    # run.json and the adapter both name the base: the adapter may have been copied from another run
     trained_on = read_adapter_config(run.adapter).get("kerora", {}).get("fingerprint", base.fingerprint)
     if trained_on != base.fingerprint:
         raise _other_base(run, str(trained_on), base)
     model = task.models.of_run(config, base, head, dtype or backbone_dtype(config))
+    # as in training, the base is quantised before the adapter is added
     if config.model.quantize:
         quantize(model, config.model.quantize)
     load_adapter(model, run.adapter)
@@ -51,10 +55,10 @@ def load(path: Path | str, preset: str | None = None, *, dtype: str | None = Non
 
 
 def read_config_for(run: RunFolder, command: str) -> tuple[FitConfig, Task]:
-    """Read the settings of a run that a command is for, and its task.
+    """Read the settings and the task of a run, and check that a command works with it.
 
     Raises:
-        RunError: the command is not for such runs; says which commands are.
+        RunError: the command does not work with such a run. The message names the commands that do.
     """
     config = read_config(run)
     task = task_named(config.task)
@@ -65,16 +69,22 @@ def read_config_for(run: RunFolder, command: str) -> tuple[FitConfig, Task]:
 def read_config(run: RunFolder) -> FitConfig:
     """Read the settings of a run.
 
-    Relative paths that are not here are taken from the working directory in which the run was
-    started, where they are there.
+    If a relative path does not exist here but exists in the working directory in which the run was started, it is
+    taken from there.
 
     Raises:
         RunError: config.yaml is missing or damaged.
     """
     try:
-        config = resolve(load_yaml(run.config))
+        given = load_yaml(run.config)
+        # the list of bad rows belongs to the training: whoever reads the rows again would write it again
+        config = resolve(given, {"data.bad_rows": None})
     except ConfigError as error:
+        # the message is written for --config, but here the file is that of the run
         raise RunError(f"{str(error).removesuffix(' Check --config.')} Restore the file or train again.") from error
+    if "model.truncate" not in given:
+        # earlier versions always cut on the right, whatever the tokenizer said
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, truncate="right"))
     started_in = run.read_manifest().get("working_directory")
     if not isinstance(started_in, str):
         return config
@@ -84,14 +94,21 @@ def read_config(run: RunFolder) -> FitConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **found), model=model)
 
 
+def read_by_columns_of(run: RunFolder, config: DataConfig) -> DataConfig:
+    """Return settings that read new files by the columns that a run was trained on. Older runs do not name them."""
+    data = run.read_manifest().get("data")
+    return for_run(config, data.get("columns") if isinstance(data, dict) else None)
+
+
 def _found_from(directory: str, spec: Any) -> Any:
+    # here first: a folder that was moved together with its data keeps working
     if spec is None or Path(spec).exists() or not (Path(directory) / spec).exists():
         return spec
     return str(Path(directory) / spec)
 
 
-def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) -> Preset:
-    """Find the base model of a run and check that it is the one that was trained on.
+def open_preset(run: RunFolder, config: FitConfig, preset: str | Path | None = None) -> Preset:
+    """Find the base model of a run and check that it has the files that the run was trained on.
 
     Raises:
         PresetError: it is not found, or its files differ.
@@ -99,9 +116,10 @@ def open_preset(run: RunFolder, config: FitConfig, preset: str | None = None) ->
     recorded = run.read_manifest().get("preset", {})
     spec = preset or config.model.preset
     if preset is None and not Path(spec).exists() and Path(recorded.get("directory", "")).is_dir():
-        # a folder that was given by a path, or a name whose files need not be looked up again
+        # the run recorded the folder of the base model: use it, without a search for the name
         spec = recorded["directory"]
     base = find_preset(spec)
+    # None: a run folder without this entry is accepted as it is
     if recorded.get("fingerprint") not in (None, base.fingerprint):
         raise _other_base(run, str(recorded["fingerprint"]), base)
     return base

@@ -1,4 +1,4 @@
-"""Streams text of any size through a run's model into a CSV or JSON Lines file."""
+"""Predicts texts with the model of a run and writes a CSV or JSON Lines file. The input may be of any size."""
 
 import contextlib
 import csv
@@ -8,19 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from kerora.data.bad_rows import BadRows, by_reason, check_bad_rows_path, write_bad_rows
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
-from kerora.data.sources import stream_texts
-from kerora.errors import ConfigError, DataError, RunError
+from kerora.data.streams import stream_texts
+from kerora.errors import ConfigError, DataError, RunError, nearest
 from kerora.lora.files import read_adapter_config
+from kerora.places import expanded
 from kerora.runfolder import RunFolder, atomic_file
-from kerora.runs.open import load, read_config_for
+from kerora.runs.open import load, read_by_columns_of, read_config_for
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
-POOL_BATCHES = 16
+POOL_BATCHES = 16  # batches whose rows are sorted by length together
 
 
 def predict_file(
@@ -31,76 +33,133 @@ def predict_file(
     settings: Mapping[str, Any] | None = None,
     form: str | None = None,
     submission: bool = False,
+    fill: str | None = None,
     batch_size: int = 64,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     force: bool = False,
     stream: IO[str] | None = None,
+    skipped: BadRows | None = None,
 ) -> int:
-    """Predict every text of a source and write id, label, score and p_<class>.
+    """Predict every text of a source, and write id, label, score and p_<class> of each.
 
     Args:
         path: the run folder.
         source: a file, or a binary stream.
-        output: a .csv or .jsonl file, written whole or not at all; None writes to `stream`.
-        settings: dotted ``data.`` settings of the columns; others carry over from the run.
-        form: ``csv`` or ``jsonl``; None goes by the output's ending, else ``csv``.
-        submission: write id and label only.
-        batch_size: rows in a batch; default 64.
-        preset: where the base model is now, if not where the run found it.
-        force: replace an existing output file.
-        stream: where to write without `output`.
+        output: a .csv or .jsonl file. On an error, no file is left. None writes to `stream`.
+        settings: dotted ``data.`` settings of the columns. The other settings are those of the run.
+        form: ``csv`` or ``jsonl``. None takes the ending of the output, or ``csv`` without an output.
+        submission: whether to write only id and label.
+        fill: label of the rows that cannot be used, for a submission. Default: such a row is an error.
+        batch_size: rows in a batch. Default: 64.
+        preset: path or name of the base model, if it moved since the run was made.
+        force: whether to replace an existing output file.
+        stream: the target if `output` is None.
+        skipped: counts the rows that `skip_bad_rows` drops.
 
     Returns:
-        The number of rows.
+        The number of rows that were written.
 
     Raises:
-        RunError: the output exists and `force` is False, or is not writable.
-        DataError: a row cannot be used.
+        RunError: the output exists and `force` is False, or cannot be written.
+        DataError: a row cannot be used, or a submission would lack a row.
     """
-    if output is not None and output.exists() and not force:
-        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    _check_request(output, force, fill, submission)
     form = form or _form(output)
     run = RunFolder.open(path)
     trained, task = read_config_for(run, "predict")
-    config = _column_config(trained.data, settings or {}, isinstance(source, str | Path))
-    records = stream_texts(source, config)
-    first = next(records, None)  # input errors come before the model is loaded
+    new = _column_config(trained.data, settings or {}, isinstance(source, str | Path), fill is not None)
+    config = read_by_columns_of(run, new)
+    bad = _empty_count(skipped, config)
+    records = _complete(stream_texts(source, config, bad, fill is not None), bad, submission, fill)
+    first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)
-    if first is not None and first.pair is None and read_adapter_config(run.adapter).get("kerora", {}).get("pairs"):
-        raise DataError(f"{path} was trained on pairs, but the input has one text a row. Name two columns with --text.")
+    _check_fill(fill, getattr(model, "classes", ()))
+    _check_pairs(run, first)
     rows = itertools.chain([first] if first is not None else [], records)
     with contextlib.ExitStack() as stack:
+        # through `stack`, because a stream of the caller must stay open and a file must be closed
         target = stream if output is None else stack.enter_context(atomic_file(output))
         if target is None:
             raise ConfigError("predict_file needs an output file or a stream.")
         columns = ["id", *task.predictions.columns(model, submission)]
-        return _write(target, form, columns, _predictions(task, model, rows, batch_size, submission))
+        count = _write(target, form, columns, _predictions(task, model, rows, batch_size, submission, fill))
+    write_bad_rows(config.bad_rows, [bad])
+    return count
 
 
-def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool) -> DataConfig:
+def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool, filled: bool) -> DataConfig:
     trained = to_dict(of_the_run)
-    # the last two would make CSV of a stream of plain text
-    kept = ["text", "text_join", "id", "skip_bad_rows", *(["columns", "delimiter"] if is_file else [])]
-    return resolve({f"data.{key}": trained[key] for key in kept}, settings).data
+    is_table = is_file or settings.get("data.format") in ("csv", "tsv")
+    # `columns` and `delimiter` only for a table: with them, a stream of plain text would be read as CSV
+    kept = ["text", "text_join", "id", "skip_bad_rows", *(["columns", "delimiter"] if is_table else [])]
+    skip = {"data.skip_bad_rows": True} if filled else {}
+    return resolve({f"data.{key}": trained[key] for key in kept}, settings, skip).data
 
 
 def _form(output: Path | None) -> str:
     if output is None:
         return "csv"
     if output.suffix.lower() not in FORMS:
-        raise ConfigError(f"The output must end in .csv or .jsonl, or name the form with --format. Received: {output}")
+        raise ConfigError(
+            f"The output must end in .csv or .jsonl, or name the form with --output-format. Received: {output}"
+        )
     return FORMS[output.suffix.lower()]
 
 
+def _check_request(output: Path | None, force: bool, fill: str | None, submission: bool) -> None:
+    if fill is not None and not submission:
+        raise ConfigError("--fill gives a label to the bad rows of a submission. Add --submission, or leave it out.")
+    if output is not None and output.exists() and not force:
+        raise RunError(f"{output} exists. Choose another --output or add --force.")
+
+
+def _empty_count(given: BadRows | None, config: DataConfig) -> BadRows:
+    """Return the count of bad rows, and check that their list can be written, before the model is loaded."""
+    if config.bad_rows is not None:
+        check_bad_rows_path(expanded(config.bad_rows))
+    bad = BadRows() if given is None else given
+    bad.keep = config.bad_rows is not None
+    return bad
+
+
+def _check_pairs(run: RunFolder, first: Record | None) -> None:
+    single = first is not None and first.problem is None and first.pair is None
+    if single and read_adapter_config(run.adapter).get("kerora", {}).get("pairs"):
+        raise DataError(
+            f"{run.path} was trained on pairs, but the input has one text per row. Name two columns with --text."
+        )
+
+
+def _check_fill(fill: str | None, classes: Sequence[str]) -> None:
+    if fill is not None and fill not in classes:
+        raise ConfigError(f"--fill {fill!r} is no class of the run.{nearest(fill, classes)} Give one of its classes.")
+
+
+def _complete(records: Iterator[Record], bad: BadRows, submission: bool, fill: str | None) -> Iterator[Record]:
+    """Check that a submission lacks no row. `fill` replaces rows without a text, but not rows that were not read."""
+    filled = 0
+    for record in itertools.chain(records, [None]):
+        filled += record is not None and record.problem is not None
+        if submission and bad.count > filled:
+            remedy = "" if fill is not None else ", or give rows without a text a label with --fill LABEL"
+            raise DataError(
+                f"A submission needs every row, but some cannot be used ({by_reason(bad.reasons)}). "
+                f"Correct them{remedy}."
+            )
+        if record is not None:
+            yield record
+
+
 def _predictions(
-    task: Task, model: Any, records: Iterator[Record], batch_size: int, submission: bool
+    task: Task, model: Any, records: Iterator[Record], batch_size: int, submission: bool, fill: str | None
 ) -> Iterator[list[Any]]:
-    # a pool of batches at a time: rows of like length share a batch, and memory stays bounded
+    # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
     while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
-        pairs = None if pool[0].pair is None else [record.pair or "" for record in pool]
-        rows: Rows[Any] = Rows([record.text for record in pool], [record.id for record in pool], pairs=pairs)
-        found = task.predictions.predict(model, rows, batch_size, submission)
-        yield from ([identifier, *values] for identifier, values in zip(rows.ids, found, strict=True))
+        usable = [record for record in pool if record.problem is None]
+        pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
+        rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
+        found = iter(task.predictions.predict(model, rows, batch_size, submission) if usable else ())
+        yield from ([record.id, *(next(found) if record.problem is None else [fill])] for record in pool)
 
 
 def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]]) -> int:
@@ -112,6 +171,7 @@ def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[li
         if form == "csv":
             writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
         else:
+            # six digits after the point in both forms, because more would be rounding errors of float32
             plain = [round(value, 6) if isinstance(value, float) else value for value in values]
             target.write(json.dumps(dict(zip(columns, plain, strict=True)), ensure_ascii=False) + "\n")
         count += 1
@@ -119,9 +179,10 @@ def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[li
 
 
 class _PlainLineEnds:
-    """Ends the lines of a csv.writer in one line feed, as `cut` and `sort` want them.
+    """Ends the lines of a csv.writer with one line feed, which tools such as `cut` and `sort` expect.
 
-    Told to do so itself, the writer of Python 3.11 would no longer quote a lone carriage return.
+    The option ``lineterminator`` is no solution: with it, the writer of Python 3.11 does not quote a single carriage
+    return.
     """
 
     def __init__(self, target: IO[str]) -> None:

@@ -1,6 +1,6 @@
-"""`kerora report`: from run folders to pages, pictures and tables.
+"""`kerora report`: makes pages, pictures and tables from run folders.
 
-Only the files of a run folder are read; no model is loaded.
+It reads only the files of a run folder and loads no model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ from kerora.tasks.registry import Task
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What was reported of one run.
+    """The report of one run.
 
     Attributes:
         results: the run.
-        split: the split reported; None where the task reports all of them.
-        files: what was written, by file name.
+        split: the split that is reported. None if the task reports all splits.
+        files: paths of the written files, by file name.
     """
 
     results: RunResults
@@ -43,13 +43,13 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """What `write_report` did.
+    """The result of `write_report`.
 
     Attributes:
         task: the task of the runs.
-        runs: one summary a run.
-        page: the page to open: the run's report.html, or the comparison of several runs.
-        comparison: the runs side by side; None for one run.
+        runs: one summary per run.
+        page: the page to open: report.html of the run, or the comparison of several runs.
+        comparison: the comparison of the runs. None for one run.
     """
 
     task: Task
@@ -58,7 +58,7 @@ class ReportSummary:
     comparison: Any = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the summary as plain values for JSON; numbers that are not finite become None."""
+        """Return the summary as plain values for JSON. Numbers that are not finite become None."""
         comparison = self.comparison.as_dict() if self.comparison else None
         runs = [run.as_dict() for run in self.runs]
         plain: dict[str, Any] = finite({"page": str(self.page), "runs": runs, "comparison": comparison})
@@ -66,15 +66,15 @@ class ReportSummary:
 
 
 def report(*runs: Path | str, output: Path | str | None = None, split: str | None = None) -> ReportSummary:
-    """Write the report of a run, or of several runs with their comparison; see `write_report`.
+    """Write the report of a run, or the reports of several runs and their comparison. See `write_report`.
 
     Args:
         runs: paths of run folders.
-        output: where the page goes.
+        output: path of the page.
         split: the split to report.
 
     Raises:
-        RunError: as `write_report`, or a path is no run folder.
+        RunError: see `write_report`. Also if a path is not a run folder.
     """
     return write_report([RunFolder.open(run) for run in runs], None if output is None else Path(output), split)
 
@@ -82,21 +82,20 @@ def report(*runs: Path | str, output: Path | str | None = None, split: str | Non
 def write_report(
     runs: Sequence[RunFolder], output: Path | None = None, split: str | None = None, version: str | None = None
 ) -> ReportSummary:
-    """Write the report of each run into its folder, and of several runs a page that compares them.
+    """Write the report of each run into its folder. For several runs, also write a page that compares them.
 
-    Nothing is written before every run has been read.
+    All runs are read before anything is written.
 
     Args:
         runs: one run folder or more, of one task.
-        output: where the page goes: the comparison of several runs (default: comparison.html in the
-            first run's report folder), or a copy of the single run's page.
-        split: the split to report; None takes test where it was evaluated, else validation.
-        version: Kerora's version for the footer; None asks the installed package.
+        output: path of the comparison of several runs (default: comparison.html in the report folder of the
+            first run), or of a copy of the page of a single run.
+        split: the split to report. None takes test if it was evaluated, else validation.
+        version: Kerora's version for the footer. None takes the version of the installed package.
 
     Raises:
-        RunError: a run's file is missing or damaged, the split is not there, a run is given twice, the runs are of
-            several tasks, or `output` is not an HTML file, would replace a file that is no report, or cannot be
-            written.
+        RunError: a file of a run is missing or damaged, a run does not have the split, a run is given twice, the runs
+            have different tasks, or `output` is not an HTML file, exists and is not a report, or cannot be written.
     """
     if output is not None:
         check_output(output)
@@ -105,11 +104,13 @@ def write_report(
     task = _one_task(results)
     chosen = [task.results.split(result, split) for result in results]
     comparison = task.results.compare(results, split) if len(results) > 1 else None
+    # all pages are rendered before the first is written, so an error leaves no incomplete report
     pages = [task.page.render(result, part, version) for result, part in zip(results, chosen, strict=True)]
     summaries = tuple(
         RunSummary(result, part, _write_run(task, result, part, page))
         for result, part, page in zip(results, chosen, pages, strict=True)
     )
+    # the comparison links to these pages, so it is made after them
     own_pages = [summary.files["report.html"] for summary in summaries]
     if comparison is None:
         if output is not None:
@@ -126,8 +127,8 @@ def _one_task(results: Sequence[RunResults]) -> Task:
     for other in others:
         if task_of(other) != task:
             raise RunError(
-                f"{other.folder.path} is a {task_of(other).title}, {first.folder.path} a {task.title}. Compare runs of "
-                "one task."
+                f"{other.folder.path} is a {task_of(other).title}, but {first.folder.path} is a {task.title}. Compare "
+                "runs of one task."
             )
     return task
 

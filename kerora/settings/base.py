@@ -1,12 +1,16 @@
-"""What a group of settings is: fields with a help sentence, a type and a check, all looked at on creation.
+"""Base of the setting groups: fields with a help text, a type and a check. Values are checked on creation.
 
-The modules beside this one define the settings.
+The other modules of this package define the settings.
 """
 
+import codecs
 import contextlib
+import csv
 import dataclasses
+import enum
 import functools
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -19,10 +23,11 @@ Check = Callable[[Any], str | None]
 
 
 def setting(default: Any, help: str, *, check: Check | None = None, choices: Sequence[str] = ()) -> Any:
-    """Define a setting: its default, the sentence that documents it, and its check.
+    """Define a setting: its default, its help text, its check and its choices.
 
-    A sequence default is copied into a tuple-valued factory, so that settings stay immutable.
+    The default must be immutable, for example a tuple instead of a list.
     """
+    # in the metadata of the field, so that command line, YAML and documentation read the same text
     metadata = {"help": help, "check": check, "choices": choices}
     return field(default=default, metadata=metadata)
 
@@ -39,15 +44,27 @@ def more_than(low: float) -> Check:
 
 def between(low: float, high: float) -> Check:
     """Return a check that ``low <= value < high``."""
+    # half-open, because a dropout rate or a held-out fraction of 1 would leave nothing
     return lambda value: None if low <= value < high else f"must be at least {low} and less than {high}"
 
 
+def text_encoding(name: str) -> str | None:
+    """Check that Python knows a character encoding."""
+    try:
+        "".encode(name)  # refuses codecs that are not for text, such as base64
+        codecs.lookup(name)
+    except (LookupError, ValueError):
+        return "must be a character encoding, such as utf-8, cp1252, utf-16 or shift_jis"
+    return None
+
+
 class Settings:
-    """Base of the setting groups: checks types and ranges on creation."""
+    """Base of the setting groups. It checks types and ranges on creation."""
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(typing.cast(Any, self)):
             value = _coerce(spec.name, getattr(self, spec.name), type_of(type(self), spec.name))
+            # not plain assignment, because the groups are frozen
             object.__setattr__(self, spec.name, value)
             _check(spec, value)
 
@@ -59,10 +76,12 @@ def type_of(group: type[Settings], name: str) -> Any:
 
 @functools.cache
 def _types(group: type[Settings]) -> dict[str, Any]:
+    # not `__annotations__`: those of a class lack the fields that it inherits
     return typing.get_type_hints(group)
 
 
 def _check(spec: dataclasses.Field[Any], value: Any) -> None:
+    # None means not given, and a field without a help text is a group that has checked itself
     if value is None or "help" not in spec.metadata:
         return
     choices, check = spec.metadata["choices"], spec.metadata["check"]
@@ -74,19 +93,58 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
 
 
 def _coerce(name: str, value: Any, kind: Any) -> Any:
-    """Bring a YAML or command-line value to the type of its field, or refuse it."""
+    """Convert a value of YAML or the command line to the type of its field, or raise an error."""
     if typing.get_origin(kind) is types.UnionType:
         if value is None:
             return None
+        # settings have the form `X | None`, so one other type is left
         kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
+    # isinstance takes tuple, but not tuple[str, ...]
     kind = typing.get_origin(kind) or kind
+    value = _plain(value)
     convert = {tuple: _names, float: _number, str: _text}.get(kind)
     coerced = convert(value) if convert else value
+    # bool is a subclass of int in Python, but true is no number here
     if isinstance(coerced, kind) and (kind is bool or not isinstance(coerced, bool)):
         return coerced
-    raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {value!r} ({_type_name(value)})")
+    remedy = ". Write the table to a file and give its path." if is_table(value) else ""
+    raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {shown(value)}{remedy}")
 
 
+def is_table(value: Any) -> bool:
+    """Tell whether a value is a table of rows in memory, such as a frame of pandas, Polars or PyArrow."""
+    return hasattr(value, "columns") or hasattr(value, "column_names")
+
+
+def shown(value: Any) -> str:
+    """Return a value and its type in one line for a message. A long value, such as a table, is shortened."""
+    if value is None:
+        return "None (nothing)"
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '...'} ({type(value).__name__})"
+
+
+def _plain(value: Any) -> Any:
+    """Return paths, and numbers, text and one-dimensional arrays of numpy, as plain values of Python.
+
+    A run folder holds the settings as YAML, which has only plain values.
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        return value.item()
+    if isinstance(value, str) and type(value) is not str:
+        return str.__str__(value)
+    if hasattr(value, "tolist") and len(getattr(value, "shape", ())) == 1:
+        return [_plain(part) for part in value.tolist()]
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+_LONGEST_SHOWN = 500
 _WANTED = {
     tuple: "a list of names (put quotes around yes, no, on, off, dates and the like)",
     float: "a finite number",
@@ -97,27 +155,31 @@ _WANTED = {
 
 
 def _text(value: Any) -> Any:
+    # no booleans: YAML reads yes, on and true as the same value, so the text that was meant is lost
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _names(value: Any) -> Any:
     if isinstance(value, str):
+        # Quoted as in CSV, because a name may hold a comma. What is no CSV, such as a single quote, is split plainly.
+        with contextlib.suppress(csv.Error):
+            fields = next(csv.reader([value], skipinitialspace=True, strict=True), [])
+            return tuple(name.strip() for name in fields if name.strip())
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if not isinstance(value, list | tuple):
         return value
+    # YAML reads unquoted numbers in a list of names as numbers
     names = tuple(_text(part) for part in value)
+    # None has no accepted type, so `_coerce` raises the error
     return names if all(isinstance(part, str) for part in names) else None
 
 
 def _number(value: Any) -> Any:
-    """Return a float; text is tried too, because YAML 1.1 reads 1e-3 as text."""
+    """Return a float. Text is converted too, because YAML 1.1 reads 1e-3 as text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return value
     with contextlib.suppress(ValueError, OverflowError):
         number = float(value)
+        # infinity would pass a check such as `more_than`
         return number if math.isfinite(number) else None
     return value
-
-
-def _type_name(value: Any) -> str:
-    return "nothing" if value is None else type(value).__name__

@@ -1,22 +1,26 @@
-"""The settings of `kerora fit`: where the rows come from, the model, the optimisation."""
+"""The settings of `kerora fit`: data, model and optimisation."""
 
 from dataclasses import dataclass, field
 
-from kerora.settings.base import Settings, at_least, between, more_than, setting
+from kerora.settings.base import Settings, at_least, between, more_than, setting, text_encoding
 from kerora.settings.language import LanguageConfig
 from kerora.settings.lora import LoraConfig
 
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
+SIDES = ("left", "right")
+# Also the order in which parts are cut and listed.
 SPLITS = ("train", "validation", "test")
+FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
+# a list that `choices` of the setting refers to: tasks that are registered later count too
 TASKS = ["classification", "causal-lm"]
-"""The names of the tasks; `kerora.tasks.registry` adds to them."""
+"""The names of the tasks. `kerora.tasks.registry` adds to them."""
 
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
-    """Where the rows come from and how they are split."""
+    """The source of the rows and the splits."""
 
     source: str = setting(
         "tickets",
@@ -26,7 +30,9 @@ class DataConfig(Settings):
     validation: str | None = setting(None, "File with the validation rows.")
     test: str | None = setting(None, "File with the test rows.")
     text: tuple[str, ...] = setting(
-        (), "Text column(s), separated by commas. Default: found by name (text, sentence, ...)."
+        (),
+        "Text column(s), separated by commas. Default: found by name (text, sentence, ...). If --text is repeated, "
+        "each value is one name. A value inside a JSON object has a dotted name: review.body.",
     )
     text_join: str = setting(
         "auto",
@@ -41,11 +47,22 @@ class DataConfig(Settings):
     columns: tuple[str, ...] = setting(
         (), "Column names of a CSV or TSV file without a header line, separated by commas."
     )
-    delimiter: str | None = setting(None, "Field separator of a CSV file. Default: chosen by the file extension.")
+    delimiter: str | None = setting(
+        None,
+        "Field separator of a CSV or TSV file. Default: by the ending, a comma or a tab. If the first lines have only "
+        "another one of comma, semicolon, tab and |, that one.",
+    )
+    format: str | None = setting(
+        None,
+        "Format of files whose ending says nothing, and of standard input. Default: recognised by the content.",
+        choices=FILE_FORMATS,
+    )
+    encoding: str = setting("utf-8", "Character encoding of text files, such as cp1252 or utf-16.", check=text_encoding)
     class_names: tuple[str, ...] = setting(
         (), "Class names for integer labels, separated by commas, in the order of the sorted label values."
     )
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. Default: the default folder of TFDS.")
+    # `between` excludes 1: the cut must leave training rows.
     validation_split: float = setting(
         0.1,
         "Fraction of the training rows that is held out for validation. Used only if no validation part is given.",
@@ -61,23 +78,37 @@ class DataConfig(Settings):
         "Keep at most this many rows of each split. The rows are a random sample, stratified by class.",
         check=at_least(1),
     )
+    # Off by default: rows that are dropped unnoticed can be a whole class.
     skip_bad_rows: bool = setting(
-        False, "Drop and count rows with an empty text or a missing label. Default: such a row is an error."
+        False,
+        "Drop and count rows that cannot be used: an empty text, a missing label, a wrong number of fields, a line "
+        "that is not valid. Default: such a row is an error.",
+    )
+    bad_rows: str | None = setting(
+        None, "CSV file for a list of the rows that cannot be used: the file, the place, and what is wrong."
     )
 
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
-    """The pre-trained model and how its inputs and numbers are handled."""
+    """The pre-trained model, the length of its inputs and its number types."""
 
     preset: str = setting(
         "kerora_mini_en",
         "Pre-trained model: a name from `kerora presets`, kaggle://..., hf://..., a Keras preset folder or a Hugging "
         "Face folder.",
     )
+    # The cost of attention grows with the square of the length. A batch is padded only to its longest row.
     max_length: int = setting(
         256, "Maximum length of an input in tokens. Longer texts are truncated.", check=at_least(8)
     )
+    truncate: str | None = setting(
+        None,
+        "Side on which a text that is too long is cut. 'right' keeps the start of the text, 'left' the end. For "
+        "classifiers alone. Default: what the tokenizer says, else right.",
+        choices=SIDES,
+    )
+    # Trained weights stay in float32: bfloat16 has 8 bits of precision, in which small updates are lost.
     precision: str = setting(
         "auto",
         "Number type of the frozen model. 'auto' is bfloat16 if the hardware supports it, else float32. "
@@ -96,7 +127,7 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Settings):
-    """What every training has: how long, how fast, how much at a time."""
+    """The settings of every training: epochs, batches, optimizer, checkpoints."""
 
     epochs: int | None = setting(None, "Number of passes over the training rows.", check=at_least(1))
     max_steps: int | None = setting(
@@ -115,6 +146,7 @@ class OptimizerConfig(Settings):
     weight_decay: float = setting(
         0.01, "Weight decay of AdamW. Biases and norm layers are excluded.", check=at_least(0)
     )
+    # without clipping at 1, LoRA at a rate of 0.001 was unstable (all-MiniLM-L6-v2, bfloat16)
     clip_norm: float = setting(
         1.0, "Maximum global norm of the gradient (gradient clipping). 0 turns clipping off.", check=at_least(0)
     )
@@ -131,7 +163,7 @@ class OptimizerConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainingConfig(OptimizerConfig):
-    """The optimisation of a fine-tune, and when to stop."""
+    """The optimisation of a fine-tuning, and early stopping."""
 
     epochs: int | None = setting(
         None,
@@ -143,6 +175,7 @@ class TrainingConfig(OptimizerConfig):
         "Peak learning rate of AdamW. Default: 0.001 x 768 / width of the model. With --method full: a tenth of that.",
         check=more_than(0),
     )
+    # None: the default depends on the model and the rows (`settled_mask_share`)
     mask_share: float | None = setting(
         None,
         "Fraction of the input tokens that is masked at random during the training of a classifier. Default: 0.3 for "
@@ -164,9 +197,11 @@ class TrainingConfig(OptimizerConfig):
         "Stop when the monitored value is worse than the best by more than the noise of the validation rows. Then "
         "restore the newest weights that are as good as the best.",
     )
+    # for a classifier, an epoch is worse only if the difference exceeds the noise (see `EarlyStopping`)
     patience: int = setting(
         4, "Early stopping ends the training after this many epochs without improvement.", check=at_least(0)
     )
+    # None: each task has its own default, and other tasks have other metrics
     monitor: str | None = setting(
         None,
         "Value that early stopping and the best checkpoint use. Default: val_macro_f1, for language models val_loss.",
@@ -179,7 +214,7 @@ class TrainingConfig(OptimizerConfig):
 
 @dataclass(frozen=True)
 class FitConfig(Settings):
-    """Everything `kerora fit` needs; `config.yaml` of a run is one of these, resolved."""
+    """All settings of `kerora fit`. `config.yaml` of a run holds them with every value resolved."""
 
     run: str | None = setting(None, "Name or path of the run. Default: <preset>-<data>-r<rank>-<n>.")
     runs_dir: str = setting("runs", "Parent folder of the runs.")
@@ -192,4 +227,5 @@ class FitConfig(Settings):
     model: ModelConfig = field(default_factory=ModelConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    # a group of every run, also of a classifier: the keys of config.yaml do not depend on the task
     language: LanguageConfig = field(default_factory=LanguageConfig)

@@ -1,5 +1,6 @@
-"""The settings that only language models have; a group of `FitConfig`."""
+"""The settings that only language models have. They are a group of `FitConfig`."""
 
+import re
 from dataclasses import dataclass
 
 from kerora.errors import ConfigError
@@ -10,7 +11,7 @@ PACKS = ("auto", "blocks", "docs", "none")
 
 @dataclass(frozen=True)
 class LanguageConfig(Settings):
-    """The texts of `--task causal-lm` and how they are laid out in rows."""
+    """The texts of `--task causal-lm` and their layout in rows."""
 
     prompt: str | None = setting(
         None,
@@ -26,6 +27,11 @@ class LanguageConfig(Settings):
         "a list of texts, or of objects with role and content. Each turn ends with the end-of-text token. The loss "
         "counts only the assistant's turns. In a list of plain texts these are every second text.",
     )
+    roles: tuple[str, ...] = setting(
+        (),
+        "Meaning of further roles in conversations, as NAME=assistant or NAME=user, separated by commas. The loss "
+        "counts the turns of 'assistant'. Default: the usual names, such as assistant, gpt, user, human and system.",
+    )
     pack: str = setting(
         "auto",
         "How texts become rows. 'blocks' joins all texts and cuts the result every --max-length tokens. 'docs' does "
@@ -33,6 +39,7 @@ class LanguageConfig(Settings):
         "with padding. 'auto' is 'blocks' for texts and 'none' for prompts and turns.",
         choices=PACKS,
     )
+    # A smaller step gives each token more context, and needs more windows.
     stride: int | None = setting(
         None,
         "Evaluation reads texts longer than --max-length with a moving window. This is its step in tokens. Default: "
@@ -46,16 +53,29 @@ class LanguageConfig(Settings):
     )
     sample_tokens: int = setting(40, "Length of a sample continuation in tokens.", check=at_least(1))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wrong = next((item for item in self.roles if not re.fullmatch(r"[^=]+=(assistant|user)", item)), None)
+        if wrong is not None:
+            raise ConfigError(f"Setting 'roles' needs NAME=assistant or NAME=user. Received: {wrong!r}")
+
+    def is_learnt(self, role: str) -> bool | None:
+        """Tell whether the loss counts the turns of a role that `roles` names. None if it does not name it."""
+        # Lowercase on both sides, because data sets write "User" and "user".
+        meanings = dict(item.lower().rsplit("=", 1) for item in self.roles)
+        meaning = meanings.get(role.lower())
+        return None if meaning is None else meaning == "assistant"
+
 
 @dataclass(frozen=True)
 class Sampling(Settings):
     """How `kerora generate` and `kerora chat` choose the next token, and when a text ends.
 
-    `top_p` is nucleus sampling (Holtzman et al. 2019, arXiv:1904.09751), the penalty that of Keskar et al. 2019
-    (arXiv:1909.05858); both are computed as transformers computes them.
+    `top_p` is nucleus sampling (Holtzman et al. 2019, arXiv:1904.09751). The repetition penalty is from Keskar et al.
+    2019 (arXiv:1909.05858). Both are computed as in transformers.
 
     Raises:
-        ConfigError: a value is out of range, or `top_k` or `top_p` is given though nothing is drawn.
+        ConfigError: a value is out of range, or `top_k` or `top_p` is given with temperature 0.
     """
 
     max_tokens: int = setting(64, "Maximum number of new tokens.", check=at_least(1))
@@ -79,10 +99,13 @@ class Sampling(Settings):
     seed: int = setting(42, "Seed of the sampling. Each prompt has its own random numbers.", check=at_least(0))
 
     def __post_init__(self) -> None:
+        # first, because it converts text to numbers
         super().__post_init__()
+        # not with `between`, which excludes its upper end: 1 keeps all tokens and is allowed
         if self.top_p is not None and self.top_p > 1:
             raise ConfigError(f"Setting 'top_p' must be 1 or less. Received: {self.top_p}")
+        # an empty text is in every text, so nothing would be generated
         if not all(self.stop):
-            raise ConfigError("Setting 'stop' must hold no empty text.")
+            raise ConfigError("Setting 'stop' must not hold an empty text. Leave the empty text out.")
         if self.temperature == 0 and (self.top_k is not None or self.top_p is not None):
-            raise ConfigError("top_k and top_p choose what is drawn, but temperature is 0. Give a temperature above 0.")
+            raise ConfigError("top_k and top_p need sampling, but temperature is 0. Give a temperature above 0.")

@@ -1,4 +1,4 @@
-"""The settings of low-rank adaptation and its variants; a group of `FitConfig`."""
+"""The settings of low-rank adaptation and its variants. They are a group of `FitConfig`."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ class LoraConfig(Settings):
         16.0, "Scale of the LoRA update: the update is multiplied by alpha / rank.", check=more_than(0)
     )
     dropout: float = setting(0.05, "Dropout rate on the input of the LoRA path.", check=between(0, 1))
+    # the pair that is best for a fixed number of weights in Hu et al. 2021 (table 5)
     targets: tuple[str, ...] = setting(
         ("query", "value"),
         "Layers to adapt, separated by commas: layer names, path patterns with *, or 'all-linear'.",
@@ -35,6 +36,7 @@ class LoraConfig(Settings):
     layers: str | None = setting(
         None, "Adapt only these blocks: last:K, first:K, or numbers and ranges from 0, such as 0,4-7. Default: all."
     )
+    # texts and not a mapping: a default must be immutable, and the order of the patterns counts
     rank_pattern: tuple[str, ...] = setting(
         (),
         "Rank of the layers that match a pattern, such as query=16. Separate patterns by commas; the first match wins.",
@@ -60,6 +62,7 @@ class LoraConfig(Settings):
         "adapters are saved with twice the rank.",
         choices=INITS,
     )
+    # 1 is plain AdamW
     loraplus_lr_ratio: float = setting(
         1.0,
         "Learning rate of B divided by the learning rate of A (LoRA+). The LoRA+ paper recommends 16.",

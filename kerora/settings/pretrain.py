@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from kerora.settings.base import Settings, at_least, between, more_than, setting
+from kerora.settings.base import Settings, at_least, between, more_than, setting, text_encoding
 from kerora.settings.fit import OptimizerConfig
 
 PRETRAINED_KINDS = ("distil_bert", "bert")
 STORAGES = ("float32", "float16")
+# mlm: masked-language model. clm: causal language model.
 OBJECTIVES = ("mlm", "clm")
 
 
@@ -24,6 +25,9 @@ class CorpusConfig(Settings):
     columns: tuple[str, ...] = setting(
         (), "Column names of CSV and TSV files without a header line, separated by commas."
     )
+    encoding: str = setting(
+        "utf-8", "Character encoding of the text files, such as cp1252 or utf-16.", check=text_encoding
+    )
     short_rows: float = setting(
         0.0,
         "Fraction of the rows with a random shorter limit, between 16 tokens and --max-length. An encoder that was "
@@ -39,7 +43,7 @@ class CorpusConfig(Settings):
 
 @dataclass(frozen=True)
 class EncoderConfig(Settings):
-    """The encoder that a pre-training makes or goes on with."""
+    """The encoder that a pre-training makes or continues."""
 
     init: str | None = setting(
         None,
@@ -52,20 +56,24 @@ class EncoderConfig(Settings):
         choices=PRETRAINED_KINDS,
     )
     layers: int = setting(4, "Number of transformer layers of a new encoder.", check=at_least(1))
+    # A multiple, because each head has width / heads numbers.
     width: int = setting(256, "Width of a new encoder. It must be a multiple of --heads.", check=at_least(1))
     heads: int = setting(4, "Number of attention heads of a new encoder.", check=at_least(1))
+    # four times the width, as in BERT
     intermediate: int = setting(1024, "Width inside the feed-forward layers of a new encoder.", check=at_least(1))
     vocabulary_size: int = setting(
         8000,
         "Size of the vocabulary that is trained on the text: WordPiece, with --objective clm byte-level byte pairs.",
         check=at_least(100),
     )
+    # The table of learned positions has this many rows.
     max_length: int = setting(
         128,
         "Maximum length of a row in tokens. A new encoder never accepts longer inputs.",
         check=at_least(8),
     )
     dropout: float = setting(0.0, "Dropout rate inside the encoder during pre-training.", check=between(0, 1))
+    # no float16: its small gradients need a scaled loss, which pre-training does not have
     precision: str = setting(
         "auto",
         "Number type of the computation. 'auto' is bfloat16 if the hardware supports it, else float32. The weights are "
@@ -81,13 +89,14 @@ class EncoderConfig(Settings):
 
 @dataclass(frozen=True)
 class DistillationConfig(Settings):
-    """What a fresh or continued encoder learns from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
+    """The distillation from a teacher into the encoder (Hinton et al. 2015, arXiv:1503.02531)."""
 
     teacher: str | None = setting(
         None,
         "Teacher preset for distillation: the encoder also learns its last hidden states. Any architecture, tokenizer "
         "and width.",
     )
+    # loss = mlm_weight x cross entropy + sentence_weight x distance + token_weight x distance
     mlm_weight: float = setting(
         1.0, "Weight of the masked-language-model loss if there is a teacher.", check=at_least(0)
     )
@@ -129,6 +138,7 @@ class PretrainingConfig(OptimizerConfig):
     warmup: float = setting(
         0.05, "Warm-up. Below 1: a fraction of all updates. From 1 on: a number of updates.", check=at_least(0)
     )
+    # 15 % as in BERT
     mask_share: float = setting(
         0.15, "Fraction of the words that is masked. At least one word per batch.", check=between(0.01, 0.9)
     )
@@ -139,8 +149,9 @@ class PretrainingConfig(OptimizerConfig):
 
 @dataclass(frozen=True)
 class PretrainConfig(Settings):
-    """Everything `kerora pretrain` needs; `config.yaml` in its output is one of these, resolved."""
+    """All settings of `kerora pretrain`. `config.yaml` in the output holds them with every value resolved."""
 
+    # None as the default, so that --resume and a YAML file can leave it out; `pretrain` refuses None
     output: str | None = setting(None, "Output folder of the preset. Required.")
     objective: str = setting(
         "mlm",

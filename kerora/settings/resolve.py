@@ -1,6 +1,7 @@
-"""From layers of plain values to checked settings, and back to YAML."""
+"""Builds checked settings from layers of plain values, and writes them as YAML."""
 
 import dataclasses
+import os
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
@@ -10,17 +11,19 @@ from typing import Any, TypeVar, overload
 import yaml
 
 from kerora.errors import ConfigError, nearest
-from kerora.settings.base import Settings, type_of
-from kerora.settings.fit import FitConfig
+from kerora.settings.base import Settings, is_table, shown, type_of
+from kerora.settings.fit import DataConfig, FitConfig
+from kerora.settings.foreign import own_name
 from kerora.settings.pretrain import PretrainConfig
 
+Group = TypeVar("Group", bound=Settings)
 Root = TypeVar("Root", FitConfig, PretrainConfig)
-"""The whole settings of a command."""
+"""The complete settings of a command."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as the command line and the documentation see it."""
+    """One setting, as the command line and the documentation use it."""
 
     path: str
     type: Any
@@ -30,7 +33,7 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """Long option, such as ``--learning-rate``; ``data.source`` is ``--data``."""
+        """Long option, such as ``--learning-rate``. The option of ``data.source`` is ``--data``."""
         name = self.path.removeprefix("data.") if self.path != "data.source" else "data"
         return "--" + name.rpartition(".")[2].replace("_", "-")
 
@@ -52,23 +55,47 @@ def resolve(*layers: Mapping[str, Any]) -> FitConfig: ...
 @overload
 def resolve(*layers: Mapping[str, Any], root: type[Root]) -> Root: ...
 def resolve(*layers: Mapping[str, Any], root: type[Settings] = FitConfig) -> Any:
-    """Build a config from layers of dotted keys or nested mappings; later layers win.
+    """Build a config from layers of dotted keys or nested mappings. A later layer overrides an earlier one.
 
     Args:
         *layers: the mappings.
-        root: the config's class: `FitConfig` or `PretrainConfig`.
+        root: the class of the config: `FitConfig` or `PretrainConfig`.
 
     Raises:
         ConfigError: unknown key (with the nearest name), wrong type, or value out of range.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
+        # flat before merging: one key of a group must not replace the other keys of that group
         merged.update(flatten(layer, root=root))
     return _build(root, "", merged)
 
 
+def as_settings(value: Any, root: type[Group]) -> Group:
+    """Return settings as an instance of their class.
+
+    Args:
+        value: an instance, or a mapping of keys (nested, or with dots). For `DataConfig` also the source alone, as text
+            or path.
+        root: the class, such as `FitConfig`.
+
+    Raises:
+        ConfigError: the value is of another type, or a setting in it is wrong.
+    """
+    if isinstance(value, root):
+        return value
+    if isinstance(value, Mapping):
+        built: Group = _build(root, "", flatten(value, root=root))
+        return built
+    if root is DataConfig and isinstance(value, str | os.PathLike):
+        return root(source=value)  # type: ignore[call-arg]
+    example = "{'source': 'rows.csv'}" if root is DataConfig else "{'data.source': 'rows.csv'}"
+    remedy = f"Write the table to a file and give {example}." if is_table(value) else f"Give a dict such as {example}."
+    raise ConfigError(f"The settings must be a {root.__name__} or a dict. Received: {shown(value)}. {remedy}")
+
+
 def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = FitConfig) -> dict[str, Any]:
-    """Turn nested mappings into dotted keys and refuse keys that are not settings.
+    """Turn nested mappings into dotted keys.
 
     Raises:
         ConfigError: a key is unknown.
@@ -78,14 +105,20 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         path = f"{prefix}{key}"
+        if isinstance(value, Settings):
+            value = to_dict(value)  # a group inside a dict
         if path in known:
             flat[path] = value
         elif path in groups and isinstance(value, Mapping):
             flat.update(flatten(value, f"{path}.", root))
         elif path in groups and value is not None:
-            raise ConfigError(f"Setting '{path}' is a group and needs keys below it. Received: {value!r}")
+            raise ConfigError(f"Setting '{path}' is a group and needs keys inside it. Received: {value!r}")
         elif path not in groups:
-            hint = nearest(path, known | groups) or nearest(str(key), {p.rpartition(".")[2] for p in known})
+            names = {p.rpartition(".")[2]: p for p in known}
+            own = own_name(str(key).rpartition(".")[2], names)
+            # the last attempt finds a right name that stands in the wrong group
+            other = nearest(path, known | groups) or nearest(str(key), names)
+            hint = f" Here it is '{names[own]}'." if own else other
             remedy = f"`kerora init{'' if root is FitConfig else ' --pretrain'}` writes a file with every setting."
             raise ConfigError(f"Unknown setting '{path}'.{hint} {remedy}")
     return flat
@@ -98,6 +131,7 @@ def load_yaml(path: Path, root: type[Settings] = FitConfig) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, is not a mapping, or holds an unknown key or a wrong value.
     """
     try:
+        # safe_load makes only plain values: a config file of another person cannot run code
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read the config file {path}: {error.strerror}. Check --config.") from error
@@ -110,18 +144,19 @@ def load_yaml(path: Path, root: type[Settings] = FitConfig) -> dict[str, Any]:
         raise ConfigError(f"The config file {path} must hold keys and values. Received: a {type(content).__name__}")
     try:
         flat = flatten(content, root=root)
-        _build(root, "", flat)  # what is wrong in a file is told with the file's name
+        _build(root, "", flat)  # wrong values are found here already, so that the error can name the file
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return flat
 
 
 def parse_assignment(text: str, root: type[Settings] = FitConfig) -> dict[str, Any]:
-    """Read one ``--set a.b=value``; the value is read as YAML.
+    """Read one ``--set a.b=value``. The value is read as YAML.
 
     Raises:
         ConfigError: there is no ``=``, the key is unknown, or the value is not YAML.
     """
+    # at the first =, because a value may hold one (lora.rank_pattern=query=16)
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--set needs KEY=VALUE, for example training.seed=7. Received: {text!r}")
@@ -132,23 +167,25 @@ def parse_assignment(text: str, root: type[Settings] = FitConfig) -> dict[str, A
 
 
 def to_dict(group: Settings) -> dict[str, Any]:
-    """Return the settings as nested plain values (tuples as lists), ready for YAML."""
+    """Return the settings as nested plain values for YAML. Tuples become lists."""
     result: dict[str, Any] = {}
     for spec in dataclasses.fields(typing.cast(Any, group)):
         value = getattr(group, spec.name)
         if isinstance(value, Settings):
             value = to_dict(value)
+        # lists, so that the values equal those that YAML and JSON read back
         result[spec.name] = list(value) if isinstance(value, tuple) else value
     return result
 
 
 def dump_yaml(config: FitConfig | PretrainConfig, comments: bool = False) -> str:
-    """Write a config as YAML; with `comments`, each setting's sentence stands above it."""
+    """Write a config as YAML. With `comments`, the help text of each setting is a comment above it."""
     if not comments:
+        # in the order of definition, in which related settings stand together
         return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
     helps = {item.path: item.help for item in settings(type(config))}
     command = "fit" if isinstance(config, FitConfig) else "pretrain"
-    lines = [f"# Settings of `kerora {command}`; what is left out keeps its default."]
+    lines = [f"# Settings of `kerora {command}`. A setting that is left out keeps its default."]
     _dump_group(to_dict(config), "", lines, helps)
     return "\n".join(lines) + "\n"
 
@@ -164,7 +201,8 @@ def _dump_group(group: Mapping[str, Any], prefix: str, lines: list[str], helps: 
 
 
 def _on_one_line(value: Any) -> str:
-    # inside a list, where YAML quotes all that needs it and adds no end-of-document mark to a plain value
+    # As the only item of a list: there YAML quotes every value that needs it. A plain value alone would get an
+    # end-of-document mark.
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf")).strip()[1:-1]
 
 
@@ -174,6 +212,7 @@ def _build(group: type[Settings], prefix: str, flat: Mapping[str, Any]) -> Any:
         kind = type_of(group, spec.name)
         if isinstance(kind, type) and issubclass(kind, Settings):
             values[spec.name] = _build(kind, f"{prefix}{spec.name}.", flat)
+        # only given values: the dataclass fills in its own defaults
         elif prefix + spec.name in flat:
             values[spec.name] = flat[prefix + spec.name]
     return group(**values)

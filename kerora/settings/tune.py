@@ -1,4 +1,4 @@
-"""The settings of `kerora tune` itself; `kerora.settings.fit` has those of the fits that it does."""
+"""The settings of `kerora tune` itself. The settings of its fits are in `kerora.settings.fit`."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ PRUNERS = ("median", "hyperband", "none")
 
 @dataclass(frozen=True)
 class TuneConfig(Settings):
-    """What is searched, how, for how long, and where the results go."""
+    """Search space, number of trials, sampler, pruner and storage."""
 
     space: str = setting("lora", "Search space: a YAML file, or the name of a bundled space.")
     trials: int = setting(
@@ -19,6 +19,7 @@ class TuneConfig(Settings):
         check=at_least(1),
     )
     timeout: float | None = setting(None, "Start no new trial after this many seconds.", check=more_than(0))
+    # the value that early stopping monitors by default
     metric: str = setting(
         "macro_f1", "Validation metric to optimise. loss and ece are minimised, all others maximised."
     )
@@ -34,7 +35,9 @@ class TuneConfig(Settings):
         "'hyperband' (the worst of a bracket) or 'none'.",
         choices=PRUNERS,
     )
+    # Each seed is a fit of its own, so the time of a trial grows by this factor.
     repeats: int = setting(1, "Number of seeds per trial. The mean of their scores is optimised.", check=at_least(1))
+    # 1 trains in this process; each worker loads a base model of its own
     workers: int = setting(1, "Number of processes on this machine.", check=at_least(1))
     study: str | None = setting(
         None,
@@ -43,7 +46,8 @@ class TuneConfig(Settings):
     studies_dir: str = setting("studies", "Parent folder of the studies.")
     storage: str | None = setting(
         None,
-        "Storage of the trials: a database URL or a journal file. Default: study.db in the folder of the study.",
+        "Storage of the trials: a database URL, an SQLite file (.db, .sqlite, .sqlite3) or a journal file (any other "
+        "name). Default: study.db in the folder of the study.",
     )
     refit: bool = setting(
         False,

@@ -1,1 +1,1 @@
-"""The tasks that a model can be trained for: one folder each, behind one contract and one registry."""
+"""The tasks that a model can be trained for. Each task is a folder; all have one contract and one registry."""

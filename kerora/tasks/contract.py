@@ -1,8 +1,8 @@
-"""What every task gives to the chains of Kerora: data, models, training, reports, exchange.
+"""What every task provides to the rest of Kerora: data, models, training, reports, exchange.
 
 A task is a folder of modules with these names. Each module is a face of the task: it holds the functions and the
-values that a protocol below lists. `kerora.tasks.registry` names the folder, and imports a face when a chain asks for
-it. So a report loads no Keras, and a prediction no scikit-learn.
+values that a protocol below lists. `kerora.tasks.registry` names the folder and imports a face when it is first used.
+So a report does not load Keras, and a prediction does not load scikit-learn.
 
     rows.py      `RowsFace`      read the data; no Keras
     model.py     `ModelFace`     build models; no scikit-learn
@@ -13,7 +13,7 @@ it. So a report loads no Keras, and a prediction no scikit-learn.
     screen.py    `ScreenFace`    the terminal; no Keras
     exchange.py  `ExchangeFace`  other tools' names, snippets, probes
 
-`Any` stands for what is a task's own: its model, its rows, its results.
+`Any` stands for the types that differ between tasks: the model, the rows, the results.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 
+# for type checkers alone: a report or a table of rows must not load Keras
 if TYPE_CHECKING:
     import keras
     import numpy as np
@@ -33,21 +34,22 @@ if TYPE_CHECKING:
     from kerora.models.presets import Preset
     from kerora.tasks.probe import Probe
 
+# not train: the numbers of rows that the model has seen say little about new ones
 EVALUATED = ("validation", "test")
 """The splits that are evaluated."""
 COURSE_COLUMNS = ("learning_rate", "seconds", "validation_seconds", "tokens_per_second", "peak_memory_mb")
-"""The columns of history.csv that every task has, behind its own."""
+"""The columns of history.csv that every task has. They follow the columns of the task itself."""
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1", *COURSE_COLUMNS)
-"""What a `History` in anyone's script records by default: the columns of a classifier."""
+"""The columns that a `History` in a user's script records by default. They are those of a classifier."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the evaluation of some rows came to.
+    """The result of evaluating some rows.
 
     Attributes:
         metrics: metrics by split.
-        details: what the task writes beside them.
+        details: further results that the task writes, such as predictions.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -58,37 +60,37 @@ class RowsFace(Protocol):
     """rows.py: the data."""
 
     def load(self, config: FitConfig, without: Sequence[str] = ()) -> Any:
-        """Load the data of the settings, split; `without` names parts that are not read.
+        """Load the data that the settings name, split into parts. `without` names parts that are not read.
 
         Raises:
             DataError: a file or a row cannot be used.
         """
 
     def load_part(self, spec: str, config: FitConfig, head: Any, split: str) -> Any:
-        """Load rows that a trained run is to be evaluated on.
+        """Load rows to evaluate a trained run on.
 
         Args:
             spec: a data set, file or folder.
-            config: the run's settings, with those of the new data.
-            head: what `ModelFace.read_head` read of the run.
-            split: the part to take of a source that has parts.
+            config: the settings of the run, with the data settings of the new rows.
+            head: what `ModelFace.read_head` returned for the run.
+            split: the part to take if the source has parts.
 
         Raises:
             DataError: the rows cannot be used, or do not fit the run.
         """
 
     def check_fits(self, dataset: Any, head: Any, run: object) -> None:
-        """Check that a dataset has the form that a run was trained on; `run` names it in messages.
+        """Check that a dataset has the form that a run was trained on. `run` names the run in messages.
 
         Raises:
-            DataError: it has another one.
+            DataError: the dataset has another form.
         """
 
     def counts(self, dataset: Any) -> str:
-        """Return what the rows are and how many of them there are, for one line."""
+        """Return the kind and the number of the rows, as text for one line."""
 
     def show(self, config: FitConfig, preset: str | None, rows: int, as_json: bool) -> None:
-        """Print what one should know of the data before training; see `kerora data show`."""
+        """Print a summary of the data before training. See `kerora data show`."""
 
 
 class ModelFace(Protocol):
@@ -98,60 +100,60 @@ class ModelFace(Protocol):
         """Build the model for a dataset, without LoRA."""
 
     def read_head(self, run: RunFolder) -> Any:
-        """Read what a run's model needs beside its settings, such as class names.
+        """Read what the model of a run needs in addition to the settings, such as class names.
 
         Raises:
             RunError: a file is missing or damaged.
         """
 
     def of_run(self, config: FitConfig, preset: "Preset", head: Any, dtype: str) -> Any:
-        """Build the model of a run, without its adapter; `head` is what `read_head` returned."""
+        """Build the model of a run, without its adapter. `head` is what `read_head` returned."""
 
     def write_head(self, run: RunFolder, model: Any) -> None:
         """Write what `read_head` reads."""
 
     def plain_copy(self, model: Any, seed: int | None = None) -> Any:
-        """Return the base of a model, float32, with a fresh head where it has one."""
+        """Return the base of a model in float32. If the task has a head, it is a new, untrained one."""
 
     def of_folder(self, directory: Path, like: Any) -> Any:
-        """Load an exported Keras preset with its head; `like` is the exported model."""
+        """Load an exported Keras preset with its head. `like` is the exported model."""
 
     def shape(self, model: Any) -> str:
-        """Return in words what two models must have alike to be merged."""
+        """Return in words what two models must have in common to be merged."""
 
 
 class PredictFace(Protocol):
     """predict.py: `kerora predict`. A task without it leaves ``predict`` out of `Task.commands`."""
 
     def columns(self, model: Any, submission: bool) -> list[str]:
-        """Return the columns behind ``id``."""
+        """Return the columns that follow ``id``."""
 
     def predict(self, model: Any, rows: Any, batch_size: int, submission: bool) -> Iterable[list[Any]]:
-        """Yield for each row the values of these columns."""
+        """Yield the values of these columns for each row."""
 
 
 class TrainingFace(Protocol):
     """task.py: training and evaluation.
 
     Attributes:
-        COLUMNS: the columns of history.csv, its own and `COURSE_COLUMNS`.
-        MONITOR: what early stopping follows by default.
-        MONITORS: what it can follow.
+        COLUMNS: the columns of history.csv: those of the task, then `COURSE_COLUMNS`.
+        MONITOR: the metric that early stopping uses by default.
+        MONITORS: the metrics that early stopping can use.
     """
 
     COLUMNS: tuple[str, ...]
     MONITOR: str
     MONITORS: frozenset[str]
 
-    def check(self, config: FitConfig) -> None:
-        """Refuse settings that the task would pass over.
+    def check(self, config: FitConfig, dataset: Any) -> None:
+        """Refuse settings that the task would ignore, or that do not fit the data.
 
         Raises:
-            ConfigError: there is one.
+            ConfigError: such a setting is given.
         """
 
     def prepare(self, config: FitConfig, dataset: Any, model: Any) -> None:
-        """Set on the model what training needs beside its weights."""
+        """Set on the model what training needs in addition to the weights."""
 
     def training_batches(self, config: FitConfig, dataset: Any, model: Any) -> "Batches":
         """Make the batches of the training part."""
@@ -160,32 +162,35 @@ class TrainingFace(Protocol):
         """Compile the model with the task's loss and metrics."""
 
     def validation(self, config: FitConfig, dataset: Any, model: Any) -> "keras.callbacks.Callback":
-        """Return the callback that measures the validation part at each epoch's end."""
+        """Return the callback that evaluates the validation rows at the end of each epoch."""
 
     def notes(self, dataset: Any, model: Any, batches: Any) -> list[str]:
-        """Return the lines about data that the heading of a run holds; `batches` are the training batches."""
+        """Return the lines about the data for the heading of a run. `batches` are the training batches."""
+
+    def concerns(self, config: FitConfig, dataset: Any, model: Any) -> list[str]:
+        """Return one line for each finding about the data that a training should not pass over in silence."""
 
     def evaluate(self, model: Any, rows: Mapping[str, Any], config: FitConfig, *, cache: bool = False) -> Evaluation:
-        """Evaluate rows by split; writes nothing. `cache` keeps their tokens on disk."""
+        """Evaluate rows by split and write no files. `cache` keeps the tokens on disk."""
 
     def write_details(self, folder: RunFolder, model: Any, evaluation: Evaluation) -> None:
-        """Write what an evaluation has beside its metrics, such as predictions.csv."""
+        """Write the details of an evaluation, such as predictions.csv."""
 
     def demonstrate(self, model: Any, rows: Any, config: FitConfig) -> Any:
-        """Let the model do its work on a few rows, for the report; None where the predictions show it."""
+        """Apply the model to a few rows, for the report. Return None if the predictions are enough."""
 
     def write_demonstration(self, run: RunFolder, found: Any, trained: bool) -> None:
-        """Write what `demonstrate` found before training, or after it beside that."""
+        """Write what `demonstrate` returned. The results after training are added to those before training."""
 
     def adapter_facts(self, config: FitConfig, dataset: Any | None) -> dict[str, Any]:
-        """Return the task's keys of adapter_config.json; the dataset is None where an adapter was imported alone."""
+        """Return the keys of the task for adapter_config.json. `dataset` is None if an adapter is imported alone."""
 
 
 class ResultsFace(Protocol):
-    """results.py: what a finished run left in its folder."""
+    """results.py: the results in the folder of a finished run."""
 
     def needed(self, run: RunFolder) -> Sequence[Path]:
-        """Return the files that a report cannot do without."""
+        """Return the files that a report needs."""
 
     def read(self, common: Mapping[str, Any]) -> Any:
         """Return a `RunResults` of the task.
@@ -198,17 +203,17 @@ class ResultsFace(Protocol):
         """
 
     def split(self, results: Any, name: str | None) -> Any:
-        """Return what is to be reported of a split, or by default of the one that counts.
+        """Return the results of a split. Default: the split that the task reports first.
 
         Raises:
-            RunError: the run does not have it.
+            RunError: the run does not have the split.
         """
 
     def summary(self, results: Any, split: Any) -> dict[str, Any]:
-        """Return what `kerora report --json` says of the split."""
+        """Return what `kerora report --json` prints about the split."""
 
     def compare(self, runs: Sequence[Any], split: str | None) -> Any:
-        """Compare runs, which all are of this task.
+        """Compare runs, which must all be of this task.
 
         Raises:
             RunError: a run is given twice, or does not hold the split.
@@ -222,23 +227,30 @@ class PageFace(Protocol):
         """Return the page of one run."""
 
     def render_comparison(self, comparison: Any, reports: Sequence[Path], page: Path, version: str) -> str:
-        """Return the page that shows runs side by side; `reports` are their own pages, `page` is where it will be."""
+        """Return the page that shows runs side by side.
+
+        Args:
+            comparison: what `ResultsFace.compare` returned.
+            reports: the pages of the single runs, for links.
+            page: the path that the page will have.
+            version: Kerora's version, for the footer.
+        """
 
     def files(self, results: Any, split: Any) -> dict[str, str | bytes]:
-        """Return the contents of the files beside report.html, by name."""
+        """Return the contents of the other files in the folder of report.html, by file name."""
 
 
 class ScreenFace(Protocol):
-    """screen.py: what is printed on a terminal."""
+    """screen.py: the text for the terminal."""
 
     def title(self, results: Any, split: Any) -> str:
-        """Return the heading of a run's report."""
+        """Return the heading of the report of a run."""
 
     def notes(self, results: Any, split: Any) -> list[str]:
-        """Return what a reader should know first."""
+        """Return warnings that a reader should see before the numbers."""
 
     def report(self, results: Any, split: Any) -> "Iterator[RenderableType | None]":
-        """Yield the parts of a run's report; None stands for one that there is not."""
+        """Yield the parts of the report of a run. None stands for a part without content."""
 
     def comparison(self, comparison: Any) -> "tuple[list[str], list[Any]]":
         """Return the notes and the tables of a comparison."""
@@ -246,22 +258,22 @@ class ScreenFace(Protocol):
     def evaluation(
         self, folder: RunFolder, metrics: Mapping[str, Any], head: Any
     ) -> "Iterator[tuple[str, list[RenderableType]]]":
-        """Yield the parts of an evaluation, each with its heading, which may be empty."""
+        """Yield the parts of an evaluation with their headings. A heading may be empty."""
 
 
 @dataclass(frozen=True)
 class HubNames:
-    """What other tools call a task and its models.
+    """The names that other tools use for a task and its models.
 
     Attributes:
         pipeline: the pipeline tag of the Hugging Face hub.
-        keras_class: KerasHub's task class without the architecture's stem.
-        auto_class: transformers' class that loads any such model.
-        suffix: end of transformers' class names; `decoder_suffix` that of decoders which KerasHub converts.
-        decoder_suffix: see `suffix`.
-        compared: what the agreement of an export counts, such as ``same label``.
+        keras_class: KerasHub's task class without the name of the architecture.
+        auto_class: the class of transformers that loads any model of the task.
+        suffix: end of the class names in transformers.
+        decoder_suffix: the same for decoders that KerasHub converts.
+        compared: what the agreement of an export counts, in words, such as ``same label``.
         text_compared: what the agreement from texts counts, in words.
-        scores: metrics of the model card; the first two stand in its metadata.
+        scores: metrics of the model card. The first two are also in its metadata.
     """
 
     pipeline: str
@@ -291,10 +303,10 @@ class ExchangeFace(Protocol):
     """exchange.py: exports and imports.
 
     Attributes:
-        NAMES: what other tools call the task.
-        KEEPS_OUTPUT: whether an export keeps the base's own output layer and generation settings.
-        ONNX_NOTE: what to know of an ONNX file, or nothing.
-        PLAIN_HEAD: how the head stands beside a preset that KerasHub has no such task for; None where it cannot.
+        NAMES: the names that other tools use for the task.
+        KEEPS_OUTPUT: whether an export keeps the output layer and the generation settings of the base model.
+        ONNX_NOTE: a note about the ONNX file. May be empty.
+        PLAIN_HEAD: how an export writes the head where KerasHub has no such task. None if that cannot happen.
     """
 
     NAMES: HubNames
@@ -306,19 +318,19 @@ class ExchangeFace(Protocol):
         """Return the lines of Python that load an export of a format."""
 
     def classes(self, model: Any) -> tuple[str, ...]:
-        """Return the class names, empty where there are none."""
+        """Return the class names. Empty if the task has no classes."""
 
     def hub_config(self, model: Any) -> dict[str, Any]:
-        """Return what transformers' config.json says of the task beside the model's shape."""
+        """Return the keys that the task adds to transformers' config.json."""
 
     def logits(self, model: Any, probe: "Probe") -> "np.ndarray":
-        """Return the model's own logits of the rows; see `Probe.logits`."""
+        """Return the logits that the model itself gives for the rows. See `Probe.logits`."""
 
     def probe(self, model: Any, config: FitConfig) -> "Probe":
         """Return rows to compare an export on.
 
         Raises:
-            DataError: there are none.
+            DataError: there are no rows.
         """
 
     def text_agreement(
@@ -328,30 +340,30 @@ class ExchangeFace(Protocol):
         tokens: "Callable[[], Sequence[Sequence[int]]]",
         logits: "Callable[[], np.ndarray]",
     ) -> float:
-        """Return how far an export's own tokenizer leads to the same.
+        """Return the share of the rows for which the tokenizer of the export leads to the same result.
 
         Args:
             probe: the rows.
-            reference: the run's logits of them.
-            tokens: returns the export's token ids of each row, not cut.
-            logits: returns the export's logits of each row, from its text.
+            reference: the logits of the run for these rows.
+            tokens: returns the token ids of each row from the tokenizer of the export, not truncated.
+            logits: returns the logits of the export for each row, computed from its text.
         """
 
     def keras_agreement(
         self, plain: Any, directory: Path, probe: "Probe", reference: "np.ndarray", model: Any
     ) -> float:
-        """Return the same of an exported Keras preset.
+        """Return the same share for an exported Keras preset.
 
         Args:
-            plain: what makes logits of inputs with plain KerasHub.
+            plain: function that computes logits from inputs with plain KerasHub.
             directory: the preset.
             probe: the rows.
-            reference: the run's logits of them.
+            reference: the logits of the run for these rows.
             model: the exported model.
         """
 
     def imported(self, folder: Path, config: FitConfig, preset: "Preset", dataset: Any | None) -> Any:
-        """Build the model that an adapter of PEFT fits, without the adapter.
+        """Build the model for an adapter of PEFT, without the adapter.
 
         Raises:
             AdapterError: the adapter does not fit the preset.

@@ -1,4 +1,4 @@
-"""What an export is compared on: real rows, as the run's own model reads them."""
+"""The rows on which an export is compared with its run: real rows, as inputs of the model of the run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,11 @@ from kerora.data.rows import Dataset, Rows, S
 from kerora.errors import DataError, KeroraError
 from kerora.settings.fit import FitConfig
 
+# an export may change the label of 1 row in 16, so of two of these
 ROWS = 32
 COLUMNS = {"token_ids": "ids", "padding_mask": "attention_mask", "segment_ids": "type_ids"}
-"""What `tokenizers` calls the inputs."""
+"""The names of the inputs in the package `tokenizers`."""
+# logits per token are (batch, length, vocabulary): small batches keep them in memory
 _BATCH = 8
 
 
@@ -24,9 +26,9 @@ class Probe:
 
     Attributes:
         rows: the texts.
-        source: name of their data set.
-        inputs: the model's inputs, one padded batch.
-        per_token: the logits are those of every real token, not of a row.
+        source: name of the data set.
+        inputs: the inputs of the model, one padded batch.
+        per_token: whether the logits belong to tokens (language model) instead of rows. Padding is left out.
     """
 
     rows: Rows[Any]
@@ -35,17 +37,19 @@ class Probe:
     per_token: bool = False
 
     def logits(self, compute: Callable[[dict[str, np.ndarray]], Any]) -> np.ndarray:
-        """Return the logits to compare, float32: of rows (rows, values), of tokens (real tokens, values).
+        """Return the logits to compare, float32, shape (rows, values), or per token (tokens without padding, values).
 
         Args:
             compute: takes inputs and returns logits, (batch, values) or (batch, length, values).
         """
+        # the states that gradients need would fill the memory for nothing
         with torch.no_grad():
             if not self.per_token:
                 return _numpy(compute(self.inputs))
             parts = []
             for start in range(0, len(self.rows), _BATCH):
                 part = {name: value[start : start + _BATCH] for name, value in self.inputs.items()}
+                # (batch, length, vocabulary) -> (tokens, vocabulary): padding goes before the parts are joined
                 parts.append(_numpy(compute(part))[part["padding_mask"] > 0])
             return np.concatenate(parts)
 
@@ -55,7 +59,12 @@ class Probe:
         return [ids[mask > 0].tolist() for ids, mask in pairs]
 
     def share_of_same_tokens(self, theirs: Sequence[Sequence[int]]) -> float:
-        """Return the share of rows that another tokenizer turns into the same tokens, up to where they are cut."""
+        """Return the share of the rows that another tokenizer turns into the same tokens.
+
+        Args:
+            theirs: its token ids of each row, not truncated. Only the part that the model reads is compared.
+        """
+        # the rows of the run may be cut, those of the other tokenizer are not
         same = [list(other[: len(own)]) == own for own, other in zip(self.tokens(), theirs, strict=True)]
         return float(np.mean(same))
 
@@ -64,19 +73,22 @@ def dataset_or_tickets(load: Callable[[FitConfig], Dataset[S]], config: FitConfi
     """Load a run's own data, or where it is not here any more the bundled tickets, as the task reads them."""
     try:
         return load(config)
+    # the data may have been moved, changed or deleted since the fit
     except (KeroraError, OSError):
+        # the default data set is the tickets
         return load(FitConfig())
 
 
 def probed_rows(dataset: Dataset[S]) -> S:
-    """Return the rows of the part that an export is compared on: of test, else validation, else train.
+    """Return the rows to compare an export on: the test rows, else the validation rows, else the training rows.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no rows.
     """
+    # a run need not have test or validation rows
     split = next((split for split in ("test", "validation", "train") if split in dataset.splits), None)
     if split is None or not len(dataset.splits[split]):
-        raise DataError("There are no rows to verify the export with.")
+        raise DataError(f"{dataset.name} has no rows to verify the export with. Add rows to the data of the run.")
     return dataset.splits[split]
 
 

@@ -1,4 +1,4 @@
-"""The tasks by name: which there are, and where their modules lie."""
+"""The tasks by name, and the packages that hold their modules."""
 
 import importlib
 from collections.abc import Iterator, Mapping
@@ -20,21 +20,21 @@ from kerora.tasks.contract import (
 )
 
 FIRST = "classification"
-"""The task of runs that were written before run.json named one."""
+"""The task of old runs, whose run.json does not name a task."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task; its faces are imported when they are first asked for.
+    """A task. Each of its faces is imported when it is first used.
 
     Attributes:
         name: the value of the setting `task`.
-        peft_type: what PEFT calls it, the ``task_type`` of adapter_config.json.
-        title: what a model of it is, in words.
-        package: the package that holds its modules; see `kerora.tasks.contract`.
-        first_use: what to do with a run, a command line behind ``kerora`` with ``{run}`` for its path.
-        commands: what its runs are for: by name of a command that not every task has, what it does with them.
-        searchable: whether `kerora tune` can search its settings.
+        peft_type: the name that PEFT uses, the ``task_type`` of adapter_config.json.
+        title: the kind of model, in words.
+        package: the package that holds the modules. See `kerora.tasks.contract`.
+        first_use: command to try on a new run: the arguments of ``kerora``, with ``{run}`` for the path of the run.
+        commands: commands that not every task has: by name of the command, what it does with a run.
+        searchable: whether `kerora tune` can search the settings of the task.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Task:
 
     @property
     def results(self) -> ResultsFace:
-        """Run folders, read back."""
+        """The results in run folders."""
         return cast(ResultsFace, self._face("results"))
 
     @property
@@ -86,27 +86,31 @@ class Task:
         return cast(ExchangeFace, self._face("exchange"))
 
     def _face(self, name: str) -> Any:
+        # imported late, so that a report does not load Keras and a prediction does not load scikit-learn
         return importlib.import_module(f"{self.package}.{name}")
 
 
+# in order of registration: the first task of a PEFT type is the default of an import
 _TASKS: dict[str, Task] = {}
 
 
 def register(task: Task) -> None:
-    """Add a task; the setting `task` then takes its name.
+    """Add a task. The setting `task` then accepts its name.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: a task of this name exists.
     """
     if task.name in _TASKS:
         raise ConfigError(f"The task {task.name} is registered already. Choose another name.")
     _TASKS[task.name] = task
+    # the settings accept the names in this list
     if task.name not in TASKS:
         TASKS.append(task.name)
 
 
 def unregister(name: str) -> None:
-    """Take a task away again, as a test does with its own."""
+    """Remove a task, as a test does with the task that it added."""
+    # `register` adds the name to both
     del _TASKS[name]
     TASKS.remove(name)
 
@@ -120,7 +124,7 @@ def task_named(name: str) -> Task:
     """Return the task of a setting.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no task of that name.
     """
     if name not in _TASKS:
         raise ConfigError(f"Unknown task {name!r}. Tasks are {', '.join(_TASKS)}.")
@@ -128,25 +132,26 @@ def task_named(name: str) -> Task:
 
 
 def task_of_peft_type(peft_type: object, wanted: str, source: object) -> Task:
-    """Return the task of an adapter that PEFT described.
+    """Return the task of an adapter of PEFT.
 
     Args:
-        peft_type: the ``task_type`` of its description, which several tasks may share.
-        wanted: the setting `task`, which decides where they do; else the task that was registered first.
-        source: the adapter's folder, for the message.
+        peft_type: the ``task_type`` of the adapter. Several tasks may have the same one.
+        wanted: the setting `task`. It decides between several tasks. If it fits none, the one registered first is used.
+        source: the folder of the adapter, for the message.
 
     Raises:
         AdapterError: Kerora has no such task.
     """
+    # PEFT names only the kind of model, so tasks with one kind of model share the name
     found = [task for task in _TASKS.values() if task.peft_type == peft_type]
     if found:
         return next((task for task in found if task.name == wanted), found[0])
     known = " and ".join(f"{task.peft_type}, a {task.title}" for task in _TASKS.values())
-    raise AdapterError(f"{source} has task_type {peft_type!r}; what can be imported is {known}.")
+    raise AdapterError(f"{source} has task_type {peft_type!r}. Kerora can import {known}.")
 
 
 def task_of_model(model: Any) -> Task:
-    """Return the task of a model, which names it."""
+    """Return the task that a model names."""
     return task_named(model.task_name)
 
 
@@ -154,25 +159,28 @@ def task_of_manifest(run: RunFolder, manifest: Mapping[str, Any]) -> Task:
     """Return the task of a run.
 
     Raises:
-        RunError: run.json names a task that there is not.
+        RunError: run.json names a task that this version does not have.
     """
     name = manifest.get("task", FIRST)
     if name not in _TASKS:
         raise RunError(
-            f"{run.manifest} names the task {name!r}; this version of Kerora has {', '.join(_TASKS)}. Update Kerora."
+            f"{run.manifest} names the task {name!r}. This version of Kerora has {', '.join(_TASKS)}. Update Kerora."
         )
     return _TASKS[name]
 
 
 def check_command(run: RunFolder, task: Task, command: str) -> None:
-    """Check that a command is for runs of a task.
+    """Check that a command works with runs of a task.
 
     Raises:
-        RunError: it is not; says which commands are.
+        RunError: it does not. The message names the commands that do.
     """
     if command not in task.commands:
         what = ", ".join(task.commands.values())
-        raise RunError(f"{run.path} was trained for {task.name}, which `kerora {command}` is not for: {what}.")
+        raise RunError(
+            f"{run.path} was trained for {task.name}. `kerora {command}` does not work with such a run. "
+            f"Use another command: {what}."
+        )
 
 
 register(

@@ -1,4 +1,4 @@
-"""Makes trainable what the settings say: low-rank updates, all weights, or the head."""
+"""Selects the weights that are trained: low-rank updates, all weights, or only the head."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -16,11 +16,12 @@ Number = TypeVar("Number", int, float)
 
 
 def adapt(model: keras.Model, config: LoraConfig, seed: int) -> LoraSummary:
-    """Prepare a model for training as the settings say; return the counts.
+    """Prepare a model for training according to the settings, and return the weight counts.
 
     Raises:
         ConfigError: a setting does not fit the model.
     """
+    # the adapter brings its own rank, targets and variant, so the other settings do not apply
     if config.from_adapter:
         load_adapter(model, config.from_adapter)
         return summarize(model, find_head(model))
@@ -45,10 +46,10 @@ def adapt(model: keras.Model, config: LoraConfig, seed: int) -> LoraSummary:
 
 
 def check_quantize(config: FitConfig) -> None:
-    """Check that what is trained is not what is quantised.
+    """Check that the settings train no quantised weight.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: they do.
     """
     lora = config.lora
     if config.model.quantize and (lora.method == "full" or lora.modules_to_save or lora.bias == "all"):
@@ -59,7 +60,7 @@ def parse_pattern(option: str, texts: Sequence[str], kind: Callable[[str], Numbe
     """Read ``name=number`` settings.
 
     Raises:
-        ConfigError: one of them is something else.
+        ConfigError: a text has another form.
     """
     values: dict[str, Any] = {}
     for text in texts:
@@ -67,7 +68,7 @@ def parse_pattern(option: str, texts: Sequence[str], kind: Callable[[str], Numbe
         try:
             values[name.strip()] = kind(number)
         except ValueError:
-            name = ""
+            name = ""  # one error below serves both faults: no number and no name
         if not name.strip():
             raise ConfigError(f"--{option} needs NAME=NUMBER, for example query=16. Received: {text!r}")
     return values

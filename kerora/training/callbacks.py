@@ -1,7 +1,7 @@
-"""The record of a training, as a Keras callback for `kerora fit` and for anyone's `model.fit`.
+"""The history of a training, as a Keras callback for `kerora fit` and for a plain `model.fit`.
 
-Callbacks that carry state over a resume have `state()` and `restore(state)`. A restored callback keeps its state
-through the next `on_train_begin`; any other starts afresh there.
+A callback whose state survives a resume has `state()` and `restore(state)`. A restored callback keeps its state in the
+next `on_train_begin`. Any other callback resets its state there.
 """
 
 import csv
@@ -23,17 +23,18 @@ STEP_COLUMNS = ("step", "epoch", "loss", "learning_rate")
 
 
 class History(keras.callbacks.Callback):
-    """Record each epoch, and write the record as history.csv when a path is given.
+    """Record each epoch, and write the record as history.csv if a path is given.
 
-    Column `seconds` is training alone. `validation_seconds` lasts from the last training batch to this callback, so
-    put it behind the evaluating ones. `tokens_per_second` counts real tokens, not padding, and needs `batches`.
+    Column `seconds` is the training without validation. `validation_seconds` is the time from the last training batch
+    to this callback. Put this callback after the callbacks that evaluate. `tokens_per_second` counts tokens without
+    padding and needs `batches`.
 
     Args:
-        path: file to write after each epoch; None keeps the record in `rows` only.
+        path: file to write after each epoch. None keeps the record only in `rows`.
         batches: the training batches, for the token count.
-        columns: what to record; default those of a classifier's history.csv.
-        steps: file for a row each `logging_steps` updates, with columns `STEP_COLUMNS`; needs it.
-        logging_steps: updates between two such rows; None records epochs only.
+        columns: columns to record. Default: the columns of a classifier's history.csv.
+        steps: file with one row per `logging_steps` updates and the columns `STEP_COLUMNS`. Needs `logging_steps`.
+        logging_steps: updates between two rows of `steps`. None records only epochs.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class History(keras.callbacks.Callback):
         self._begin_epoch()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Start afresh, unless the record was just restored."""
+        """Clear the record, unless it was just restored."""
         if not self._restored:
             self.rows, self.steps = [], []
             self._logged = (0.0, 0.0)
@@ -72,10 +73,11 @@ class History(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Note the time of the newest batch, and record the update where one is due."""
+        """Note the time of the newest batch, and record the update if a row is due."""
         self._last_batch = time.perf_counter()
         if self.logging_steps is None:
             return
+        # all batches of one update see the same count, so the second condition prevents repeated rows
         updates = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         if updates % self.logging_steps == 0 and updates > (self.steps[-1]["step"] if self.steps else 0):
             self._record_step(updates)
@@ -83,6 +85,7 @@ class History(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Add the epoch's row and write the file."""
         logs = logs or {}
+        # up to the last batch, because the callbacks before this one have validated since then
         seconds = self._last_batch - self._started
         tokens = (self.batches.tokens_served - self._tokens) if self.batches is not None else None
         row = {name: logs.get(name) for name in self.columns}
@@ -100,8 +103,9 @@ class History(keras.callbacks.Callback):
             write_text(self.path, _as_csv(self.rows, self.columns))
 
     def _record_step(self, updates: int) -> None:
-        # the loss tracker holds the sum of the epoch so far: the difference is what came since the last row
+        # The loss tracker holds the sum over the epoch so far. The difference to the last row is the new part.
         total, count = (float(keras.ops.convert_to_numpy(value)) for value in loss_tracker(self.model).variables)
+        # Keras resets the tracker at the start of an epoch: the count is then below the last one
         before = self._logged if count >= self._logged[1] else (0.0, 0.0)
         loss = (total - before[0]) / max(count - before[1], 1e-12)
         self._logged = (total, count)
@@ -112,7 +116,7 @@ class History(keras.callbacks.Callback):
             write_text(self.steps_path, _as_csv(self.steps, STEP_COLUMNS))
 
     def state(self) -> dict[str, Any]:
-        """Return what a resume needs."""
+        """Return the state that a resume needs."""
         return {
             "rows": self.rows,
             "steps": self.steps,
@@ -121,11 +125,13 @@ class History(keras.callbacks.Callback):
         }
 
     def restore(self, state: Mapping[str, Any], inside_epoch: bool) -> None:
-        """Take up a saved record; inside an epoch its seconds go on counting."""
+        """Restore a saved record. Inside an epoch, the saved seconds are added to the seconds of that epoch."""
         self.rows = [dict(row) for row in state["rows"]]
         self.steps = [dict(row) for row in state.get("steps", ())]
+        # checkpoints of earlier versions lack these keys
         total, count = state.get("logged", (0.0, 0.0))
         self._logged = (float(total), float(count))
+        # a checkpoint between two epochs holds the seconds of an epoch that already has its row
         self._earlier_seconds = float(state["seconds_in_epoch"]) if inside_epoch else 0.0
         self._restored = True
 
@@ -136,6 +142,7 @@ class History(keras.callbacks.Callback):
 
 def _learning_rate(model: keras.Model) -> float | None:
     optimizer = getattr(model, "optimizer", None)
+    # the rate of the next update, because the optimizer has counted the last one already
     return None if optimizer is None else float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
 
@@ -149,4 +156,5 @@ def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def _cell(value: Any) -> Any:
+    # the losses are float32, which has about seven digits
     return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,10 +1,10 @@
 """Checkpoints: everything that a resumed run needs to end with the same bytes.
 
-A checkpoint is a folder `checkpoints/step-NNNNNN` with the trainable weights, the best ones so
-far, the optimizer's and the metrics' variables (`state.safetensors`) and the position, the
-history and the callbacks' states (`state.json`). There is no random state in it: the order of
-rows and dropout are functions of the seed and the position (see `data.batches` and
-`training.step`). `state.json` is written last; a folder without it is not a checkpoint.
+A checkpoint is a folder `checkpoints/step-NNNNNN` with two files. `state.safetensors` has the trainable
+weights, the best weights so far, and the variables of the optimizer and the metrics. `state.json` has the
+position, the history and the states of the callbacks. A checkpoint has no random state, because the order
+of rows and dropout depend only on the seed and the position (see `data.batches` and `training.step`).
+`state.json` is written last. A folder without it is not a checkpoint.
 """
 
 import json
@@ -30,11 +30,11 @@ from kerora.training.stopping import EarlyStopping
 WEIGHTS_FILE = "state.safetensors"
 STATE_FILE = "state.json"
 STATE_KEYS = ("epoch", "position", "done", "best_checkpoint", "history", "early_stopping")
-REMEDY = "Delete the checkpoint to go on from an earlier one."
+REMEDY = "Delete the checkpoint to continue from an earlier one."
 
 
 class Checkpoint:
-    """A checkpoint on the disk, read and checked.
+    """A checkpoint that was read from disk and checked.
 
     Raises:
         RunError: a file is missing or damaged.
@@ -53,12 +53,12 @@ class Checkpoint:
 
     @property
     def epoch(self) -> int:
-        """Epoch to go on in, from 0."""
+        """Epoch to continue in, from 0."""
         return int(self.state["epoch"])
 
     @property
     def position(self) -> int:
-        """Batches of that epoch already done."""
+        """Number of batches of that epoch that are already done."""
         return int(self.state["position"])
 
     def restore_model(self, model: keras.Model) -> None:
@@ -67,12 +67,13 @@ class Checkpoint:
         Raises:
             RunError: the checkpoint belongs to another model or optimizer.
         """
+        # Keras would create the variables of the optimizer only inside `fit`
         model.optimizer.build(model.trainable_variables)
         self._assign("weight", model.trainable_variables)
         self._assign("optimizer", model.optimizer.variables)
 
     def restore_metrics(self, model: keras.Model) -> None:
-        """Set the running means of an epoch that goes on in its middle."""
+        """Set the running means of an epoch that continues in its middle."""
         if self.position:
             self._assign("metric", _metric_variables(model))
 
@@ -85,6 +86,7 @@ class Checkpoint:
     def _assign(self, kind: str, variables: list[Any]) -> None:
         for index, variable in enumerate(variables):
             value = self.tensors.get(f"{kind}.{index}")
+            # The file holds numbers instead of names. Only the shapes tell whether the order of the variables fits.
             if value is None or value.shape != tuple(variable.shape):
                 found = "is missing" if value is None else f"has shape {value.shape}, needs {tuple(variable.shape)}"
                 raise RunError(f"The checkpoint {self.folder} does not fit this model: {kind} {index} {found}.")
@@ -98,19 +100,19 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Save checkpoints at each epoch's end, each `save_steps` updates, and when a signal came.
+    """Save a checkpoint at the end of each epoch, every `save_steps` updates, and after a signal.
 
-    The state is copied in memory and written by a thread, off the hot path. Only the newest and
-    the best checkpoint are kept. Put it behind the callbacks whose state it saves.
+    The state is copied in memory, and a thread writes it while training continues. Only the newest and
+    the best checkpoint are kept. Put this callback after the callbacks whose state it saves.
 
     Args:
         directory: the run's `checkpoints` folder.
         step: the train step, for the position.
         history: the history callback.
         stopping: the early-stopping callback, or None.
-        save_steps: also save each time this many updates are done; None saves at epochs only.
-        interrupt: raised flag means: save at the next update and stop.
-        command: the command that goes on with the run; default ``fit``.
+        save_steps: number of updates between two checkpoints inside an epoch. None saves only at the end of epochs.
+        interrupt: a raised flag means: save at the next update, then stop.
+        command: the command that continues the run. Default: ``fit``.
     """
 
     def __init__(
@@ -136,7 +138,9 @@ class Checkpointer(keras.callbacks.Callback):
         self._best: Path | None = None
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Save where an update was made and a checkpoint is due."""
+        """Save if this batch ended an update and a checkpoint is due."""
+        # A gradient that waits for its update is not saved. The last batch is left to `on_epoch_end`, so that
+        # the checkpoint includes the validation results.
         if not self.step.at_update or self.step.position >= self.step.batches_per_epoch:
             return
         updates = self._updates()
@@ -148,12 +152,13 @@ class Checkpointer(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save the state between two epochs."""
+        # `done`: without it, a resume would train on after early stopping
         self._save(epoch + 1, 0, done=bool(self.model.stop_training))
         if self.interrupt.raised:
             self._stop()
 
     def finish(self) -> None:
-        """Wait for the writer; also after an error.
+        """Wait for the writer. This is also called after an error.
 
         Raises:
             RunError: the last checkpoint could not be written.
@@ -166,12 +171,13 @@ class Checkpointer(keras.callbacks.Callback):
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _save(self, epoch: int, position: int, done: bool) -> None:
-        self.finish()
+        self.finish()  # one write at a time, because each write deletes older checkpoints
         tensors = _copy("weight", self.model.trainable_variables) | _copy("optimizer", self.model.optimizer.variables)
         tensors |= _copy("metric", _metric_variables(self.model)) if position else {}
         if self.stopping is not None and self.stopping.best_weights is not None:
             tensors |= {f"best.{index}": value for index, value in enumerate(self.stopping.best_weights)}
         folder = self.directory / f"step-{self._updates():06d}"
+        # position 0 of the next epoch: the current weights are those of the epoch that just became the best
         if self.stopping is not None and position == 0 and self.stopping.best_epoch == epoch - 1:
             self._best = folder
         state = {
@@ -183,13 +189,16 @@ class Checkpointer(keras.callbacks.Callback):
             "history": self.history.state(),
             "early_stopping": None if self.stopping is None else self.stopping.state(),
         }
+        # a deep copy of the state, because training changes the lists in it while the thread writes
         self._pending = self._writer.submit(_write, folder, tensors, json.loads(json.dumps(state)), self._best)
 
     def _stop(self) -> None:
         self.finish()
         run = self.directory.parent
+        # An exception and not `stop_training`: Keras would then call on_epoch_end, which adds an incomplete epoch to
+        # the history.
         raise Interrupted(
-            f"Interrupted; the state is saved. Go on with: kerora {self.command} --resume {run}",
+            f"Interrupted. The state is saved. Continue with: kerora {self.command} --resume {run}",
             self.interrupt.signal_number,
         )
 
@@ -197,7 +206,7 @@ class Checkpointer(keras.callbacks.Callback):
 def restore_callbacks(
     checkpoint: Checkpoint, model: keras.Model, history: History, stopping: EarlyStopping | None, saver: Checkpointer
 ) -> None:
-    """Give the callbacks the state that the checkpoint holds."""
+    """Restore the state of the callbacks from the checkpoint."""
     history.restore(checkpoint.state["history"], inside_epoch=checkpoint.position > 0)
     if stopping is not None and checkpoint.state["early_stopping"] is not None:
         stopping.restore(checkpoint.state["early_stopping"], checkpoint.best_weights(model))
@@ -208,6 +217,7 @@ def restore_callbacks(
 def _write(folder: Path, tensors: dict[str, np.ndarray], state: dict[str, Any], best: Path | None) -> None:
     write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(tensors))
     write_json(folder / STATE_FILE, state)
+    # only now: until this checkpoint is complete, the older one is the state to continue from
     keep = {folder, best}
     for other in _folders(folder.parent):
         if other not in keep:
@@ -219,10 +229,12 @@ def _folders(directory: Path) -> list[Path]:
         return []
     found = [path for path in directory.iterdir() if re.fullmatch(r"step-\d+", path.name)]
     complete = [path for path in found if (path / STATE_FILE).is_file()]
+    # by number: as text, step-1000000 would come before step-999999
     return sorted(complete, key=lambda path: int(path.name[5:]))
 
 
 def _copy(kind: str, variables: list[Any]) -> dict[str, np.ndarray]:
+    # a copy, because on a CPU the array shares its memory with the tensor that the next update changes
     return {f"{kind}.{index}": np.array(_numpy(variable), copy=True) for index, variable in enumerate(variables)}
 
 

@@ -1,8 +1,8 @@
-"""Settings that depend on the hardware, the data and the model, settled before a run starts.
+"""Defaults that depend on the hardware, the data and the model. They are settled before a run starts.
 
-The learning rate and the number of updates were found on three sets with a 384 wide encoder (see
-docs/defaults.md): LoRA wants a rate about ten times that of full fine-tuning, and
-few rows want more epochs rather than more learning in each.
+The default learning rate and number of updates were measured on three data sets with an encoder of width 384
+(see docs/defaults.md). LoRA needs about ten times the learning rate of full fine-tuning. Small data sets need
+more epochs, not a higher learning rate.
 """
 
 import dataclasses
@@ -18,30 +18,31 @@ from kerora.tasks.registry import Task
 
 BASE_WIDTH = 768
 BASE_RATES = {"lora": 1e-3, "head": 1e-3, "full": 1e-4}
-"""By method, for a model that is 768 wide. That of full fine-tuning is ELECTRA's (Clark et al. 2020, arXiv:2003.10555,
-table 6), which at a width of 256 has 3e-4."""
+"""Peak learning rate by method, for a model of width 768. The rate of full fine-tuning is ELECTRA's (Clark et al. 2020,
+arXiv:2003.10555, table 6), which uses 3e-4 at width 256."""
 LEAST_EPOCHS, MOST_EPOCHS, ENOUGH_UPDATES = 3, 12, 400
 
 
 def default_learning_rate(width: int, method: str = "lora") -> float:
-    """Return the method's rate x 768 / width: wider models want smaller steps."""
+    """Return the rate of the method x 768 / width. A wider model needs smaller steps."""
     return BASE_RATES[method] * BASE_WIDTH / width
 
 
 def default_epochs(updates_per_epoch: int) -> int:
-    """Return 3 epochs, on few rows as many as make 400 updates, 12 at most."""
+    """Return the number of epochs: enough for 400 updates, at least 3 and at most 12."""
     return min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(ENOUGH_UPDATES / max(1, updates_per_epoch))))
 
 
 def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfig:
-    """Settle precision and early stopping, which is off without validation rows.
+    """Settle precision and early stopping. Early stopping is off if there are no validation rows.
 
     Raises:
-        ConfigError: early stopping would monitor a value that there is not.
+        ConfigError: early stopping would monitor an unknown value.
     """
     training = config.training
     if "validation" not in dataset.splits:
         training = dataclasses.replace(training, early_stopping=False)
+    # checked here, because `EarlyStopping` itself finds an unknown name only after the first epoch
     known = task.training.MONITORS
     training = dataclasses.replace(training, monitor=training.monitor or task.training.MONITOR)
     if training.early_stopping and training.monitor not in known:
@@ -54,12 +55,13 @@ def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfi
 
 
 def settle_for_model(config: FitConfig, model: TaskModel, batches: Batches) -> FitConfig:
-    """Settle the learning rate, the epochs, and what the model can take: its length, hidden tokens."""
+    """Settle learning rate, epochs, maximum length, the side of truncation and the share of masked tokens."""
+    # rounded up, because the remainder of an epoch makes an update too (see `TrainStep`)
     updates = math.ceil(batches.batches_per_epoch / config.training.accumulate)
     epochs = config.training.epochs or default_epochs(updates)
     rate = config.training.learning_rate or default_learning_rate(model.backbone.hidden_dim, config.lora.method)
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, max_length=model.max_length),
+        model=dataclasses.replace(config.model, max_length=model.max_length, truncate=model.truncate),
         training=dataclasses.replace(config.training, learning_rate=rate, epochs=epochs, mask_share=model.mask_share),
     )

@@ -1,9 +1,9 @@
-"""The whole story of a run: config -> data -> model -> LoRA -> `model.fit` -> run folder."""
+"""All steps of a run in order: config -> data -> model -> LoRA -> `model.fit` -> run folder."""
 
 import dataclasses
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,12 @@ from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
 from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
+from kerora.notices import notice
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
 from kerora.runs.open import read_config
+from kerora.runs.submission import write_unlabelled
 from kerora.settings.fit import FitConfig
-from kerora.settings.resolve import dump_yaml
+from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
 from kerora.tasks.registry import Task, task_named
 from kerora.training.adapt import adapt, check_quantize
@@ -35,7 +37,7 @@ from kerora.training.defaults import (
 )
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
-from kerora.training.manifest import check_not_running, check_unchanged, describe, now, this_process
+from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
@@ -46,16 +48,16 @@ METHOD_TITLES = {"lora": "LoRA rank {rank}", "full": "Full fine-tuning", "head":
 
 @dataclass
 class Setup:
-    """What a run is made of, before anything is written.
+    """The parts of a run, before anything is written.
 
     Attributes:
         task: the task.
-        config: the settings, those that depend on data and model settled.
+        config: the settings. Those that depend on the data and the model are settled.
         dataset: the rows.
         model: the model with its adapter.
-        summary: counts of its weights.
+        summary: counts of the weights of the model.
         batches: the training batches.
-        quantised: what quantising the base came to; None where it is float.
+        quantised: the result of quantising the base model. None if it is not quantised.
     """
 
     task: Task
@@ -69,13 +71,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         run: the run folder.
         metrics: the contents of metrics.json.
         history: the rows of history.csv.
-        parameters: counts of trainable and of all weights.
+        parameters: counts of the trainable weights and of all weights.
         seconds: training time, without evaluation and start-up.
     """
 
@@ -87,7 +89,7 @@ class FitResult:
 
 
 def fit(
-    config: FitConfig | None = None,
+    config: FitConfig | Mapping[str, Any] | None = None,
     *,
     force: bool = False,
     progress: Progress | None = None,
@@ -96,16 +98,18 @@ def fit(
     """Fine-tune a classifier or a language model and write its run folder.
 
     Args:
-        config: the settings; None takes every default.
+        config: the settings, or a mapping of them such as ``{"training": {"epochs": 3}}``. None takes every default.
         force: replace an existing run of the same name.
-        progress: shows what happens; None shows nothing.
+        progress: shows the progress. None shows nothing.
         argv: the command line, for the manifest.
 
     Raises:
-        KeroraError: an input cannot be used, in which case nothing was written, or training
-            failed or was interrupted, in which case the last good state was saved.
+        KeroraError: an input cannot be used, and nothing was written. Or training failed or was interrupted, and
+            the last good state was saved.
     """
-    setup = assemble(config or FitConfig())
+    config = as_settings({} if config is None else config, FitConfig)
+    changed = changed_settings(config)
+    setup = assemble(config)
     method = setup.config.lora.method
     name = (
         f"{setup.model.preset.name}-{setup.dataset.name}-{f'r{setup.config.lora.rank}' if method == 'lora' else method}"
@@ -113,12 +117,15 @@ def fit(
     run = create_run(setup.config.run, setup.config.runs_dir, name, force)
     if force:
         _clear(run)
-    # first the file that makes the folder a run, so that --force can replace whatever a full disk leaves
+    # The manifest makes the folder a run, so it is written first. If the disk is full later, --force can replace the
+    # rest.
     manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
     weights = {} if setup.quantised is None else {"base_weights": setup.quantised.to_dict()}
+    manifest["changed_settings"] = changed
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> FitResult:
+        # without the name: `kerora fit --config` with this file makes a new run and does not meet this one
         write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None)))
         return _train(setup, run, None, progress or Silent(), flag)
 
@@ -126,15 +133,16 @@ def fit(
 
 
 def resume(path: str, *, progress: Progress | None = None) -> FitResult:
-    """Go on with a stopped run from its newest checkpoint; it ends as if it had not been stopped.
+    """Continue a stopped run from its newest checkpoint. The result is the same as without the stop.
 
     Raises:
-        RunError: not a run, finished already, being trained by another process, or its data or
-            base model changed since.
+        RunError: the folder is not a run, the run is finished, another process trains it, or its data or base
+            model has changed.
     """
     run = RunFolder.open(path)
     if run.read_manifest().get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
+    # before the slow loading of data and model
     check_not_running(run)
     setup = assemble(read_config(run))
     check_unchanged(run, setup.dataset, setup.model)
@@ -143,9 +151,9 @@ def resume(path: str, *, progress: Progress | None = None) -> FitResult:
 
 
 def assemble(config: FitConfig) -> Setup:
-    """Load data and model and enable LoRA; writes nothing.
+    """Load data and model and enable LoRA. This writes nothing.
 
-    Seeds are set before anything random, so that the same settings give the same weights.
+    The seed is set before any random choice, so that the same settings give the same weights.
     """
     set_random_seed(config.training.seed)
     task = task_named(config.task)
@@ -153,30 +161,36 @@ def assemble(config: FitConfig) -> Setup:
     dataset = task.rows.load(config)
     config = settle_for_data(config, task, dataset)
     check_quantize(config)
-    task.training.check(config)
+    task.training.check(config, dataset)
     model = task.models.build(config, preset, dataset)
+    # before the adapters, which must stay float
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
     summary = adapt(model, config.lora, config.training.seed)
+    # after `adapt`, which decides which blocks are frozen and so can be computed once (--cache-frozen)
     task.training.prepare(config, dataset, model)
     batches = task.training.training_batches(config, dataset, model)
+    for line in task.training.concerns(config, dataset, model):
+        notice(line)
     return Setup(task, settle_for_model(config, model, batches), dataset, model, summary, batches, quantised)
 
 
 def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -> int:
-    """Compile a model with AdamW, schedule, clipping, its task's loss and a step; return the number of epochs."""
+    """Compile a model with AdamW, schedule, clipping, the loss of its task and a step. Return the number of epochs."""
     training = config.training
     epochs = training.epochs or default_epochs(step.updates_per_epoch)
     peak = training.learning_rate or default_learning_rate(model.backbone.hidden_dim, config.lora.method)
     total = training.max_steps or epochs * step.updates_per_epoch
     optimizer = make_optimizer(training, peak, total, config.lora.loraplus_lr_ratio)
+    # small float16 gradients would become zero without a scaled loss
     if model.backbone.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     task_named(config.task).training.compile(model, config, optimizer, step)
+    # --max-steps may end inside an epoch: that epoch begins, and `Position` stops it
     return math.ceil(total / step.updates_per_epoch)
 
 
 def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
-    """Compile the model and make the callbacks that every training has."""
+    """Compile the model and make the callbacks that every training needs."""
     config = setup.config.training
     step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed)
     epochs = compile_for_training(setup.model, setup.config, step)
@@ -184,6 +198,7 @@ def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     validation = None
     if "validation" in setup.dataset.splits:
         validation = setup.task.training.validation(setup.config, setup.dataset, setup.model)
+    # the validation of a language model knows no standard errors: the epoch with the best value is kept then
     noise = validation if isinstance(validation, Noise) else None
     stopping = EarlyStopping(str(config.monitor), config.patience, noise=noise) if config.early_stopping else None
     if validation is not None:
@@ -204,11 +219,10 @@ def _train(
     try:
         run_loop(run, model, loop, config, history, checkpoint, progress, flag)
     except TrainingError:
-        # the weights are still those of the last sound update
+        # the step fails before the update, so the weights are those of the last good update
         write_adapter(setup, run)
         raise
-    if stopping is not None and stopping.best_epoch is not None:
-        progress.note(stopping.describe())
+    progress.note(_ending(setup, history, stopping))
     progress.note("Evaluating the fine-tuned model")
     return _conclude(setup, run, before, history, stopping)
 
@@ -226,12 +240,13 @@ def _heading(setup: Setup) -> str:
 
 
 def _metrics_before(setup: Setup, run: RunFolder, progress: Progress) -> dict[str, Any]:
-    if run.metrics.is_file():  # a resumed run: the model is no longer untouched
+    if run.metrics.is_file():  # a resumed run was already evaluated before its training
         before: dict[str, Any] = read_json(run.metrics)["before"]
         return before
     progress.note("Evaluating the untouched model")
     before = _evaluate(setup).metrics
     _demonstrate(setup, run, trained=False)
+    # last: a resume takes this file as the sign that the untouched model was evaluated and demonstrated
     write_json(run.metrics, {"before": before})
     return before
 
@@ -247,13 +262,27 @@ def _conclude(
     evaluation = _evaluate(setup)
     setup.task.training.write_details(run, setup.model, evaluation)
     _demonstrate(setup, run, trained=True)
+    if setup.dataset.unlabelled is not None:
+        size = setup.config.training.evaluation_batch_size
+        write_unlabelled(run, setup.task, setup.model, setup.dataset.unlabelled, size)
     metrics = {"before": before, "after": evaluation.metrics}
     write_json(run.metrics, metrics)
     seconds = sum(row["seconds"] for row in history.rows)
     best = len(history.rows) if stopping is None or stopping.best_epoch is None else stopping.best_epoch + 1
-    stopped = {} if stopping is None else {"early_stopping": stopping.describe()}
-    run.update_manifest(state="finished", finished=now(), training_seconds=seconds, best_epoch=best, **stopped)
+    ending = _ending(setup, history, stopping)
+    times = {"training_seconds": seconds, "last_epoch": len(history.rows), "best_epoch": best, "ending": ending}
+    run.update_manifest(state="finished", finished=now(), **times)
     return FitResult(run, metrics, history.rows, setup.summary, seconds)
+
+
+def _ending(setup: Setup, history: History, stopping: EarlyStopping | None) -> str:
+    """Return one line: which epoch ended the training, which epoch is kept, and why."""
+    last, config = len(history.rows), setup.config.training
+    if stopping is not None and stopping.best_epoch is not None:
+        return stopping.describe(last)
+    reason = "there are no validation rows" if "validation" not in setup.dataset.splits else "early stopping is off"
+    limit = f", where --max-steps {config.max_steps} ended the training" if config.max_steps else ""
+    return f"Kept epoch {last}, the last one{limit}: {reason}"
 
 
 def _evaluate(setup: Setup) -> Evaluation:
@@ -262,22 +291,23 @@ def _evaluate(setup: Setup) -> Evaluation:
 
 
 def _demonstrate(setup: Setup, run: RunFolder, *, trained: bool) -> None:
+    # rows that training does not see, if there are any
     source = next(split for split in ("test", "validation", "train") if split in setup.dataset.splits)
     found = setup.task.training.demonstrate(setup.model, setup.dataset[source], setup.config)
     setup.task.training.write_demonstration(run, found, trained)
 
 
 def write_adapter(setup: Setup, run: RunFolder) -> None:
-    """Write the adapter folder: weights, description, and what the task puts beside them."""
+    """Write the adapter folder: weights, description, and the files of the task."""
     task, dtype = setup.task, setup.config.lora.adapter_dtype
-    round_adapter(setup.model, dtype)
+    round_adapter(setup.model, dtype)  # so that the evaluation measures the weights as they are stored
     task.models.write_head(run, setup.model)
     save_adapter(setup.model, run.adapter, task.training.adapter_facts(setup.config, setup.dataset), dtype=dtype)
 
 
 def _clear(run: RunFolder) -> None:
-    """Remove the files of the run that is replaced, and nothing else."""
-    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.manifest):
+    """Remove the files of the replaced run, and nothing else."""
+    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission, run.manifest):
         path.unlink(missing_ok=True)
     for folder in (run.adapter, run.checkpoints, run.report, run.evaluations):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Turn Ctrl-C and SIGTERM into a flag that training looks at between updates."""
+"""Turn Ctrl-C and SIGTERM into a flag that training checks between updates."""
 
 import signal
 import threading
@@ -10,11 +10,11 @@ from types import FrameType
 
 @dataclass
 class InterruptFlag:
-    """Whether a signal asked for a stop, and which.
+    """Whether a signal asked for a stop, and which signal.
 
     Attributes:
-        signal_number: the newest signal; 0 while none came.
-        held: whether signals wait for someone to look at the flag.
+        signal_number: the newest signal. 0 if no signal came.
+        held: whether the first signal only raises the flag and does not interrupt at once.
     """
 
     signal_number: int = 0
@@ -26,7 +26,7 @@ class InterruptFlag:
         return self.signal_number != 0
 
     def check(self) -> None:
-        """Interrupt where a signal came, even one whose exception somebody took for a failure of their own.
+        """Interrupt if a signal came, even if other code caught its `KeyboardInterrupt`.
 
         Raises:
             KeyboardInterrupt: the flag is raised.
@@ -36,10 +36,10 @@ class InterruptFlag:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Inside the block the first signal only raises the flag, for a stop at a place of our own choice.
+        """Inside the block, let the first signal only raise the flag. Training then stops at a safe place.
 
         Raises:
-            KeyboardInterrupt: at the block's end, when the flag was raised and nobody acted on it.
+            KeyboardInterrupt: at the end of the block, if the flag is raised and the block raised no other error.
         """
         self.held = True
         try:
@@ -50,11 +50,12 @@ class InterruptFlag:
 
     @contextmanager
     def release(self) -> Iterator[None]:
-        """Inside the block, which lies within `hold`, signals interrupt at once again.
+        """Inside a `hold` block, let signals interrupt at once again.
 
         Raises:
-            KeyboardInterrupt: one came before the block.
+            KeyboardInterrupt: a signal came before the block.
         """
+        # first release, then check: a signal between the two lines interrupts by itself
         self.held = False
         try:
             self.check()
@@ -65,10 +66,10 @@ class InterruptFlag:
 
 @contextmanager
 def interrupt_flag() -> Iterator[InterruptFlag]:
-    """Note SIGINT and SIGTERM in a flag.
+    """Record SIGINT and SIGTERM in a flag.
 
-    They interrupt at once (`KeyboardInterrupt`), except for the first one inside `InterruptFlag.hold`.
-    Outside the main thread, where Python takes no signals, the flag is never raised.
+    They interrupt at once (`KeyboardInterrupt`), except for the first one inside `InterruptFlag.hold`. Python
+    handles signals only in the main thread. In other threads the flag is never raised.
     """
     flag = InterruptFlag()
     if threading.current_thread() is not threading.main_thread():
@@ -76,11 +77,13 @@ def interrupt_flag() -> Iterator[InterruptFlag]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:
+        # a second signal interrupts even inside `hold`: the person does not want to wait for a safe place
         at_once = flag.raised or not flag.held
         flag.signal_number = number
         if at_once:
             raise KeyboardInterrupt
 
+    # restored at the end, because a script that calls `kerora.fit` may have handlers of its own
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield flag

@@ -1,4 +1,4 @@
-"""The part of training that fine-tuning and pre-training share: optimizer, `model.fit`, signals and state."""
+"""The training code that fine-tuning and pre-training share: optimizer, `model.fit`, signals and state."""
 
 import contextlib
 import signal
@@ -33,7 +33,7 @@ class LoraPlusAdamW(keras.optimizers.AdamW):
     """AdamW with a higher learning rate for the B matrices (LoRA+, Hayou et al. 2024, arXiv:2402.12354).
 
     Args:
-        ratio: learning rate of B as a multiple of A's.
+        ratio: learning rate of B divided by the learning rate of A. Default: 16.
         *args: as in `keras.optimizers.AdamW`.
         **kwargs: as in `keras.optimizers.AdamW`.
     """
@@ -42,11 +42,14 @@ class LoraPlusAdamW(keras.optimizers.AdamW):
         super().__init__(*args, **kwargs)
         self.ratio = ratio
 
+    # Keras calls this for each variable. Its fused update of all variables at once is used only for the class AdamW
+    # itself and not for a subclass (`TorchOptimizer.__new__` in Keras 3.15).
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable."""
         super().update_step(gradient, variable, learning_rate * self._factor(variable))
 
     def _apply_weight_decay(self, variables: Any) -> None:
+        # AdamW multiplies the decay by the learning rate. Keras uses one rate for all variables, but B has its own.
         if self.weight_decay is None:
             return
         for variable in variables:
@@ -59,21 +62,22 @@ class LoraPlusAdamW(keras.optimizers.AdamW):
 
 
 def make_optimizer(config: OptimizerConfig, peak: float, total: int, ratio: float = 1.0) -> Any:
-    """Return AdamW with schedule and clipping; biases and norms are not decayed.
+    """Return AdamW with schedule and clipping. Biases and norm layers have no weight decay.
 
     Args:
         config: warm-up, schedule, weight decay and clipping.
         peak: highest learning rate.
-        total: updates of the whole run.
-        ratio: learning rate of LoRA's B as a multiple of A's.
+        total: number of updates of the whole run.
+        ratio: learning rate of B divided by the learning rate of A (LoRA+). Default: 1.
     """
     warmup = warmup_updates(config.warmup, total) if config.warmup_steps is None else min(config.warmup_steps, total)
     rate = WarmupSchedule(peak, total, warmup, config.schedule)
+    # epsilon as in torch and transformers: the default of Keras is 1e-7
     settings = {"weight_decay": config.weight_decay, "epsilon": 1e-8, "global_clipnorm": config.clip_norm or None}
     optimizer: Any = (
         keras.optimizers.AdamW(rate, **settings) if ratio == 1.0 else LoraPlusAdamW(rate, ratio=ratio, **settings)
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])  # gamma, beta: Keras' names in norm layers
     return optimizer
 
 
@@ -85,9 +89,9 @@ class Loop:
         batches: the training batches.
         step: the train step.
         epochs: passes over the batches.
-        validation: measures the validation part at each epoch's end; None where there is none.
+        validation: measures the validation rows at the end of each epoch. None if there are no validation rows.
         stopping: early stopping, or None.
-        callbacks: what must stand first in the list of callbacks, `validation` included and `stopping` not.
+        callbacks: the first callbacks of the list. They include `validation` and not `stopping`.
     """
 
     batches: Batches
@@ -99,13 +103,15 @@ class Loop:
 
 
 def build_compiled(model: keras.Model, batches: Batches) -> None:
-    """Build a compiled model's loss and metrics on one row of the first batch.
+    """Build the loss and the metrics of a compiled model with one row of the first batch.
 
-    Keras' own way is to run the whole model symbolically when `fit` begins. That imports torch's compiler, which takes
-    as long as torch itself, and whatever is raised in it, Ctrl-C too, is taken for a failed attempt and dropped.
+    Without this, Keras runs the whole model symbolically when `fit` begins. That imports torch's compiler, which takes
+    as long as the import of torch itself. It also drops every exception inside, Ctrl-C included.
     """
+    # None stands for missing weights and must stay None
     batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batches[0], none_is_leaf=False)
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    # one row is enough: Keras builds them from structure and shapes, not from values
     x, y, weights = next(row_parts(x, y, weights, 1))
     with torch.no_grad():
         outputs = model(x, training=False)
@@ -117,13 +123,15 @@ def build_compiled(model: keras.Model, batches: Batches) -> None:
 def run_fit(
     model: keras.Model, batches: Batches, epochs: int, checkpoint: Checkpoint | None, callbacks: list[Any]
 ) -> None:
-    """Call `model.fit`, from the checkpoint's place where there is one."""
+    """Call `model.fit`. It starts at the position of the checkpoint, if there is one."""
     build_compiled(model, batches)
     first = 0 if checkpoint is None else checkpoint.epoch
+    # A done training runs no more epoch: `fit` then only calls the callbacks, which restore the best weights.
     last = first if checkpoint is not None and checkpoint.state["done"] else epochs
     with warnings.catch_warnings():
-        # a resumed epoch is shorter than Keras was told: that is how it ends where it should
+        # a resumed epoch has fewer batches than Keras expects, and Keras ends it early with this warning
         warnings.filterwarnings("ignore", message="Your input ran out of data")
+        # shuffle=False: Keras would shuffle the batches with Python's random numbers, which a resume could not repeat
         model.fit(batches, initial_epoch=first, epochs=last, callbacks=callbacks, verbose=0, shuffle=False)
 
 
@@ -137,25 +145,27 @@ def run_loop(
     progress: Progress,
     flag: InterruptFlag,
 ) -> None:
-    """Train, from a checkpoint where there is one, with checkpoints and progress.
+    """Train with checkpoints and progress. Start from a checkpoint, if there is one.
 
     Args:
         run: the folder of the checkpoints.
         model: the compiled model.
         loop: batches and callbacks.
-        config: the optimisation.
-        history: the record, which `loop.callbacks` does not hold.
-        checkpoint: the state to go on from.
-        progress: shows what happens.
-        flag: tells of signals.
+        config: the settings of the optimizer and the checkpoints.
+        history: the history callback. `loop.callbacks` does not include it.
+        checkpoint: the state to continue from, or None.
+        progress: shows the progress.
+        flag: is raised by signals.
 
     Raises:
-        TrainingError: the loss is no longer a number.
-        Interrupted: a signal came; a checkpoint was written.
+        TrainingError: the loss is not a finite number.
+        Interrupted: a signal came, and a checkpoint was written.
     """
     batches, stopping = loop.batches, loop.stopping
     saver = Checkpointer(run.checkpoints, loop.step, history, stopping, config.save_steps, flag, run.command)
     progress.follow(batches, min(loop.epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
+    # The order matters. Validation adds its results to the logs, early stopping and the history read them, the saver
+    # stores the state of both, and the progress shows the complete logs.
     callbacks = loop.callbacks + [item for item in (stopping, history, saver, progress) if item is not None]
     if checkpoint is not None:
         checkpoint.restore_model(model)
@@ -164,16 +174,17 @@ def run_loop(
         with flag.hold():
             run_fit(model, batches, loop.epochs, checkpoint, callbacks)
     finally:
+        # first, because `finish` may raise an error, and the bar must not stay on the screen
         progress.close()
         saver.finish()
 
 
 def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
-    """Do the work with signals collected, and leave the run's true state in the manifest.
+    """Do the work while signals are recorded, and write the final state of the run to the manifest.
 
     Raises:
-        Interrupted: a signal came; the last saved state is there to go on from.
-        TrainingError: the memory was not enough.
+        Interrupted: a signal came. The run can continue from its last saved state.
+        TrainingError: there was not enough memory.
     """
     started = time.perf_counter()
     try:
@@ -184,10 +195,11 @@ def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
         raise
     except KeyboardInterrupt as error:
         run.update_manifest(state="stopped", finished=now())
-        message = f"Interrupted. Go on from the last saved state with: kerora {run.command} --resume {run.path}"
+        message = f"Interrupted. Continue from the last saved state with: kerora {run.command} --resume {run.path}"
+        # outside of the main thread the flag is never raised, so it has no number
         raise Interrupted(message, flag.signal_number or signal.SIGINT) from error
-    except BaseException as error:
-        with contextlib.suppress(RunError):  # a full disk must not hide what went wrong first
+    except BaseException as error:  # SystemExit too: no run may stay "running" after its process
+        with contextlib.suppress(RunError):  # on a full disk this write fails too, but the first error is the cause
             run.update_manifest(state="failed", finished=now(), error=" ".join(str(error).split()))
         if is_out_of_memory(error):
             remedy = (
@@ -200,6 +212,6 @@ def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that the memory was not enough."""
-    # torch has no error class of its own for the memory of the CPU
+    """Tell whether an error means that there was not enough memory."""
+    # torch has an error class only for the memory of a GPU: on a CPU it raises a RuntimeError
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

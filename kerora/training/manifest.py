@@ -1,4 +1,4 @@
-"""What run.json says about a run: what it was made of and made with."""
+"""The contents of run.json: data, base model, settings and versions of a run."""
 
 import importlib.metadata
 import os
@@ -13,6 +13,7 @@ import torch
 
 from kerora.data.rows import Dataset
 from kerora.errors import RunError
+from kerora.evaluation.comparison import NOT_SETTINGS, flatten_settings
 from kerora.lora.inject import LoraSummary
 from kerora.models.presets import Preset
 from kerora.models.task import TaskModel
@@ -29,7 +30,7 @@ PACKAGES = ("keras", "keras-hub", "torch", "numpy", "scikit-learn", "tokenizers"
 def describe(
     config: FitConfig, dataset: Dataset | None, model: TaskModel, summary: LoraSummary, argv: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the manifest of a run that is about to start."""
+    """Return the manifest of a run before it starts."""
     preset = model.preset
     return {
         "kerora": __version__,
@@ -40,9 +41,7 @@ def describe(
         "seed": config.training.seed,
         "device": _device(),
         "precision": config.model.precision,
-        "data": {}
-        if dataset is None
-        else {"name": dataset.name, "splits": dataset.fingerprints(), "skipped": dataset.skipped},
+        "data": {} if dataset is None else _data_facts(dataset),
         "preset": {
             "name": preset.name,
             "kind": preset.kind,
@@ -51,11 +50,29 @@ def describe(
         },
         "parameters": {
             "trainable": summary.trainable,
-            "lora": summary.lora,
+            ("lora" if summary.layers or not summary.lora else "base_model"): summary.lora,
             "head": summary.head,
             "total": summary.total,
         },
     }
+
+
+def _data_facts(dataset: Dataset) -> dict[str, Any]:
+    columns = {} if dataset.columns is None else {"columns": dataset.columns.as_dict()}
+    facts = {
+        "name": dataset.name,
+        "splits": dataset.fingerprints(),
+        "skipped": dataset.skipped,
+        "reasons": dataset.reasons,
+        **columns,
+    }
+    return facts if dataset.unlabelled is None else {**facts, "unlabelled": len(dataset.unlabelled)}
+
+
+def changed_settings(config: FitConfig) -> list[str]:
+    """Return the keys of the settings that are not the defaults. Settle the config only afterwards."""
+    given, defaults = (dict(flatten_settings(to_dict(item))) for item in (config, FitConfig()))
+    return [key for key, value in given.items() if key not in NOT_SETTINGS and value != defaults[key]]
 
 
 def describe_pretraining(
@@ -65,16 +82,17 @@ def describe_pretraining(
     init: Preset | None,
     teacher: Preset | None,
 ) -> dict[str, Any]:
-    """Return the manifest of a pre-training that is about to start; names of files and presets, no paths.
+    """Return the manifest of a pre-training before it starts. It has names of files and presets, and no paths.
 
     Args:
-        config: the settings, settled.
+        config: the settled settings.
         text: files, counts and fingerprints of the text.
-        tokenizer: the encoder's tokenizer.
-        init: the preset that is continued, or None.
-        teacher: the preset that is learnt from, or None.
+        tokenizer: the tokenizer of the trained model.
+        init: the preset whose pre-training is continued, or None.
+        teacher: the teacher preset, or None.
     """
     settings = to_dict(config)
+    # no paths: this file lies in the preset folder, which people share
     settings.pop("output")
     settings["data"]["text"] = [Path(name).name for name in config.data.text]
     settings["model"]["init"] = None if init is None else init.name
@@ -104,10 +122,10 @@ def _device() -> str:
 
 
 def check_unchanged(run: RunFolder, dataset: Dataset, model: TaskModel) -> None:
-    """Check that a run would go on with the rows and the base model that it started with.
+    """Check that the rows and the base model are those that the run started with.
 
     Raises:
-        RunError: one of them changed.
+        RunError: one of them has changed.
     """
     manifest = run.read_manifest()
     now = {split: facts["sha256"] for split, facts in dataset.fingerprints().items()}
@@ -120,18 +138,20 @@ def check_unchanged(run: RunFolder, dataset: Dataset, model: TaskModel) -> None:
 
 
 def this_process() -> dict[str, Any]:
-    """Name the process that trains a run."""
+    """Return host and process id of this process."""
     return {"host": platform.node(), "pid": os.getpid()}
 
 
 def check_not_running(run: RunFolder) -> None:
-    """Check that no other process of this machine is training a run.
+    """Check that no other process of this machine trains the run.
 
     Raises:
-        RunError: one is.
+        RunError: another process trains it.
     """
     manifest = run.read_manifest()
     process = manifest.get("process", {})
+    # A process id has a meaning only on its own machine. After a crash the state is still "running", but the process is
+    # gone.
     if manifest.get("state") != "running" or process.get("host") != platform.node():
         return
     if process.get("pid") != os.getpid() and psutil.pid_exists(int(process.get("pid", -1))):
@@ -139,5 +159,5 @@ def check_not_running(run: RunFolder) -> None:
 
 
 def now() -> str:
-    """Return the time as ISO 8601 in UTC, to the second."""
+    """Return the current time as ISO 8601 in UTC, in seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""How much memory the process took at its peak."""
+"""Peak memory of the process."""
 
 import sys
 
@@ -6,7 +6,7 @@ import torch
 
 
 def peak_memory_mb() -> float:
-    """Return the peak memory in MB (10^6 bytes): allocated on the GPU where one is used, else resident."""
+    """Return the peak memory in MB (10^6 bytes): allocated GPU memory if a GPU is used, else resident memory."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e6
     return _peak_resident_bytes() / 1e6
@@ -21,7 +21,8 @@ elif sys.platform == "linux":
     from pathlib import Path
 
     def _peak_resident_bytes() -> int:
-        # not getrusage: on Linux a program inherits there the peak of the process that started it
+        # Not getrusage: on Linux its peak includes the peak of the process that started this program.
+        # The unit of VmHWM is KiB.
         status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 else:
@@ -29,4 +30,4 @@ else:
 
     def _peak_resident_bytes() -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+        return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB elsewhere

@@ -1,4 +1,4 @@
-"""Keeps the data and the step at the right place of the run."""
+"""Sets the position of the batches and the train step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,16 +11,16 @@ from kerora.training.step import TrainStep
 
 
 class Position(keras.callbacks.Callback):
-    """Set epoch and batch of data and step at each epoch's beginning; stop after `max_steps`.
+    """Set epoch and batch of the data and the step at the start of each epoch. Stop after `max_steps`.
 
-    The first epoch of a resumed run begins at the checkpoint's batch: the batches then report
-    only what is left, and Keras ends the epoch where they end.
+    The first epoch of a resumed run starts at the batch of the checkpoint. The batches then provide only
+    the rest of the epoch, and Keras ends the epoch when they end.
 
     Args:
         batches: the training batches.
         step: the train step.
-        max_steps: updates after which training stops, or None.
-        checkpoint: where a resumed run goes on, or None.
+        max_steps: number of updates after which training stops, or None.
+        checkpoint: the state from which a resumed run continues, or None.
     """
 
     def __init__(
@@ -33,16 +33,18 @@ class Position(keras.callbacks.Callback):
         self.checkpoint = checkpoint
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Go to the epoch's first batch, or to where the checkpoint left it."""
+        """Go to the first batch of the epoch, or to the batch of the checkpoint."""
         position = 0
         if self.checkpoint is not None and self.checkpoint.epoch == epoch:
             position = self.checkpoint.position
+            # not earlier: Keras resets the metrics just before it calls `on_epoch_begin`
             self.checkpoint.restore_metrics(self.model)
         self.batches.move_to(epoch, position)
         self.step.move_to(epoch, position)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Stop once the updates are done."""
+        """Stop after `max_steps` updates."""
         updates = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        # the count of the optimizer comes from the checkpoint too, so a resumed run stops at the same update
         if self.max_steps is not None and self.step.at_update and updates >= self.max_steps:
             self.model.stop_training = True

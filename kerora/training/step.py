@@ -1,8 +1,9 @@
 """One training step: forward, weighted loss, accumulation, update.
 
-Keras' own step averages over micro-batches whatever their sizes, lets a remainder run into the
-next epoch, and counts the learning-rate schedule in micro-batches. This one sums gradients
-weighted by examples, divides by the examples' total weight, and ends each epoch with an update.
+This step differs from that of Keras in three ways. Keras gives each micro-batch of an update the same weight,
+even if they have different sizes. It carries a remainder over to the next epoch. It counts the learning-rate
+schedule in micro-batches. This step weights gradients by examples, divides the sum by the total weight of the
+examples, and ends each epoch with an update.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,30 +16,27 @@ from kerora.compat import loss_tracker
 from kerora.errors import TrainingError
 
 STATES_AT_ONCE = 3072 * 384
-"""Numbers in the hidden states, tokens x width, that go through a model together on a CPU.
+"""Numbers in the hidden states (tokens x width) that go through a model together on a CPU.
 
-all-MiniLM-L6-v2, AG News, 1,200 rows in batches of 32, float32, two cores (AVX2): 1,024, 2,048, 4,096 and all tokens of
-a batch at once took 35.6, 33.5, 31.3 and 34.0 s, with a peak of 880, 1,065, 1,175 and 1,638 MB. With 3,600 rows for
-two epochs, one run each: 3,584 tokens 212 s and 1,383 MB, 3,072 tokens 195 s and 1,261 MB.
+Fewer numbers need less memory, and more numbers are not faster. See benchmarks/RESULTS.md, section kerora/training.
 """
 PART_MULTIPLE = 4
-"""Tokens to which the width of a part is rounded up on a CPU.
+"""The length of a part in tokens is rounded up to a multiple of this number on a CPU.
 
-With 3,600 rows as above, one run each, 3,072 tokens at once: 1, 4 and 8 took 203, 187 and 195 s, with a peak of 1,691,
-1,383 and 1,261 MB. Less padding against freed memory of another shape, which the next part cannot take.
+A small multiple has less padding. A large multiple gives fewer different shapes, so that freed memory is used again.
 """
 
 
 class TrainStep:
     """Train step for ``TextClassifier.compile(step=...)``.
 
-    Before each micro-batch, torch's random state is set from `seed` and the micro-batch's number,
-    so that dropout does not depend on what ran before: a resumed run needs no saved random state.
+    Before each micro-batch, the random state of torch is set from `seed`, the epoch and the number of the
+    micro-batch. Dropout then does not depend on earlier batches, and a resumed run needs no saved random state.
 
     Args:
-        batches_per_epoch: batches in an epoch; the last one always ends with an update.
-        accumulate: batches whose gradients make up one update; default 1.
-        seed: seed of dropout; default 0.
+        batches_per_epoch: number of batches in an epoch. The last batch always ends with an update.
+        accumulate: number of batches per update. Default: 1.
+        seed: seed of dropout. Default: 0.
     """
 
     def __init__(self, batches_per_epoch: int, accumulate: int = 1, seed: int = 0) -> None:
@@ -51,7 +49,7 @@ class TrainStep:
 
     @property
     def updates_per_epoch(self) -> int:
-        """Updates in an epoch, the remainder's included."""
+        """Number of updates in an epoch, including the update of the remainder."""
         return -(-self.batches_per_epoch // self.accumulate)
 
     @property
@@ -60,17 +58,18 @@ class TrainStep:
         return self._pending_weight == 0.0
 
     def move_to(self, epoch: int, position: int = 0) -> None:
-        """Go to batch `position` of an epoch, with no gradient waiting."""
+        """Go to batch `position` of an epoch, and forget gradients that wait for an update."""
         self.epoch, self.position, self._pending_weight = epoch, position, 0.0
 
     def train_step(self, model: keras.Model, data: Any) -> dict[str, Any]:
-        """Train on one batch; called by `keras.Model.fit`.
+        """Train on one batch. `keras.Model.fit` calls this.
 
         Raises:
-            TrainingError: the loss or a gradient is not finite; the weights are still those of
-                the update before.
+            TrainingError: the loss or a gradient is not finite. The weights are still those of the last
+                update.
         """
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        # with plain Keras no callback moves the step, so it finds the end of an epoch itself
         if self.position >= self.batches_per_epoch:
             self.move_to(self.epoch + 1)
         if self.at_update:
@@ -90,23 +89,25 @@ class TrainStep:
         loss = model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=weights, training=True)
         if not torch.isfinite(loss):
             raise self._not_finite(f"The loss became {loss.item()}")
+        # The loss is a weighted mean. Times the total weight it is a sum, which can be added up over parts and batches.
         total = float(len(keras.tree.flatten(y)[0])) if weights is None else float(weights.sum())
         model.optimizer.scale_loss(loss * total).backward()
         self._pending_weight += total
         loss_tracker(model).update_state(loss.detach(), sample_weight=total)
+        # detached, so that no metric keeps the graph of the step in memory
         detached = keras.tree.map_structure(lambda output: output.detach(), predictions)
         return model.compute_metrics(x, y, detached, sample_weight=weights)
 
     def _update(self, model: keras.Model) -> None:
         variables = model.trainable_weights
         scale = 1.0 / max(self._pending_weight, 1e-12)
-        # an output that nothing looks at gives its weights no gradient
+        # weights of an output that the loss does not use have no gradient
         gradients = [
             torch.zeros_like(variable.value) if variable.value.grad is None else variable.value.grad * scale
             for variable in variables
         ]
         scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-        # a float16 run's scaler expects infinities: it skips the update and lowers its scale
+        # the loss scaler of a float16 run expects infinite gradients: it skips the update and lowers its scale
         if not scaled and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
             raise self._not_finite("A gradient became infinite or not a number")
         with torch.no_grad():
@@ -122,27 +123,31 @@ class TrainStep:
 
 
 def row_parts(x: Any, y: Any, weights: Any, tokens: int) -> Iterator[tuple[Any, Any, Any]]:
-    """Cut a batch of tokens into parts whose gradients add up to the batch's; other batches, and those on a GPU, stay.
+    """Cut a batch of tokens into parts. The sum of their gradients is the gradient of the batch.
 
-    Each part is cut to its longest row, so that rows of a batch that are sorted by length lose padding too.
+    Each part is cut to its longest row. If the rows of a batch are sorted by length, this removes padding. A batch
+    without ``padding_mask``, or on a GPU, is one part.
 
     Args:
         x: inputs by name, with ``padding_mask`` (rows, length).
         y: targets (rows, ...).
         weights: weights (rows, ...), or None.
-        tokens: tokens in a part, padding included, or one row.
+        tokens: most tokens in a part, including padding. A part has at least one row.
     """
     mask = x.get("padding_mask") if isinstance(x, Mapping) else None
+    # pre-training has flat targets over all rows, which cannot be cut by rows
     aligned = all(len(value) == len(mask) for value in keras.tree.flatten((x, y))) if mask is not None else False
     if not aligned or torch.cuda.is_available():
         yield x, y, weights
         return
+    # (rows, length), 1 for tokens
     mask = keras.ops.convert_to_numpy(mask)
     rows, length = mask.shape
     parts = -(-rows // max(1, tokens // length))
-    size = -(-rows // parts)  # so that they are of like size
+    size = -(-rows // parts)  # parts of about equal size
     for start in range(0, rows, size):
         part = slice(start, start + size)
+        # last column with a token, or 0 if the part has none, so that one column is left
         last = int(mask[part].any(axis=0).nonzero()[0].max(initial=0))
         longest = -(-(last + 1) // PART_MULTIPLE) * PART_MULTIPLE
 
@@ -155,12 +160,13 @@ def row_parts(x: Any, y: Any, weights: Any, tokens: int) -> Iterator[tuple[Any, 
 
 
 def _clear_gradients(model: keras.Model) -> None:
-    # over the weights themselves: Keras' zero_grad clears torch parameters, a list that misses
-    # weights added after the model was built
+    # Not with `model.zero_grad`: it clears the torch parameters, a list that Keras makes when it builds the
+    # model. LoRA weights that were added later are not in it, and their gradients would add up.
     for variable in model.trainable_weights:
         variable.value.grad = None
 
 
 def _mix(seed: int, epoch: int, position: int) -> int:
-    # distinct for every (seed, epoch, position) of a real run, and far apart for torch's generator
+    # Different for every (seed, epoch, position) of a real run. Neighbouring steps get seeds that are far apart.
+    # 2,654,435,761 is near 2^32 / golden ratio (Knuth, multiplicative hashing). The mask keeps the seed positive.
     return (seed * 1_000_003 + epoch) * 1_000_003 * 31 + position * 2_654_435_761 & 0x7FFF_FFFF_FFFF_FFFF

@@ -1,7 +1,8 @@
-"""report.html of a study: one file, in the look of the other reports."""
+"""report.html of a study: one file, in the style of the other reports."""
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -12,14 +13,14 @@ from kerora.evaluation import wording
 from kerora.evaluation.html import render_page
 from kerora.evaluation.plots import inline_svg
 from kerora.tuning import plots
-from kerora.tuning.noise import Difference, difference_to_defaults, verdict
+from kerora.tuning.noise import Difference, difference_to_defaults, verdict, weak_note
 from kerora.tuning.records import Record, best_record, default_record
 from kerora.tuning.search import Search
 from kerora.version import __version__
 
 
 def render_study(search: Search, study: optuna.Study, records: Sequence[Record]) -> str:
-    """Return the page of a study in which a trial is complete."""
+    """Return the page of a study that has at least one complete trial."""
     best, default = best_record(records, search.maximize), default_record(records)
     assert best is not None
     importance = plots.importances(study)
@@ -29,7 +30,7 @@ def render_study(search: Search, study: optuna.Study, records: Sequence[Record])
         __version__,
         name=search.folder.path.resolve().name,
         subtitle=_subtitle(search),
-        notes=_notes(records, difference, best, default),
+        notes=_notes(records, difference, best, default, weak_note(search, best)),
         metric=label_of(search.settings.metric),
         best=best,
         default=default,
@@ -48,7 +49,7 @@ def render_study(search: Search, study: optuna.Study, records: Sequence[Record])
 
 
 def label_of(metric: str) -> str:
-    """Return a metric's name for people."""
+    """Return the label of a metric for the report."""
     return wording.LABELS.get(metric, metric.replace("_", " "))
 
 
@@ -66,30 +67,35 @@ def _subtitle(search: Search) -> list[str]:
     return [part for part in parts if part]
 
 
-def _notes(records: Sequence[Record], difference: Difference | None, best: Record, default: Record | None) -> list[str]:
-    notes = []
+def _notes(
+    records: Sequence[Record], difference: Difference | None, best: Record, default: Record | None, weak: str | None
+) -> list[str]:
+    notes = [] if weak is None else [weak]
+    # the page is also written after an interrupt
     unended = sum(not record.ended for record in records)
     if unended:
-        notes.append(f"The search is not over: {unended} of {len(records)} trials are running or waiting.")
+        notes.append(f"The search is not finished: {unended} of {len(records)} trials are running or waiting.")
     if difference is not None and difference.is_noise:
-        notes.append(verdict(best, default, difference) + " Take it only if it costs nothing.")
+        notes.append(verdict(best, default, difference) + " Use it only if it has no other cost.")
     failed = [record for record in records if record.state == "failed"]
     if failed:
-        notes.append(f"{len(failed)} trials failed, the first because: {failed[0].error}")
+        notes.append(f"{len(failed)} trials failed. The first error: {failed[0].error}")
     return notes
 
 
 def _spread(record: Record | None) -> float | None:
+    # ddof=1: a sample of seeds, whose mean is estimated too
     return None if record is None or len(record.scores) < 2 else float(np.std(record.scores, ddof=1))
 
 
-def _figures(
-    search: Search, records: Sequence[Record], best: Record, importance: dict[str, float]
-) -> dict[str, Markup]:
+def _figures(search: Search, records: Sequence[Record], best: Record, importance: dict[str, float]) -> dict[str, Any]:
     metric, parameters = label_of(search.settings.metric), search.space.parameters
-    figures = {
+    figures: dict[str, Any] = {
         "history": _inline(plots.history(records, metric, search.maximize), "Score by trial"),
-        "slices": _inline(plots.slices(records, parameters, metric), "Score by each setting"),
+        "slices": [
+            _inline(figure, f"Score by setting {number}")
+            for number, figure in enumerate(plots.slices(records, parameters, metric), 1)
+        ],
         "parallel": _inline(plots.parallel(records, parameters, metric, best), "Settings and score of each trial"),
     }
     if importance:

@@ -1,4 +1,4 @@
-"""What makes a study the same one: its space, data, base model and fixed settings."""
+"""The identity of a study: its space, data, base model and fixed settings."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ import optuna
 
 from kerora.errors import ConfigError, RunError, nearest
 from kerora.evaluation.comparison import flatten_settings
+from kerora.evaluation.directions import is_lower_better
 from kerora.evaluation.metrics import SINGLE_METRICS
 from kerora.settings.resolve import to_dict
 from kerora.settings.tune import TuneConfig
@@ -16,32 +17,33 @@ from kerora.tuning.storage import DEFAULTS
 from kerora.tuning.workbench import Workbench
 
 IDENTITY = "kerora"
-MINIMISED = ("loss", "ece")
 MOST_DIFFERENCES = 3
 _WAIT_SECONDS = 10.0
+# These change no score. The base model is compared by its fingerprint, because its path may differ between machines.
 _FREE = ("run", "runs_dir", "training.save_steps", "training.evaluation_batch_size", "model.preset")
 
 
 def is_maximized(metric: str) -> bool:
-    """Tell whether more of a metric is better.
+    """Tell whether a higher value of the metric is better.
 
     Raises:
-        ConfigError: a classifier has no such metric.
+        ConfigError: classification has no such metric.
     """
     if metric not in SINGLE_METRICS:
         raise ConfigError(
             f"Classification has no metric '{metric}'.{nearest(metric, SINGLE_METRICS)} "
             f"It has: {', '.join(SINGLE_METRICS)}."
         )
-    return metric not in MINIMISED
+    return not is_lower_better(metric)
 
 
 def identity(bench: Workbench, space: Space, settings: TuneConfig) -> dict[str, Any]:
-    """Return what may not change while a study goes on, as plain values."""
+    """Return the values that must not change when a study is continued, as plain values."""
     fixed = dict(flatten_settings(to_dict(bench.config)))
     searched = {parameter.path for parameter in space.parameters}
     return {
         "space": space.as_dict(),
+        # sixteen hex digits, so that an error message can show them
         "data": {split: facts["sha256"][:16] for split, facts in bench.data.fingerprints().items()},
         "base model": bench.preset.fingerprint[:16],
         "metric": settings.metric,
@@ -49,8 +51,10 @@ def identity(bench: Workbench, space: Space, settings: TuneConfig) -> dict[str, 
         "settings": {
             path: value
             for path, value in fixed.items()
+            # the rows are compared by their checksums: the same rows may lie in another file
             if path not in (*_FREE, *searched) and not path.startswith("data.")
         },
+        # the first trial, with which the report compares the best one
         "defaults": {path: value for path, value in fixed.items() if path in searched},
     }
 
@@ -63,22 +67,23 @@ def open_study(
     maximize: bool,
     **parts: Any,
 ) -> optuna.Study:
-    """Create a study with the trial of the defaults as its first, or open the one that is there.
+    """Create a study whose first trial is the defaults, or open the existing study.
 
     Args:
-        storage: where it is kept.
-        name: its name there.
-        wanted: its `identity`.
-        enqueued: values of the first trial, those that the space can propose.
-        maximize: whether more of the metric is better.
+        storage: the storage of the study.
+        name: the name of the study.
+        wanted: the `identity` of the study.
+        enqueued: values of the first trial that the space can propose.
+        maximize: whether a higher value of the metric is better.
         parts: sampler and pruner.
 
     Raises:
-        RunError: a study of another space, data, base model or setting has that name; says what differs.
+        RunError: a study with this name has another space, data, base model or setting. The error names the difference.
     """
     direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=direction, **parts)
+    # create first, then load: a check before would leave a moment in which another process creates the study
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage, **parts)
         found = _wait_for_identity(study)
@@ -87,19 +92,22 @@ def open_study(
             return study
         if study.get_trials(deepcopy=False):
             raise RunError(
-                f"The storage holds a study '{name}' that is not Kerora's. Choose another --study."
+                f"The storage holds a study '{name}' that Kerora did not make. Choose another --study."
             ) from None
-        # its maker died at once: the study is ours to make
+        # the process that created the study ended before it wrote the identity, so this one completes the study
+    # the identity comes last: other processes take it as the sign that the study is complete
+    # a mark of its own, because a trial of the sampler could have the same values by chance
     study.enqueue_trial(dict(enqueued), user_attrs={DEFAULTS: True})
     study.set_user_attr(IDENTITY, dict(wanted))
     return study
 
 
 def _wait_for_identity(study: optuna.Study) -> dict[str, Any] | None:
-    """Return what a study is of; another process may have made it a moment ago."""
+    """Return the identity of a study. Wait for it, because another process may create the study at this moment."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         found: dict[str, Any] | None = study.user_attrs.get(IDENTITY)
+        # a study of Kerora has one trial, the queued defaults, before its identity is written
         foreign = len(study.get_trials(deepcopy=False)) > 1
         if found is not None or foreign or time.monotonic() > deadline:
             return found
@@ -111,13 +119,13 @@ def _check_same(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> N
     if found:
         more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
         raise RunError(
-            f"The study '{name}' was begun with other settings: {'; '.join(found[:MOST_DIFFERENCES])}{more}. "
-            "Choose another --study, or restore them."
+            f"The study '{name}' was started with other settings: {'; '.join(found[:MOST_DIFFERENCES])}{more}. "
+            "Choose another --study, or restore the settings."
         )
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what differs between two identities, in words."""
+    """Yield the differences between two identities as text."""
     for part in dict.fromkeys((*then, *now)):
         old, new = then.get(part), now.get(part)
         if old == new:
@@ -134,6 +142,7 @@ def _short(values: Mapping[str, Any], key: str) -> str:
     if key not in values:
         return "not there"
     value = values[key]
+    # a list of choices is shown as in the file of the space
     if isinstance(value, Mapping) and set(value) == {"choices"}:
         value = value["choices"]
     text = str(value).replace("'", "")

@@ -1,4 +1,4 @@
-"""One trial: settings from Optuna, a training a seed, what is recorded, and when it is pruned."""
+"""One trial: settings from Optuna, one training per seed, the recorded results, and pruning."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,19 +19,19 @@ from kerora.tuning.workbench import OnEpoch, Outcome, Workbench
 
 
 class TrialFailed(Exception):
-    """A trial cannot be used; why is recorded with it, and the search goes on."""
+    """A trial failed. The reason is recorded with the trial, and the search continues."""
 
 
 class Objective:
-    """Trains what a trial proposes and returns its score.
+    """Trains the settings of a trial and returns the score.
 
     Args:
         bench: data and base models.
-        space: what is searched.
+        space: the search space.
         settings: metric, repeats, and the number of trials.
-        defaults: values of the searched settings without a search.
+        defaults: default values of the searched settings.
         shown: called after each epoch, for a live table.
-        flag: notes signals; held outside of training, see `run_trials`.
+        flag: records signals. It is held outside of training, see `run_trials`.
     """
 
     def __init__(
@@ -54,10 +54,11 @@ class Objective:
         """Return the mean score of the seeds.
 
         Raises:
-            TrialFailed: the settings do not fit, training failed, or the study has its trials already.
-            optuna.TrialPruned: the pruner gave the trial up.
+            TrialFailed: the settings do not fit, training failed, or the study already has enough trials.
+            optuna.TrialPruned: the pruner stopped the trial.
         """
         try:
+            # first of all: without this record, a crash is found only after the grace period
             trial.set_user_attr(PROCESS, this_worker())
             if self._is_surplus(trial):
                 trial.set_user_attr(SURPLUS, True)
@@ -67,10 +68,12 @@ class Objective:
             self.shown()
             return self._score(trial, values)
         except KeyboardInterrupt:
+            # the trial is queued again, so that a continued study trains it first; the stop is no failed attempt
             frozen = next(item for item in trial.study.get_trials(deepcopy=False) if item.number == trial.number)
             requeue(trial.study, frozen, counts=False)
             raise
         except Exception as error:
+            # Settings that do not fit end only their trial. Any other error is a bug, and must end the search.
             if not isinstance(error, KeroraError) and not is_out_of_memory(error):
                 raise
             message = str(error) if isinstance(error, KeroraError) else "There is not enough memory."
@@ -78,6 +81,7 @@ class Objective:
             raise TrialFailed(message) from error
 
     def _is_surplus(self, trial: optuna.Trial) -> bool:
+        # Two workers can ask for the last trial at the same moment. The number of the trial decides who keeps it.
         numbers = [item.number for item in counted(trial.study.get_trials(deepcopy=False))]
         return trial.number in numbers[self.settings.trials :]
 
@@ -88,18 +92,23 @@ class Objective:
         for parameter in self.space.parameters:
             value = self.defaults[parameter.path]
             if self.space.active(parameter, values) and parameter.holds(value):
-                # so that the sampler learns from it; a value outside of the space is beyond its view
+                # Through Optuna, so that the sampler learns from the value. A value outside of the space cannot be
+                # suggested.
                 value = parameter.suggest(trial)
             values[parameter.path] = value
         return values
 
     def _score(self, trial: optuna.Trial, values: Mapping[str, Value]) -> float:
         metric, base = self.settings.metric, self.bench.config
+        # the untouched settings, so that this trial is exactly `kerora fit`
         config = base if trial.user_attrs.get(DEFAULTS) else resolve(to_dict(base), dict(values))
         outcomes: list[Outcome] = []
         for repeat in range(self.settings.repeats):
+            # only the seed of the training: the splits stay, because the data is loaded with the seed of the study
             seeded = resolve(to_dict(config), {"training.seed": base.training.seed + repeat})
+            # only the first seed reports: Optuna takes one value per epoch number
             on_epoch = self._on_epoch(trial) if repeat == 0 else None
+            # training may be interrupted at any point: it holds no connection to the storage
             with self.flag.release():
                 outcomes.append(self.bench.train(seeded, metric, on_epoch))
         trial.set_user_attr(RESULTS, _results(outcomes, metric))
@@ -110,10 +119,11 @@ class Objective:
 
     def _on_epoch(self, trial: optuna.Trial) -> OnEpoch:
         def report(epoch: int, value: float, last: bool) -> None:
+            # the callback runs inside `release`, but here the storage is written
             with self.flag.hold():
                 trial.report(value, epoch)
                 self.shown()
-                # the defaults are what everything is compared with; after the last epoch nothing is saved
+                # The defaults are needed for the comparison. After the last epoch, pruning saves no time.
                 kept = last or trial.user_attrs.get(DEFAULTS)
                 if not kept and trial.should_prune():
                     trial.set_user_attr(RESULTS, {"epochs": epoch})
@@ -123,6 +133,7 @@ class Objective:
 
 
 def _results(outcomes: Sequence[Outcome], metric: str) -> dict[str, Any]:
+    # a metric may be undefined for one seed, and a mean over the others would not be comparable
     names = set.intersection(*(set(outcome.metrics) for outcome in outcomes))
     training = sum(outcome.training_seconds for outcome in outcomes)
     config: FitConfig = outcomes[0].config

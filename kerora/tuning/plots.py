@@ -1,4 +1,4 @@
-"""The figures of a study's report, in the look of the other reports."""
+"""The figures of the report of a study, in the style of the other reports."""
 
 import math
 import warnings
@@ -16,20 +16,20 @@ from kerora.tuning.records import Record
 from kerora.tuning.space import Parameter
 
 LEAST_FOR_IMPORTANCE = 4
-COLUMNS = 3
 
 
 def history(records: Sequence[Record], metric: str, maximize: bool) -> Figure:
-    """Draw the score of each trial and the best so far; pruned trials are hollow."""
+    """Plot the score of each trial and the best score so far. Pruned trials are hollow."""
     scored = [record for record in records if record.score is not None and record.ended]
     complete = [record for record in scored if record.state == "complete"]
     pruned = [record for record in scored if record.state == "pruned"]
     with style():
-        figure = new_figure(8.4, 3.3)
+        figure = new_figure(5.0, 3.3)
         axis = figure.subplots()
         if complete:
             best = (np.maximum if maximize else np.minimum).accumulate([_score(record) for record in complete])
             numbers = [record.number for record in complete]
+            # post: a score holds from its trial on
             axis.step(numbers, best, where="post", color=VALIDATION, linestyle="--", label="best so far", zorder=1)
         _dots(axis, [record.number for record in complete], complete, TRAIN, "trial")
         _dots(axis, [record.number for record in pruned], pruned, "none", "pruned")
@@ -40,7 +40,7 @@ def history(records: Sequence[Record], metric: str, maximize: bool) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.margins(x=0.04, y=0.12)
         handles, names = axis.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper right", ncols=4)
+        figure.legend(handles, names, loc="outside upper center", ncols=4)
     return figure
 
 
@@ -55,10 +55,11 @@ def _dots(axis: Axes, places: Sequence[float], records: Sequence[Record], colour
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Return how much of the score's variation each setting explains, in shares of 1, the largest first.
+    """Return the fraction of the variation of the score that each setting explains, largest first.
 
-    PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255). Empty where there are too few trials to say.
+    The method is PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255). The result is empty if there are too few trials.
     """
+    # pruned trials have no final score, and equal scores have no variation to explain
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(complete) < LEAST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
         return {}
@@ -66,17 +67,18 @@ def importances(study: optuna.Study) -> dict[str, float]:
         warnings.simplefilter("ignore")
         try:
             found = optuna.importance.get_param_importances(study)
-        except (ValueError, RuntimeError):  # a setting with one value alone
+        except (ValueError, RuntimeError):  # a setting that had only one value
             return {}
     shares = {path: share for path, share in found.items() if math.isfinite(share)}
     return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
 
 
 def importance_bars(shares: Mapping[str, float]) -> Figure:
-    """Draw the importances as bars."""
+    """Plot the importances as bars."""
+    # bars are drawn from the bottom, so the largest comes last
     names, values = list(shares)[::-1], list(shares.values())[::-1]
     with style():
-        figure = new_figure(8.4, 0.9 + 0.34 * len(names))
+        figure = new_figure(5.0, 0.9 + 0.34 * len(names))
         axis = figure.subplots()
         axis.barh(range(len(names)), values, color=TRAIN, height=0.62)
         axis.set_yticks(range(len(names)), names, color=INK)
@@ -87,19 +89,17 @@ def importance_bars(shares: Mapping[str, float]) -> Figure:
     return figure
 
 
-def slices(records: Sequence[Record], parameters: Sequence[Parameter], metric: str) -> Figure:
-    """Draw the score by each setting, all others as they come."""
-    rows = math.ceil(len(parameters) / COLUMNS)
+def slices(records: Sequence[Record], parameters: Sequence[Parameter], metric: str) -> list[Figure]:
+    """Plot the score against each setting, one figure per setting. The other settings vary."""
+    figures = []
     with style():
-        figure = new_figure(9.6, 2.7 * rows)
-        axes = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).ravel()
-        for axis, parameter in zip(axes, parameters, strict=False):
+        for parameter in parameters:
+            figure = new_figure(4.2, 3.0)
+            axis = figure.subplots()
             _slice(axis, records, parameter)
-        for axis in axes[len(parameters) :]:
-            axis.set_visible(False)
-        for axis in axes[::COLUMNS]:
             axis.set_ylabel(metric)
-    return figure
+            figures.append(figure)
+    return figures
 
 
 def _slice(axis: Axes, records: Sequence[Record], parameter: Parameter) -> None:
@@ -120,14 +120,14 @@ def _slice(axis: Axes, records: Sequence[Record], parameter: Parameter) -> None:
     elif parameter.range is not None and parameter.range.log:
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=8))
-        # plain numbers: the figures' texts are not set as mathematics
+        # plain numbers, because the default labels of a log axis need mathematical text
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
     axis.margins(y=0.12)
 
 
 def _categories(parameter: Parameter, records: Sequence[Record]) -> list[str] | None:
-    """Return the labels of a categorical setting, with values of the defaults that the space has not."""
+    """Return the labels of a categorical setting. They include default values that are not in the space."""
     if parameter.range is not None:
         return None
     values = [*parameter.choices, *(record.settings[parameter.path] for record in records)]
@@ -139,7 +139,7 @@ def _place(value: Any, labels: Sequence[str] | None) -> float:
 
 
 def parallel(records: Sequence[Record], parameters: Sequence[Parameter], metric: str, best: Record) -> Figure:
-    """Draw each complete trial as a line through its settings to its score; the best one stands out."""
+    """Plot each complete trial as a line through its settings to its score. The best trial is highlighted."""
     complete = [record for record in records if record.state == "complete"]
     scores = np.array([_score(record) for record in complete])
     low, high = float(scores.min()), float(scores.max())
@@ -182,14 +182,14 @@ def _ends(axis: Axes, place: int, low: str, high: str) -> None:
 
 
 def _bounds(parameter: Parameter, records: Sequence[Record]) -> tuple[float, float]:
-    """Return the ends of an axis: the range, or more where the defaults lie outside of it."""
+    """Return the ends of an axis: the range, extended to default values outside of it."""
     assert parameter.range is not None
     found = [float(record.settings[parameter.path]) for record in records if parameter.path in record.settings]
     return min([parameter.range.low, *found]), max([parameter.range.high, *found])
 
 
 def _height(record: Record, parameter: Parameter, records: Sequence[Record]) -> float:
-    """Return where a trial's line crosses a setting's axis, 0 to 1; not a number where it has none."""
+    """Return the height from 0 to 1 at which the line of a trial crosses the axis of a setting, or NaN without one."""
     if parameter.path not in record.settings:
         return math.nan
     value = record.settings[parameter.path]

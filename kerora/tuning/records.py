@@ -1,9 +1,10 @@
-"""What a study came to, trial by trial, read from its storage."""
+"""The results of a study, trial by trial, read from its storage."""
 
 import base64
 import csv
 import io
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,12 @@ STATES = {
     TrialState.WAITING: "waiting",
 }
 ENDED = ("complete", "pruned", "failed")
-DIED = "Its process ended without a word, several times."
+DIED = "The process of the trial ended several times without an error message."
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of the validation rows, enough for every metric that resampling rows can give.
+    """Predictions of the validation rows. They are sufficient for every metric in `noise.RESAMPLED`.
 
     Attributes:
         predicted: predicted class numbers, shape (rows,).
@@ -52,15 +53,15 @@ class Record:
         number: place in the study, from 1.
         state: ``complete``, ``pruned``, ``failed``, ``running`` or ``waiting``.
         is_default: whether it is the trial of the defaults.
-        settings: values of the searched settings; those whose condition failed are missing.
-        score: value of the metric, mean over the seeds; of a pruned or running trial the newest one.
-        results: what `Objective` recorded: metrics, spread, epochs, seconds, config.
-        epoch: epochs after which the metric was reported.
-        started: when it began.
-        seconds: how long it took, or has taken so far.
+        settings: values of the searched settings. Settings whose condition does not hold are missing.
+        score: value of the metric, mean over the seeds. For a pruned or running trial: the newest value.
+        results: the record of `Objective`: scores, metrics, epochs, seconds, config.
+        epoch: number of the newest epoch with a reported metric.
+        started: start time.
+        seconds: duration, or time so far.
         worker: host and process.
-        error: why it failed.
-        trial: Optuna's own record.
+        error: reason of the failure.
+        trial: the record of Optuna.
     """
 
     number: int
@@ -78,7 +79,7 @@ class Record:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the trial has ended."""
         return self.state in ENDED
 
     @property
@@ -88,7 +89,7 @@ class Record:
 
     @property
     def config(self) -> FitConfig:
-        """The settings of the fit, settled."""
+        """The settled settings of the fit."""
         return resolve(self.results["config"])
 
     @property
@@ -109,6 +110,7 @@ def _record(number: int, trial: FrozenTrial) -> Record:
     score = trial.value if trial.state == TrialState.COMPLETE else None
     if score is None and trial.intermediate_values:
         score = trial.intermediate_values[max(trial.intermediate_values)]
+    # Optuna stores local times without a zone
     end = trial.datetime_complete or (datetime.now() if state == "running" else None)
     seconds = (end - trial.datetime_start).total_seconds() if end and trial.datetime_start else None
     process = attributes.get(PROCESS)
@@ -116,6 +118,7 @@ def _record(number: int, trial: FrozenTrial) -> Record:
         number,
         state,
         bool(attributes.get(DEFAULTS)),
+        # params lack default values that are outside of the space
         attributes.get(SETTINGS, trial.params),
         score,
         attributes.get(RESULTS, {}),
@@ -129,10 +132,19 @@ def _record(number: int, trial: FrozenTrial) -> Record:
 
 
 def best_record(records: Sequence[Record], maximize: bool) -> Record | None:
-    """Return the complete trial with the best score, the earliest of equals; None where none is complete."""
+    """Return the complete trial with the best score, or None.
+
+    Of equal scores, the trial with the lower loss on the validation rows is taken, then the earliest trial.
+    """
     complete = [record for record in records if record.state == "complete" and record.score is not None]
     sign = -1 if maximize else 1
-    return min(complete, key=lambda record: (sign * (record.score or 0.0), record.number), default=None)
+    return min(complete, key=lambda record: _rank(record, sign), default=None)
+
+
+def _rank(record: Record, sign: int) -> tuple[float, float, int]:
+    # the mean over seeds of equal scores can differ in the last bits
+    loss = record.results.get("metrics", {}).get("loss")
+    return round(sign * (record.score or 0.0), 12), math.inf if loss is None else float(loss), record.number
 
 
 def default_record(records: Sequence[Record]) -> Record | None:
@@ -141,7 +153,7 @@ def default_record(records: Sequence[Record]) -> Record | None:
 
 
 def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
-    """Return experiment_log.csv: a row a trial.
+    """Return the text of experiment_log.csv, with one row per trial.
 
     Columns: trial, state, score, score_sd (over the seeds), the searched settings, the validation
     metrics (means over the seeds), epochs, kept_epoch, training_seconds, seconds, started, worker, error.
@@ -173,15 +185,18 @@ def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
 
 
 def encode_predictions(labels: np.ndarray, probabilities: np.ndarray) -> str:
-    """Return predictions as text for the storage: two bytes of class and four of probability a row, compressed."""
+    """Return predictions as compressed text for the storage: per row two bytes of class and four of probability."""
+    # Little-endian on every machine, because a storage may be shared. Databases hold attributes as JSON, so bytes need
+    # base64.
     predicted = probabilities.argmax(axis=1).astype("<u2")
     true = probabilities[np.arange(len(labels)), labels].astype("<f4")
     return base64.b64encode(zlib.compress(predicted.tobytes() + true.tobytes())).decode()
 
 
 def decode_predictions(text: str) -> Predictions:
-    """Read what `encode_predictions` wrote."""
+    """Read the text of `encode_predictions`."""
     content = zlib.decompress(base64.b64decode(text))
+    # two bytes and four bytes a row
     rows = len(content) // 6
     return Predictions(
         np.frombuffer(content[: 2 * rows], "<u2").astype(np.int64),
@@ -192,4 +207,4 @@ def decode_predictions(text: str) -> Predictions:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6g}"
-    return json.dumps(value) if isinstance(value, bool) else value
+    return json.dumps(value) if isinstance(value, bool) else value  # true, as in YAML

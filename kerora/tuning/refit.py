@@ -1,8 +1,6 @@
-"""The best settings trained once more, on training and validation rows, and evaluated once on the test rows."""
+"""Trains the best settings again on training and validation rows, and evaluates once on the test rows."""
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,9 @@ from kerora.data.rows import Dataset, Rows
 from kerora.data.save import save_dataset
 from kerora.data.sources import has_test_rows, load_dataset
 from kerora.errors import ConfigError
+from kerora.places import expanded
 from kerora.runfolder import RunFolder, write_text
+from kerora.runs.submission import submission_text
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.tasks.classification.results import read_predictions
 from kerora.training.fit import fit, resume
@@ -22,14 +22,15 @@ from kerora.tuning.search import Search
 
 
 def check_refit(data: DataConfig) -> None:
-    """Check before the search that there will be test rows at its end; reads none.
+    """Check before the search that test rows exist. This reads no test row.
 
     Raises:
-        ConfigError: there are none.
-        DataError: the file that is to hold them does not exist.
+        ConfigError: there are no test rows.
+        DataError: the file of the test rows does not exist.
     """
-    if data.test is not None and not Path(data.test).expanduser().is_dir():
-        require_file(Path(data.test).expanduser())
+    # before the search: a wrong path must not show up after hours
+    if data.test is not None and not expanded(data.test).is_dir():
+        require_file(expanded(data.test))
     if not has_test_rows(data):
         raise ConfigError("--refit needs test rows. Give --test, or a --test-split greater than 0.")
 
@@ -37,8 +38,8 @@ def check_refit(data: DataConfig) -> None:
 def refit(search: Search, best: Record, progress: Progress | None = None, argv: Sequence[str] = ()) -> RunFolder:
     """Train the best settings on training and validation rows together, and write submission.csv.
 
-    There are no validation rows left to stop early by, so it trains as many epochs as the search kept.
-    A refit of the same trial that is there already is not done again.
+    No validation rows are left for early stopping, so the refit trains as many epochs as the search kept.
+    An existing refit of the same trial is not repeated.
 
     Raises:
         KeroraError: as in `kerora.fit`.
@@ -47,9 +48,11 @@ def refit(search: Search, best: Record, progress: Progress | None = None, argv: 
     state = run.read_manifest().get("state") if run.manifest.is_file() else None
     if state is None:
         data = search.folder.path / "refit-data"
+        # the seed of the study and not of the trial, so that the same rows are held out as in the search
         whole = load_dataset(best.config.data, search.config.training.seed)
         save_dataset(_joined(whole), data, force=True)
         fit(_config(best, data, run.path), progress=progress, argv=argv)
+    # `fit` would refuse the folder of an interrupted refit
     elif state != "finished":
         resume(str(run.path), progress=progress)
     write_text(search.folder.submission, _submission(run))
@@ -58,10 +61,12 @@ def refit(search: Search, best: Record, progress: Progress | None = None, argv: 
 
 def _config(best: Record, data: Path, run: Path) -> FitConfig:
     config = best.config
+    # with --max-steps the number of updates is the limit, not the epochs
     epochs = config.training.epochs if config.training.max_steps else math.ceil(best.results["kept_epoch"])
     return dataclasses.replace(
         config,
         run=str(run),
+        # no split, because all rows are in the saved parts
         data=DataConfig(source=str(data), validation_split=0.0, test_split=0.0),
         training=dataclasses.replace(config.training, epochs=epochs, early_stopping=False),
     )
@@ -72,13 +77,14 @@ def _joined(whole: Dataset) -> Dataset:
     pairs = None if train.pairs is None else [*train.pairs, *(validation.pairs or [])]
     targets = [*(train.targets or []), *(validation.targets or [])]
     rows = Rows([*train.texts, *validation.texts], [*train.ids, *validation.ids], targets, pairs)
-    return Dataset(whole.name, whole.classes, {"train": rows, "test": whole["test"]})
+    test = {"test": whole["test"]} if "test" in whole.splits else {}
+    return Dataset(whole.name, whole.classes, {"train": rows, **test}, values=whole.values, unlabelled=whole.unlabelled)
 
 
 def _submission(run: RunFolder) -> str:
+    if run.submission.is_file():  # the test rows have no labels, so the fit predicted them
+        return run.submission.read_bytes().decode("utf-8")
     test = read_predictions(run.predictions)["test"]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["id", "label"])
-    writer.writerows(zip(test.ids, (test.classes[number] for number in test.predicted), strict=True))
-    return stream.getvalue()
+    return submission_text(
+        ["id", "label"], zip(test.ids, (test.classes[number] for number in test.predicted), strict=True)
+    )

@@ -1,4 +1,4 @@
-"""Runs trials until a study has enough of them: in this process, or in several that watch over one another."""
+"""Runs trials until a study has enough of them, in this process or in several processes."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from kerora.tuning.storage import counted, release_dead
 
 IDLE_SECONDS = 0.5
 STOP_SECONDS = 30.0
-PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])  # the folder that holds the package kerora
 
 
 def run_trials(
@@ -37,22 +37,24 @@ def run_trials(
     shown: Callable[[], None],
     flag: InterruptFlag,
 ) -> None:
-    """Run trials until the study has `trials` of them and none is running anywhere, or the deadline has passed.
+    """Run trials until the study has `trials` of them and no trial is running, or until the deadline.
 
-    For use inside `InterruptFlag.hold`: interrupted in its own code, Optuna leaves a heartbeat's thread behind, and a
-    database a transaction that every later call waits for. Only training is interrupted at once.
+    Use this inside `InterruptFlag.hold`. An interrupt inside the code of Optuna would leave a heartbeat thread behind.
+    An interrupt inside a database call would leave an open transaction, and every later call would wait for it. Only
+    training is interrupted at once.
 
     Args:
         study: the study.
-        objective: trains one.
-        trials: trials of the whole study.
-        deadline: time of day in seconds after which no trial begins, or None.
-        shown: called now and then, for a live table.
-        flag: notes signals.
+        objective: trains one trial.
+        trials: number of trials of the whole study.
+        deadline: Unix time in seconds after which no trial starts, or None.
+        shown: called after each trial and while waiting, for a live table.
+        flag: records signals.
 
     Raises:
         KeyboardInterrupt: a signal came.
     """
+    # Unix time and not a monotonic clock, because the workers get the same deadline
     while deadline is None or time.time() < deadline:
         flag.check()
         release_dead(study)
@@ -61,7 +63,7 @@ def run_trials(
             _run_one(study, objective)
             shown()
         elif any(trial.state == TrialState.RUNNING for trial in found):
-            # another worker's: should that one die, its trial is to be taken over
+            # another worker trains the last trial: if that process dies, this one repeats the trial
             shown()
             time.sleep(IDLE_SECONDS)
         else:
@@ -70,25 +72,26 @@ def run_trials(
 
 def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
     try:
+        # one at a time, so that dead workers, the deadline and signals are checked between two trials
         study.optimize(objective, n_trials=1, catch=(TrialFailed,))
     except (ValueError, AssertionError) as error:
-        # this process was so slow that others gave the trial up: they try it again, and its result is theirs;
-        # Optuna hides its own error behind a failed assertion
+        # This process was so slow that others took it for dead and queued the trial again. Their result counts. Optuna
+        # may hide this error behind a failed assertion.
         if not any(str(one).startswith("Cannot tell a FAIL trial") for one in (error, error.__context__)):
             raise
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker process is told.
+    """The job of a worker process.
 
     Attributes:
-        config: the settings without a search.
-        settings: the search's own settings, settled: name, storage and trials.
-        space: what is searched.
-        folder: the study's folder.
-        most_epochs: the longest training that the space allows.
-        deadline: time of day in seconds after which no trial begins, or None.
+        config: the settings of every trial that are not searched.
+        settings: the settled settings of the search: name, storage and trials.
+        space: the search space.
+        folder: the folder of the study.
+        most_epochs: largest number of epochs that the space allows.
+        deadline: Unix time in seconds after which no trial starts, or None.
     """
 
     config: FitConfig
@@ -113,13 +116,13 @@ class Job:
 
 
 class Workers:
-    """Worker processes, which end with this one.
+    """Worker processes. They end when this process ends.
 
-    Each reads its job from its standard input, which also tells it by closing that this process is gone.
+    Each worker reads its job from its standard input. When this process ends, the input closes, and the worker stops.
 
     Args:
-        job: what they do.
-        count: how many.
+        job: the job of every worker.
+        count: number of workers.
     """
 
     def __init__(self, job: Job, count: int) -> None:
@@ -130,29 +133,42 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         cores = os.cpu_count() or 1
+        # torch takes all cores by default, so the workers would slow each other down
         environment = {"OMP_NUM_THREADS": str(max(1, cores // self._count)), **os.environ}
-        # the same Kerora as here, wherever this process found it
+        # so that the workers import the same Kerora as this process
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (PACKAGE_PARENT, os.environ.get("PYTHONPATH"))))
+        try:
+            self._start(environment)
+        except BaseException:
+            # Python does not call __exit__ if __enter__ fails, and the first workers may train already
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self, environment: dict[str, str]) -> None:
         for number in range(1, self._count + 1):
-            log = open(self._job.folder / f"worker-{number}.log", "wb")
+            # a file and not a pipe: nobody reads during the search, and a full pipe would block the worker
+            log = open(self._job.folder / f"worker-{number}.log", "wb")  # noqa: SIM115  (closed in __exit__)
             process = subprocess.Popen(
                 [sys.executable, "-m", "kerora.tuning.worker"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=environment,
+                # Ctrl-C in the terminal then reaches only this process, and this process stops the workers
                 start_new_session=True,
             )
             self._logs.append(log)
             self.processes.append(process)
             assert process.stdin is not None
+            # the input stays open: its end tells the worker that this process has ended
             process.stdin.write((self._job.to_json() + "\n").encode())
             process.stdin.flush()
-        return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for process in self.processes:
             if process.poll() is None:
+                # not SIGKILL: the worker queues its trial again first
                 process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + STOP_SECONDS
         for process, log in zip(self.processes, self._logs, strict=True):
@@ -165,24 +181,25 @@ class Workers:
             if process.stdin is not None:
                 process.stdin.close()
             path = Path(str(log.name))
-            # what a worker says that was stopped on purpose, perhaps in the middle of an import, tells nothing
+            # the log of a worker that was stopped on purpose, perhaps in the middle of an import, does not help
             if process.returncode == 0 or kind is KeyboardInterrupt or not path.stat().st_size:
                 path.unlink(missing_ok=True)
 
     def wait(self, shown: Callable[[], None], flag: InterruptFlag) -> None:
-        """Wait until all have ended; for use inside `InterruptFlag.hold`, because `shown` reads the storage.
+        """Wait until all workers have ended. Use this inside `InterruptFlag.hold`, because `shown` reads the storage.
 
         Raises:
             KeyboardInterrupt: a signal came.
-            TrainingError: none of them ended well.
+            TrainingError: all workers failed.
         """
         while any(process.poll() is None for process in self.processes):
             flag.check()
             shown()
             time.sleep(IDLE_SECONDS)
         codes = [process.returncode for process in self.processes]
+        # one worker is enough: it repeats the trials of the others
         if all(codes):
-            raise TrainingError(f"All {len(codes)} workers ended early. The first said: {self._last_words(codes)}")
+            raise TrainingError(f"All {len(codes)} workers failed. The first error: {self._last_words(codes)}")
 
     def _last_words(self, codes: Sequence[int]) -> str:
         for log, code in zip(self._logs, codes, strict=True):
@@ -196,6 +213,6 @@ class Workers:
 
 
 def parse_job(line: str) -> dict[str, Any]:
-    """Read what `Job.to_json` wrote."""
+    """Read the line that `Job.to_json` wrote."""
     content: dict[str, Any] = json.loads(line)
     return content

@@ -1,4 +1,4 @@
-"""A search that is about to run: its settings, where its results go, and who watches it."""
+"""A search before it runs: its settings, the folder of its results, and its observer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class StudyFolder:
     """Paths of one study.
 
     Args:
-        path: the study's folder; it need not exist yet.
+        path: the folder of the study. It need not exist yet.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -27,31 +27,31 @@ class StudyFolder:
 
 
 class Observer:
-    """Sees a search going on; this one looks away."""
+    """Receives the progress of a search. This base class does nothing."""
 
     def begin(self, search: "Search") -> None:
         """Called once, before the first trial."""
 
     def update(self, records: Sequence[Record]) -> None:
-        """Called now and then with all trials."""
+        """Called repeatedly during the search, with all trials."""
 
     def end(self) -> None:
-        """Called once, after the last trial, also after an error."""
+        """Called once, after the last trial or after an error."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search that is about to run.
+    """A search before it runs.
 
     Attributes:
-        config: the settings without a search.
-        settings: the search's own settings, settled: name of the study and number of trials.
-        space: what is searched.
+        config: the settings of every trial that are not searched.
+        settings: the settings of the search, with the settled name of the study and number of trials.
+        space: the search space.
         bench: data and base models.
-        defaults: values of the searched settings without a search, settled.
-        folder: where the results go.
-        maximize: whether more of the metric is better.
-        deadline: time of day in seconds after which no trial begins, or None.
+        defaults: settled default values of the searched settings.
+        folder: the folder of the results.
+        maximize: whether a higher value of the metric is better.
+        deadline: Unix time in seconds after which no trial starts, or None.
     """
 
     config: FitConfig

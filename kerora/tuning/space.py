@@ -1,4 +1,4 @@
-"""Search spaces: which settings of a fit vary, over which values, and under which condition.
+"""Search spaces: the searched settings of a fit, their values and their conditions.
 
 A space is a mapping of settings to ranges, in a YAML file or in Python:
 
@@ -7,8 +7,8 @@ A space is a mapping of settings to ranges, in a YAML file or in Python:
     training.learning_rate: {low: 1e-4, high: 5e-3, log: true}       # a number on a log scale
     training.warmup: {low: 0.0, high: 0.2, when: {training.schedule: [cosine, linear]}}
 
-Where a condition does not hold, the setting keeps the value that it has without a search. Keys may
-be nested by group as in a config. Every value is checked against the settings' own types and ranges.
+If a condition does not hold, the setting keeps the value that it has without a search. Keys may be
+nested by group as in a config. Every value is checked with the type and the range of its setting.
 """
 
 import itertools
@@ -27,9 +27,9 @@ from kerora.settings.resolve import Setting, resolve, settings, to_dict
 BUNDLED = Path(__file__).with_name("spaces")
 RANGE_KEYS = ("low", "high", "step", "log", "choices", "when")
 Value = None | bool | int | float | str
-"""A value as Optuna stores it; lists of names are text with commas."""
+"""A value as Optuna stores it. A list of names is text with commas, because Optuna has no lists."""
 
-_SAME_ROWS = "it changes which rows are scored, so that scores could not be compared"
+_SAME_ROWS = "it changes the scored rows, so scores could not be compared"
 _NOT_SEARCHED = {
     "run": "it names an output",
     "runs_dir": "it names an output",
@@ -42,13 +42,13 @@ _DATA_SEARCHED = ("data.text", "data.text_join", "data.train")
 
 @dataclass(frozen=True)
 class Range:
-    """A number or bounds of one.
+    """Bounds of a number.
 
     Attributes:
         low: smallest value.
         high: largest value.
-        step: distance of the values, or None.
-        log: whether values are drawn on a log scale.
+        step: distance between two values, or None.
+        log: whether values are sampled on a log scale.
     """
 
     low: float
@@ -57,21 +57,22 @@ class Range:
     log: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a number lies inside."""
+        """Tell whether a value is a number inside the bounds."""
+        # bool is a subclass of int in Python
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A setting that is searched.
+    """A searched setting.
 
     Attributes:
-        path: dotted name of the setting, which is also its name in Optuna.
-        choices: the values of a categorical one, else empty.
-        range: bounds of a number; None for a categorical one.
+        path: dotted name of the setting. It is also its name in Optuna.
+        choices: the values of a categorical setting, else empty.
+        range: bounds of a number. None for a categorical setting.
         whole: whether the number is an integer.
-        when: values or bounds of other searched settings under which this one is searched.
+        when: condition: values or bounds of other searched settings. This setting is searched only if they hold.
     """
 
     path: str
@@ -82,7 +83,7 @@ class Parameter:
 
     @property
     def distribution(self) -> optuna.distributions.BaseDistribution:
-        """The same as Optuna says it."""
+        """The parameter as a distribution of Optuna."""
         if self.range is None:
             return optuna.distributions.CategoricalDistribution(self.choices)
         low, high, step, log = self.range.low, self.range.high, self.range.step, self.range.log
@@ -93,9 +94,14 @@ class Parameter:
     def holds(self, value: Value) -> bool:
         """Tell whether the search could propose a value."""
         if self.range is None:
+            # the types too, because True == 1 and 1 == 1.0 in Python
             return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        # first, because a setting without a value is None, which cannot be subtracted from
+        if not self.range.holds(value):
+            return False
+        # a float such as 0.15 is not exactly low + n x step
         steps = 0.0 if not self.range.step else (value - self.range.low) / self.range.step  # type: ignore[operator]
-        return self.range.holds(value) and abs(steps - round(steps)) < 1e-9
+        return abs(steps - round(steps)) < 1e-9
 
     def suggest(self, trial: optuna.Trial) -> Value:
         """Let Optuna choose a value."""
@@ -118,12 +124,14 @@ class Parameter:
         if not self.whole and not self.range.step:
             raise ConfigError(f"The grid needs a step or a list of values for '{self.path}', which is continuous.")
         step = self.range.step or 1
+        # + 1e-9, because 0.3 / 0.1 is 2.9999999999999996 in floats
         count = int((self.range.high - self.range.low) / step + 1e-9) + 1
         values = [self.range.low + number * step for number in range(count)]
+        # rounded, so that 0.15 is not 0.15000000000000002 in files and comparisons
         return [int(value) if self.whole else round(value, 12) for value in values]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the parameter as plain values, to store and to compare."""
+        """Return the parameter as plain values, for storage and comparison."""
         plain: dict[str, Any] = {"choices": list(self.choices)} if self.range is None else _plain_range(self.range)
         when = {path: _plain_range(test) if isinstance(test, Range) else list(test) for path, test in self.when.items()}
         return plain | ({"when": when} if when else {})
@@ -131,10 +139,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """The settings that are searched, each after those that it depends on.
+    """The searched settings. Each setting comes after the settings that its condition uses.
 
     Attributes:
-        parameters: one a setting.
+        parameters: one item per setting.
         name: short name for study folders.
     """
 
@@ -142,14 +150,15 @@ class Space:
     name: str = "space"
 
     def active(self, parameter: Parameter, values: Mapping[str, Value]) -> bool:
-        """Tell whether a parameter's condition holds for the values of those before it."""
+        """Tell whether the condition of a parameter holds for the values of the parameters before it."""
         return all(
+            # not in values: the parent itself is inactive, so this setting is too
             path in values and (test.holds(values[path]) if isinstance(test, Range) else values[path] in test)
             for path, test in parameter.when.items()
         )
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Value]:
-        """Let Optuna choose a value of every setting whose condition holds."""
+        """Let Optuna choose a value for every setting whose condition holds."""
         values: dict[str, Value] = {}
         for parameter in self.parameters:
             if self.active(parameter, values):
@@ -161,7 +170,7 @@ class Space:
         return {parameter.path: value_of(config, parameter.path) for parameter in self.parameters}
 
     def grid(self) -> list[dict[str, Value]]:
-        """Return every combination once; a setting whose condition fails is left out of it.
+        """Return every combination once. A combination leaves out settings whose condition does not hold.
 
         Raises:
             ConfigError: a setting is continuous.
@@ -176,22 +185,22 @@ class Space:
         return points
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the space as plain values, to store and to compare."""
+        """Return the space as plain values, for storage and comparison."""
         return {parameter.path: parameter.as_dict() for parameter in self.parameters}
 
 
-_ABSENT: Any = object()
+_ABSENT: Any = object()  # not None, because None is a possible value of a setting
 
 
 def load_space(spec: "str | Path | Mapping[str, Any] | Space") -> Space:
     """Read a search space.
 
     Args:
-        spec: a name that comes with Kerora, a YAML file, a mapping of the same form, or a space.
+        spec: the name of a bundled space, a YAML file, a mapping of the same form, or a space.
 
     Raises:
         ConfigError: there is no such space, a setting is unknown (with the nearest name) or cannot be searched, or a
-            range is empty, contradictory, or outside of what the setting takes.
+            range is empty, contradictory, or outside the range of the setting.
     """
     if isinstance(spec, Space):
         return spec
@@ -236,7 +245,7 @@ def _read(path: Path) -> Any:
 
 def _parse(content: Any, name: str) -> Space:
     if not isinstance(content, Mapping) or not content:
-        raise ConfigError("A search space needs settings and their ranges, for example lora.rank: [4, 8, 16].")
+        raise ConfigError("A search space needs settings with ranges, for example lora.rank: [4, 8, 16].")
     known = {item.path: item for item in settings()}
     found = dict(_flat(content, "", known))
     parameters = {path: _parameter(known[path], spec) for path, spec in found.items()}
@@ -254,6 +263,7 @@ def _flat(nested: Mapping[Any, Any], prefix: str, known: Mapping[str, Setting]) 
         elif path in groups and isinstance(value, Mapping):
             yield from _flat(value, f"{path}.", known)
         else:
+            # a mistyped setting is mostly the right name in the wrong group, or without a group
             by_name = {full.rpartition(".")[2]: full for full in known}
             close = nearest(path, known) or nearest(by_name.get(str(key), ""), known, 1)
             raise ConfigError(f"Unknown setting '{path}' in the search space.{close or nearest(str(key), by_name)}")
@@ -285,6 +295,7 @@ def _parameter(item: Setting, spec: Any) -> Parameter:
 def _choices(path: str, values: Any) -> tuple[Value, ...]:
     if not isinstance(values, list | tuple) or not values:
         raise ConfigError(f"'{path}' has an empty list of choices. Name at least one value. Received: {values!r}")
+    # checked first: 1e-3, which YAML reads as text, is then the same value as 0.001
     choices = tuple(_checked(path, value) for value in values)
     twice = next((value for place, value in enumerate(choices) if value in choices[:place]), _ABSENT)
     if twice is not _ABSENT:
@@ -297,17 +308,19 @@ def _number_parameter(item: Setting, spec: Mapping[str, Any], when: Mapping[str,
     missing = [key for key in ("low", "high") if key not in spec]
     if missing:
         raise ConfigError(f"'{path}' needs {' and '.join(missing)}, or a list of choices.")
+    # both ends are checked as settings: if they are valid, every value between them is
     low, high = _checked(path, spec["low"]), _checked(path, spec["high"])
+    # the checked value of a float setting is a float, so this is the type of the setting
     whole, log, step = isinstance(low, int), spec.get("log", False), spec.get("step")
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (low, high)):
-        raise ConfigError(f"'{path}' is no number: give a list of choices. Received: low {low!r}, high {high!r}")
+        raise ConfigError(f"'{path}' is not a number. Give a list of choices. Received: low {low!r}, high {high!r}")
     assert isinstance(low, int | float) and isinstance(high, int | float)
     if low >= high:
         raise ConfigError(f"'{path}' has an empty range: low {low:g} is not below high {high:g}.")
     if not isinstance(log, bool):
         raise ConfigError(f"'{path}': log must be true or false. Received: {log!r}")
     if log and low <= 0:
-        raise ConfigError(f"'{path}' has a log range, whose low must be greater than 0. Received: {low:g}")
+        raise ConfigError(f"'{path}' has a log range. Its low must be greater than 0. Received: {low:g}")
     if log and step is not None:
         raise ConfigError(f"'{path}' has both log and step. Give one of them.")
     if step is not None:
@@ -320,7 +333,7 @@ def _checked_step(path: str, step: Any, whole: bool, width: float) -> float:
     if isinstance(step, str):  # YAML 1.1 reads 1e-3 as text
         step = _as_number(step)
     if isinstance(step, bool) or not isinstance(step, kinds) or not 0 < step <= width:
-        raise ConfigError(f"'{path}' needs a step between 0 and the range's width {width:g}. Received: {step!r}")
+        raise ConfigError(f"'{path}' needs a step between 0 and the width of the range, {width:g}. Received: {step!r}")
     return step
 
 
@@ -332,7 +345,7 @@ def _as_number(text: str) -> float | str:
 
 
 def _checked(path: str, value: Any) -> Value:
-    """Bring a value to the setting's type, or refuse it with the setting's own words."""
+    """Convert a value to the type of the setting, or raise the error of the setting."""
     return value_of(resolve({path: value}), path)
 
 
@@ -372,7 +385,9 @@ def _check_conditions(parameter: Parameter, parameters: Mapping[str, Parameter])
             continue
         for value in test:
             if not parameters[parent].holds(value):
-                raise ConfigError(f"'{parameter.path}' depends on '{parent}' being {value!r}, which it never is.")
+                raise ConfigError(
+                    f"'{parameter.path}' depends on '{parent}' being {value!r}, but it is never {value!r}."
+                )
 
 
 def _overlap(test: Range, parent: Parameter) -> bool:
@@ -382,14 +397,15 @@ def _overlap(test: Range, parent: Parameter) -> bool:
 
 
 def _ordered(parameters: Mapping[str, Parameter]) -> Sequence[Parameter]:
-    """Return each parameter after those that it depends on, else in the order of the file."""
+    """Return the parameters in the order of the file, but each one after the parameters that it depends on."""
     done: dict[str, Parameter] = {}
     while len(done) < len(parameters):
+        # the first ready one each time keeps the order of the file as far as possible
         waiting = (item for path, item in parameters.items() if path not in done)
         ready = next((item for item in waiting if set(item.when) <= set(done)), None)
         if ready is None:
             circle = ", ".join(path for path in parameters if path not in done)
-            raise ConfigError(f"The conditions of the space go in a circle: {circle}.")
+            raise ConfigError(f"The conditions of the space form a circle: {circle}. Remove one of them.")
         done[ready.path] = ready
     return list(done.values())
 
@@ -397,5 +413,6 @@ def _ordered(parameters: Mapping[str, Parameter]) -> Sequence[Parameter]:
 def _plain_range(bounds: Range) -> dict[str, Any]:
     whole: dict[str, Any] = {"low": bounds.low, "high": bounds.high, "step": bounds.step, "log": bounds.log}
     return dict(
+        # without defaults, so that a space compares equal to a file that leaves them out
         itertools.filterfalse(lambda pair: pair[1] in (None, False) and pair[0] not in ("low", "high"), whole.items())
     )

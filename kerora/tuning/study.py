@@ -1,4 +1,4 @@
-"""`kerora tune`: from settings and a space to a study and what it writes."""
+"""`kerora tune`: runs a study from settings and a search space, and writes its results."""
 
 import dataclasses
 import os
@@ -15,13 +15,14 @@ import optuna
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
-from kerora.settings.resolve import dump_yaml
+from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.settings.tune import TuneConfig
+from kerora.tasks.classification.task import check_defined
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.progress import Progress
 from kerora.tuning.html import render_study
 from kerora.tuning.identity import identity, is_maximized, open_study
-from kerora.tuning.noise import Difference, difference_to_defaults, verdict
+from kerora.tuning.noise import Difference, difference_to_defaults, verdict, weak_note
 from kerora.tuning.objective import Objective
 from kerora.tuning.records import Record, best_record, default_record, experiment_log, read_records
 from kerora.tuning.refit import check_refit, refit
@@ -37,15 +38,16 @@ SHOW_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
-        folder: the study's folder.
-        records: every trial.
+        folder: the folder of the study.
+        records: all trials.
         best: the best trial.
-        default: the trial of the defaults; None when it failed.
-        difference: the best trial against the defaults on the validation rows; None where that was not tested.
-        verdict: the same in a sentence.
+        default: the trial of the defaults. None if it failed.
+        difference: difference of the best trial to the defaults on the validation rows. None if it was not tested.
+        verdict: the difference as a sentence.
+        weak: a sentence if even the best trial is not better than the most frequent class. None if it is better.
         refit: the run that was trained on training and validation rows, or None.
     """
 
@@ -55,35 +57,37 @@ class TuneResult:
     default: Record | None
     difference: Difference | None
     verdict: str
+    weak: str | None = None
     refit: RunFolder | None = None
 
 
 def tune(
-    config: FitConfig | None = None,
-    settings: TuneConfig | None = None,
+    config: FitConfig | Mapping[str, Any] | None = None,
+    settings: TuneConfig | Mapping[str, Any] | None = None,
     *,
     space: Space | Mapping[str, Any] | None = None,
     observer: Observer | None = None,
     progress: Progress | None = None,
     argv: Sequence[str] = (),
 ) -> TuneResult:
-    """Search settings of a fit, and write the study's folder.
+    """Search settings of a fit, and write the folder of the study.
 
-    The first trial is the defaults. A study that is there already goes on; its test rows are never read.
+    The first trial is the defaults. An existing study is continued. The trials never read the test rows.
 
     Args:
-        config: the settings of every trial that the space does not search; None takes every default.
-        settings: how to search; None takes every default.
-        space: what to search, in place of the file or name in `settings`.
-        observer: sees the trials as they run; None shows nothing.
-        progress: shows the training of the refit; None shows nothing.
+        config: the settings of every trial that are not searched, or a mapping of them. None takes every default.
+        settings: the settings of the search, or a mapping of them. None takes every default.
+        space: the search space, in place of the file or name in `settings`.
+        observer: receives the trials while they run. None shows nothing.
+        progress: shows the training of the refit. None shows nothing.
         argv: the command line, for the manifest of the refit.
 
     Raises:
-        KeroraError: an input cannot be used, in which case nothing was written, or all trials failed, or the
-            search was interrupted, in which case the same call goes on with it.
+        KeroraError: an input cannot be used, and nothing was written. Or all trials failed. Or the search was
+            interrupted, and the same call continues it.
     """
-    search = prepare(config or FitConfig(), settings or TuneConfig(), space)
+    base, own = ({} if given is None else given for given in (config, settings))
+    search = prepare(as_settings(base, FitConfig), as_settings(own, TuneConfig), space)
     observer = observer or Observer()
     with storage_errors(search.settings.storage, search.folder.path):
         study = _open(search)
@@ -95,7 +99,7 @@ def tune(
             records = conclude(search, study)
             done = sum(record.ended for record in records)
             raise Interrupted(
-                f"Interrupted after {done} of {search.settings.trials} trials. The same command goes on with the study "
+                f"Interrupted after {done} of {search.settings.trials} trials. The same command continues the study "
                 f"{search.folder.path}.",
                 flag.signal_number or signal.SIGINT,
             ) from error
@@ -106,18 +110,21 @@ def tune(
 
 
 def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str, Any] | None = None) -> Search:
-    """Check everything that a search needs, and load data and base model; writes nothing."""
+    """Check everything that a search needs, and load data and base model. This writes nothing."""
     found = load_space(settings.space if space is None else space)
     maximize = is_maximized(settings.metric)
     if settings.refit:
         check_refit(config.data)
     bench = Workbench(config)
+    check_defined(settings.metric, f"--metric {settings.metric}", bench.data)
     defaults = found.defaults(bench.settled(bench.config))
-    make_sampler(settings, found, config.training.seed, defaults)
+    make_sampler(settings, found, config.training.seed, defaults)  # raises if the space does not suit the sampler
     trials = settings.trials
     if settings.sampler == "grid":
+        # 1: the trial of the defaults, which is no point of the grid
         trials = min(trials, 1 + len(grid_points(found, config.training.seed, defaults)))
     stem = f"{bench.preset.name}-{bench.data.name}-{found.name}"
+    # characters that do not fit into a path become -
     name = settings.study or re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")
     path = Path(name) if os.sep in name else Path(settings.studies_dir) / name
     if not re.fullmatch(r"\w[\w.-]*", path.name):
@@ -128,6 +135,7 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
 
 
 def _open(search: Search) -> optuna.Study:
+    # Kerora shows the trials itself
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _make_folder(search.folder.path)
     proposable = {
@@ -154,12 +162,14 @@ def _make_folder(path: Path) -> None:
 
 
 def _most_epochs(search: Search) -> int:
+    # the Hyperband pruner needs the longest training that can occur
     epochs = next((item for item in search.space.parameters if item.path == "training.epochs"), None)
     settled = search.bench.settled(search.bench.config).training.epochs or 1
     if epochs is None:
         return settled
     values = [epochs.range.high] if epochs.range else [value for value in epochs.choices if isinstance(value, int)]
-    return max(settled, *(int(value) for value in values))
+    # as a list, because the choices may hold no number
+    return max([settled, *(int(value) for value in values)])
 
 
 def _run(search: Search, study: optuna.Study, shown: Callable[[], None], flag: InterruptFlag) -> None:
@@ -169,14 +179,17 @@ def _run(search: Search, study: optuna.Study, shown: Callable[[], None], flag: I
         run_trials(study, objective, settings.trials, search.deadline, shown, flag)
         return
     most_epochs = _most_epochs(search)
-    search.bench.release()
+    search.bench.release()  # the workers load their own base models, so this process needs no memory for them
     job = Job(search.config, settings, search.space, search.folder.path, most_epochs, search.deadline)
     with Workers(job, settings.workers) as workers:
         workers.wait(shown, flag)
 
 
 def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callable[[], None]:
-    """Return a function that shows the trials and writes the log, at most each half second where nothing ended."""
+    """Return a function that shows the trials, and writes the log when a trial ended. With workers: every half second.
+
+    The interval limits the queries to the storage while several workers run.
+    """
     seen = {"ended": -1, "at": 0.0}
 
     def shown() -> None:
@@ -184,6 +197,7 @@ def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callabl
             return
         records = read_records(study)
         observer.update(records)
+        # the log is written only if it changed, because `shown` is called after every epoch
         ended = sum(record.ended for record in records)
         if ended != seen["ended"]:
             write_text(search.folder.log, experiment_log(records, search.paths))
@@ -193,7 +207,7 @@ def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callabl
 
 
 def conclude(search: Search, study: optuna.Study) -> list[Record]:
-    """Write what a study leaves: the log, and where a trial is complete the best settings and the report."""
+    """Write the results of a study: the log, and if a trial is complete, the best settings and the report."""
     records = read_records(study)
     write_text(search.folder.log, experiment_log(records, search.paths))
     best = best_record(records, search.maximize)
@@ -209,6 +223,7 @@ def _best_yaml(search: Search, best: Record) -> str:
         f"validation {search.settings.metric} {best.score:.4f}.\n#\n"
         f"#   kerora fit --config {search.folder.best}\n\n"
     )
+    # without the name of a run, so that `kerora fit` makes a new one
     return head + dump_yaml(dataclasses.replace(best.config, run=None))
 
 
@@ -218,12 +233,13 @@ def _result(search: Search, records: list[Record], progress: Progress | None, ar
         raise _nothing_complete(search, records)
     difference = difference_to_defaults(search, best, default)
     run = refit(search, best, progress, argv) if search.settings.refit else None
-    return TuneResult(search.folder, records, best, default, difference, verdict(best, default, difference), run)
+    sentence, weak = verdict(best, default, difference), weak_note(search, best)
+    return TuneResult(search.folder, records, best, default, difference, sentence, weak, run)
 
 
 def _nothing_complete(search: Search, records: Sequence[Record]) -> TrainingError:
     failed = [record for record in records if record.state == "failed"]
     if not failed:
-        return TrainingError("No trial was complete before the time was over. Give a longer --timeout.")
+        return TrainingError("No trial was complete before the timeout. Give a longer --timeout.")
     first = failed[0].error.rstrip(".")
     return TrainingError(f"All {len(failed)} trials failed. The first error: {first}. Log: {search.folder.log}")

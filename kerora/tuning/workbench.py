@@ -1,4 +1,4 @@
-"""One copy of each base model, on which trial after trial is trained: adapters and head are swapped."""
+"""Trains all trials on one copy of each base model. Each trial gets a new adapter and a new head."""
 
 import dataclasses
 import gc
@@ -31,23 +31,23 @@ from kerora.training.loop import Loop, run_fit
 
 SEARCHED_PARTS_WITHOUT = ("test",)
 OnEpoch = Callable[[int, float, bool], None]
-"""Called with the number of an epoch, from 1, the metric after it, and whether it is the last; may end the training
-by raising."""
+"""Called with the number of an epoch (from 1), the metric after it, and whether it is the last epoch. It may raise an
+exception to end the training."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the training of one seed came to, with the weights that `kerora fit` would have kept.
+    """The result of the training of one seed, with the weights that `kerora fit` would have kept.
 
     Attributes:
-        config: the settings, settled.
+        config: the settled settings.
         metrics: the single-number metrics of the validation rows.
         labels: class numbers of the validation rows, shape (rows,).
-        probabilities: of the validation rows, float64, shape (rows, classes), in the rows' order.
-        epochs: epochs that were trained.
+        probabilities: probabilities of the validation rows, float64, shape (rows, classes), in the order of the rows.
+        epochs: number of trained epochs.
         kept_epoch: the epoch whose weights were kept, from 1.
         training_seconds: time from the first training step to the last validation.
-        seconds: time in all.
+        seconds: total time.
     """
 
     config: FitConfig
@@ -61,10 +61,10 @@ class Outcome:
 
 
 class Watch(keras.callbacks.Callback):
-    """Keep the validation results of the epoch that counts, and pass on the metric of every epoch.
+    """Keep the validation results of the kept epoch, and report the metric of every epoch.
 
     Args:
-        loop: the training; the callback must stand behind its `stopping`.
+        loop: the training. Put this callback after `loop.stopping`.
         metric: name of the metric, without prefix.
         on_epoch: called after each epoch.
     """
@@ -84,7 +84,7 @@ class Watch(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Take over the epoch's results where its weights will be kept."""
+        """Take the results of the epoch if its weights are kept so far."""
         report, stopping = self.loop.validation, self.loop.stopping
         assert isinstance(report, ClassificationReport)
         self.epochs = epoch + 1
@@ -95,6 +95,7 @@ class Watch(keras.callbacks.Callback):
                 f"The metric {self.metric} is undefined on the validation rows ({value}). Choose another --metric, or "
                 "give validation rows of every class."
             )
+        # `stopping` ran before this callback, so it has judged this epoch already
         if stopping is None or stopping.best_epoch == epoch:
             self.kept_epoch = epoch + 1
             self.metrics = {name: number for name, number in report.metrics.items() if isinstance(number, float)}
@@ -106,7 +107,7 @@ class Watch(keras.callbacks.Callback):
 
 @dataclass
 class _Base:
-    """A base model, and what its untouched weights add up to."""
+    """A base model, and the checksum of its original weights."""
 
     model: TaskModel
     checksum: tuple[int, ...]
@@ -114,12 +115,12 @@ class _Base:
 
 
 class Workbench:
-    """Trains settings on data and base models that are loaded once.
+    """Trains many settings on data and base models that are loaded once.
 
-    The test rows are never read: a data set is loaded without them.
+    A data set is loaded without its test rows, so no trial can read them.
 
     Args:
-        config: the settings without a search; its seed draws the splits of every trial.
+        config: the settings that are not searched. Its seed determines the splits of every trial.
 
     Raises:
         KeroraError: the data or the base model cannot be used, or there are no validation rows.
@@ -128,11 +129,14 @@ class Workbench:
     def __init__(self, config: FitConfig) -> None:
         self.task = task_named(config.task)
         if not self.task.searchable:
-            raise ConfigError(f"kerora tune searches settings of classifiers; --task is {config.task}. Leave it out.")
+            raise ConfigError(
+                f"kerora tune searches only settings of classifiers. Leave --task out. Received: --task {config.task}"
+            )
         precision = resolve_precision(config.model.precision)
         self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
         self._datasets: dict[DataConfig, Dataset] = {}
         self._presets: dict[str, Preset] = {}
+        # by preset, dtype and quantisation: the space may search all three
         self._bases: dict[tuple[str, str, str], _Base] = {}
         self.data = self.dataset(config.data)
         self.preset = self._preset(config.model.preset)
@@ -146,6 +150,7 @@ class Workbench:
                     "A search needs validation rows. Give --validation, or a --validation-split greater than 0."
                 )
             first = next(iter(self._datasets.values()), found)
+            # the same rows in the same order: the bootstrap compares the predictions row by row
             if _scored(found) != _scored(first):
                 raise ConfigError(
                     "The searched data settings change the validation rows, so scores cannot be compared."
@@ -154,7 +159,7 @@ class Workbench:
         return self._datasets[data]
 
     def settled(self, config: FitConfig) -> FitConfig:
-        """Return a config with the values that a fit would settle on; needs the base model."""
+        """Return a config with the settled values of a fit. This needs the base model."""
         dataset = self.dataset(config.data)
         config = settle_for_data(config, self.task, dataset)
         model = self._base(config).model
@@ -162,12 +167,12 @@ class Workbench:
         return settle_for_model(config, model, self.task.training.training_batches(config, dataset, model))
 
     def release(self) -> None:
-        """Forget the base models, where other processes train."""
+        """Free the memory of the base models. Use this if other processes train."""
         self._bases.clear()
         gc.collect()
 
     def train(self, config: FitConfig, metric: str, on_epoch: OnEpoch | None = None) -> Outcome:
-        """Train as `kerora fit` would, from fresh adapters and a fresh head, and leave the base as it was.
+        """Train like `kerora fit`, with a new adapter and a new head, and leave the base model unchanged.
 
         Raises:
             KeroraError: the settings do not fit the model, or training failed.
@@ -182,12 +187,15 @@ class Workbench:
             run_fit(setup.model, loop.batches, loop.epochs, None, callbacks)
             assert watch.probabilities is not None and isinstance(loop.validation, ClassificationReport)
             probabilities = np.empty_like(watch.probabilities)
+            # the batches have their own order of the rows
             probabilities[loop.validation.data.order] = watch.probabilities
             labels = np.asarray(setup.dataset["validation"].targets)
         finally:
+            # also after an error or a pruned trial: the next trial needs the base as it was
             if base is not None:
                 _restore(base)
             gc.collect()
+            # freed memory would otherwise stay with the process, see `keep_heap`
             release_freed()
         seconds = time.perf_counter() - started
         return Outcome(
@@ -199,15 +207,18 @@ class Workbench:
         set_random_seed(seed)
         dataset = self.dataset(config.data)
         config = settle_for_data(config, self.task, dataset)
-        self.task.training.check(config)
+        self.task.training.check(config, dataset)
         base = self._base(config)
         model = base.model
+        # the seed of the run, as in a separate fit: both start from the same head, bit for bit
         reset_head(model.head_layers, seed)
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = config.model.head_dropout
+        model.truncate = config.model.truncate
         model.max_length = min(config.model.max_length, model.backbone.max_sequence_length)
         summary = adapt(model, config.lora, seed)
+        # trained weights of the base, such as biases, to be restored after the trial
         base.touched = [(weight, weight.value.detach().clone()) for weight in _trained_of_base(model)]
         self.task.training.prepare(config, dataset, model)
         batches = self.task.training.training_batches(config, dataset, model)
@@ -215,10 +226,13 @@ class Workbench:
 
     def _base(self, config: FitConfig) -> _Base:
         if config.lora.method != "lora":
-            raise ConfigError(f"A search trains adapters on one base; --method {config.lora.method} would change it.")
+            raise ConfigError(
+                f"A search trains adapters on one base model, but --method {config.lora.method} trains its weights. "
+                "Leave --method out."
+            )
         key = (config.model.preset, backbone_dtype(config), config.model.quantize or "")
         if key not in self._bases:
-            # a rate of zero would build dropout layers that can never drop
+            # A model that is built with rate 0 has no working dropout layer, and later trials may set another rate.
             live = dataclasses.replace(config, model=dataclasses.replace(config.model, head_dropout=0.5))
             model = self.task.models.build(live, self._preset(config.model.preset), self.data)
             check_quantize(config)
@@ -234,16 +248,18 @@ class Workbench:
 
 
 def checksum(model: keras.Model) -> tuple[int, ...]:
-    """Return the sum of the bits of each weight as integers: any single change changes it."""
+    """Return for each weight the sum of its bits as integers. The change of a single value always changes the sum."""
     integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     values = (weight.value.detach() for weight in model.weights)
+    # integers, because a sum of floats can hide a small change; int64 wraps around without an error
     return tuple(
         int(value.contiguous().view(integers[value.element_size()]).sum(dtype=torch.int64)) for value in values
     )
 
 
 def _trained_of_base(model: TaskModel) -> list[Any]:
-    """Return the base model's own weights that are trained, such as biases."""
+    """Return the trained weights that belong to the base model, such as biases."""
+    # by id, because Keras variables compare by value
     updates = {id(weight) for layer in lora_layers(model) for weight in layer.update.variables}
     inside = {id(weight) for weight in model.backbone.weights}
     return [weight for weight in model.trainable_variables if id(weight) in inside and id(weight) not in updates]
@@ -255,11 +271,12 @@ def _restore(base: _Base) -> None:
         weight.assign(value)
     base.touched = []
     remove_lora(model)
+    # the optimizer and the gradients hold memory as large as the trained weights
     model.optimizer = None
     for weight in model.weights:
         weight.value.grad = None
     if checksum(model.backbone) != base.checksum:
-        raise RuntimeError("A trial changed the base model, which every trial must leave as it was.")
+        raise RuntimeError("A trial changed the base model, but every trial must leave it unchanged.")
 
 
 def _scored(dataset: Dataset) -> tuple[tuple[str, ...], list[int] | None, tuple[str, ...]]:

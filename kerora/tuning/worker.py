@@ -22,9 +22,11 @@ from kerora.tuning.workbench import Workbench
 
 
 def main() -> int:
-    """Do the job on standard input; return the exit code."""
+    """Do the job from standard input, and return the exit code."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # for the time before `interrupt_flag`: SIGTERM then also ends with KeyboardInterrupt
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # before the thread, which reads the rest of the same stream
     line = sys.stdin.readline()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -33,12 +35,12 @@ def main() -> int:
         sys.stderr.write(f"Error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 128 + signal.SIGINT  # as shells count it
     return 0
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()  # ends when the process that started this one has gone
+    sys.stdin.read()  # returns when the process that started this one has ended
     _thread.interrupt_main()
 
 
@@ -58,6 +60,7 @@ def _work(line: str) -> None:
         changed = list(differences(study.user_attrs[IDENTITY], identity(bench, space, settings)))
         if changed:
             raise KeroraError(f"The data or the settings changed while the search began: {changed[0]}.")
+        # held, because an interrupt inside Optuna or the database would leave a thread or a transaction behind
         with interrupt_flag() as flag, flag.hold():
             objective = Objective(bench, space, settings, defaults, lambda: None, flag)
             run_trials(study, objective, settings.trials, job["deadline"], lambda: None, flag)

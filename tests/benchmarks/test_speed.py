@@ -34,7 +34,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def need(*packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install '.[bench]'")
+            pytest.skip(f"{package} is not installed: pip install transformers peft accelerate")
 
 
 def figures_of(side: str, job: Job) -> dict[str, float]:

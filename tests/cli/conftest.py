@@ -18,7 +18,7 @@ from tests.training.test_fit import write_rows
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call of the command line came to."""
+    """The result of a call of the command line."""
 
     code: int
     out: str

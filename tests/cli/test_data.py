@@ -37,7 +37,7 @@ def test_show_prints_tables(source, capsys):
 def test_markup_and_escapes_in_texts_stay_text(source, capsys):
     assert run(["data", "show", source, "--rows", "22", "--validation-split", "0"]) == 0
     output = capsys.readouterr().out
-    assert "[red] [31mmarkup" in output
+    assert "[red][31mmarkup" in output
     assert "\x1b[31mmarkup" not in output
 
 
@@ -108,9 +108,9 @@ def test_show_texts_of_language_models(form, tmp_path, capsys):
     assert run(["data", "show", source, "--task", "causal-lm", "--rows", "2"]) == 0
     output = capsys.readouterr().out
     titles = {"text": "text: texts", "completion": "prompts with completions", "turns": "conversations"}
-    for part in (titles[form], "that the loss counts", "Length in words", "also in train"):
+    for part in (titles[form], "in the loss", "Length in words", "also in train"):
         assert part in output, part
-    assert ("» is what the loss counts" in output) == (form != "text")
+    assert ("» marks the parts in the loss" in output) == (form != "text")
     assert "with other labels" not in output
     assert run(["data", "show", source, "--task", "causal-lm", "--json", "--validation-split", "0"]) == 0
     content = json.loads(capsys.readouterr().out)
@@ -163,3 +163,20 @@ def test_saved_texts_are_read_back_equal(form, tmp_path, capsys):
     )
     assert run(["data", "show", str(folder), "--task", "causal-lm"]) == 2
     assert "differs from what was saved" in capsys.readouterr().err
+
+
+def test_bad_rows_are_counted_by_reason_and_listed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = ROWS.replace("text number 3,b", '"text" number 3,b').replace("text number 5,b", "text,number,5")
+    (tmp_path / "demo.csv").write_bytes(content.replace("number 7", "n° 7").encode("cp1252"))
+    arguments = ["data", "show", "demo.csv", "--rows", "0"]
+    assert run(arguments) == 2
+    assert "Read it with --encoding cp1252" in capsys.readouterr().err
+    for task in ("classification", "causal-lm"):
+        options = ["--encoding", "cp1252", "--skip-bad-rows", "--bad-rows", "bad.csv", "--task", task]
+        assert run([*arguments, *options]) == 0
+        words = " ".join(capsys.readouterr().out.split())
+        assert "2 bad rows were dropped (is not valid CSV: 1, has the wrong number of fields: 1)" in words
+        assert [line.split(",")[1] for line in (tmp_path / "bad.csv").read_text().splitlines()] == [
+            *("place", "row 4 (line 5)", "row 6 (line 7)")
+        ]

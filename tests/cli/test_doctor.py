@@ -1,5 +1,6 @@
 """`kerora doctor` names what is wrong and what to do, and says so with its exit code."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def test_findings(kerora: Kerora, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     assert findings["token cache"]["found"] == str(tmp_path / "[bold]cache")
     assert findings["keras backend"]["found"] == "torch"
+    lean = importlib.util.find_spec("tensorflow") is None
+    assert findings["tensorflow"]["found"].endswith("not installed (lean installation)" if lean else "but not used")
     assert findings["computed by"]["found"].startswith("kerora.fast")
     assert all(finding["good"] != bool(finding["remedy"]) for finding in findings.values())
     assert answer.code == (0 if all(finding["good"] for finding in findings.values()) else 2)
@@ -36,4 +39,4 @@ def test_what_is_wrong_is_marked_and_exits_2(kerora: Kerora, tmp_path: Path, mon
     assert answer.code == 2 and answer.err == ""
     assert "[bold]cache" in answer.out
     line = next(line for line in answer.out.splitlines() if "free disk here" in line)
-    assert line.strip().startswith("!!") and "Free 1000000000 GB or work elsewhere." in line
+    assert line.strip().startswith("!!") and "Free 1000000000 GB or work in a folder on another disk." in line

@@ -31,6 +31,9 @@ def test_json_is_all_that_is_printed(kerora: Kerora, own: Path) -> None:
 def test_a_file_gets_a_folder_of_its_own(kerora: Kerora, own: Path) -> None:
     write_rows(own / "new.jsonl", rows=30, seed=4)
     before = contents(own / "run")
+    assert kerora("evaluate", "run", "--data", "new.jsonl", "--test", "new.jsonl").error == (
+        "Error: --data and --test both name rows to evaluate. Give one of them."
+    )
     answer = kerora("evaluate", "run", "--test", "new.jsonl")
     folder = own / "run" / "evaluations" / "new.jsonl"
     assert answer.code == 0 and answer.out.splitlines()[-1] == "Written: run/evaluations/new.jsonl"
@@ -49,7 +52,7 @@ def test_other_rows_never_take_the_place_of_the_runs_own(
 ) -> None:
     before = contents(own / "run")
     assert (
-        "run holds an evaluation already" in kerora("evaluate", "run", "--data", "rows.jsonl", "--output", "run").error
+        "run already holds an evaluation" in kerora("evaluate", "run", "--data", "rows.jsonl", "--output", "run").error
     )
     assert kerora("evaluate", "run", "--subset", "4").out.splitlines()[-1] == "Written: run/evaluations/own-rows"
     (own / "data").mkdir()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kerora.runfolder import RunFolder
+from kerora.runs.open import load
 from tests.cli.conftest import Kerora, contents, fit_arguments, start
 from tests.conftest import ROOT
 from tests.limits import files_up_to
@@ -88,10 +89,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "small subset": ("--data good.csv --subset 1", "'subset' is 1, fewer rows than the 2 classes"),
     "empty text": ("--data blank.csv", "row 41 (line 42) has an empty text in 'text'; row 42"),
     "number for text": ("--data number.jsonl", "row 2 (line 2) has non-string text in 'text': 3 (int)"),
-    "broken json": ("--data broken.jsonl", "broken.jsonl, row 2 (line 2): not valid JSON at column"),
-    "ragged": ("--data ragged.csv", "ragged.csv, row 2 (line 3): expected 2 fields (text, label), found 3"),
+    "broken json": ("--data broken.jsonl", "broken.jsonl: 1 row cannot be used: row 2 (line 2) is not valid JSON"),
+    "ragged": ("--data ragged.csv", "row 2 (line 3) has the wrong number of fields: 3, not 2 (text, label)"),
     "latin": ("--data latin.csv", "byte offset 14: byte 0xE9 is not UTF-8"),
-    "utf-16": ("--data utf16.csv", "iconv -f UTF-16"),
+    "utf-16": ("--data utf16.csv", "Read it with --encoding utf-16"),
     "data set": ("--data imdb_reviewz", "Did you mean 'imdb_reviews'"),
     "preset": ("--data good.csv --preset distil_bert_base_en_uncasd", "Did you mean 'distil_bert_base_en_uncased'"),
     "preset that is a run": ("--data good.csv --preset run", "run is a run folder, not a pre-trained model"),
@@ -232,7 +233,7 @@ def test_ctrl_c_in_a_real_process_while_training(own: Path, kerora: Kerora) -> N
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 130 and "Traceback" not in errors, errors
-    assert errors.splitlines()[-1] == "Error: Interrupted; the state is saved. Go on with: kerora fit --resume new"
+    assert errors.splitlines()[-1] == "Error: Interrupted. The state is saved. Continue with: kerora fit --resume new"
     assert list((own / "new" / "checkpoints").glob("step-*/state.json"))
 
 
@@ -276,3 +277,18 @@ def test_resume_of_a_damaged_run(kerora: Kerora, own: Path, monkeypatch: pytest.
         assert any(part in answer.error for part in message.split("|")), answer.error
         path.write_bytes(before)
     assert kerora("fit", "--resume", "new", "--quiet").code == 0
+
+
+def test_the_side_of_truncation_is_kept_with_the_run(own: Path, kerora: Kerora) -> None:
+    text = "great words " * 40
+    Path("long.csv").write_text("text,label\n" + "".join(f"{text} {n},{'ab'[n % 2]}\n" for n in range(20)))
+    arguments = fit_arguments("preset", "long.csv", "./left", "--truncate", "left")
+    answer = kerora(*arguments)
+    assert answer.code == 0, answer.err
+    assert "Truncation: left, as --truncate says; the tokenizer says right." in answer.out + answer.err
+    assert "truncate: left" in Path("left/config.yaml").read_text()
+    assert load("left").truncate == "left"
+    # a run of an earlier version has no such key, and was cut on the right
+    lines = Path("left/config.yaml").read_text().splitlines()
+    Path("left/config.yaml").write_text("\n".join(line for line in lines if "truncate:" not in line) + "\n")
+    assert load("left").truncate == "right"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kerora.cli.main import run as kerora
+from kerora.lora.files import read_adapter_config
 from kerora.lora.inject import merge_lora
 from kerora.models.generation import TextGenerator
 from kerora.runfolder import RunFolder
@@ -144,12 +145,12 @@ def test_generate_stops_and_repeats_with_a_seed(run: Path, call: Call) -> None:
 def test_a_prompt_longer_than_the_context_says_what_is_cut(run: Path, tmp_path: Path, call: Call) -> None:
     long = ("the movie was great " * 40).strip()
     _, told = call("generate", run, "--prompt", long, "--max-tokens", 4)
-    cut = re.search(r"The prompt is longer than the model takes: its first (\d+) tokens were cut", told)
+    cut = re.search(r"The prompt is too long for the model. Its first (\d+) tokens were cut", told)
     assert cut
     (tmp_path / "prompts.txt").write_text(f"{long}\nhe\n", encoding="utf-8")
     out, told = call("generate", run, "--prompts", tmp_path / "prompts.txt", "--max-tokens", 4)
     assert [json.loads(line).get("cut") for line in out.splitlines()] == [int(cut[1]), None]
-    assert told == "Prompts longer than the model takes, whose start was cut: 1.\n"
+    assert told == "Prompts that are too long for the model, so their start was cut: 1.\n"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_a_prompt_longer_than_the_context_says_what_is_cut(run: Path, tmp_path: 
     [
         ((), "Give texts with --prompt, or a file of them with --prompts."),
         (("--prompt", "a", "--prompts", "b.txt"), "Give texts with --prompt, or a file"),
-        (("--prompt", "a", "--n", "2"), "at temperature 0 all are the same. Give a --temperature above 0."),
+        (("--prompt", "a", "--n", "2"), "at temperature 0 all are equal. Give a --temperature above 0."),
         (("--prompt", "a", "--top-k", "2"), "temperature is 0. Give a temperature above 0."),
         (("--prompt", "a", "--max-tokens", "0"), "'max_tokens' must be 1 or more"),
         (("--prompts", "nothing.txt"), "There is no file nothing.txt"),
@@ -181,21 +182,20 @@ def test_prompt_files_with_bad_rows(run: Path, tmp_path: Path, call: Call) -> No
 def test_other_commands_and_other_runs_are_refused(run: Path, folder: Path, tiny_preset: Path, call: Call) -> None:
     _, told = call("predict", run, "-", code=2)
     assert (
-        "was trained for causal-lm, which `kerora predict` is not for: `kerora generate` continues texts with it"
-        in told
+        "for causal-lm. `kerora predict` does not work with such a run. Use another command: `kerora generate`" in told
     )
     _, told = call("report", run, run, code=2)
     assert "is given more than once" in told
     call("fit", "--preset", tiny_preset, "--run", folder / "tickets", "--max-steps", 1, "--max-length", 16, "--quiet")
     _, told = call("generate", folder / "tickets", "--prompt", "a", code=2)
     assert (
-        "was trained for classification, which `kerora generate` is not for: `kerora predict` labels texts with it"
+        "for classification. `kerora generate` does not work with such a run. Use another command: `kerora predict`"
         in told
     )
 
 
 def test_chat_keeps_turns(chat_run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert json.loads(RunFolder(chat_run).adapter_config.read_text())["kerora"]["text_form"] == "turns"
+    assert read_adapter_config(RunFolder(chat_run).adapter)["kerora"]["text_form"] == "turns"
 
     def say(*lines: str) -> list[str]:
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))

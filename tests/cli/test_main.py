@@ -41,7 +41,7 @@ def test_every_command_has_help_with_examples_of_its_options(kerora: Kerora, nam
         (["fit", "--rank"], "Option '--rank' requires an argument. See: kerora"),
         (["fit", "--rank", "many"], "Invalid value for '--rank': 'many' is not a valid integer. See: kerora fit"),
         (["fit", "--schedule", "cosin"], "'cosin' is not one of 'cosine', 'linear', 'constant'. See: kerora fit"),
-        (["fit", "rows.csv"], "Got unexpected extra argument (rows.csv). See: kerora fit --help"),
+        (["fit", "rows.csv"], "Got unexpected extra argument (rows.csv). Name data with --data. See: kerora"),
         (["predict"], "Missing argument 'RUN'. See: kerora predict --help"),
         (["data", "shwo"], "No such command 'shwo'."),
         (["--nonsense"], "No such option '--nonsense'. See: kerora --help"),
@@ -50,6 +50,43 @@ def test_every_command_has_help_with_examples_of_its_options(kerora: Kerora, nam
 def test_a_wrong_command_line_is_one_line(kerora: Kerora, arguments: list[str], message: str) -> None:
     # click words some of these differently from version to version, but for the quotes
     assert message.replace("'", "") in kerora(*arguments).error.replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "own"),
+    [
+        ("fit", "--lr", "--learning-rate"),
+        ("fit", "--model", "--preset"),
+        ("fit", "--lora-r", "--rank"),
+        ("fit", "--lora_alpha", "--alpha"),
+        ("fit", "--gradient-accumulation-steps", "--accumulate"),
+        ("fit", "--per_device_train_batch_size", "--batch-size"),
+        ("fit", "--output_dir", "--run"),
+        ("tune", "--max-seq-length", "--max-length"),
+        ("tune", "--n-trials", "--trials"),
+        ("evaluate", "--test-file", "--test"),
+        ("predict", "--text-column", "--text"),
+        ("generate", "--max-new-tokens", "--max-tokens"),
+        ("export", "--output-dir", "--output"),
+        ("pretrain", "--num-train-epochs", "--epochs"),
+    ],
+)
+def test_names_of_other_tools_are_answered_with_the_own_name(
+    kerora: Kerora, command: str, given: str, own: str
+) -> None:
+    assert f"Here it is {own}." in kerora(command, given, "3").error
+
+
+def test_a_name_of_another_tool_is_not_answered_where_the_command_has_no_such_option(kerora: Kerora) -> None:
+    assert "Here it is" not in kerora("report", "--lora-r", "3").error
+
+
+@pytest.mark.parametrize("name", ["fit", "tune", "pretrain", "evaluate", "generate"])
+def test_help_has_the_headings_of_the_docs(kerora: Kerora, name: str) -> None:
+    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    found = [line[:-1] for line in kerora(name, "--help").out.splitlines() if line and line[0] != " "][1:]
+    assert found[0] == "Options" and len(found) > 1
+    assert all(f"| **{heading}** |" in page or heading == "Sampling" for heading in found[1:])
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "evaluate", "nowhere"], ["evaluate", "nowhere", "--debug"]])
@@ -97,7 +134,7 @@ def test_a_bug_shows_its_traceback_and_exits_1(
     raising(error, monkeypatch)
     answer = kerora("init")
     assert answer.code == 1 and "Traceback" in answer.err
-    assert answer.err.endswith("Error: This is a bug in Kerora; the traceback above says where.\n")
+    assert answer.err.endswith("Error: This is a bug in Kerora. The traceback above shows the place.\n")
 
 
 def test_sigterm_unwinds_and_its_handler_is_put_back(kerora: Kerora, monkeypatch: pytest.MonkeyPatch) -> None:

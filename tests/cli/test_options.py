@@ -40,6 +40,20 @@ def test_options_have_their_types() -> None:
     assert (config.data.delimiter, config.runs_dir) == (";", "x")
 
 
+def test_names_with_commas_are_quoted_or_given_one_by_one() -> None:
+    assert resolved("--text", '"title, long",body').data.text == ("title, long", "body")
+    assert resolved("--text", "title, long", "--text", "body").data.text == ("title, long", "body")
+    assert resolved("--text", '5" disk,body').data.text == ('5" disk', "body")
+    assert resolved("--set", 'data.class_names=["Sci, Tech", World]').data.class_names == ("Sci, Tech", "World")
+
+
+def test_an_encoding_that_does_not_exist_is_refused() -> None:
+    for name in ("utf-99", "base64", "rot13", ""):
+        with pytest.raises(ConfigError, match="'encoding' must be a character encoding, such as utf-8"):
+            resolved("--encoding", name)
+    assert resolved("--encoding", "Windows-1252").data.encoding == "Windows-1252"
+
+
 def test_defaults_then_file_then_options_then_assignments(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("lora: {rank: 2, alpha: 2}\ntraining: {seed: 2, epochs: 2}\n")

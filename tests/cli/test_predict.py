@@ -79,7 +79,7 @@ def test_outputs(kerora: Kerora, inputs: Path) -> None:
     assert [list(row) for row in rows] == [COLUMNS] * 4
     for row, line in zip(rows, read(printed), strict=True):
         assert {key: row[key] if key in ("id", "label") else f"{row[key]:.6f}" for key in COLUMNS} == line
-    assert kerora("predict", "run", "a.csv", "-o", "out/b.txt", "--format", "jsonl").code == 0
+    assert kerora("predict", "run", "a.csv", "-o", "out/b.txt", "--output-format", "jsonl").code == 0
     assert (inputs / "out" / "b.txt").read_text() == (inputs / "out" / "b.JSONL").read_text()
     assert not list(inputs.rglob("*.tmp"))
 
@@ -87,7 +87,7 @@ def test_outputs(kerora: Kerora, inputs: Path) -> None:
 def test_submission(kerora: Kerora, inputs: Path) -> None:
     lines = kerora("predict", "run", "a.csv", "--submission").out.splitlines()
     assert lines[0] == "id,label" and [line.split(",")[0] for line in lines[1:]] == ["n0", "n1", "n2", "n3"]
-    rows = kerora("predict", "run", "a.csv", "--submission", "--format", "jsonl").out.splitlines()
+    rows = kerora("predict", "run", "a.csv", "--submission", "--output-format", "jsonl").out.splitlines()
     assert [list(json.loads(row)) for row in rows] == [["id", "label"]] * 4
 
 
@@ -153,9 +153,9 @@ def test_refusals_change_nothing(kerora: Kerora, inputs: Path) -> None:
         "run empty.csv": "empty.csv is empty",
         "run a.csv --text body": "did not find the column 'body'. Its columns: id, text, other",
         "run a.csv -o old.csv": "old.csv exists. Choose another --output or add --force",
-        "run a.csv -o out.txt": "The output must end in .csv or .jsonl, or name the form with --format",
+        "run a.csv -o out.txt": "The output must end in .csv or .jsonl, or name the form with --output-format",
         "run a.csv -o a.csv/out.csv": "a part of its path is a file",
-        "run a.csv -o preset --force --format csv": "preset: it is not a regular file",
+        "run a.csv -o preset --force --output-format csv": "preset: it is not a regular file",
         "run a.csv --batch-size 0": "Invalid value for '--batch-size'",
         "run late.csv -o late-out.csv": "late.csv: 1 row cannot be used: row 1501 (line 1502) has an empty text",
         "run late.csv -o old.csv --force": "row 1501 (line 1502) has an empty text in 'text'",
@@ -167,6 +167,61 @@ def test_refusals_change_nothing(kerora: Kerora, inputs: Path) -> None:
         assert contents(inputs) == before, words
     assert kerora("predict", "run", "late.csv", "-o", "old.csv", "--force", "--skip-bad-rows").code == 0
     assert len((inputs / "old.csv").read_text().splitlines()) == 1501
+
+
+FAULTS = 'id,text\n1,great movie\n2, \n3,"a"b\n4,late\n'
+
+
+def test_skipped_rows_are_counted_and_listed(kerora: Kerora, own: Path) -> None:
+    (own / "faults.csv").write_text(FAULTS)
+    error = kerora("predict", "run", "faults.csv", "--bad-rows", "bad.csv", "-o", "no.csv").error
+    assert "faults.csv: 1 row cannot be used: row 2 (line 3) has an empty text in 'text'" in error
+    answer = kerora("predict", "run", "faults.csv", "--skip-bad-rows", "--bad-rows", "bad.csv", "-o", "out.csv")
+    assert answer.code == 0
+    assert answer.err == (
+        "Skipped: 2 of 4 rows (has an empty text in 'text': 1, is not valid CSV: 1)\n2 rows: out.csv\n"
+    )
+    assert (own / "bad.csv").read_text().splitlines()[1:] == [
+        "faults.csv,row 2 (line 3),has an empty text in 'text'",
+        "faults.csv,row 3 (line 4),is not valid CSV: text follows a closing quote",
+    ]
+
+
+def test_a_submission_lacks_no_row(kerora: Kerora, own: Path) -> None:
+    (own / "empty.csv").write_text(FAULTS.replace('"a"b', "a"))
+    error = kerora("predict", "run", "empty.csv", "--skip-bad-rows", "--submission", "-o", "out.csv").error
+    assert "A submission needs every row, but some cannot be used (has an empty text in 'text': 1)" in error
+    assert not (own / "out.csv").exists()
+    answer = kerora("predict", "run", "empty.csv", "--submission", "--fill", "good")
+    rows = read(answer.out)
+    assert [row["id"] for row in rows] == ["1", "2", "3", "4"] and rows[1]["label"] == "good"
+    assert answer.err == "Filled with good: 1 of 4 rows (has an empty text in 'text': 1)\n"
+    assert (
+        "--fill 'god' is no class of the run. Did you mean 'good'"
+        in kerora("predict", "run", "empty.csv", "--submission", "--fill", "god").error
+    )
+    assert "Add --submission" in kerora("predict", "run", "empty.csv", "--fill", "good").error
+    (own / "faults.csv").write_text(FAULTS)
+    error = kerora("predict", "run", "faults.csv", "--submission", "--fill", "good", "-o", "out.csv").error
+    assert "A submission needs every row" in error
+
+
+def test_tables_are_not_read_as_lines(kerora: Kerora, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own / "semicolon.csv").write_text("id;message\n7;great\n")
+    answer = kerora("predict", "run", "semicolon.csv")
+    assert [row["id"] for row in read(answer.out)] == ["7"] or "message" in answer.error
+    (own / "bare.csv").write_text("great movie\nlate again\n")
+    assert "great movie" in kerora("predict", "run", "bare.csv").error
+    assert len(read(kerora("predict", "run", "bare.csv", "--columns", "text").out)) == 2
+    piped(monkeypatch, "id,text\n5,great\n")
+    assert "Add --format csv" in kerora("predict", "run").error
+    piped(monkeypatch, "id,text\n5,great\n")
+    assert [row["id"] for row in read(kerora("predict", "run", "--format", "csv").out)] == ["5"]
+    piped(monkeypatch, '[{"id": 6, "text": "great"},\n {"id": 7, "text": "late"}]')
+    assert [row["id"] for row in read(kerora("predict", "run").out)] == ["6", "7"]
+    (own / "quotes.csv").write_bytes("text\nit’s late\n".encode("cp1252"))
+    assert "--encoding cp1252" in kerora("predict", "run", "quotes.csv").error
+    assert len(read(kerora("predict", "run", "quotes.csv", "--encoding", "cp1252").out)) == 1
 
 
 def test_nothing_but_a_header_gives_nothing_but_a_header(kerora: Kerora, own: Path) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.config import PretrainConfig, load_yaml, resolve
 from tests.cli.conftest import Kerora, contents
 from tests.pretraining.test_pretrain import write_text
 
+keras_hub = import_keras_hub()
 SMALL = ["--layers", 1, "--width", 32, "--heads", 2, "--intermediate", 64, "--vocabulary-size", 110]
 SMALL += ["--max-length", 24, "--batch-size", 16, "--precision", "float32", "--holdout", 0.1]
 
@@ -37,6 +39,19 @@ def test_pretrain_then_fit(kerora: Kerora, text: str, tmp_path: Path) -> None:
     assert "preset exists" in refusal
 
 
+def test_a_language_model_is_not_sent_to_a_classifier(kerora: Kerora, text: str, tmp_path: Path) -> None:
+    more = ("--vocabulary-size", 300, "--epochs", 1, "--quiet", "--objective", "clm")
+    answer = kerora("pretrain", "--text", text, "--output", "gpt", *SMALL, *more)
+    assert answer.code == 0, answer.err
+    line = answer.out.splitlines()[-1].replace("FILE", text)
+    assert line == f"Next: kerora fit --preset gpt --task causal-lm --data {text}"
+    fit = kerora(*line.split()[2:], "--max-steps", 1, "--max-length", 24, "--quiet")
+    assert fit.code == 0, fit.err
+    with without_tensorflow():
+        task = keras_hub.models.CausalLM.from_preset(str(tmp_path / "gpt"))
+    assert task.preprocessor.generate_preprocess(["rain"])["token_ids"].shape == (1, 24)
+
+
 def test_files_may_follow_each_other_and_json_is_printed(kerora: Kerora, text: str, tmp_path: Path) -> None:
     write_text(tmp_path / "more.jsonl", documents=30, seed=1)
     options = ["--output", "out", *SMALL, "--max-steps", 2, "--json", "--quiet"]
@@ -46,6 +61,17 @@ def test_files_may_follow_each_other_and_json_is_printed(kerora: Kerora, text: s
     assert summary["preset"] == "out" and set(summary["held_out"]) == {"loss", "accuracy"}
     names = [item["file"] for item in json.loads((tmp_path / "out" / "pretrain.json").read_text())["data"]["files"]]
     assert names == ["reports.jsonl", "more.jsonl"]
+
+
+@pytest.mark.parametrize("names", [["a.jsonl"], ['wet, "cold".jsonl'], ["a.jsonl", "b, c.jsonl"]])
+def test_files_as_arguments_stay_whole(kerora: Kerora, tmp_path: Path, names: list[str]) -> None:
+    for seed, name in enumerate(names):
+        write_text(tmp_path / name, documents=30, seed=seed)
+    paths = [str(tmp_path / name) for name in names]
+    answer = kerora("pretrain", *paths, "--output", tmp_path / "out", *SMALL, "--max-steps", 1, "--quiet")
+    assert answer.code == 0, answer.err
+    manifest = json.loads((tmp_path / "out" / "pretrain.json").read_text())
+    assert [item["file"] for item in manifest["data"]["files"]] == names
 
 
 def test_a_config_file_and_options(kerora: Kerora, text: str, tmp_path: Path) -> None:
@@ -91,5 +117,5 @@ def test_ctrl_c_saves_and_exits_130(kerora: Kerora, text: str, tmp_path: Path) -
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors.count("\n") == 1, errors
-    assert "the state is saved. Go on with: kerora pretrain --resume out" in errors
+    assert "The state is saved. Continue with: kerora pretrain --resume out" in errors
     assert json.loads((tmp_path / "out" / "pretrain.json").read_text())["state"] == "stopped"

@@ -51,7 +51,7 @@ def test_notes_are_printed(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", TWO, rows=50, splits=("validation",))
     run.update_manifest(state="stopped")
     output = invoke(run.path)
-    assert "Note: This run is marked 'stopped'" in output
+    assert "Note: The state of this run is 'stopped'" in output
     assert "Note: There are no test rows" in output
 
 

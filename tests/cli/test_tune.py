@@ -110,7 +110,7 @@ def test_ctrl_c_says_how_to_go_on(options: list[object], workers: int) -> None:
     text = errors.decode()
     assert process.returncode == 130 and "Traceback" not in text, text
     last = text.splitlines()[-1]
-    assert last.startswith("Error: Interrupted after ") and "The same command goes on with the study" in last
+    assert last.startswith("Error: Interrupted after ") and "The same command continues the study" in last
     assert (log.parent / "report.html").is_file() and (log.parent / "best.yaml").is_file()
     assert not list(log.parent.glob("worker-*.log"))
 

@@ -19,7 +19,7 @@ ALLOWED = {"settings/pretrain.py": {"distil_bert", "bert"}}
 
 
 def docstrings(tree: ast.AST) -> set[int]:
-    """Return the ids of the nodes of strings that stand alone, as docstrings do."""
+    """Return the ids of the nodes of strings that are statements, such as docstrings."""
     return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
 
 

@@ -18,7 +18,7 @@ from kerora.tuning.space import load_space
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"
-MINI_WIDTH = 256
+MINI_WIDTH = 384
 KEY_VALUES: dict[str, dict[str, Any]] = {
     "ag-news-roberta": {
         "data.source": "ag_news_subset",
@@ -69,12 +69,10 @@ SPACES = ("ag-news-notebook", "lora")
 PRETRAIN_KEY_VALUES: dict[str, dict[str, Any]] = {
     "kerora-mini-en": {
         "output": "kerora_mini_en",
-        "model.architecture": "distil_bert",
-        "model.layers": 4,
-        "model.width": 256,
-        "model.vocabulary_size": 8000,
+        "model.init": "pruned",
         "model.storage": "float16",
-        "distillation.init_embeddings": True,
+        "distillation.mlm_weight": 0.0,
+        "training.max_steps": 4600,
     },
 }
 

@@ -81,11 +81,14 @@ def test_custom_data(run_example: RunExample, tiny_preset: Path) -> None:
 
 
 def test_keras_hub_model(tiny_preset: Path, tmp_path: Path) -> None:
-    output = run_alone("keras_hub_model", "--preset", tiny_preset, "--epochs", 2, "--adapter", tmp_path / "adapter")
-    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
-        "adapter_model.safetensors", "adapter_config.json",
-    }  # fmt: skip
-    assert output.splitlines()[-1] == "largest difference of the logits after loading: 0.0"
+    # the tiny preset, and the documented default
+    for more in (("--preset", tiny_preset), ()):
+        folder = tmp_path / f"adapter{len(more)}"
+        output = run_alone("keras_hub_model", *more, "--epochs", 1, "--adapter", folder)
+        assert {path.name for path in folder.iterdir()} == {
+            "adapter_model.safetensors", "adapter_config.json", "kerora_adapter.json",
+        }  # fmt: skip
+        assert output.splitlines()[-1] == "largest difference of the logits after loading: 0.0"
 
 
 def test_fit_from_python(run_example: RunExample, tiny_preset: Path, rows: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "settings", "runfolder", "version"),
+    ("errors", "notices", "places", "settings", "runfolder", "version"),
     # what Keras and KerasHub are touched through, and what is only there for speed
     ("backend", "compat", "fast", "kernels"),
     ("data",),
@@ -40,10 +40,11 @@ IN_FUNCTION_ALLOWED = ("cli/", "__init__.py", "backend.py")
 OPTIONAL_IMPORTS = {
     "data/tfds_source.py": {"tensorflow_datasets"},
     # 25 MB that only Parquet files need
-    "data/parquet.py": {"pyarrow", "pyarrow.parquet"},
+    "data/parquet.py": {"pyarrow", "pyarrow.parquet", "pyarrow.ipc"},
+    "data/compression.py": {"pyarrow"},
     # the hubs' clients, a third of a second that only a download needs
     "models/catalogue.py": {"kerora.models"},
-    # Keras, which the length of texts in words does not need
+    # the length of texts in words does not need Keras
     "tasks/classification/audit_screen.py": {"kerora.models.presets"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
     # what the extras bring
@@ -202,7 +203,7 @@ def test_the_door_to_the_settings_defines_nothing_and_no_module_goes_through_it(
 
 def test_the_facade_imports_nothing_but_the_backend_and_the_version() -> None:
     own = {name for name in imports_when_loaded(parsed(FACADE)) if name.startswith("kerora")}
-    assert own == {"kerora.backend", "kerora.version"}
+    assert own == {"kerora.backend", "kerora.places", "kerora.version"}
 
 
 def test_a_forbidden_import_is_noticed() -> None:

@@ -1,4 +1,4 @@
-"""Private attributes of Keras, KerasHub, torch and Optuna are touched in kerora/fast/ and kerora/compat.py alone.
+"""Only kerora/fast/ and kerora/compat.py use private attributes of Keras, KerasHub, torch and Optuna.
 
 The lists below are what an upgrade of a dependency has to be checked against. A name with one leading underscore is
 foreign where no class or module of Kerora defines it; names that Kerora gives to objects of its own are defined

@@ -95,7 +95,7 @@ def test_a_task_goes_through_every_command(
 
 
 def check_resume(call: Callable[..., str], fit: tuple[object, ...]) -> None:
-    """A run whose last epoch is taken away ends with the same adapter when it goes on."""
+    """A run without its last epoch is continued, and ends with the same adapter."""
     call(*fit, "--run", "./again", "--save-steps", 2)
     path = Path("again/run.json")
     manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def check_runs(call: Callable[..., str], name: str) -> None:
         with Path("predicted.csv").open(encoding="utf-8") as stream:
             assert len(list(csv.DictReader(stream))) == 60
     else:
-        assert "which `kerora predict` is not for" in predicted
+        assert "`kerora predict` does not work with such a run" in predicted
     code = 0 if "generate" in task.commands else 2
     assert call("generate", "one", "--prompt", "late", "--max-tokens", 2, code=code)
 

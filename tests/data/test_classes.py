@@ -1,7 +1,7 @@
 import pytest
 
 from kerora.config import DataConfig
-from kerora.data.classes import choose_classes, numbered, numbers_for_run, ordered
+from kerora.data.classes import ClassLabels, choose_classes, numbered, numbers_for_run, ordered, original_values
 from kerora.data.extract import LabelledRows, Record
 from kerora.data.rows import Rows
 from kerora.errors import DataError
@@ -61,32 +61,92 @@ def test_an_unknown_label_is_named_with_its_row_and_the_known_ones():
         numbered(part("ham", "spm"), {"ham": 0, "spam": 1}, "the run")
 
 
+def matched(rows, names, values=(), class_names=""):
+    config = DataConfig(class_names=class_names)
+    return numbered(rows, numbers_for_run(rows, ClassLabels(names, values), config), "the run").targets
+
+
 def test_labels_are_matched_with_a_run_by_name():
-    rows = part("b", "a")
-    assert numbered(rows, numbers_for_run(rows, ("a", "b", "c"), DataConfig()), "the run").targets == [1, 0]
+    assert matched(part("b", "a"), ("a", "b", "c")) == [1, 0]
 
 
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
         (("1", "2", "3"), [0, 1, 2]),
-        (("3", "1"), [2, 0]),
-        (("0", "1"), [0, 1]),
         (("5", "6", "9"), [0, 1, 2]),
         (("b", "c"), [1, 2]),
     ],
 )
-def test_integers_are_matched_with_the_names_a_run_gave_them(labels, expected):
-    rows, config = part(*labels), DataConfig(class_names="a,b,c")
-    assert numbered(rows, numbers_for_run(rows, ("a", "b", "c"), config), "the run").targets == expected
+def test_all_integers_are_matched_by_order_with_an_older_run(labels, expected):
+    assert matched(part(*labels), ("a", "b", "c"), class_names="a,b,c") == expected
 
 
-def test_known_classes_are_matched_with_the_names_a_run_gave_them():
-    rows, config = part("pos", "pos", classes=("neg", "pos")), DataConfig(class_names="bad,good")
-    assert numbered(rows, numbers_for_run(rows, ("bad", "good"), config), "the run").targets == [1, 1]
+def test_known_classes_are_matched_with_the_names_an_older_run_gave_them():
+    rows = part("pos", "pos", classes=("neg", "pos"))
+    assert matched(rows, ("bad", "good"), class_names="bad,good") == [1, 1]
 
 
-def test_ambiguous_integers_are_refused():
-    rows = part("1", "2")
-    with pytest.raises(DataError, match="cannot tell which classes the labels 1, 2 are"):
-        numbers_for_run(rows, ("a", "b", "c"), DataConfig(class_names="a,b,c"))
+@pytest.mark.parametrize("labels", [("1", "2"), ("0", "1"), ("3", "1")])
+def test_some_integers_are_refused_by_an_older_run(labels):
+    with pytest.raises(DataError, match="cannot tell which classes the labels .* are. .* an older version"):
+        matched(part(*labels), ("a", "b", "c"), class_names="a,b,c")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (("4", "0"), [2, 0]),
+        (("0", "2"), [0, 1]),
+        (("up", "2"), [2, 1]),
+        (("down",), [0]),
+    ],
+)
+def test_labels_are_matched_by_value_or_name(labels, expected):
+    assert matched(part(*labels), ("down", "flat", "up"), ("0", "2", "4"), "down,flat,up") == expected
+
+
+def test_unknown_values_are_refused_by_name():
+    with pytest.raises(DataError, match=r"row 2: label '1' does not occur in the run, which has down \(0\), up \(5\)"):
+        rows = part("0", "1")
+        labels = ClassLabels(("down", "up"), ("0", "5"))
+        numbered(rows, numbers_for_run(rows, labels, DataConfig()), "the run", labels.described())
+
+
+def test_names_that_are_values_of_other_classes():
+    names, values = ("1", "2", "3"), ("0", "1", "2")
+    assert matched(part("1", "2", "3"), names, values) == [0, 1, 2]
+    assert matched(part("2", "0", "1"), names, values) == [2, 0, 1]
+    with pytest.raises(DataError, match="label '1' is the class '2' .* also the name of another class"):
+        matched(part("1", "2"), names, values)
+
+
+def test_original_values_survive_a_renaming():
+    rows = part("4", "0", "4")
+    _, numbers = choose_classes(rows, DataConfig(class_names="low,high"))
+    assert original_values(rows, numbers) == ("0", "4")
+    saved = part("low", "high", "low", classes=("low", "high"))
+    saved.values = ("0", "4")
+    _, numbers = choose_classes(saved, DataConfig(class_names="high,low"))
+    assert original_values(saved, numbers) == ("4", "0")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("a", "b", "a,b"), ("x;y", "y;z", "x;z"), ("red|blue", "blue|red", "red|red"), ("1,0,1", "0,0,1"), ("0 1", "1 1")],
+)
+def test_several_labels_in_one_are_a_question(labels):
+    with pytest.raises(DataError, match="one label, or several labels separated by"):
+        choose_classes(part(*labels, *labels), DataConfig())
+    names, _ = choose_classes(part(*labels, *labels), DataConfig(class_names=labels))
+    assert names == labels
+
+
+def test_names_with_commas_are_no_lists():
+    labels = ("Arts, Music", "Business, Finance", "Oil", "yes/no")
+    assert choose_classes(part(*labels, *labels), DataConfig())[0] == labels
+
+
+def test_names_that_are_the_same_label_are_refused():
+    with pytest.raises(DataError, match=r"'1' and '1.0' are the same label"):
+        choose_classes(part("1", "2", "2", classes=("1", "1.0", "2")), DataConfig())

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerora.config import DataConfig
-from kerora.data.delimited import delimiter_of, is_quoted, read_delimited
+from kerora.data.delimited import read_delimited
+from kerora.data.dialect import Dialect, delimiter_of, is_quoted
 from kerora.data.lines import Lines
 from kerora.errors import DataError
 
@@ -14,11 +15,16 @@ FIELDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 
 
 def table_of(text, columns=(), delimiter=",", quoted=True):
-    return read_delimited(Lines(io.BytesIO(text.encode()), "f.csv"), columns, delimiter, quoted)
+    return read_delimited(Lines(io.BytesIO(text.encode()), "f.csv"), columns, Dialect(delimiter, quoted))
 
 
 def values(table):
-    return [tuple(row.values.values()) for row in table.rows]
+    """The values of the rows; what is wrong with the first bad one is raised."""
+    rows = list(table.rows)
+    for row in rows:
+        if row.problem:
+            raise DataError(f"{table.name}, {row.place} {row.problem}")
+    return [tuple(row.values.values()) for row in rows]
 
 
 @settings(max_examples=60, deadline=None)
@@ -51,10 +57,10 @@ def test_a_header_that_equals_the_given_names_is_no_row():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n1,2,3\n", r"f.csv, row 2 \(line 3\): expected 2 fields \(a, b\), found 3"),
-        ("a,b\n1,2\n\n1\n", r"row 2 \(line 4\): expected 2 fields \(a, b\), found 1"),
-        ('a,b\n1,"open\n2,3\n', r"row 1 \(line 2\): not valid CSV"),
-        ('a,b\n1,"x"y\n', r"row 1 \(line 2\): not valid CSV"),
+        ("a,b\n1,2\n1,2,3\n", r"f.csv, row 2 \(line 3\) has the wrong number of fields: 3, not 2 \(a, b\)"),
+        ("a,b\n1,2\n\n1\n", r"row 2 \(line 4\) has the wrong number of fields: 1, not 2 \(a, b\)"),
+        ('a,b\n1,"open\n2,3\n', r"row 1 \(line 2\) is not valid CSV: a quote opens here and is not closed"),
+        ('a,b\n1,"x"y\n', r"row 1 \(line 2\) is not valid CSV: text follows a closing quote"),
         ("a,a\n1,2\n", "line 1: column 'a' occurs twice"),
         ("", "is empty"),
         ("\n\n", "is empty"),
@@ -66,7 +72,7 @@ def test_bad_files_are_named(text, message):
 
 
 def test_the_number_of_names_must_fit():
-    with pytest.raises(DataError, match=r"row 1 \(line 1\): expected 3 fields \(x, y, z\), found 2"):
+    with pytest.raises(DataError, match=r"row 1 \(line 1\) has the wrong number of fields: 2, not 3 \(x, y, z\)"):
         values(table_of("1,2\n", ("x", "y", "z")))
 
 

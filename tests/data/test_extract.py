@@ -17,7 +17,17 @@ def table(*rows, columns=("text", "label"), class_names=None):
 
 @pytest.mark.parametrize(
     ("label", "name"),
-    [("pos", "pos"), (" pos ", "pos"), (3, "3"), (3.0, "3"), (True, "true"), (False, "false"), ("07", "07")],
+    [
+        ("pos", "pos"),
+        (" pos ", "pos"),
+        (3, "3"),
+        (3.0, "3"),
+        (True, "true"),
+        (False, "false"),
+        ("07", "07"),
+        (0.5, "0.5"),
+        (b"a", "a"),
+    ],
 )
 def test_labels_become_text(label, name):
     assert read_labelled(table(("a", label)), DataConfig()).rows.targets == [name]
@@ -29,9 +39,17 @@ def test_known_class_names_replace_integers():
     assert part.classes == ("no", "yes")
 
 
-@pytest.mark.parametrize("label", [0.5, ["a"], {"a": 1}, b"a"])
-def test_other_labels_are_refused(label):
-    with pytest.raises(DataError, match=r"f.csv, row 1 \(line 2\), column 'label': a label must be .* Received"):
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        (float("inf"), "a label must be .* Received: inf"),
+        (b"\xff", "a label must be .* Received"),
+        (["a"], r"the label \['a'\] is a list"),
+        ({"a": 1}, "the label .* is a list"),
+    ],
+)
+def test_other_labels_are_refused(label, reason):
+    with pytest.raises(DataError, match=rf"f.csv, row 1 \(line 2\), column 'label': {reason}"):
         read_labelled(table(("a", label)), DataConfig())
 
 

@@ -60,7 +60,7 @@ def test_local_names_are_data_files_and_folders(tmp_path):
     [
         ("tickts.csv", r"There is no file .*tickts\.csv\. Did you mean 'tickets\.csv'"),
         ("none/a.csv", r"the folder .*none does not exist"),
-        ("notes.xlsx", r"the ending '\.xlsx' is no known format\. Give CSV"),
+        ("notes.xlsx", r"the ending '\.xlsx' is not a known format\. Give CSV"),
         ("folder.csv", r"is not a file"),
     ],
 )

@@ -138,8 +138,8 @@ def test_bad_prompts(row: dict[str, Any], message: str, tmp_path: Path) -> None:
         ([], "has no list of turns in 'turns'"),
         ("hello", "has no list of turns in 'turns'"),
         (["hi", " "], "has an empty text in 'turns', turn 2"),
-        (["hi"], "has no turn in 'turns' that the model could learn"),
-        ([{"role": "user", "content": "hi"}], "none of the assistant"),
+        (["hi"], "has no turn in 'turns' that the model can learn"),
+        ([{"role": "user", "content": "hi"}], "no turn of the assistant"),
         ([{"role": "user"}, "hello"], "has no text in 'turns', turn 1"),
     ],
 )
@@ -156,15 +156,15 @@ def test_other_faults(tmp_path: Path) -> None:
     pairs = write(tmp_path / "pairs.jsonl", {"prompt": "a", "completion": "b"})
     with pytest.raises(DataError, match=r"empty.txt holds no text"):
         load(tmp_path / "empty.txt")
-    with pytest.raises(DataError, match="neither train and test files nor .txt files"):
+    with pytest.raises(DataError, match="holds no texts. It needs train and test files, or .txt files"):
         load(tmp_path / "none")
-    with pytest.raises(DataError, match="1 texts are too few to hold a validation part out of"):
+    with pytest.raises(DataError, match="1 texts are too few to hold out a validation part"):
         load(rows)
     with pytest.raises(DataError, match="did not find the column 'nothing'"):
         load(rows, LanguageConfig(prompt="nothing"))
     with pytest.raises(DataError, match="There is no file"):
         load(tmp_path / "nothing.txt")
-    with pytest.raises(DataError, match="The validation part holds completion, the training part text"):
+    with pytest.raises(DataError, match="The validation part holds completion, but the training part holds text"):
         load(rows, validation=str(pairs))
     with pytest.raises(DataError, match="has no test part, only train and validation"):
         (tmp_path / "none" / "train.txt").write_text("a")

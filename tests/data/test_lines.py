@@ -15,13 +15,13 @@ def test_yields_lines_with_their_ends_and_without_the_byte_order_mark():
 
 def test_looking_ahead_consumes_nothing_and_keeps_line_numbers():
     lines = Lines(io.BytesIO(b"\n  \n{a\nb\n"), "f")
-    assert lines.first_character() == "{"
+    assert lines.first_lines() == ["{a"]
     assert list(lines) == ["\n", "  \n", "{a\n", "b\n"]
     assert lines.line == 4
 
 
 def test_looking_ahead_in_nothing_finds_nothing():
-    assert Lines(io.BytesIO(b"\n \n"), "f").first_character() == ""
+    assert Lines(io.BytesIO(b"\n \n"), "f").first_lines() == []
 
 
 def test_a_foreign_encoding_names_byte_offset_and_row():
@@ -30,7 +30,7 @@ def test_a_foreign_encoding_names_byte_offset_and_row():
     assert next(lines) == "text\n"
     lines.row = 1
     next(lines)
-    with pytest.raises(DataError, match=r"f\.csv, row 2 \(line 3\), byte offset 11: byte 0xE9 .*iconv -f LATIN1"):
+    with pytest.raises(DataError, match=r"f\.csv, row 2 \(line 3\), byte offset 11: byte 0xE9 .*--encoding cp1252"):
         next(lines)
     assert content[11] == 0xE9
 
@@ -42,7 +42,7 @@ def test_the_offset_counts_the_byte_order_mark():
 
 
 def test_utf16_is_recognised_by_its_mark():
-    with pytest.raises(DataError, match=r"byte offset 0: .*iconv -f UTF-16"):
+    with pytest.raises(DataError, match=r"byte offset 0: .*--encoding utf-16"):
         list(Lines(io.BytesIO("text".encode("utf-16")), "f"))
 
 
@@ -57,9 +57,9 @@ def test_gzip_is_read_and_a_cut_file_is_damaged(tmp_path):
     path.write_bytes(whole)
     with open_lines(path) as lines:
         assert sum(1 for _ in lines) == 10000
-    for damaged in (whole[:-12], b"not gzip at all", whole[:20] + b"\xff" * 30 + whole[50:]):
+    for damaged in (whole[:-12], whole[:20] + b"\xff" * 30 + whole[50:]):
         path.write_bytes(damaged)
-        with open_lines(path) as lines, pytest.raises(DataError, match=r"damaged gzip file after line"):
+        with open_lines(path) as lines, pytest.raises(DataError, match=r"damaged compressed file after line"):
             list(lines)
 
 

@@ -9,7 +9,7 @@ import pytest
 from kerora.data.audit import audit
 from kerora.data.columns import find_columns
 from kerora.data.extract import record_of, row_problem
-from kerora.data.row_reader import RowReader, SourcePart, read_table
+from kerora.data.row_reader import RowReader, Settled, SourcePart, read_table
 from kerora.data.rows import Rows
 from kerora.data.save import save_dataset
 from kerora.data.sources import load_splits, read_part, read_source
@@ -22,7 +22,7 @@ Counted = SourcePart[Rows[float]]
 
 
 class WordCounter(RowReader[Counted, Rows[float]]):
-    """Texts with the number of their words, which a model is to tell."""
+    """Texts, each with the number of its words. A model has to predict the number."""
 
     def table(self, table: Table, config: DataConfig) -> Counted:
         columns = find_columns(table.columns, config, table.name, labelled=False)
@@ -40,10 +40,8 @@ class WordCounter(RowReader[Counted, Rows[float]]):
     def empty(self, source: str) -> Counted:
         return SourcePart(source, Rows(TextStore(), TextStore()))
 
-    def settle(
-        self, parts: Mapping[str, Counted], config: DataConfig
-    ) -> tuple[tuple[str, ...], dict[str, Rows[float]]]:
-        return (), {split: part.rows for split, part in parts.items()}
+    def settle(self, parts: Mapping[str, Counted], config: DataConfig) -> Settled[Rows[float]]:
+        return Settled({split: part.rows for split, part in parts.items()})
 
 
 def write(path: Path, count: int) -> Path:
@@ -85,7 +83,7 @@ def test_folders_shards_and_bad_rows(tmp_path: Path) -> None:
 
 def test_only_tables_are_read_where_nothing_else_is_said(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("a text")
-    with pytest.raises(DataError, match=r"book\.txt: the ending '\.txt' is no known format"):
+    with pytest.raises(DataError, match=r"book\.txt: the ending '\.txt' is not a known format"):
         load_splits(DataConfig(source=str(tmp_path / "book.txt")), WordCounter())
     with pytest.raises(DataError, match="holds no data set. It needs train and test files"):
         load_splits(DataConfig(source=str(tmp_path)), WordCounter())

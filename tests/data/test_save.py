@@ -28,6 +28,13 @@ def test_a_saved_set_reads_back_the_same(tmp_path, pairs):
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["demo"]
 
 
+def test_original_labels_survive_a_renaming(tmp_path):
+    rows = {split: Rows(["x", "y", "z"], ["1", "2", "3"], [0, 1, 1]) for split in ("train", "test")}
+    original = Dataset("set", ("low", "TRUE"), rows, values=("3", "7"))
+    save_dataset(original, tmp_path / "set")
+    assert load_dataset(DataConfig(source=str(tmp_path / "set"), **UNSPLIT), 0) == original
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(TEXTS, st.integers(0, 1)), min_size=3, max_size=6))
 def test_any_text_survives(tmp_path_factory, rows):

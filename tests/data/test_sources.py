@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from kerora.config import DataConfig
-from kerora.data.sources import load_dataset, load_rows, stream_texts
+from kerora.data.classes import ClassLabels
+from kerora.data.sources import load_dataset, load_rows
+from kerora.data.streams import stream_texts
 from kerora.errors import DataError
 from tests.conftest import SHARED_DATA
 
@@ -91,17 +93,22 @@ BAD = [
     ("single.csv", GOOD + "lonely,c\n", {}, "class 'c' has 1 row"),
     ("texts.csv", GOOD + " ,a\n", {}, r"1 row cannot be used: row 41 \(line 42\) has an empty text"),
     ("labels.csv", GOOD + "x,\n", {}, r"row 41 \(line 42\) has no label in 'label'"),
-    ("ragged.csv", GOOD + "x,a,b\n", {}, r"row 41 \(line 42\): expected 2 fields .*found 3"),
-    ("latin.csv", GOOD.encode() + b"caf\xe9,a\n", {}, r"row 41 \(line 42\), byte offset \d+: byte 0xE9.*iconv"),
+    ("ragged.csv", GOOD + "x,a,b\n", {}, r"row 41 \(line 42\) has the wrong number of fields: 3, not 2"),
+    (
+        "latin.csv",
+        GOOD.encode() + b"caf\xe9,a\n",
+        {},
+        r"row 41 \(line 42\), byte offset \d+: byte 0xE9.*--encoding cp1252",
+    ),
     ("nul.csv", GOOD.encode() + b"a\0,b\n", {}, "NUL byte"),
-    ("line.jsonl", '{"text": "a", "label": 1}\n{"text": \n', {}, r"row 2 \(line 2\): not valid JSON"),
+    ("line.jsonl", '{"text": "a", "label": 1}\n{"text": \n', {}, r"row 2 \(line 2\) is not valid JSON"),
     (
         "number.jsonl",
         '{"text": 1.5, "label": 1}\n',
         {},
         r"row 1 \(line 1\) has non-string text in 'text': 1.5 \(float\)",
     ),
-    ("zip.csv.gz", gzip.compress(GOOD.encode())[:-9], {}, "damaged gzip"),
+    ("zip.csv.gz", gzip.compress(GOOD.encode())[:-9], {}, "damaged compressed file"),
     ("table.parquet", b"PAR1 but not really", {}, "not a readable Parquet file"),
     ("names.csv", GOOD, {"class_names": "x,y"}, "class_names names integer labels"),
 ]
@@ -147,20 +154,20 @@ def test_an_unknown_source_proposes_near_names(tmp_path, monkeypatch, spec, mess
 
 
 def test_rows_for_a_run_are_in_its_label_set(tmp_path):
-    rows = load_rows(write(tmp_path / "f.csv", "text,label\nx,b\ny,a\n"), DataConfig(), ("b", "c", "a"))
+    rows = load_rows(write(tmp_path / "f.csv", "text,label\nx,b\ny,a\n"), DataConfig(), ClassLabels(("b", "c", "a")))
     assert (rows.texts, rows.targets) == (["x", "y"], [0, 2])
     with pytest.raises(DataError, match=r"row 1 \(line 2\): label 'd' does not occur in the run, which has a, b"):
-        load_rows(write(tmp_path / "g.csv", "text,label\nx,d\n"), DataConfig(), ("a", "b"))
+        load_rows(write(tmp_path / "g.csv", "text,label\nx,d\n"), DataConfig(), ClassLabels(("a", "b")))
 
 
 def test_rows_for_a_run_come_from_the_part_asked_for(tmp_path):
     for name in ("train", "test"):
         write(tmp_path / f"{name}.csv", f"text,label\n{name},a\n")
-    assert load_rows(str(tmp_path), DataConfig(), ("a", "b")).texts == ["test"]
-    assert load_rows(str(tmp_path), DataConfig(), ("a", "b"), "train").texts == ["train"]
+    assert load_rows(str(tmp_path), DataConfig(), ClassLabels(("a", "b"))).texts == ["test"]
+    assert load_rows(str(tmp_path), DataConfig(), ClassLabels(("a", "b")), "train").texts == ["train"]
     with pytest.raises(DataError, match="has no validation part, only train and test"):
-        load_rows(str(tmp_path), DataConfig(), ("a", "b"), "validation")
-    assert len(load_rows("tickets", DataConfig(), load_dataset(DataConfig(), 1).classes)) > 100
+        load_rows(str(tmp_path), DataConfig(), ClassLabels(("a", "b")), "validation")
+    assert len(load_rows("tickets", DataConfig(), ClassLabels(load_dataset(DataConfig(), 1).classes))) > 100
 
 
 def test_texts_are_streamed_from_every_kind_of_input(tmp_path):
@@ -183,8 +190,13 @@ def test_texts_are_streamed_from_every_kind_of_input(tmp_path):
 
 def test_streaming_reads_no_more_than_it_must():
     class Endless(io.RawIOBase):
-        def readline(self, size=-1):
-            return b'{"text": "x"}\n'
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            line = b'{"text": "x"}\n'
+            buffer[: len(line)] = line
+            return len(line)
 
     assert [record.row_number for record in itertools.islice(stream_texts(Endless(), DataConfig()), 3)] == [1, 2, 3]
 
@@ -194,7 +206,7 @@ def test_unusable_streams():
         list(stream_texts(io.BytesIO(b"\n"), DataConfig()))
     with pytest.raises(DataError, match="There is no file"):
         list(stream_texts(Path("no.txt"), DataConfig()))
-    with pytest.raises(DataError, match=r"the input, row 2 \(line 2\): not valid JSON"):
+    with pytest.raises(DataError, match=r"the input: 1 row .* row 2 \(line 2\) is not valid JSON"):
         list(stream_texts(io.BytesIO(b'{"text": "x"}\n{"t\n'), DataConfig()))
 
 

@@ -95,7 +95,7 @@ def test_rows_without_a_class_are_drawn_at_random():
     assert {split: len(part) for split, part in parts.items()} == {"train": 14, "validation": 2, "test": 4}
     assert parts["test"].targets == [int(identifier) / 3 for identifier in parts["test"].ids]
     assert len(take_subset(numbers, 5, 1, "train")) == 5
-    with pytest.raises(DataError, match="1 rows are too few to hold a validation part out of"):
+    with pytest.raises(DataError, match="1 rows are too few to hold out a validation part"):
         cut_parts({"train": numbers.take([0])}, (), DataConfig(), 1, "f")
     with pytest.raises(DataError, match="The shares of validation and test leave no training rows"):
         cut_parts({"train": numbers}, (), DataConfig(validation_split=0.5, test_split=0.5), 1, "f")

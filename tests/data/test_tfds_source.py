@@ -5,59 +5,23 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 from kerora.config import DataConfig
 from kerora.data import tfds_source
+from kerora.data.classes import ClassLabels
 from kerora.data.language import load_documents
 from kerora.data.sources import load_dataset, load_rows
 from kerora.data.tfds_source import is_tfds_name, read_tfrecord
 from kerora.errors import DataError
 from kerora.settings.language import LanguageConfig
-
-
-def text_examples(count, keys, label_key="label"):
-    return [
-        (number, {**{key: f"{key} {number} ä" for key in keys}, label_key: number % 2, "idx": number})
-        for number in range(count)
-    ]
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A folder of prepared data sets, stored by TFDS itself."""
-    import tensorflow_datasets as tfds
-
-    folder = tmp_path_factory.mktemp("tfds")
-    text, integer, label = tfds.features.Text, tfds.features.Scalar(np.int32), tfds.features.ClassLabel
-
-    def store(name, config, keys, classes, splits, file_format="tfrecord", version="1.0.0"):
-        tfds.dataset_builders.store_as_tfds_dataset(
-            name,
-            version=version,
-            config=config,
-            data_dir=folder,
-            features=tfds.features.FeaturesDict(
-                {**{key: text() for key in keys}, "label": label(names=classes), "idx": integer}
-            ),
-            split_datasets=splits,
-            file_format=file_format,
-            disable_shuffling=True,
-        )
-
-    reviews = {"train": text_examples(20, ["text"]), "test": text_examples(6, ["text"])}
-    unlabelled = [(0, {"text": "unlabelled", "label": -1, "idx": 0})]
-    store("imdb_reviews", "plain_text", ["text"], ["neg", "pos"], {**reviews, "unsupervised": unlabelled})
-    news = {"train": text_examples(20, ["title", "description"]), "test": text_examples(4, ["title", "description"])}
-    store("ag_news_subset", None, ["title", "description"], ["World", "Sports", "Business", "Sci/Tech"], news)
-    sentences = {"train": text_examples(20, ["sentence"]), "validation": text_examples(4, ["sentence"])}
-    hidden = [(number, {**example, "label": -1}) for number, example in text_examples(4, ["sentence"])]
-    store("glue", "sst2", ["sentence"], ["negative", "positive"], {**sentences, "test": hidden}, version="2.0.0")
-    pair = ["sentence1", "sentence2"]
-    pairs = {"train": text_examples(20, pair), "validation": text_examples(4, pair)}
-    store("glue", "mrpc", pair, ["not_equivalent", "equivalent"], pairs, "array_record", version="2.0.0")
-    return folder
+    """A folder of prepared data sets, stored by TFDS itself (tests/fixtures/make_tfds.py)."""
+    return shutil.copytree(ROOT / "tests" / "fixtures" / "tfds", tmp_path_factory.mktemp("tfds") / "sets")
 
 
 def load(name, folder, **config):
@@ -98,11 +62,12 @@ def test_columns_can_be_chosen_and_missing_ones_are_listed(prepared):
 
 
 def test_rows_for_a_run_match_by_class_name(prepared):
-    rows = load_rows("imdb_reviews", DataConfig(data_dir=str(prepared)), ("pos", "neg"))
+    rows = load_rows("imdb_reviews", DataConfig(data_dir=str(prepared)), ClassLabels(("pos", "neg")))
     assert rows.targets == [1, 0] * 3
 
 
 def test_examples_agree_with_tensorflow_datasets(prepared):
+    pytest.importorskip("tensorflow", reason="TFDS needs TensorFlow to read TFRecord files itself")
     import tensorflow_datasets as tfds
 
     expected = tfds.as_numpy(tfds.load("imdb_reviews", data_dir=prepared, split="train", download=False))
@@ -137,6 +102,63 @@ def test_a_set_that_is_not_prepared_fails_fast_without_network(tmp_path, monkeyp
         assert part in message
     assert "\n" not in message
     assert capfd.readouterr().err == ""
+
+
+REVIEWS_SCRIPT = """
+import numpy as np
+import tensorflow_datasets as tfds
+
+
+class TinyReviews(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        label = tfds.features.ClassLabel(names=["neg", "pos"])
+        features = tfds.features.FeaturesDict({"text": tfds.features.Text(), "label": label})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, downloads):
+        return {"train": self._generate_examples(40), "test": self._generate_examples(6)}
+
+    def _generate_examples(self, count):
+        IMPORT
+        for number in range(count):
+            yield number, {"text": f"text {number} ä", "label": number % 2}
+"""
+LOADING = """
+import importlib.machinery
+import sys
+
+find = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = lambda name, *rest: None if name == "tensorflow" else find(name, *rest)
+sys.path.insert(0, FOLDER)
+import tiny_reviews
+from kerora.config import DataConfig
+from kerora.data import tfds_source
+from kerora.data.sources import load_dataset
+
+tfds_source.first_reachable = lambda urls, seconds: type("Servers", (), {"reached": urls[0], "tried": urls})()
+try:
+    dataset = load_dataset(DataConfig(source="tiny_reviews", data_dir=FOLDER), 1)
+    print({split: len(rows) for split, rows in dataset}, dataset.classes, "tensorflow" in sys.modules)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "printed"),
+    [
+        ("pass", "{'train': 36, 'validation': 4, 'test': 6} ('neg', 'pos') False"),
+        ("import tensorflow", "The script of this data set needs TensorFlow: pip install tensorflow"),
+    ],
+)
+def test_a_set_is_prepared_without_tensorflow(tmp_path, statement, printed):
+    (tmp_path / "tiny_reviews.py").write_text(REVIEWS_SCRIPT.replace("IMPORT", statement), encoding="utf-8")
+    code = LOADING.replace("FOLDER", repr(str(tmp_path)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed in done.stdout.splitlines()[-1]
+    assert bool(list(tmp_path.rglob("*.array_record*"))) == (statement == "pass")
 
 
 def test_a_failed_download_is_one_line(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Trai
     def run(kind: str, **changes: Any) -> RunFolder:
         key = f"{kind}-{sorted(changes.items())}"
         if key not in made:
-            # with its old files, which KerasHub needs of a SentencePiece model
+            # with the old tokenizer files, because KerasHub needs them for a SentencePiece model
             preset = tiny_preset if kind == "keras" else folder / kind
             if not preset.exists():
                 tiny_huggingface(kind, preset, layout="old", initializer_range=0.1)

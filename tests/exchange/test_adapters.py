@@ -1,4 +1,4 @@
-"""Many adapters over one base: switched, disabled, mixed in one batch, equal to each alone."""
+"""Several adapters on one base model: switched, disabled, mixed in one batch. Each gives the same as without others."""
 
 import statistics
 import time

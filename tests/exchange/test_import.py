@@ -79,7 +79,7 @@ def test_what_cannot_be_imported_is_named(base: Path, tmp_path: Path, kerora: Ke
     train_with_peft("bert", base, tmp_path / "theirs", {})
     arguments = ["--peft", tmp_path / "theirs", "--preset", base, "--output", tmp_path / "run"]
     assert (
-        "--class-names has 2 classes (a, b), but the adapter's head 3"
+        "--class-names has 2 classes (a, b), but the head of the adapter has 3"
         in kerora("import", *arguments, "--class-names", "a,b").error
     )
     config = tmp_path / "theirs" / "adapter_config.json"
@@ -87,7 +87,7 @@ def test_what_cannot_be_imported_is_named(base: Path, tmp_path: Path, kerora: Ke
     for changes, message in (
         ({"init_lora_weights": "olora"}, "init_lora_weights='olora' changed the base's weights"),
         ({"task_type": "TOKEN_CLS"}, "has task_type 'TOKEN_CLS'"),
-        ({"task_type": "CAUSAL_LM"}, "holds a language model's adapter, but"),
+        ({"task_type": "CAUSAL_LM"}, "holds the adapter of a language model, but"),
         ({"layer_replication": [[0, 1]], "lora_bias": True}, "lora_bias=True cannot be carried over"),
     ):
         config.write_text(json.dumps({**original, **changes}))

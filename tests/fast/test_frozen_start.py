@@ -126,7 +126,7 @@ def test_with_trained_embeddings_it_is_refused(settings: dict[str, Any]) -> None
 
 
 def test_other_tasks_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="--mask-share hides other tokens each time"):
+    with pytest.raises(ConfigError, match="--mask-share masks other tokens at each step"):
         run(settings, "refused", training__mask_share=0.3, training__cache_frozen=True)
     with pytest.raises(ConfigError, match="--cache-frozen is for classification"):
         run(settings, "refused", task="causal-lm", training__cache_frozen=True)
@@ -137,5 +137,15 @@ def test_a_full_disk_is_told_in_one_line(settings: dict[str, Any], monkeypatch: 
         free = 1_000
 
     monkeypatch.setattr(frozen_start.shutil, "disk_usage", lambda path: Usage)
-    with pytest.raises(RunError, match="--cache-frozen wants"):
+    with pytest.raises(RunError, match="--cache-frozen needs"):
         run(settings, "full", training__cache_frozen=True)
+
+
+@pytest.mark.parametrize("groups", [(1, 1), (2, 2)])
+def test_albert_repeats_its_blocks_and_is_refused(groups: tuple[int, int], tmp_path: Path) -> None:
+    sizes = {"num_hidden_groups": groups[0], "inner_group_num": groups[1]}
+    folder = tiny_huggingface("albert", tmp_path / "albert", ["bad", "good"], **sizes)
+    model = TextClassifier.from_preset(str(folder))
+    kerora.enable_lora(model, rank=2)
+    with pytest.raises(ConfigError, match=r"^--cache-frozen cannot divide albert\. Leave it out\.$"):
+        FrozenStart(model)

@@ -73,7 +73,7 @@ def test_losses_of_single_tokens() -> None:
 
 
 def test_peak_memory_does_not_hold_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest tensor ever made is a chunk, whatever the number of tokens."""
+    """The largest tensor is a chunk, for any number of tokens."""
     monkeypatch.setattr(next_token, "CHUNK_NUMBERS", TOKENS * 4)
     monkeypatch.setattr(next_token, "ALIGNED", 1)
     largest = 0

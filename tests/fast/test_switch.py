@@ -54,7 +54,7 @@ def watched(compute: Callable[[], Result]) -> tuple[Result, set[str]]:
 
 
 def on_both_sides(monkeypatch: pytest.MonkeyPatch, compute: Callable[[str], Any], *fast: str) -> list[Any]:
-    """Return what a function of the side's name returns on each; `fast` names what must run on the fast one alone."""
+    """Return the result of a function on each side. `fast` names the parts that must run only on the fast side."""
     results = []
     for name in ("fast", "plain"):
         monkeypatch.setenv(VARIABLE, str(int(name == "plain")))
@@ -103,7 +103,7 @@ def test_the_switch(value: str | None, plain: bool, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_classifiers_run(cached: bool, tiny_preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained, evaluated and loaded; ``--cache-frozen`` is for speed alone, and works without the cache."""
+    """A model is trained, evaluated and loaded. ``--cache-frozen`` only saves time, and works without the cache."""
     more = {"training__cache_frozen": True, "lora__layers": "last:1"} if cached else {}
     given = settings(
         tmp_path, rows(tmp_path / "rows.jsonl"), tiny_preset, data__validation_split=0.25, training__mask_share=0.0,

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,14 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
 import torch
 
 from kerora.backend import import_keras_hub
 from kerora.errors import AdapterError, RunError
-from kerora.lora.files import CONFIG_FILE, PREFIX, WEIGHTS_FILE, adapter_entries, load_adapter, save_adapter
+from kerora.lora.files import CONFIG_FILE, OWN_FILE, PREFIX, WEIGHTS_FILE, adapter_entries, load_adapter, save_adapter
 from kerora.lora.inject import enable_lora, lora_layers, remove_lora
+from kerora.lora.tensors import read_tensors
 
 keras_hub = import_keras_hub()
 Tensors = dict[str, np.ndarray]
@@ -71,19 +73,26 @@ def plain() -> keras.Model:
 
 @pytest.fixture
 def copy(saved: Path, tmp_path: Path) -> Path:
-    for name in (WEIGHTS_FILE, CONFIG_FILE):
+    for name in (WEIGHTS_FILE, CONFIG_FILE, OWN_FILE):
         (tmp_path / name).write_bytes((saved / name).read_bytes())
     return tmp_path
 
 
 def describe(folder: Path, **changes: Any) -> None:
     """Change keys of the description; None removes one."""
-    content = json.loads((folder / CONFIG_FILE).read_text())
+    content = read_description(folder)
     own = {key.removeprefix("kerora."): value for key, value in changes.items() if key.startswith("kerora.")}
     content |= {key: value for key, value in changes.items() if not key.startswith("kerora.")}
     if isinstance(content["kerora"], dict):
         content["kerora"] = {key: value for key, value in (content["kerora"] | own).items() if value is not None}
+    (folder / OWN_FILE).write_text(json.dumps(content.pop("kerora", None)))
     (folder / CONFIG_FILE).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Both description files of an adapter as one."""
+    own = json.loads((folder / OWN_FILE).read_text())
+    return {**json.loads((folder / CONFIG_FILE).read_text()), "kerora": own}
 
 
 def rewrite(folder: Path, change: Callable[[Tensors], Any]) -> None:
@@ -120,7 +129,7 @@ def test_keys_and_orientation_are_pefts(saved: Path) -> None:
     assert tensors[f"{query}.lora_A.weight"].shape == (4, 16) == tensors[f"{query}.lora_B.weight"].shape[::-1]
     assert tensors[f"{PREFIX}logits.weight"].shape == (3, 8) and tensors[f"{PREFIX}logits.bias"].shape == (3,)
     assert len(tensors) == 2 * 2 * 2 + 2 * 2
-    description = json.loads((saved / CONFIG_FILE).read_text())
+    description = read_description(saved)
     assert (description["peft_type"], description["r"], description["lora_alpha"]) == ("LORA", 4, 6.0)
     assert description["target_modules"][0] == "transformer_layer_0.self_attention_layer.query"
     assert len(description["kerora"]["sha256"]) == 64
@@ -156,7 +165,7 @@ def test_saving_needs_lora_and_a_folder(plain: keras.Model, saved: Path, tmp_pat
 
 
 def refused(model: keras.Model, folder: Path) -> str:
-    """Load, which must fail with one line and leave the model as it was; return the line."""
+    """Load a file. This must fail with one line and leave the model unchanged. Return the line."""
     before = snapshot(model)
     with pytest.raises(AdapterError) as caught:
         load_adapter(model, folder)
@@ -169,7 +178,7 @@ def refused(model: keras.Model, folder: Path) -> str:
     ("changes", "message"),
     [
         ({"peft_type": "IA3"}, "peft_type must be 'LORA', found 'IA3'"),
-        ({"kerora": 3}, "kerora must be an object, found 3"),
+        ({"kerora": 3}, "kerora_adapter.json is damaged: expected an object"),
         ({"kerora.format_version": 2}, "kerora.format_version must be 1, found 2"),
         ({"kerora.method": "magic"}, "kerora.method must be lora, full or head, found 'magic'"),
         ({"kerora.parts": {"x": {}}}, "kerora.parts must give each layer's rank and alpha"),
@@ -197,7 +206,7 @@ def refused(model: keras.Model, folder: Path) -> str:
         ({"bias": "some"}, "bias must be 'none', 'lora_only' or 'all', found 'some'"),
         ({"bias": "all"}, "missing tensor base_model.model.embeddings_layer_norm.beta"),
         ({"kerora.sha256": 3}, "kerora.sha256 must be text, found 3"),
-        ({"kerora.sha256": "0" * 64}, "is damaged: its content is not what adapter_config.json was written for"),
+        ({"kerora.sha256": "0" * 64}, "is damaged: its content is not what its description was written for"),
         ({"r": 8}, "has shape (4, 16), needs (8, 16)"),
         ({"r": 17}, "Rank 17 exceeds the smaller side"),
         ({"bias": "lora_only"}, "missing tensor"),
@@ -307,7 +316,7 @@ def test_any_flipped_byte_of_the_weights_is_noticed(plain: keras.Model, copy: Pa
 
 
 def damaged(content: bytes, generator: np.random.Generator) -> bytes:
-    """Flip bytes, half of them in the header, which is small against the data; or delete or cut tensors."""
+    """Flip bytes, or delete or cut tensors. Half of the flips are in the header, because it is small."""
     kind = generator.integers(0, 4)
     if kind < 2:
         changed = bytearray(content)
@@ -328,14 +337,14 @@ def test_500_random_damages_load_equal_or_are_refused_and_nothing_between(saved:
     generator = np.random.default_rng(1)
     model, pristine = base_model(), [layer.get_weights() for layer in base_model().head_layers]
     before, original = snapshot(model), (saved / WEIGHTS_FILE).read_bytes()
-    with_checksum = (copy / CONFIG_FILE).read_bytes()
+    with_checksum = (copy / OWN_FILE).read_bytes()
     describe(copy, **{"kerora.sha256": None})
-    without = (copy / CONFIG_FILE).read_bytes()
+    without = (copy / OWN_FILE).read_bytes()
     loaded = 0
     for case in range(500):
         content = damaged(original, generator)
         (copy / WEIGHTS_FILE).write_bytes(content)
-        (copy / CONFIG_FILE).write_bytes(with_checksum if case % 5 == 0 else without)
+        (copy / OWN_FILE).write_bytes(with_checksum if case % 5 == 0 else without)
         try:
             load_adapter(model, copy)
         except AdapterError as error:
@@ -354,16 +363,87 @@ def test_500_random_damages_load_equal_or_are_refused_and_nothing_between(saved:
     assert 30 < loaded < 300
 
 
-def test_random_damage_of_the_description(plain: keras.Model, saved: Path, copy: Path) -> None:
+@pytest.mark.parametrize("name", [CONFIG_FILE, OWN_FILE])
+def test_random_damage_of_the_description(plain: keras.Model, saved: Path, copy: Path, name: str) -> None:
     generator = np.random.default_rng(2)
-    original = (saved / CONFIG_FILE).read_bytes()
-    for _ in range(100):
+    original = (saved / name).read_bytes()
+    for _ in range(50):
         content = bytearray(original)
         content[generator.integers(0, len(content))] = generator.integers(32, 127)
-        (copy / CONFIG_FILE).write_bytes(content)
+        (copy / name).write_bytes(content)
         try:
             load_adapter(plain, copy)
         except AdapterError as error:
             assert "\n" not in str(error)
         if lora_layers(plain):
             remove_lora(plain)
+
+
+def test_an_adapter_of_an_earlier_version_has_the_own_keys_in_the_description(copy: Path, saved: Path) -> None:
+    """Before kerora_adapter.json, adapter_config.json held them under the key kerora."""
+    assert "kerora" not in json.loads((saved / CONFIG_FILE).read_text())
+    description = read_description(copy)
+    (copy / CONFIG_FILE).write_text(json.dumps(description))
+    (copy / OWN_FILE).unlink()
+    assert load_adapter(base_model(), copy) == description
+
+
+def as_old_file(tensors: Mapping[str, np.ndarray], folder: Path, change: Callable[[str], str]) -> None:
+    """Write tensors as PEFT before 0.6 did, in a torch file, and without the file of Kerora."""
+    torch.save({change(key): torch.from_numpy(value) for key, value in tensors.items()}, folder / "adapter_model.bin")
+    (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+    (folder / OWN_FILE).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        str,
+        lambda key: key.replace("lora_A.", "lora_A.mine.").replace("lora_B.", "lora_B.mine."),
+        lambda key: key.removeprefix(PREFIX),
+    ],
+)
+def test_names_and_files_of_older_versions_of_peft(saved: Path, tmp_path: Path, change: Callable[[str], str]) -> None:
+    tensors = safetensors.numpy.load_file(saved / WEIGHTS_FILE)
+    as_old_file(tensors, tmp_path, change)
+    found = read_tensors(tmp_path / WEIGHTS_FILE, None)
+    assert found.keys() == tensors.keys() and all(np.array_equal(found[key], tensors[key]) for key in found)
+
+
+def test_a_module_saved_in_full_with_its_first_weights(tmp_path: Path) -> None:
+    one, two = np.ones((2, 3), "float32"), np.zeros((2, 3), "float32")
+    keys = {
+        f"{PREFIX}classifier.original_module.weight": two,
+        f"{PREFIX}classifier.modules_to_save.default.weight": one,
+        f"{PREFIX}encoder.q.lora_A.default.weight": two,
+    }
+    as_old_file(keys, tmp_path, str)
+    found = read_tensors(tmp_path / WEIGHTS_FILE, None)
+    assert np.array_equal(found[f"{PREFIX}classifier.weight"], one) and f"{PREFIX}encoder.q.lora_A.weight" in found
+
+
+def test_bfloat16_is_read_and_two_adapters_in_one_file_stay_apart(tmp_path: Path) -> None:
+    value = torch.tensor([[0.5, -3.0]], dtype=torch.bfloat16)
+    safetensors.torch.save_file({f"{PREFIX}q.lora_A.weight": value}, tmp_path / WEIGHTS_FILE)
+    found = read_tensors(tmp_path / WEIGHTS_FILE, None)[f"{PREFIX}q.lora_A.weight"]
+    assert found.dtype == np.float32 and found.tolist() == [[0.5, -3.0]]
+    keys = {f"{PREFIX}q.lora_A.{name}.weight": np.ones((1, 1), "float32") for name in ("one", "two")}
+    as_old_file(keys, tmp_path, str)
+    assert set(read_tensors(tmp_path / WEIGHTS_FILE, None)) == set(keys)
+
+
+class Trap:
+    """An object whose unpickling would run code."""
+
+    def __reduce__(self) -> Any:
+        return (Path("/tmp/never").touch, ())
+
+
+@pytest.mark.parametrize("content", [{"a": Trap()}, [1], {"a": 3}])
+def test_a_torch_file_with_more_than_tensors_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "adapter_model.bin")
+    with pytest.raises(AdapterError, match=r"adapter_model\.bin (holds more than tensors|is damaged: it holds no)"):
+        read_tensors(tmp_path / WEIGHTS_FILE, None)
+    (tmp_path / "adapter_model.bin").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(AdapterError, match="is damaged"):
+        read_tensors(tmp_path / WEIGHTS_FILE, None)

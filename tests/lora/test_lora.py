@@ -142,7 +142,7 @@ def test_summary_counts_and_classes_of_other_layers() -> None:
         "transformer_layer_1/self_attention_layer/query",
     )
     assert summary.lora == summary.trainable == 2 * (16 * 4 + 4 * 16)
-    assert str(summary).startswith(f"trainable 256 (LoRA 256 + head 0) of {summary.total:,} (")
+    assert str(summary).startswith(f"trainable 256 (LoRA 256) of {summary.total:,} (")
     changed = [layer for layer in model._flatten_layers() if type(layer) is not classes[id(layer)]]
     assert {type(layer) for layer in changed} == {LoraEinsumDense}
     assert all(isinstance(layer, keras.layers.EinsumDense) for layer in changed)

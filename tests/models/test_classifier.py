@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pyarrow
 import pytest
 import torch
 
@@ -198,7 +199,10 @@ def test_a_tokenizer_of_another_model(tiny_preset: Path, tmp_path: Path) -> None
     directory = tiny_keras_preset("distil_bert", tmp_path / "preset")
     vocabulary = directory / "assets" / "tokenizer" / "vocabulary.txt"
     vocabulary.write_text(vocabulary.read_text() + "extra\nwords\n")
-    with pytest.raises(PresetError, match=r"knows 351 tokens but the model only 349"):
+    with pytest.raises(
+        PresetError,
+        match=r"has 351 tokens, but the model has embeddings for 349. Without one are '.*', '.*'. Save backbone",
+    ):
         TextClassifier.from_preset(str(directory), 2)
 
 
@@ -248,7 +252,8 @@ def test_gradients_reach_the_backbone_through_the_head(tiny_preset: Path) -> Non
     model = TextClassifier.from_preset(str(tiny_preset), 2, seed=0)
     model(model.encode(TEXTS[:2]), training=True).sum().backward()
     missing = [v.path for v in model.trainable_variables if v.value.grad is None or not torch.any(v.value.grad)]
-    # a key's bias moves all scores of a query alike, which softmax does not see; unused positions have no gradient
+    # The bias of a key adds the same number to all scores of a query, so softmax does not change. Unused positions have
+    # no gradient.
     assert not [path for path in missing if not path.endswith("key/bias")]
 
 
@@ -265,3 +270,37 @@ def test_batches_and_predictions_keep_the_rows_order(tiny_preset: Path) -> None:
     assert [batches[index][1].tolist() for index in range(3)] == [
         [rows.targets[row] for row in part] for part in batches._plan
     ]
+
+
+def test_a_string_is_one_text(tiny_preset: Path) -> None:
+    model = TextClassifier.from_preset(str(tiny_preset), ["a", "b"], seed=1)
+    text = "the film was great"
+    assert model.predict_labels(text) == model.predict_labels([text]) and len(model.predict_labels(text)) == 1
+    assert model.predict_logits(text).shape == (1, 2)
+    assert model.predict_labels(text, "a second text") == model.predict_labels([text], ["a second text"])
+    assert np.array_equal(model.encode(text)["token_ids"], model.encode([text])["token_ids"])
+    assert model.predict_labels(np.array([text, "bad"])) == model.predict_labels((text, "bad"))
+    table = pyarrow.table({"text": [text, "bad"]})
+    assert model.predict_labels(table["text"]) == model.predict_labels([text, "bad"])
+
+
+@pytest.mark.parametrize(
+    "value", [{"text": ["a"]}, pyarrow.table({"text": ["a"]}), b"bytes", 3, None, ["a", None], [b"a"], [["a"]]]
+)
+def test_other_values_are_no_texts(tiny_preset: Path, value: Any) -> None:
+    model = TextClassifier.from_preset(str(tiny_preset), 2)
+    for method in (model.encode, model.predict_labels, model.predict_logits):
+        with pytest.raises(ConfigError, match="texts must be texts. Received: ") as caught:
+            method(value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="texts and pairs must be equally many. Received: 2 and 1"):
+        model.predict_labels(["a", "b"], ["c"])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_predict_of_batches_is_in_the_order_of_the_rows(tiny_preset: Path, shuffle: bool) -> None:
+    model = TextClassifier.from_preset(str(tiny_preset), 2, max_length=32, seed=1)
+    texts = ["good " * number for number in (3, 1, 20, 2, 9, 4, 30)]
+    rows = data_rows.Rows(texts, [0] * len(texts))
+    outputs = model.predict(model.batches(rows, batch_size=2, shuffle=shuffle, cache=False), verbose=0)
+    assert np.allclose(outputs, model.predict_logits(texts), atol=1e-5)

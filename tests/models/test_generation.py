@@ -151,7 +151,7 @@ def test_an_empty_prompt_starts_from_the_end_token(model: CausalLM, theirs: Any)
         ({"temperature": 1.0, "top_k": 0}, "'top_k' must be 1 or more"),
         ({"top_k": 5}, "temperature is 0. Give a temperature"),
         ({"repetition_penalty": 0.0}, "'repetition_penalty' must be greater than 0"),
-        ({"stop": ("",)}, "'stop' must hold no empty text"),
+        ({"stop": ("",)}, "'stop' must not hold an empty text"),
     ],
 )
 def test_settings_out_of_range(values: dict[str, Any], message: str) -> None:

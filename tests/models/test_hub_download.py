@@ -215,7 +215,7 @@ def test_shards_from_hugging_face(site: type[Site], tmp_path: Path) -> None:
 
 def test_kaggle_lacks_a_file(site: type[Site], tmp_path: Path) -> None:
     serve(site, tmp_path / "empty")
-    with pytest.raises(PresetError, match=f"Kaggle does not give out '{NAME}': 404") as caught:
+    with pytest.raises(PresetError, match=f"Kaggle refuses the download of '{NAME}': 404") as caught:
         find_preset(NAME)
     assert "\n" not in str(caught.value)
 
@@ -241,6 +241,6 @@ def test_a_hugging_face_model_is_downloaded_once(weights: str, site: type[Site],
 
 def test_hugging_face_knows_no_such_model(site: type[Site], tmp_path: Path) -> None:
     serve(site, tmp_path)
-    with pytest.raises(PresetError, match="hub does not give out 'hf://someone/else'") as caught:
+    with pytest.raises(PresetError, match="hub refuses the download of 'hf://someone/else'") as caught:
         find_preset("hf://someone/else")
     assert "\n" not in str(caught.value)

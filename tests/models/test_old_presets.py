@@ -46,7 +46,7 @@ def arrays_of(output: Any) -> dict[str, np.ndarray]:
 
 
 def assert_close(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], mask: np.ndarray, within: float) -> None:
-    """Compare outputs where there are tokens; what stands at padding is nobody's business."""
+    """Compare the outputs at tokens. The outputs at padding do not matter."""
     assert ours.keys() <= theirs.keys()
     for name, value in ours.items():
         places = mask.astype(bool) if value.ndim == 3 else slice(None)
@@ -109,7 +109,7 @@ def test_the_contents_of_a_keras_2_model(folder: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("writer", [writer for writer in writers() if "bert_whole_task" in folders(writer)])
 def test_a_whole_task_in_place_of_a_backbone(writer: str, tmp_path: Path) -> None:
     directory = unpack(writer, "bert_whole_task", tmp_path)
-    with pytest.raises(PresetError, match=r"holds a whole BertClassifier, as KerasNLP before 0\.10") as caught:
+    with pytest.raises(PresetError, match=r"holds a whole BertClassifier in the format of KerasNLP") as caught:
         find_preset(str(directory))
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="not a subclass"), without_tensorflow():
@@ -186,7 +186,7 @@ def test_lora_files_that_do_not_fit(tmp_path: Path) -> None:
 def test_fit_on_an_old_classifier_or_backbone(writer: str, folder: str, head: str, tmp_path: Path) -> None:
     preset = unpack(writer, folder, tmp_path)
     rows = write_rows(tmp_path / "rows.jsonl", rows=24)
-    if head:  # the names of its own classes, so that the head goes on
+    if head:  # the class names of the preset, so that its head is used
         lines = [json.loads(line) for line in rows.read_text().splitlines()]
         text = "".join(json.dumps({**line, "label": str(n % 3)}) + "\n" for n, line in enumerate(lines))
         rows.write_text(text)

@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from kerora.lora.inject import enable_lora
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
@@ -167,6 +168,17 @@ def test_electra_without_an_embedding_projection(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("side")
+@pytest.mark.parametrize("groups", [(1, 1), (2, 1), (1, 2)])
+def test_albert_with_any_number_of_groups(groups: tuple[int, int], tmp_path: Path, side: str) -> None:
+    """The published models have one group of one block, which is called for each layer."""
+    sizes = {"num_hidden_groups": groups[0], "inner_group_num": groups[1]}
+    model = assert_same_logits(tiny_huggingface("albert", tmp_path / "albert", CLASSES, **sizes))
+    full = model.predict_logits(TEXTS)
+    enable_lora(model, rank=2)
+    # with a frozen base the blocks are computed as a whole
+    np.testing.assert_allclose(model.predict_logits(TEXTS), full, atol=1e-5)
+
+
 def test_deberta_buckets_of_the_published_models(tmp_path: Path) -> None:
     directory = tiny_huggingface(
         "deberta_v3", tmp_path / "deberta", CLASSES, max_position_embeddings=512, position_buckets=256

@@ -57,5 +57,5 @@ def test_a_share_out_of_range_or_without_a_mask_token_is_refused(model: TextClas
         model.mask_share = 1.0
     decoder = TextClassifier.from_preset(str(tiny_huggingface("gpt2", tmp_path)), 2, max_length=24)
     decoder.mask_share = 0.0
-    with pytest.raises(ConfigError, match="--mask-share 0.3 wants a mask token, which the tokenizer of"):
+    with pytest.raises(ConfigError, match="--mask-share 0.3 needs a mask token, but the tokenizer of"):
         decoder.mask_share = 0.3

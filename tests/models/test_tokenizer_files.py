@@ -10,8 +10,9 @@ import pytest
 import transformers
 
 from kerora.backend import import_keras_hub, without_tensorflow
-from kerora.errors import PresetError
+from kerora.errors import ConfigError, PresetError
 from kerora.models.architectures import ARCHITECTURES
+from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
 from kerora.models.tokenizer_files import huggingface_tokenizer, keras_tokenizer
 from tests.models.test_tokenizer import NASTY
@@ -75,7 +76,7 @@ def test_ids_are_those_that_keras_hub_gives(kind: str, folder: Folder, tmp_path:
 def test_an_unreadable_vocabulary(folder: Folder, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((folder("bert") / name).read_bytes())
-    with pytest.raises(PresetError, match=r"holds no vocabulary for BERT; looked for tokenizer\.json"):
+    with pytest.raises(PresetError, match=r"holds no vocabulary for BERT\. It needs one of tokenizer\.json"):
         huggingface_tokenizer(tmp_path, ARCHITECTURES["bert"])
     (tmp_path / "tokenizer.json").write_text('{"model": 1}')
     with pytest.raises(PresetError, match=r"tokenizer\.json cannot be read"):
@@ -146,3 +147,27 @@ def test_special_tokens_by_name(folder: Folder, tmp_path: Path) -> None:
     (files / "tokenizer_config.json").write_text(json.dumps(options))
     tokenizer = find_preset(str(files)).load_tokenizer()
     assert tokenizer.pieces[-1] == "<image>" and tokenizer.plain_ids(["a <image>"])[0][-1] == len(tokenizer.pieces) - 1
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "tokenizer.json"])
+def test_the_side_of_truncation_is_that_of_transformers(
+    folder: Callable[..., Path], tmp_path: Path, place: str
+) -> None:
+    shutil.copytree(folder("bert"), tmp_path / "bert")
+    path = tmp_path / "bert" / place
+    content = json.loads(path.read_text())
+    cut = {"direction": "Left", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
+    content |= {"truncation_side": "left"} if "config" in place else {"truncation": cut}
+    path.write_text(json.dumps(content))
+    text = "first " + "the film was great and the plot was bad and long " * 3
+    model = TextClassifier.from_preset(tmp_path / "bert", 2, max_length=16)
+    assert model.truncate == "left" and model.tokenizer.fingerprint.endswith("-left")
+    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path / "bert"))
+    ids = theirs(text, truncation=True, max_length=16)["input_ids"]
+    assert model.encode(text)["token_ids"][0].tolist() == ids
+    model.truncate = "right"
+    assert model.encode(text)["token_ids"][0].tolist() != ids
+    model.truncate = None
+    assert model.encode(text)["token_ids"][0].tolist() == ids
+    with pytest.raises(ConfigError, match="truncate must be left or right. Received: 'both'"):
+        model.truncate = "both"

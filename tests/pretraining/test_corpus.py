@@ -85,7 +85,7 @@ def test_held_out_documents_are_a_function_of_the_seed(tmp_path: Path) -> None:
         ("a.bin", b"ab\0cd\n", "a NUL byte"),
         ("a.csv", b"", "is empty"),
         ("a.csv", b"x,y\n1,2\n", "did not find"),
-        ("a.txt.gz", b"no gzip", "damaged gzip"),
+        ("a.txt.gz", b"\x1f\x8b\x08no gzip", "damaged compressed file"),
         ("a.jsonl", b'{"text": ""}\n', "row 1"),
     ],
 )

@@ -145,7 +145,7 @@ def test_vocabulary() -> None:
     assert all(chr(code) in pieces for code in range(33, 127) if not chr(code).isupper())
     assert not any(piece != piece.lower() for piece in pieces[5:]) and "é" not in pieces
     assert all(train_wordpiece(lambda: lines, 250) == pieces for _ in range(4))
-    with pytest.raises(ConfigError, match=r"supports a vocabulary of [\d,]+ pieces at most, not 50,000"):
+    with pytest.raises(ConfigError, match=r"supports a vocabulary of at most [\d,]+ pieces, not 50,000"):
         train_wordpiece(lambda: lines, 50_000)
     with pytest.raises(ConfigError, match="too small: the characters alone need"):
         train_wordpiece(lambda: lines, 40)

@@ -63,7 +63,7 @@ def test_the_loss_falls_and_the_folder_is_as_documented(settings: dict[str, Any]
     path = result.run.path
     assert {item.name for item in path.iterdir()} == {
         "config.json", "model.weights.h5", "tokenizer.json", "assets", "metadata.json", "README.md", "curves.png",
-        "history.csv", "pretrain.json", "config.yaml",
+        "history.csv", "pretrain.json", "config.yaml", "preprocessor.json",
     }  # fmt: skip
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] < 1.6 < 3 < losses[0]
@@ -206,12 +206,12 @@ def test_an_earlier_result_is_replaced_only_by_force(settings: dict[str, Any], t
         ({"output": None}, ConfigError, "Name it with --output"),
         ({"data__text": []}, ConfigError, "--text"),
         ({"data__text": ["nothing.txt"]}, DataError, "There is no file nothing.txt"),
-        ({"model__vocabulary_size": 9000}, ConfigError, r"supports a vocabulary of [\d,]+ pieces at most, not 9,000"),
+        ({"model__vocabulary_size": 9000}, ConfigError, r"supports a vocabulary of at most [\d,]+ pieces, not 9,000"),
         ({"model__heads": 3}, ConfigError, "multiple of --heads. Received: 32 and 3"),
         ({"distillation__teacher": "no_such_preset"}, PresetError, "no_such_preset"),
         ({"model__init": "no_such_preset"}, PresetError, "no_such_preset"),
-        ({"model__max_length": 512, "model__init": "TINY"}, ConfigError, "takes 64 tokens at most"),
-        ({"data__holdout": 0.999}, DataError, "too little to train on and hold a part out"),
+        ({"model__max_length": 512, "model__init": "TINY"}, ConfigError, "accepts at most 64 tokens"),
+        ({"data__holdout": 0.999}, DataError, "too little to train on and to hold out a part"),
     ],
 )
 def test_bad_input_changes_nothing(
@@ -226,7 +226,7 @@ def test_bad_input_changes_nothing(
 
 def test_init_refuses_what_it_cannot_train(settings: dict[str, Any], tmp_path: Path) -> None:
     folder = tiny_huggingface("albert", tmp_path / "albert")
-    with pytest.raises(PresetError, match=re.escape("It takes DistilBERT, BERT, RoBERTa.")):
+    with pytest.raises(PresetError, match=re.escape("It accepts DistilBERT, BERT, RoBERTa.")):
         run(settings, model__init=str(folder))
 
 

@@ -21,7 +21,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_run_is_evaluated_reported_and_predicts(runs: Path) -> None:
     found = kerora.evaluate("classifier", preset="encoder")
-    assert set(found.metrics) == {"validation", "test"} and found.head == ("bad", "good")
+    assert set(found.metrics) == {"validation", "test"} and found.head.names == ("bad", "good")
     summary = kerora.report("classifier", split="validation")
     assert summary.page == Path("classifier/report/report.html")
     assert summary.runs[0].split.name == "validation"
@@ -36,7 +36,7 @@ def test_several_runs_are_compared_and_merged(runs: Path) -> None:
     assert kerora.merge(["classifier", "other"], "merged", preset="encoder").agreement == 1.0
     with pytest.raises(RunError, match=r"other is given more than once|classifier is given more than once"):
         kerora.report("classifier", "classifier")
-    with pytest.raises(RunError, match="language is a language model, classifier a text classifier"):
+    with pytest.raises(RunError, match="language is a language model, but classifier is a text classifier"):
         kerora.report("classifier", "language")
 
 
@@ -57,5 +57,5 @@ def test_a_language_model_continues_a_prompt(runs: Path) -> None:
 def test_a_run_of_an_unknown_task_is_refused_by_name(runs: Path) -> None:
     manifest = Path("classifier/run.json")
     manifest.write_text(json.dumps({**json.loads(manifest.read_text(encoding="utf-8")), "task": "sing"}))
-    with pytest.raises(RunError, match=r"names the task 'sing'; this version of Kerora has classification, causal-lm"):
+    with pytest.raises(RunError, match=r"names the task 'sing'\. This version of Kerora has classification, causal-lm"):
         kerora.report("classifier")

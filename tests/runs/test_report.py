@@ -142,7 +142,7 @@ def test_output_replaces_no_foreign_file(tmp_path: Path) -> None:
     foreign = tmp_path / "page.html"
     foreign.write_text("<h1>mine</h1>")
     for output, expected in (
-        (foreign, "is not a Kerora report, so it is not replaced"),
+        (foreign, "is not a Kerora report. It is not replaced"),
         (run.config, "must name an .html file"),
         (tmp_path / "folder.html", "is a folder"),
     ):

@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+import kerora
 from kerora.config import (
+    DataConfig,
     FitConfig,
     LoraConfig,
     TrainingConfig,
@@ -19,7 +23,9 @@ from kerora.config import (
     resolve,
     settings,
 )
-from kerora.errors import ConfigError
+from kerora.errors import ConfigError, DataError
+from kerora.settings.resolve import as_settings
+from kerora.settings.tune import TuneConfig
 
 
 def test_defaults_are_valid_and_every_setting_has_help_and_an_option_of_its_own() -> None:
@@ -100,7 +106,7 @@ def test_objects_check_themselves() -> None:
         ({"lora": {"rnk": 3}}, "Did you mean 'lora.rank'"),
         ({"learning_rate": 3}, "Did you mean 'training.learning_rate' or 'learning_rate'|Did you mean"),
         ({"lorra": {"rank": 3}}, "Unknown setting 'lorra'"),
-        ({"lora": 3}, "'lora' is a group and needs keys below it. Received: 3"),
+        ({"lora": 3}, "'lora' is a group and needs keys inside it. Received: 3"),
         ({"": 3}, "Unknown setting ''"),
         ({5: 3}, "Unknown setting '5'"),
     ],
@@ -207,3 +213,27 @@ def test_commented_dump_holds_every_setting_below_its_sentence() -> None:
     for item in settings():
         name = item.path.rpartition(".")[2]
         assert lines[lines.index(f"# {item.help}") + 1].startswith(f"{name}:"), item.path
+
+
+def test_settings_of_a_script_may_be_a_mapping() -> None:
+    nested = {"data": DataConfig(source="a.csv"), "training": {"epochs": np.int64(2)}, "model.max_length": 64}
+    config = as_settings(nested, FitConfig)
+    assert (config.data.source, config.training.epochs, config.model.max_length) == ("a.csv", 2, 64)
+    assert as_settings(config, FitConfig) is config
+    assert as_settings({"trials": 3}, TuneConfig) == TuneConfig(trials=3)
+    assert as_settings(Path("a.csv"), DataConfig) == as_settings("a.csv", DataConfig) == DataConfig(source="a.csv")
+    with pytest.raises(ConfigError, match="Unknown setting 'training.epoch'. Here it is 'training.epochs'"):
+        as_settings({"training": {"epoch": 2}}, FitConfig)
+
+
+@pytest.mark.parametrize("call", [kerora.fit, kerora.tune, kerora.pretrain, kerora.load_dataset])
+@pytest.mark.parametrize("given", ["rows.csv", "table", 3])
+def test_other_values_in_place_of_settings(call: Any, given: Any) -> None:
+    """A table of rows is not silently read as settings. A path is, by `load_dataset` alone."""
+    value = pyarrow.table({"text": ["a"], "label": ["b"]}) if given == "table" else given
+    with pytest.raises((ConfigError, DataError)) as caught:
+        call(value)
+    message = str(caught.value)
+    assert ("\n" not in message and "Received: " in message) or "rows" in message
+    if given == "table":
+        assert "(Table). Write the table to a file and give {" in message

@@ -90,8 +90,28 @@ def test_a_report_is_complete_self_contained_and_accessible(tmp_path: Path, clas
         assert part in page.text
     for part in ("kerora fit --data tickets --preset distil_bert_base_en_uncased", "cd" * 32, "739,586", "3.15.1"):
         assert part in page.text
-    assert len(page.all("svg")) == 4
+    # two curves; for each of two splits ROC, precision and recall, calibration, lengths
+    assert len(page.all("svg")) == 10
+    assert "ROC, precision and recall" in page.text and "Errors by text length" in page.text
     assert "The same for validation" in page.text
+
+
+def test_line_breaks_of_web_pages_are_not_shown_as_text(tmp_path: Path) -> None:
+    content, page = report(tmp_path / "run", texts=("one<br /><br />two", "three <BR> four < br"), rows=60)
+    assert "<br" not in page.text.lower() and "one" in page.text and "two" in page.text
+    assert "< br" in page.text, "what is no tag stays"
+    assert "<br" not in content.lower() and "&lt;br" not in content.lower()
+
+
+@pytest.mark.parametrize(("given", "marked"), [([], 0), (["lora.rank", "training.epochs"], 2), (None, 0)])
+def test_only_settings_that_the_user_changed_are_marked(tmp_path: Path, given: list[str] | None, marked: int) -> None:
+    run = make_run(
+        tmp_path / "run", TWO, training={"learning_rate": 0.003, "epochs": 3}, model={"precision": "float32"}
+    )
+    if given is not None:
+        run.update_manifest(changed_settings=given)
+    results = read_results(run)
+    assert render(results, results.split(), "1").count('<div class="changed">') == marked
 
 
 def test_numbers_are_those_of_the_run(tmp_path: Path) -> None:
@@ -188,7 +208,7 @@ def test_mistakes_are_limited_and_long_texts_cut(tmp_path: Path) -> None:
 
 def test_too_many_classes_point_to_the_csv(tmp_path: Path) -> None:
     _, page = report(tmp_path / "run", classes=[f"class {number}" for number in range(61)], rows=100)
-    assert "61 classes are too many for a table here" in page.text
+    assert "61 classes are too many for a table on this page" in page.text
 
 
 def test_a_comparison_shows_runs_pairs_and_settings(tmp_path: Path) -> None:
@@ -213,6 +233,6 @@ def test_a_comparison_of_runs_without_a_common_split_says_so(tmp_path: Path) -> 
     content = render_comparison(compare([a, b]), [tmp_path, tmp_path], tmp_path / "c.html", "1")
     page = Page(content)
     assert "no evaluated split in common" in page.text
-    assert "No shared rows: nothing to test." in page.text
+    assert "The runs have no rows in common, so there is no test." in page.text
     assert "F1 of each class" not in page.text
     assert len(page.all("script")) == 1

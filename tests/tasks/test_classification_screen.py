@@ -77,7 +77,7 @@ def test_very_many_classes_point_to_the_csv(tmp_path: Path) -> None:
 
 
 def test_names_with_markup_control_and_wide_characters_are_safe(tmp_path: Path) -> None:
-    names = ("[red]x[/red]", "\x1b[31mred\u202e", "日本語のとても長いクラスの名前です", "new\nline")
+    names = ("[red]x[/red]", "\x1b[31mred\u202e", "日本語のとても長いクラスの名前です" * 2, "new\nline")
     split = split_of(tmp_path / "run", names, rows=60)
     text = shown(ConfusionMatrix(split)) + shown(screen.class_table(split))
     assert "[red]x[/red]" in text

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerora.errors import RunError
+from kerora.evaluation.comparison import costs
 from kerora.evaluation.results import RunResults
 from kerora.runfolder import RunFolder
 from kerora.runs.report import write_report
@@ -72,7 +73,7 @@ def test_no_shared_rows_is_said(tmp_path: Path) -> None:
     b = edit(make_run(tmp_path / "b", rows=30), lambda row: {**row, "id": f"x{row['id']}"})
     pair = compare([made(tmp_path / "a"), b]).pairs[0]
     assert (pair.shared, pair.test, pair.winner) == (0, None, None)
-    assert pair.verdict == "No shared rows: nothing to test."
+    assert pair.verdict == "The runs have no rows in common, so there is no test."
 
 
 def test_the_better_run_is_named(tmp_path: Path) -> None:
@@ -127,8 +128,8 @@ def test_language_models_side_by_side(tmp_path: Path) -> None:
         "lora.rank",
     ):
         assert part in page, part
-    assert page.count("<svg") == 3 and "bits per byte alone can be compared" in page
-    assert "the runs were measured on other texts" in page and 'id="confusion"' not in page
+    assert page.count("<svg") == 3 and "Then compare only bits per byte" in page
+    assert "the runs were evaluated on different texts" in page and 'id="confusion"' not in page
     assert all((run.report / name).is_file() for run in runs for name in ("report.html", "curves.png"))
     found = summary.as_dict()["comparison"]
     assert found["names"] == ["a", "b", "<c>"] and found["metrics"]["validation"][1]["loss"] == 1.5
@@ -138,10 +139,30 @@ def test_language_models_side_by_side(tmp_path: Path) -> None:
 
 def test_runs_of_two_tasks_are_not_compared(tmp_path: Path) -> None:
     language, classifier = make_language_run(tmp_path / "a"), make_run(tmp_path / "b", rows=20)
-    with pytest.raises(RunError, match="b is a text classifier, .*a a language model. Compare runs of one task."):
+    with pytest.raises(
+        RunError, match="b is a text classifier, but .*a is a language model. Compare runs of one task."
+    ):
         write_report([language, classifier])
     with pytest.raises(RunError, match="given more than once"):
         write_report([language, language])
     with pytest.raises(RunError, match="holds no split 'test'. It holds: validation."):
         write_report([language, make_language_run(tmp_path / "c")], split="test")
     assert not list(tmp_path.rglob("report.html"))
+
+
+def test_costs_are_one_row_per_run(tmp_path: Path) -> None:
+    full = make_run(tmp_path / "full", TWO, lora={"method": "full"}, training={"learning_rate": 0.0003})
+    adapted = make_run(tmp_path / "adapted", TWO, lora={"rank": 4}, training={"learning_rate": 0.003})
+    found = compare([read_results(full), read_results(adapted)])
+    first, second = costs(found.names, found.runs)
+    assert (first.method, second.method) == ("full fine-tuning", "LoRA rank 4")
+    assert (first.seconds, first.memory, first.epochs) == (124.5, 1820.0, 3)
+    assert found.as_dict()["costs"][1]["trainable"] == 739_586
+    assert found.notes() == []
+
+
+def test_equal_rates_of_different_methods_are_told(tmp_path: Path) -> None:
+    for name, method in (("full", "full"), ("adapted", "lora")):
+        make_run(tmp_path / name, TWO, lora={"method": method}, training={"learning_rate": 0.003})
+    found = compare([read_results(RunFolder(tmp_path / name)) for name in ("full", "adapted")])
+    assert "have the same learning rate, 0.003" in found.notes()[0]

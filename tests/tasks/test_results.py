@@ -101,7 +101,7 @@ def test_a_stopped_run_without_predictions_says_how_to_go_on(run: RunFolder) -> 
     run.predictions.unlink()
     assert "Evaluate the run with `kerora evaluate" in message(run)
     run.update_manifest(state="stopped")
-    assert "marked 'stopped': continue it with `kerora fit --resume" in message(run)
+    assert "state of the run is 'stopped'. Continue it with `kerora fit --resume" in message(run)
 
 
 def test_missing_or_damaged_files_are_named(run: RunFolder) -> None:

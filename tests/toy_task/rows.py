@@ -8,7 +8,7 @@ import click
 
 from kerora.data.columns import find_columns
 from kerora.data.extract import record_of, row_problem
-from kerora.data.row_reader import RowReader, SourcePart, read_table
+from kerora.data.row_reader import RowReader, Settled, SourcePart, read_table
 from kerora.data.rows import Dataset, Rows
 from kerora.data.sources import load_splits, read_part
 from kerora.data.table import RawRow, Table
@@ -34,8 +34,8 @@ class CountedReader(RowReader[SourcePart[Rows[float]], Rows[float]]):
     def empty(self, source: str) -> SourcePart[Rows[float]]:
         return SourcePart(source, Rows([], []))
 
-    def settle(self, parts: Any, config: DataConfig) -> tuple[tuple[str, ...], dict[str, Rows[float]]]:
-        return (), {split: part.rows for split, part in parts.items()}
+    def settle(self, parts: Any, config: DataConfig) -> Settled[Rows[float]]:
+        return Settled({split: part.rows for split, part in parts.items()})
 
 
 def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset[Rows[float]]:

@@ -38,7 +38,7 @@ def error(model: Any, rows: Any) -> float:
     return float(np.mean((predicted(model, rows, 64) - np.asarray(rows.targets)) ** 2))
 
 
-def check(config: FitConfig) -> None:
+def check(config: FitConfig, dataset: Any) -> None:
     """Every setting is taken."""
 
 
@@ -57,6 +57,10 @@ def compile(model: Any, config: FitConfig, optimizer: Any, step: Any) -> None:
 
 def validation(config: FitConfig, dataset: Any, model: Any) -> keras.callbacks.Callback:
     return Report(dataset["validation"])
+
+
+def concerns(config: FitConfig, dataset: Any, model: Any) -> list[str]:
+    return []
 
 
 def notes(dataset: Any, model: Any, batches: Any) -> list[str]:

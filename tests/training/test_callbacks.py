@@ -1,4 +1,4 @@
-"""Callbacks through one contract, alone and together with Keras' own."""
+"""Callbacks with one common contract, without and with the callbacks of Keras."""
 
 import csv
 import json
@@ -14,9 +14,11 @@ from sklearn.metrics import f1_score
 import kerora.callbacks
 from kerora.callbacks import ClassificationReport, EarlyStopping, History, Progress
 from kerora.errors import ConfigError
+from kerora.evaluation.directions import HIGHER_IS_BETTER, LOWER_IS_BETTER, is_lower_better
 from kerora.evaluation.metrics import classification_metrics, standard_errors
 from kerora.tasks.classification.probabilities import softmax
 from kerora.tasks.contract import HISTORY_COLUMNS
+from kerora.tasks.registry import tasks
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(60, 4)).astype("float32")
@@ -105,7 +107,7 @@ def test_report_takes_probabilities_and_datasets() -> None:
 def test_report_refuses_a_single_output() -> None:
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     network.compile("adam", "mse")
-    with pytest.raises(ConfigError, match=r"one output a class.*\(60, 1\)"):
+    with pytest.raises(ConfigError, match=r"one output per class.*\(60, 1\)"):
         fit(network, [ClassificationReport((X, Y))], epochs=1)
 
 
@@ -142,6 +144,19 @@ def test_early_stopping(values: list[float], mode: str, patience: int, epochs_ru
     assert all((variable.numpy() == best).all() for variable in network.trainable_variables)
 
 
+def test_of_equal_values_the_lower_loss_is_kept() -> None:
+    """A model that always answers the same has equal values: the first epoch is not the best one."""
+    network, stopping = model(), EarlyStopping("score", 2, mode="max")
+    losses = [1.6, 1.4, 1.5, 1.2, 1.3]
+    fit(network, [Scripted(losses, "val_loss"), Scripted([0.18] * 5), stopping], epochs=5)
+    assert stopping.best_epoch == 3
+    assert stopping.describe(5) == "Kept epoch 4: score 0.1800. Training ended with epoch 5, the last one"
+    again = EarlyStopping("score", 2, mode="max")
+    again.restore(json.loads(json.dumps(stopping.state())), stopping.best_weights)
+    fit(network, [Scripted([1.25], "val_loss"), Scripted([0.18]), again], epochs=1)
+    assert again.best_epoch == 3, "the loss of the kept epoch outlives a resume"
+
+
 class Errors:
     """Standard errors that a test chooses."""
 
@@ -159,7 +174,7 @@ class Errors:
         ([0.60, 0.80, 0.78, 0.70, 0.76], [1.0] * 5, 4, 5, 4),
         ([0.60, 0.80, 0.78, 0.70, 0.70], [1.0] * 5, 2, 5, 2),
         ([0.60, 0.80, 0.70, 0.71, 0.80], [1.0] * 5, 2, 4, 1),
-        # the value goes on rising while the loss says that the model overfits
+        # the value still rises, but the loss shows that the model overfits
         ([0.60, 0.70, 0.72, 0.80, 0.81], [1.0, 0.5, 0.65, 0.8, 0.9], 2, 5, 2),
         # a first epoch that is best in value, with a loss that falls later: the next within the noise takes its place
         ([0.80, 0.79, 0.79, 0.79, 0.79], [1.0, 0.9, 0.5, 0.5, 0.9], 4, 5, 3),
@@ -217,6 +232,35 @@ def test_early_stopping_names_what_the_logs_hold() -> None:
         fit(model(), [EarlyStopping("val_macro_f1")])
 
 
+@pytest.mark.parametrize(
+    ("monitor", "best"),
+    [
+        *((name, 0) for name in ("val_bits_per_byte", "val_perplexity", "val_ece", "loss", "out_loss", "val_mae_2")),
+        *((name, 1) for name in ("val_macro_f1", "accuracy", "test_roc_auc", "val_auc_1", "val_sparse_acc")),
+    ],
+)
+def test_early_stopping_knows_the_direction_of_metrics(monitor: str, best: int) -> None:
+    stopping = EarlyStopping(monitor)
+    fit(model(), [Scripted([0.5, 0.6, 0.5], monitor), stopping], epochs=3)
+    assert stopping.best_epoch == best
+
+
+def test_early_stopping_refuses_a_metric_without_a_direction() -> None:
+    with pytest.raises(
+        ConfigError, match=r"whether a lower or a higher value of 'val_score' is better\. Give mode='mi"
+    ):
+        EarlyStopping("val_score")
+    assert EarlyStopping("val_score", mode="max").sign == -1
+
+
+def test_every_metric_of_a_task_has_a_direction() -> None:
+    for task in tasks():
+        lower = {name for name in task.training.MONITORS if is_lower_better(name)}
+        assert {is_lower_better(name) for name in task.training.MONITORS} <= {True, False}
+        assert {name.removeprefix("val_") for name in lower} <= {"loss", "ece", "perplexity", "bits_per_byte"}
+    assert not LOWER_IS_BETTER & HIGHER_IS_BETTER
+
+
 def test_early_stopping_copies_trainable_weights_only() -> None:
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(3)])
     network.layers[0].trainable = False
@@ -244,5 +288,7 @@ def test_progress_shows_epochs_on_a_pipe_and_a_bar_on_a_terminal(tmp_path: Path)
             console = Console(file=stream, force_terminal=terminal, width=100)
             fit(model(), [ClassificationReport((X, Y)), Progress(console=console)])
         text = (tmp_path / "out").read_text()
-        assert "epoch 3/3  loss " in text and "val_macro_f1 " in text
+        # a terminal has the names of the values once, above a row for each epoch
+        assert ("epoch 3/3  loss " in text) != terminal and "val_macro_f1" in text
+        assert ("  3/3  " in text) == terminal and (text.count("val_macro_f1") == 1) == terminal
         assert ("ETA" in text) == terminal

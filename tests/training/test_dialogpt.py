@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from kerora.cli.main import run as kerora
+from kerora.lora.files import CONFIG_FILE, OWN_FILE, WEIGHTS_FILE
 from kerora.runfolder import RunFolder
 from tests.conftest import ROOT
 from tests.models.test_hub import fill_hugging_face_cache
@@ -36,17 +38,28 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
 
     folder = tmp_path_factory.mktemp("tfds")
-    label = tfds.features.ClassLabel(names=["neg", "pos"])
-    tfds.dataset_builders.store_as_tfds_dataset(
-        "imdb_reviews",
-        version="1.0.0",
-        config="plain_text",
-        data_dir=folder,
-        features=tfds.features.FeaturesDict({"text": tfds.features.Text(), "label": label}),
-        split_datasets={"train": examples(150), "test": examples(8)},
-        file_format="tfrecord",
-        disable_shuffling=True,
-    )
+    parts = {"train": examples(150), "test": examples(8)}
+
+    # not registered, because another test may ask for the data set that TFDS knows by this name
+    with tfds.core.registered.skip_registration():
+
+        class ImdbReviews(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+            BUILDER_CONFIGS: ClassVar[list[Any]] = [tfds.core.BuilderConfig(name="plain_text", description="")]
+
+            def _info(self) -> Any:
+                label = tfds.features.ClassLabel(names=["neg", "pos"])
+                features = tfds.features.FeaturesDict({"text": tfds.features.Text(), "label": label})
+                return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+            def _split_generators(self, downloads: Any) -> Any:
+                return {split: iter(rows) for split, rows in parts.items()}
+
+            def _generate_examples(self) -> Any:
+                raise NotImplementedError
+
+    # array_record, because TFDS needs TensorFlow to write TFRecord files
+    ImdbReviews(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
 
@@ -92,7 +105,7 @@ def test_the_shipped_run(reviews: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def _only_the_adapter_is_saved(run: RunFolder, parameters: int) -> None:
-    assert {path.name for path in run.adapter.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
+    assert {path.name for path in run.adapter.iterdir()} == {WEIGHTS_FILE, CONFIG_FILE, OWN_FILE}
     tensors = load_file(run.adapter_weights)
     assert all(".lora_" in name for name in tensors)
     config = json.loads(run.adapter_config.read_text())

@@ -79,7 +79,7 @@ def test_run_folder_is_as_documented(settings: dict[str, Any]) -> None:
         "config.yaml", "run.json", "history.csv", "metrics.json", "predictions.csv", "adapter", "checkpoints",
     }  # fmt: skip
     assert {path.name for path in run.adapter.iterdir()} == {
-        "adapter_model.safetensors", "adapter_config.json", "labels.json",
+        "adapter_model.safetensors", "adapter_config.json", "kerora_adapter.json", "labels.json",
     }  # fmt: skip
     manifest = run.read_manifest()
     assert manifest["state"] == "finished"

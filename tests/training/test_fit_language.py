@@ -16,6 +16,7 @@ from kerora.data.documents import Documents, plain_text
 from kerora.data.language import load_documents
 from kerora.errors import ConfigError, DataError, Interrupted, PresetError
 from kerora.evaluation.metrics import language_metrics
+from kerora.lora.files import CONFIG_FILE, OWN_FILE, WEIGHTS_FILE, read_adapter_config
 from kerora.models.causal_lm import CausalLM
 from kerora.runs.open import load
 from kerora.tasks.language.measure import evaluate_documents
@@ -89,9 +90,9 @@ def test_a_run_learns_and_leaves_its_files(finished: FitResult) -> None:
     assert (manifest["state"], manifest["task"]) == ("finished", "causal-lm")
     assert manifest["parameters"]["head"] == 0
     assert not run.predictions.exists() and not run.labels.exists()
-    adapter = json.loads(run.adapter_config.read_text())
+    adapter = read_adapter_config(run.adapter)
     assert (adapter["task_type"], adapter["kerora"]["text_form"]) == ("CAUSAL_LM", "text")
-    assert {path.name for path in run.adapter.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
+    assert {path.name for path in run.adapter.iterdir()} == {WEIGHTS_FILE, CONFIG_FILE, OWN_FILE}
 
 
 def test_the_history_holds_perplexities(finished: FitResult) -> None:
@@ -238,6 +239,6 @@ def test_what_cannot_be_used(gpt2: Path, book: Path, tiny_preset: Path, tmp_path
     with pytest.raises(ConfigError, match="--mask-share, --class-weights are for classification"):
         fit(settings(tmp_path, gpt2, book, training__mask_share=0.3, training__class_weights="balanced"))
     (tmp_path / "a.txt").write_text("a")
-    with pytest.raises(DataError, match="a.txt is too short to hold a part out of it"):
+    with pytest.raises(DataError, match="a.txt is too short to hold out a part of it"):
         fit(settings(tmp_path, gpt2, tmp_path / "a.txt"))
     assert not (tmp_path / "run").exists(), "nothing is written before the input is known to be good"

@@ -1,4 +1,4 @@
-"""Models train, measure and predict each by itself where a torch process group exists, whatever Keras does then."""
+"""With a torch process group, each process trains, measures and predicts by itself. Keras 3.16 would join the ranks."""
 
 import datetime
 import json
@@ -63,7 +63,7 @@ def causal_lm(presets: dict[str, Path], rank: int, own_step: bool) -> Result:
 
 
 class Masked(keras.utils.PyDataset):
-    """Batches of a masked-language model, of which a rank has one less."""
+    """Batches of a masked-language model. One rank has one batch less than the other."""
 
     def __init__(self, rank: int) -> None:
         super().__init__()

@@ -72,7 +72,7 @@ def test_the_page_holds_everything_and_runs_nothing(made: Search, study: optuna.
     assert_self_contained(content, page)
     assert_accessible(page)
     assert EVIL not in content and not page.open
-    assert len([element for element in page.elements if element[0] == "svg"]) == 4
+    assert len([element for element in page.elements if element[0] == "svg"]) == 8
     for text in ("0.7500", "trial 3", "within noise of the defaults", "matches no layer", "training.learning_rate"):
         assert text in page.text, text
     assert page.text.count("1 trials failed") == 1
@@ -85,7 +85,7 @@ def test_few_trials_have_no_importances_and_the_defaults_can_win(made: Search) -
     add(study, made, 0.7, TrialState.COMPLETE)
     page = Page(render_study(made, study, read_records(study)))
     assert "PED-ANOVA" not in page.text and "No trial was better than the defaults" in page.text
-    assert len([element for element in page.elements if element[0] == "svg"]) == 3
+    assert len([element for element in page.elements if element[0] == "svg"]) == 7
 
 
 def test_a_clear_gain_is_told_as_one(made: Search) -> None:

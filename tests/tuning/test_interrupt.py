@@ -76,7 +76,7 @@ class Pressing(Observer):
 
 @pytest.mark.parametrize("statement", [1, 2, 3, 10, 18])
 def test_ctrl_c_within_a_transaction_leaves_no_lock(settings: Settings, statement: int) -> None:
-    """Interrupted in the middle, SQLAlchemy keeps SQLite's lock, and whatever writes next waits a minute for it."""
+    """An interrupt inside SQLAlchemy keeps the lock of SQLite, and the next write waits a minute for it."""
     observer, started = Pressing(statement), time.monotonic()
     with pytest.raises(Interrupted, match="Interrupted after"):
         search(settings, observer=observer, trials=50)

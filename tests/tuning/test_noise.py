@@ -11,7 +11,7 @@ CLASSES = ("a", "b", "c", "d")
 
 
 def probabilities(labels: np.ndarray, right: float, seed: int) -> np.ndarray:
-    """Predictions of which about `right` are right."""
+    """Predictions with an accuracy of about `right`."""
     generator = np.random.default_rng(seed)
     scores = generator.random((len(labels), len(CLASSES)))
     hits = generator.random(len(labels)) < right

@@ -1,4 +1,4 @@
-"""Samplers alone: no warnings, the same proposals again, grids, and what CMA-ES needs."""
+"""Samplers without trainings: no warnings, repeatable proposals, grids, and the requirements of CMA-ES."""
 
 import importlib.util
 import warnings
@@ -43,7 +43,7 @@ def test_proposals_warn_of_nothing_and_do_not_depend_on_the_process(sampler: str
         warnings.simplefilter("error")
         _, whole = proposals(sampler, 14)
         half, _ = proposals(sampler, 7)
-    # a new process makes the sampler anew; the number of trials sets how many are random
+    # a new process makes a new sampler; the number of trials determines how many are random
     half.sampler = make_sampler(TuneConfig(sampler=sampler, trials=14), SPACE, 42, DEFAULTS)
     if sampler in ("random", "grid"):
         assert proposals(sampler, 14, half)[1] == whole
@@ -71,7 +71,7 @@ def test_cmaes_uses_its_own_state_after_the_random_start() -> None:
 
 
 def test_cmaes_needs_two_numbers_and_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="needs two or more settings with low and high"):
+    with pytest.raises(ConfigError, match="needs at least two settings with low and high"):
         make_sampler(TuneConfig(sampler="cmaes"), load_space({"lora.rank": [2, 4]}), 1, {})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs the package cmaes, which is not installed. Install it with: pip"):

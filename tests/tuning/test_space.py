@@ -85,6 +85,13 @@ def test_defaults_are_those_of_the_config() -> None:
     assert rank.holds(8) and not rank.holds(16) and not targets.holds("query,value")
 
 
+def test_a_default_of_none_is_outside_a_range_with_steps() -> None:
+    space = load_space({"training.max_steps": {"low": 100, "high": 500, "step": 100}})
+    (steps,) = space.parameters
+    assert space.defaults(FitConfig()) == {"training.max_steps": None}
+    assert not steps.holds(None) and steps.holds(300) and not steps.holds(350)
+
+
 def test_a_space_passes_through() -> None:
     space = Space(())
     assert load_space(space) is space
@@ -102,22 +109,22 @@ def test_a_space_passes_through() -> None:
         ({"lora.rank": [4, 4.5]}, r"'rank' must be a whole number"),
         ({"lora.rank": [4, 4]}, r"the choice 4 twice"),
         ({"lora.rank": {"low": 1}}, r"needs high, or a list of choices"),
-        ({"lora.rank": {"low": 1, "high": 8, "step": 20}}, r"needs a step between 0 and the range's width 7"),
+        ({"lora.rank": {"low": 1, "high": 8, "step": 20}}, r"needs a step between 0 and the width of the range, 7"),
         ({"lora.rank": {"low": 1, "high": 8, "step": 1.5}}, r"needs a step"),
         ({"lora.rank": {"low": 1, "high": 8, "lgo": True}}, r"unknown key 'lgo'. Did you mean 'low' or 'log'"),
         ({"lora.rank": {"low": 1, "high": 8, "step": 1, "log": True}}, r"both log and step"),
-        ({"lora.dropout": {"low": 0.0, "high": 0.2, "log": True}}, r"whose low must be greater than 0"),
+        ({"lora.dropout": {"low": 0.0, "high": 0.2, "log": True}}, r"Its low must be greater than 0"),
         ({"lora.rank": {"low": 1, "choices": [8]}}, r"has choices and also low"),
         ({"lora.rank": 8}, r"needs a list of values, or low and high"),
         ({"training.schedule": ["cosin"]}, r"must be one of cosine, linear, constant"),
-        ({"training.schedule": {"low": "cosine", "high": "linear"}}, r"is no number: give a list of choices"),
+        ({"training.schedule": {"low": "cosine", "high": "linear"}}, r"is not a number. Give a list of choices"),
         ({"training.seed": [1, 2]}, r"use --repeats for several seeds"),
-        ({"data.subset": [100]}, r"which rows are scored"),
+        ({"data.subset": [100]}, r"it changes the scored rows"),
         ({"run": ["a"]}, r"names an output"),
         ({"lora.alpha": {"low": 1, "high": 2, "when": {"lora.rank": 8}}}, r"which the space does not search"),
         (
             {"lora.rank": [4], "lora.alpha": {"low": 1, "high": 2, "when": {"lora.rank": 8}}},
-            r"depends on 'lora.rank' being 8, which it never is",
+            r"depends on 'lora.rank' being 8, but it is never 8",
         ),
         (
             {"lora.rank": [4], "lora.alpha": {"low": 1, "high": 2, "when": {"lora.rank": {"low": 5, "high": 9}}}},
@@ -128,9 +135,9 @@ def test_a_space_passes_through() -> None:
                 "lora.rank": {"low": 1, "high": 8, "when": {"lora.alpha": {"low": 1, "high": 2}}},
                 "lora.alpha": {"low": 1, "high": 2, "when": {"lora.rank": {"low": 1, "high": 2}}},
             },
-            r"go in a circle: lora.rank, lora.alpha",
+            r"form a circle: lora.rank, lora.alpha",
         ),
-        ({}, r"needs settings and their ranges"),
+        ({}, r"needs settings with ranges"),
         ("lroa", r"no search space 'lroa'. Did you mean 'lora'"),
         ("missing.yaml", r"no search space 'missing.yaml'"),
     ],

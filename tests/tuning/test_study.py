@@ -97,7 +97,7 @@ def test_defaults_outside_of_the_space_are_tried_as_they_are(settings: Settings)
 @pytest.mark.slow
 def test_a_search_repeats_itself_and_goes_on_as_if_it_had_not_been_stopped(settings: Settings) -> None:
     whole = search(settings, trials=7, study="whole")
-    with pytest.raises(Interrupted, match=r"Interrupted after 3 of 7 trials. The same command goes on") as stop:
+    with pytest.raises(Interrupted, match=r"Interrupted after 3 of 7 trials. The same command continues") as stop:
         search(settings, trials=7, observer=StopAfter(3))
     assert stop.value.exit_code == 130
     assert [row["state"] for row in log_rows()] == ["complete"] * 3 + ["waiting"]
@@ -217,7 +217,7 @@ def test_a_trial_that_always_kills_its_process_is_given_up() -> None:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         requeue(study, study.trials[trial.number])
     assert [record.state for record in read_records(study)] == ["failed"]
-    assert "process ended" in read_records(study)[0].error
+    assert "process of the trial ended" in read_records(study)[0].error
     assert len({str(trial.params) for trial in study.trials}) == 1
 
 
@@ -276,7 +276,7 @@ def test_a_study_of_something_else_is_refused_and_the_difference_shown(
 ) -> None:
     search(settings, trials=1)
     before = (Path("studies/one/study.db").read_bytes(), Path("studies/one/experiment_log.csv").read_bytes())
-    with pytest.raises(RunError, match=rf"The study 'one' was begun with other settings: .*{message}") as caught:
+    with pytest.raises(RunError, match=rf"The study 'one' was started with other settings: .*{message}") as caught:
         search({**settings, **change}, space, trials=1, **options)
     assert "\n" not in str(caught.value)
     assert before[1] == Path("studies/one/experiment_log.csv").read_bytes()
@@ -286,7 +286,7 @@ def test_a_foreign_study_is_left_alone(settings: Settings) -> None:
     Path("studies/one").mkdir(parents=True)
     study = optuna.create_study(storage="sqlite:///studies/one/study.db", study_name="one")
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
-    with pytest.raises(RunError, match="a study 'one' that is not Kerora's"):
+    with pytest.raises(RunError, match="a study 'one' that Kerora did not make"):
         search(settings)
 
 
@@ -301,7 +301,7 @@ def test_a_grid_takes_every_point_once_with_the_defaults_first(settings: Setting
 
 
 def test_a_sampler_that_cannot_search_the_space_writes_nothing(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match="needs two or more settings with low and high"):
+    with pytest.raises(ConfigError, match="needs at least two settings with low and high"):
         search(settings, {"lora.rank": [2, 4]}, sampler="cmaes")
     assert not Path("studies").exists()
 
@@ -354,7 +354,7 @@ def test_a_timeout_begins_no_more_trials(settings: Settings) -> None:
     started = time.monotonic()
     result = search(settings, trials=10_000, timeout=4)
     assert 1 <= len(result.records) < 100 and time.monotonic() - started < 60
-    with pytest.raises(TrainingError, match="No trial was complete before the time was over"):
+    with pytest.raises(TrainingError, match="No trial was complete before the timeout"):
         search(settings, study="two", timeout=1e-6)
 
 
@@ -378,7 +378,9 @@ def test_a_storage_that_cannot_be_reached(settings: Settings, storage: str, mess
 def test_a_database_that_is_damaged_is_one_line(settings: Settings) -> None:
     Path("studies/one").mkdir(parents=True)
     Path("studies/one/study.db").write_bytes(b"this is no database, " * 200)
-    with pytest.raises(RunError, match="cannot be opened: file is not a database"):
+    with pytest.raises(
+        RunError, match="study.db is neither an SQLite database nor a journal of Optuna. Choose another --study"
+    ):
         search(settings)
 
 

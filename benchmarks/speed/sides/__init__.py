@@ -1,1 +1,1 @@
-"""What each side does in a process of its own; every function takes a `Job` and returns its figures."""
+"""The measurements. Each runs in its own process. Every function takes a `Job` and returns its figures."""

@@ -1,4 +1,4 @@
-"""Plain KerasHub as its guides show it: task class, own preprocessor, `enable_lora`, `fit` on texts."""
+"""Plain KerasHub as in its guides: task class, its preprocessor, `enable_lora`, `fit` on texts."""
 
 import os
 import time
@@ -15,7 +15,7 @@ WARM_BATCHES = 2
 
 
 class _Steps(keras.callbacks.Callback):
-    """Notes the time at the end of each batch."""
+    """Records the time at the end of each batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _Steps(keras.callbacks.Callback):
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Train on a slice, and extrapolate to all batches; accuracy is not measured."""
+    """Train on a part of the rows, and extrapolate to all batches. The accuracy is not measured."""
     keras.utils.set_random_seed(job.seed)
     texts, labels, names = load_rows(job.path / "train.csv")
     classifier = keras_hub.models.TextClassifier.from_preset(job.preset, num_classes=len(names))

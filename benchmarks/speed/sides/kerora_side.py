@@ -14,7 +14,7 @@ WARM_ROWS = 64
 
 
 class _Clock(Silent):
-    """Notes when data and model stand ready, which is when the heading is said."""
+    """Records when data and model are ready. This is when the heading is printed."""
 
     ready: float | None = None
 
@@ -23,7 +23,7 @@ class _Clock(Silent):
 
 
 def settings(job: Job, **more: Any) -> FitConfig:
-    """Return the settings of a job; what is not said is Kerora's default."""
+    """Return the settings of a job. All other settings have their defaults."""
     given: dict[str, Any] = {
         "run": str(job.path / f"kerora-{os.getpid()}"),
         "data.train": str(job.path / "train.csv"),
@@ -40,7 +40,7 @@ def settings(job: Job, **more: Any) -> FitConfig:
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Train and test; then time the evaluation alone."""
+    """Train and test. Then measure the time of the evaluation alone."""
     clock = _Clock()
     result = kerora.fit(settings(job, **{"data.test": str(job.path / "test.csv")}), progress=clock)
     assert clock.ready is not None
@@ -68,14 +68,14 @@ def _rate(model: Any, rows: Rows) -> float:
 
 
 def predict(job: Job) -> dict[str, Any]:
-    """Predict reviews, tokenising included."""
+    """Predict reviews, including tokenising."""
     texts = (job.path / "reviews.txt").read_text(encoding="utf-8").splitlines()[: job.texts]
     model = kerora.load(job.path / "run")
     return {"rows_per_second": _rate(model, Rows(texts, [""] * len(texts)))}
 
 
 def many_rows(job: Job) -> dict[str, Any]:
-    """Train a few steps on a long generated file; what counts is the peak memory of the process."""
+    """Train a few steps on a long generated file, to measure the peak memory of the process."""
     name = str(job.path / f"rows-{job.rows}.csv")
     result = kerora.fit(settings(job, **{"data.train": name, "training.max_steps": 5}))
     return {"train_seconds": result.seconds}

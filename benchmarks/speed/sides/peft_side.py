@@ -16,12 +16,12 @@ ATTENTION = (["query", "value"], ["q_lin", "v_lin"])
 
 
 def train_defaults(job: Job) -> dict[str, Any]:
-    """Train as the guides show it: float32, random batches, the model's own dropout."""
+    """Train as in the guides: float32, random batches, the default dropout of the model."""
     return _train(job, {}, {})
 
 
 def train_best(job: Job) -> dict[str, Any]:
-    """Train with bfloat16 where the hardware has it, rows of like length in a batch, Kerora's schedule and dropout."""
+    """Train with bfloat16 if the hardware supports it, batches of similar length, and Kerora's schedule and dropout."""
     arguments = {
         "bf16": job.bfloat16,
         "train_sampling_strategy": "group_by_length",
@@ -58,7 +58,7 @@ def _train(job: Job, arguments: dict[str, Any], options: dict[str, Any]) -> dict
             disable_tqdm=True,
             logging_strategy="no",
             seed=job.seed,
-            use_cpu=not torch.cuda.is_available(),  # bf16 without a GPU wants it said
+            use_cpu=not torch.cuda.is_available(),  # Trainer refuses bf16 without a GPU otherwise
             **arguments,
         ),
         train_dataset=train,
@@ -69,7 +69,7 @@ def _train(job: Job, arguments: dict[str, Any], options: dict[str, Any]) -> dict
     seconds = time.time() - ready
     started = time.perf_counter()
     found = trainer.predict(test)
-    # its own labels: rows of like length share batches here too, so the order is not that of the rows
+    # the labels of the output, because the batches here are grouped by length too and change the order of the rows
     right = int((found.predictions.argmax(axis=1) == found.label_ids).sum())
     return {
         "train_seconds": seconds,
@@ -100,12 +100,12 @@ def _adapted(job: Job, classes: int, options: dict[str, Any]) -> Any:
 
 
 def predict_float32(job: Job) -> dict[str, Any]:
-    """Predict reviews in float32, tokenising included."""
+    """Predict reviews in float32, including tokenising."""
     return _predict(job, torch.float32)
 
 
 def predict_bfloat16(job: Job) -> dict[str, Any]:
-    """Predict reviews in bfloat16, tokenising included."""
+    """Predict reviews in bfloat16, including tokenising."""
     return _predict(job, torch.bfloat16)
 
 

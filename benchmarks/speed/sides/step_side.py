@@ -1,4 +1,4 @@
-"""A train step against the machine's own matrix products: DistilBERT-base's sizes, random weights, 32 x 128."""
+"""Compares a train step with plain matrix products: the sizes of DistilBERT-base, random weights, 32 x 128 tokens."""
 
 import json
 import statistics
@@ -23,7 +23,7 @@ VOCABULARY = 30_522
 
 
 def step(job: Job) -> dict[str, Any]:
-    """Time steps and matrix products by turns; the share is that of the medians."""
+    """Measure steps and matrix products alternately. The share is computed from the medians."""
     precision = resolve_precision("auto")
     one_step, product = _step(_random_model(job.path), precision), _product(getattr(torch, precision))
     seconds: dict[str, list[float]] = {"step": [], "product": []}
@@ -42,7 +42,7 @@ def step(job: Job) -> dict[str, Any]:
 
 
 def step_flops(rows: int = ROWS, length: int = LENGTH) -> int:
-    """Return the floating-point operations that a step needs: no more than frozen weights ask for.
+    """Return the number of floating-point operations that a step with frozen weights needs.
 
     Forward each layer's six kernels (4 width^2 + 2 width inner, 2 operations a weight and token) and the two
     products of attention (2 width length each a token); backward the same once again for the kernels, whose own

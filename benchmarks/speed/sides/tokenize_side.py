@@ -1,4 +1,4 @@
-"""Tokenising: Kerora through its cache, first and second time, and the Rust tokenizer called directly."""
+"""Tokenising: Kerora with its cache, the first and the second time, and the Rust tokenizer alone."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ from kerora.models.presets import find_preset
 
 
 def kerora(job: Job) -> dict[str, Any]:
-    """Tokenise twice; the second time from the cache."""
+    """Tokenise twice. The second time reads the cache."""
     rows = Rows(_texts(job), [""] * job.texts)
     tokenizer = find_preset(job.preset).load_tokenizer()
     first, table = _timed(lambda: cached_tokens(rows, tokenizer, job.max_length))
@@ -21,7 +21,7 @@ def kerora(job: Job) -> dict[str, Any]:
 
 
 def rust(job: Job) -> dict[str, Any]:
-    """Tokenise with `tokenizers` alone."""
+    """Tokenise only with `tokenizers`."""
     texts = _texts(job)
     tokenizer = Tokenizer.from_file(f"{job.preset}/tokenizer.json")
     tokenizer.no_padding()

@@ -1,5 +1,22 @@
 "use strict";
 for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
+const cue = (box) => {
+  const wide = box.scrollWidth > box.clientWidth + 1;
+  box.classList.toggle("wide", wide);
+  let text = box.previousElementSibling;
+  if (!text || !text.classList.contains("cue")) {
+    if (!wide) return;
+    text = document.createElement("p");
+    text.className = "cue";
+    text.textContent = "Scroll sideways for more →";
+    box.before(text);
+  }
+  text.hidden = !wide;
+};
+const cues = () => document.querySelectorAll(".scroll, .plot.long").forEach(cue);
+addEventListener("resize", cues);
+for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", cues);
+cues();
 for (const box of document.querySelectorAll("[data-mistakes]")) {
   const selects = [...box.querySelectorAll("select")];
   const rows = [...box.querySelectorAll("li")];

@@ -1,4 +1,4 @@
-"""The metrics of a classifier at each epoch's end, as a Keras callback for anyone's `model.fit`."""
+"""The metrics of a classifier at the end of each epoch, as a Keras callback that works with any `model.fit`."""
 
 import time
 from collections.abc import Sequence
@@ -19,21 +19,21 @@ from kerora.tasks.classification.probabilities import softmax
 
 
 class ClassificationReport(keras.callbacks.Callback):
-    """Evaluate a classifier at each epoch's end with scikit-learn, and put the results into the logs.
+    """Evaluate a classifier at the end of each epoch with scikit-learn, and add the results to the logs.
 
-    The logs gain ``<prefix>loss``, ``accuracy``, ``macro_f1`` and the other single-number metrics of
-    `kerora.evaluation.metrics.classification_metrics`, and ``validation_seconds``. Callbacks later in
-    the list (Kerora's or Keras' own) can monitor them. It must therefore stand before them.
+    The callback adds the single-number metrics of `kerora.evaluation.metrics.classification_metrics`, such as
+    ``<prefix>loss``, ``<prefix>accuracy`` and ``<prefix>macro_f1``, and ``validation_seconds``. Callbacks that come
+    later in the list can monitor them. So put this callback before callbacks of Kerora or Keras that do.
 
-    After each epoch `metrics`, `matrix` (classes, classes; rows are true classes) and `text` hold the
-    newest results, and `probabilities` (rows, classes) those of the rows in the order of `data`.
+    After each epoch, `metrics`, `matrix` (classes, classes; rows are true classes) and `text` hold the
+    newest results. `probabilities` (rows, classes) holds the predictions in the order of `data`.
 
     Args:
-        data: `Batches`, another `PyDataset`, or ``(x, y)`` arrays; y holds class numbers.
-        classes: class names; None numbers them.
-        prefix: put before each name in the logs; default ``val_``.
-        from_logits: whether the model puts out logits (else probabilities); default True.
-        batch_size: rows in a batch when `data` is arrays; default 64.
+        data: `Batches`, another `PyDataset`, or ``(x, y)`` arrays. y holds class numbers.
+        classes: class names. None uses the class numbers as names.
+        prefix: put before the name of each metric in the logs. Default: ``val_``.
+        from_logits: whether the outputs of the model are logits (else probabilities). Default: True.
+        batch_size: rows in a batch if `data` is arrays. Default: 64.
     """
 
     def __init__(
@@ -60,9 +60,11 @@ class ClassificationReport(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate, keep the results, and extend the logs."""
         started = time.perf_counter()
+        # devices=[]: the default copies the state of every GPU, and predictions draw nothing there
         with torch.random.fork_rng(devices=[]):
-            # Keras' loaders draw from torch's generator: evaluating must not change the training
+            # Keras' data loaders use torch's random generator. The fork keeps training independent of evaluation.
             labels, probabilities = self._evaluate()
+        # the outputs tell the number of classes, also if no row has the last class
         classes = self.classes or tuple(str(number) for number in range(probabilities.shape[1]))
         predicted = probabilities.argmax(axis=1)
         self.probabilities = probabilities
@@ -71,27 +73,31 @@ class ClassificationReport(keras.callbacks.Callback):
         self.text = classification_report_text(labels, predicted, classes)
         self._standard_errors = standard_errors(labels, probabilities, self.metrics)
         if logs is not None:
+            # roc_auc is None where it is undefined, and per_class is a mapping: no callback can monitor them
             single = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
             logs.update({f"{self.prefix}{name}": value for name, value in single.items()})
             logs["validation_seconds"] = time.perf_counter() - started
 
     def standard_error(self, name: str) -> float:
-        """Return the standard error of the newest value of a metric, by its name in the logs; see `EarlyStopping`."""
+        """Return the standard error of the newest value of a metric, by its name in the logs. See `EarlyStopping`."""
+        # 0 without an estimate: only a value as good as the best one then counts
         return self._standard_errors.get(name.removeprefix(self.prefix), 0.0)
 
     def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(self.data, keras.utils.PyDataset):
-            # a batch at a time: all of them at once would be the rows' tokens several times over
+            # One batch at a time. All batches at once would hold several copies of the tokens in memory.
             batches = (self.data[index] for index in range(self.data.num_batches))
+            # labels (rows,) or (rows, 1); row weights are left out, because metrics count each row once
             parts = [(np.asarray(y).reshape(-1), self.model.predict_on_batch(x)) for x, y, *_ in batches]
             labels, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
         else:
             inputs, labels = self.data[0], np.asarray(self.data[1]).reshape(-1)
             outputs = self.model.predict(inputs, batch_size=self.batch_size, verbose=0)
         outputs = np.asarray(outputs, dtype=np.float64)
+        # a single sigmoid output has no probability of the other class
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             raise ConfigError(
-                "ClassificationReport needs a model with one output a class, shape (rows, classes). "
+                "ClassificationReport needs a model with one output per class, shape (rows, classes). "
                 f"Received: shape {outputs.shape}"
             )
         return labels.astype(np.int64), softmax(outputs) if self.from_logits else outputs

@@ -1,4 +1,4 @@
-"""The confusion matrix on a terminal."""
+"""The confusion matrix for a terminal."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,18 @@ from kerora.tasks.classification.results import SplitResults
 
 MOST_CLASSES = 40
 SHORTEST_NAME = 10
+# row per cent below which a cell has the background of the terminal
 COLDEST_SHADED = 5.0
+# red, green and blue at 0 and at 100 per cent
 _COLD, _HOT = np.array([28, 46, 74]), np.array([110, 190, 245])
 
 
 class ConfusionMatrix:
-    """A confusion matrix that fits the terminal it is printed on.
+    """A confusion matrix that fits the width of the terminal.
 
-    Rows are true classes. Columns carry the class names where these fit, else the classes' numbers;
-    cells hold counts and row per cent where both fit, else counts; a matrix that is still too wide
-    is printed in blocks of columns. With colours on, the background shows the row per cent.
+    Rows are true classes. If the class names do not fit above the columns, the class numbers stand there. If counts
+    and row per cent do not both fit into the cells, the cells hold counts. A matrix that is still too wide is printed
+    in blocks of columns. On a terminal with colours, the background shows the row per cent.
     """
 
     def __init__(self, split: SplitResults) -> None:
@@ -47,15 +49,19 @@ class ConfusionMatrix:
                 yield self._line(row, block, layout)
 
     def _layout(self, width: int) -> "_Layout":
-        """Choose the richest layout that fits, else short names, else the plainest in blocks."""
+        """Choose the layout that shows most and fits: else short names, else counts in blocks of columns."""
         name = min(max(map(cell_len, self.names)), LONGEST_NAME)
         numbers = [str(place + 1) for place in range(len(self.names))]
+        # from the layout that shows most to the one that needs least
         for percent, heads in ((True, self.names), (True, numbers), (False, numbers)):
             cells = self._cells(percent)
+            # two blanks in front of each column
             widths = [max(cell_len(head), *(len(row[at]) for row in cells)) + 2 for at, head in enumerate(heads)]
+            # three digits and a blank stand before the name if the columns have numbers
             label = name if heads is self.names else name + 4
             if label + sum(widths) <= width:
                 return _Layout(percent, heads, cells, widths, label)
+        # Nothing fits: save one column of space per class and cut the names, before the matrix is divided into blocks.
         narrow = [size - 1 for size in widths]
         short = width - sum(narrow)
         if short >= SHORTEST_NAME + 4:
@@ -76,6 +82,7 @@ class ConfusionMatrix:
         return text
 
     def _line(self, row: int, block: range, layout: "_Layout") -> Text:
+        # the number that stands above the column of this class
         start = "" if layout.heads is self.names else f"{row + 1:>3} "
         text = Text(no_wrap=True)
         text.append(set_cell_size(start + cut(self.names[row], layout.label - len(start)), layout.label), style="bold")
@@ -98,9 +105,11 @@ class _Layout:
 
 
 def _blocks(widths: Sequence[int], room: int) -> Iterator[range]:
-    """Yield ranges of columns that fit into `room`, about equally many in each."""
+    """Yield ranges of columns that fit into `room`, with about the same number of columns in each."""
     count = len(widths)
+    # one column is printed even if it does not fit
     most = max(1, room // max(widths))
+    # -(-a // b) rounds up: the fewest blocks, then the columns spread evenly over them
     size = count if sum(widths) <= room else -(-count // -(-count // most))
     for start in range(0, count, size):
         yield range(start, min(start + size, count))
@@ -110,11 +119,14 @@ def _heat(share: float) -> Style | None:
     if share < COLDEST_SHADED:
         return None
     red, green, blue = (_COLD + (_HOT - _COLD) * share / 100).round().astype(int).tolist()
+    # the ink with more contrast on this background
     ink = "black" if share > 45 else "white"
+    # as RGB, because the named colours depend on the theme of the terminal
     return Style(
         color=Color.parse("#000000" if ink == "black" else "#ffffff"), bgcolor=Color.from_rgb(red, green, blue)
     )
 
 
 def _right(text: str, width: int) -> str:
+    # not str.rjust: a wide character takes two cells of the terminal
     return " " * (width - cell_len(text)) + text

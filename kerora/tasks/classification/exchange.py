@@ -1,4 +1,4 @@
-"""Classifiers in other tools: names, snippets, and how an export is compared."""
+"""Classifiers in other tools: names, code snippets, and the comparison of an export with its run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import AdapterError, ConfigError
-from kerora.lora.files import WEIGHTS_FILE, read_tensors
+from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 from kerora.models.classifier import TextClassifier
 from kerora.models.keras_presets import HEAD_FILE
 from kerora.models.presets import Preset
@@ -31,9 +31,11 @@ NAMES = HubNames(
     text_compared="from text",
     scores=("accuracy", "macro_f1", "loss"),
 )
+# the trained head takes the place of the output layer of the base
 KEEPS_OUTPUT = False
 ONNX_NOTE = ""
 PLAIN_HEAD = keras_head
+# for str.format: a doubled brace becomes a single one
 LOADING = {
     "peft": """from transformers import AutoModelForSequenceClassification
 from peft import PeftModel
@@ -55,7 +57,7 @@ print(model.predict_labels(["a text"]))""",
 
 
 def loading(form: str, model: TextClassifier, base: str, inputs: str) -> str:
-    """Return the lines that load an export."""
+    """Return the lines of Python that load an export."""
     return LOADING[form].format(base=base, count=len(model.classes), inputs=inputs)
 
 
@@ -65,24 +67,27 @@ def classes(model: TextClassifier) -> tuple[str, ...]:
 
 
 def hub_config(model: TextClassifier) -> dict[str, Any]:
-    """Return the classes as transformers' config.json has them."""
+    """Return the classes in the form of transformers' config.json."""
     return {
+        # text, as JSON has no other keys
         "id2label": {str(number): name for number, name in enumerate(model.classes)},
         "label2id": {name: number for number, name in enumerate(model.classes)},
+        # transformers then takes cross entropy if it trains the model further
         "problem_type": "single_label_classification",
     }
 
 
 def logits(model: TextClassifier, probe: Probe) -> np.ndarray:
-    """Return the model's logits of the rows, (rows, classes)."""
+    """Return the logits of the model for the rows, (rows, classes)."""
     return probe.logits(lambda inputs: model(inputs, training=False))
 
 
 def probe(model: TextClassifier, config: FitConfig) -> Probe:
-    """Return 32 rows of a run's own data, or where they are not here any more of the bundled tickets."""
+    """Return 32 rows of the data of the run. If that data is gone, return rows of the bundled tickets."""
     dataset = dataset_or_tickets(load, config)
     found = probed_rows(dataset)
     pairs = None if found.pairs is None else found.pairs[:ROWS]
+    # without labels: the logits of both sides are compared
     rows: Rows[int] = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
     return Probe(rows, dataset.name, model.encode(rows.texts, rows.pairs))
 
@@ -98,7 +103,8 @@ def text_agreement(
 
 
 def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: TextClassifier) -> float:
-    """Return the share of the rows with the same label when the preset's own preprocessor reads the text."""
+    """Return the share of the rows with the same label, if the preprocessor of the preset reads the text."""
+    # KerasHub has no classifier of such a kind, so it has no preprocessor either
     if (directory / HEAD_FILE).is_file():
         inputs = keras_head.plain_inputs(directory, probe.rows.texts, model)
     else:
@@ -106,31 +112,41 @@ def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.nda
             preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
             found = preprocessor(probe.rows.texts)
         inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
+    # the same rows, with the inputs that the preset makes of the texts
     own = Probe(probe.rows, probe.source, inputs).logits(plain)
     return float((own.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
 
 def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[Rows[int]] | None) -> TextClassifier:
-    """Build a classifier with as many classes as the adapter's head has outputs."""
+    """Build a classifier with one class for each output of the adapter's head."""
     names = _classes(folder, preset, dataset, config.data.class_names)
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    return TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+    options["truncate"] = config.model.truncate
+    model = TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+    # transformers counts the outputs from 0, and its data holds these numbers as labels
+    model.label_values = dataset.values if dataset else tuple(str(number) for number in range(len(names)))
+    return model
 
 
 def _classes(folder: Path, preset: Preset, dataset: Dataset[Rows[int]] | None, given: Sequence[str]) -> tuple[str, ...]:
+    # PEFT writes the head under its name in transformers, without modules_to_save
     key = f"base_model.model.{preset.architecture.head.logits}.weight"
     tensors = read_tensors(folder / WEIGHTS_FILE, None)
     if key not in tensors or tensors[key].ndim != 2:
         raise AdapterError(
             f"{folder / WEIGHTS_FILE} holds no classification head: it lacks {key}. Save it with PEFT again."
         )
-    count = tensors[key].shape[0]
+    count = tensors[key].shape[0]  # (classes, width)
+    # The number of outputs is a fact of the adapter. The names come from the data, the setting, or the base model.
     own = preset.class_names or ()
     for source, names in (("The data", dataset.classes if dataset else ()), ("--class-names", tuple(given))):
         if names and len(names) != count:
             raise ConfigError(
-                f"{source} has {len(names)} classes ({', '.join(names)}), but the adapter's head {count}."
+                f"{source} has {len(names)} classes ({', '.join(names)}), but the head of the adapter has {count}. "
+                "Give the data or the class names that the adapter was trained on."
             )
+    # in this order: the data is given now, the names in the base may be those of another task
     if dataset is not None:
         return dataset.classes
+    # LABEL_n is the name that transformers gives a class without a name
     return tuple(given) or (own if len(own) == count else tuple(f"LABEL_{number}" for number in range(count)))

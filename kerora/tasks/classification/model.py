@@ -1,58 +1,66 @@
-"""Classifiers: fresh ones, those of runs, and their bases."""
+"""Build classifiers: new ones, those of runs, and their base models."""
 
 from pathlib import Path
 from typing import Any
 
+from kerora.data.classes import ClassLabels
 from kerora.data.rows import Dataset
 from kerora.errors import RunError
 from kerora.lora.files import read_adapter_config
 from kerora.models.classifier import TextClassifier
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
-from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
+from kerora.runfolder import RunFolder, check_has_adapter
 from kerora.settings.fit import FitConfig
+from kerora.tasks.classification.labels import read_labels, write_labels
 
 
 def build(config: FitConfig, preset: Preset, dataset: Dataset) -> TextClassifier:
-    """Build a classifier of the dataset's classes, with a fresh head."""
-    return of_run(config, preset, dataset.classes, backbone_dtype(config))
+    """Build a classifier for the classes of the dataset, with a new, untrained head."""
+    return of_run(config, preset, ClassLabels(dataset.classes, dataset.values), backbone_dtype(config))
 
 
-def of_run(config: FitConfig, preset: Preset, classes: tuple[str, ...], dtype: str) -> TextClassifier:
-    """Build a run's classifier, without its adapter."""
+def of_run(config: FitConfig, preset: Preset, labels: ClassLabels, dtype: str) -> TextClassifier:
+    """Build the classifier of a run, without its adapter."""
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    return TextClassifier.from_preset(preset, classes, dtype=dtype, seed=config.training.seed, **options)
+    options["truncate"] = config.model.truncate
+    model = TextClassifier.from_preset(preset, labels.names, dtype=dtype, seed=config.training.seed, **options)
+    model.label_values = labels.values
+    return model
 
 
-def read_head(run: RunFolder) -> tuple[str, ...]:
-    """Read the class names of a run's adapter.
+def read_head(run: RunFolder) -> ClassLabels:
+    """Read the classes of the adapter of a run.
 
     Raises:
-        RunError: there is no adapter yet, or labels.json is missing, damaged, or of another adapter.
+        RunError: there is no adapter yet, or labels.json is missing, damaged, or belongs to another adapter.
         AdapterError: adapter_config.json is missing or damaged.
     """
     check_has_adapter(run)
-    classes = read_json(run.labels).get("classes")
-    if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
-        raise RunError(f"{run.labels} is damaged: 'classes' must be a list of two or more names. Received: {classes!r}")
-    if read_adapter_config(run.adapter).get("kerora", {}).get("classes", classes) != classes:
+    labels = read_labels(run.labels)
+    # The adapter names its classes too: with labels.json of another run the predictions would carry wrong names.
+    names = list(labels.names)
+    # an adapter that names no classes passes
+    if read_adapter_config(run.adapter).get("kerora", {}).get("classes", names) != names:
         raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
-    return tuple(classes)
+    return labels
 
 
 def write_head(run: RunFolder, model: TextClassifier) -> None:
     """Write labels.json."""
-    write_json(run.labels, {"classes": list(model.classes)})
+    write_labels(run.labels, ClassLabels(model.classes, model.label_values))
 
 
 def plain_copy(model: TextClassifier, seed: int | None = None) -> TextClassifier:
-    """Return the base with a fresh head, float32."""
-    return TextClassifier.from_preset(model.preset, model.classes, max_length=model.max_length, seed=seed)
+    """Return the base model in float32 with a new, untrained head."""
+    return TextClassifier.from_preset(
+        model.preset, model.classes, max_length=model.max_length, seed=seed, truncate=model.truncate
+    )
 
 
 def of_folder(directory: Path, like: TextClassifier) -> TextClassifier:
-    """Load an exported preset, with its own head and classes."""
-    return TextClassifier.from_preset(str(directory), max_length=like.max_length)
+    """Load an exported preset with its head and classes."""
+    return TextClassifier.from_preset(str(directory), max_length=like.max_length, truncate=like.truncate)
 
 
 def shape(model: TextClassifier) -> str:

@@ -1,4 +1,4 @@
-"""The report of classifiers as HTML, and the files beside it."""
+"""The report of classifiers as HTML, and the other files of the report."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from kerora.evaluation import plots, wording
-from kerora.evaluation.html import curve_figures, link, mapping, render_page, render_run
+from kerora.evaluation import plots, quality_plots, wording
+from kerora.evaluation.comparison import costs
+from kerora.evaluation.html import curve_figures, link, mapping, readable, render_page, render_run, run_figures
 from kerora.evaluation.metrics import classification_report_text, row_percent
 from kerora.evaluation.report_files import csv_text
+from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS
 from kerora.tasks.classification.results import (
     PREDICTION_COLUMNS,
     ClassificationResults,
@@ -24,13 +26,16 @@ from kerora.tasks.classification.results import (
 )
 
 PACKAGE = "kerora.tasks.classification"
+# limits that keep the page small: classes of a matrix, mistakes, and characters of a mistake
 LARGEST_MATRIX = 60
 MOST_MISTAKES = 300
 LONGEST_TEXT = 600
 SECTIONS = (
     ("confusion", "Confusion matrix"),
     ("classes", "Each class"),
+    ("curves-of-classes", "ROC"),
     ("calibration", "Calibration"),
+    ("lengths", "Lengths"),
     ("mistakes", "Mistakes"),
 )
 
@@ -46,10 +51,13 @@ class SplitView:
     confusions: list[Confusion]
     mistakes: list[dict[str, Any]]
     reliability: Markup
+    figures: list[Markup]
+    lengths: Markup
 
 
 def render(results: ClassificationResults, split: SplitResults, version: str) -> str:
-    """Return the page of one run; the run's other splits follow the chosen one, folded."""
+    """Return the page of one run. The other splits of the run follow the chosen one, collapsed."""
+    # is not, because equality would compare arrays
     others = [other for other in results.splits.values() if other is not split]
     return render_run(
         results,
@@ -71,23 +79,26 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
 
     Args:
         comparison: the runs.
-        reports: each run's own report.html, for links.
-        page: where the page will be, so that links are relative to it.
+        reports: the report.html of each run, for links.
+        page: the path that the page will have. Links are relative to it.
         version: Kerora's version, for the footer.
     """
+    # The scale is rounded outwards to multiples of 0.05, so its labels are round. It is never empty, even if all
+    # intervals are one point.
     ends = [end for split in comparison.splits for pair in split.intervals.values() for end in pair]
     scale = (np.floor(min(ends) * 20) / 20, max(np.ceil(max(ends) * 20) / 20, np.floor(min(ends) * 20) / 20 + 0.05))
     pairs = zip(comparison.names, comparison.runs, comparison.splits, reports, strict=True)
     said = [f"{name}: {note}" for name, run, split, _ in pairs for note in notes(run, split)]
-    if len({split.name for split in comparison.splits}) > 1:
-        said.insert(0, "The runs have no evaluated split in common: each row shows another split.")
     return render_page(
         "comparison.html",
         version,
         PACKAGE,
         comparison=comparison,
         scale=scale,
-        notes=said,
+        notes=[*comparison.notes(), *said],
+        curves=run_figures([run.history for run in comparison.runs], ("loss", "accuracy", "macro_f1")),
+        best=_best_rows(comparison),
+        costs=costs(comparison.names, comparison.runs),
         rows=[
             _run_row(name, run, split, link(report, page), scale)
             for name, run, split, report in zip(
@@ -116,6 +127,7 @@ def files(results: ClassificationResults, split: SplitResults) -> dict[str, str 
 
 
 def _split_key(split: SplitResults) -> str:
+    # the key is part of an id in HTML, which must not contain blanks
     return re.sub(r"\W+", "-", split.name, flags=re.ASCII)
 
 
@@ -127,14 +139,33 @@ def _view(results: ClassificationResults, split: SplitResults, first: bool) -> S
         first,
         {name: values for name, values in mapping(before).items() if isinstance(values, Mapping)},
         row_percent(split.matrix),
+        # with two classes, the matrix already shows both kinds of mistakes
         most_confused(split) if len(split.classes) > 2 else [],
         [_mistake(split, place) for place in split.mistakes()[:MOST_MISTAKES]],
         Markup(plots.inline_svg(plots.reliability(split.calibration), description)),
+        _probability_figures(split),
+        _length_figure(split),
     )
 
 
+def _probability_figures(split: SplitResults) -> list[Markup]:
+    key = _split_key(split)
+    drawn = (
+        (quality_plots.roc, f"ROC curves of {key}: true positive rate by false positive rate"),
+        (quality_plots.precision_recall, f"Precision-recall curves of {key}"),
+    )
+    return [Markup(plots.inline_svg(draw(split.labels, split.probabilities), text)) for draw, text in drawn]
+
+
+def _length_figure(split: SplitResults) -> Markup:
+    lengths = np.array([len(text) for text in split.texts])
+    figure = quality_plots.errors_by_length(lengths, split.correct, SHOWN_CHARACTERS)
+    return Markup(plots.inline_svg(figure, f"Errors of {_split_key(split)} by the length of the text"))
+
+
 def _mistake(split: SplitResults, place: int) -> dict[str, Any]:
-    text = split.texts[place]
+    # shortened after this, because a <br /> becomes one character
+    text = readable(split.texts[place])
     true = int(split.labels[place])
     return {
         "id": split.ids[place],
@@ -150,6 +181,7 @@ def _run_row(
     name: str, run: ClassificationResults, split: SplitResults, link: str, scale: tuple[float, float]
 ) -> dict[str, Any]:
     def place(value: float) -> float:
+        # per cent of the scale; an estimate can lie outside its bootstrap interval, and so outside the scale
         return round(float(np.clip(100 * (value - scale[0]) / (scale[1] - scale[0]), 0, 100)), 2)
 
     places = {
@@ -166,9 +198,18 @@ def _run_row(
     }
 
 
+def _best_rows(comparison: Comparison) -> list[bool]:
+    """Return for each run whether its macro F1 is the highest. No run is marked if the splits differ."""
+    scores = [split.metrics["macro_f1"] for split in comparison.splits]
+    # the best of scores on different rows would not be the best run
+    comparable = len({split.name for split in comparison.splits}) == 1
+    return [comparable and score == max(scores) for score in scores]
+
+
 def _class_f1(comparison: Comparison) -> list[tuple[str, list[float]]]:
-    """Return F1 by class and run; nothing where the runs have other classes."""
+    """Return F1 by class and run. Empty if the runs have different classes."""
     classes = comparison.splits[0].classes
+    # as sets, because the order of the classes may differ between runs
     if any(set(split.classes) != set(classes) for split in comparison.splits):
         return []
     return [(name, [split.metrics["per_class"][name]["f1"] for split in comparison.splits]) for name in classes]

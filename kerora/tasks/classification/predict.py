@@ -1,6 +1,6 @@
 """Turns rows into probabilities and prediction files: the `PredictFace` of classification.
 
-It does not load scikit-learn, which would add a sixth to the start of `kerora predict` and 60 MB.
+It does not load scikit-learn, because that would slow down the start of `kerora predict`.
 """
 
 import csv
@@ -13,18 +13,16 @@ import numpy as np
 from kerora.data.rows import Rows
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import atomic_file
-from kerora.tasks.classification.probabilities import softmax
-
-SHOWN_CHARACTERS = 500
+from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS, softmax
 
 
 def columns(model: TextClassifier, submission: bool) -> list[str]:
-    """Return ``label``, and unless it is a submission ``score`` and ``p_<class>`` of each class."""
+    """Return ``label``. If it is not for a submission, also ``score`` and a ``p_<class>`` for each class."""
     return ["label"] if submission else ["label", "score", *(f"p_{name}" for name in model.classes)]
 
 
 def predict(model: TextClassifier, rows: Rows, batch_size: int, submission: bool) -> Iterator[list[Any]]:
-    """Yield the values of these columns for each row; numbers are floats."""
+    """Yield the values of these columns for each row. Numbers are floats."""
     for values in predict_probabilities(model, rows, batch_size):
         best = int(values.argmax())
         numbers = [] if submission else [float(value) for value in (values[best], *values)]
@@ -43,21 +41,22 @@ def predict_probabilities(
 
     Args:
         model: the classifier.
-        rows: the rows; labels are not looked at.
-        batch_size: rows in a batch; default 64.
-        cache: keep the tokens in the cache on disk; default False.
-        progress: called with the number of rows done after each batch.
+        rows: the rows. Labels are ignored.
+        batch_size: rows in a batch. Default: 64.
+        cache: whether to keep the tokens in the cache on disk. Default: False.
+        progress: called after each batch with the number of rows that are done.
     """
     return softmax(model.predict_logits(rows, batch_size, cache=cache, progress=progress))
 
 
 def write_predictions(path: Path, classes: Sequence[str], parts: Sequence[tuple[str, Rows, np.ndarray]]) -> None:
-    """Write predictions.csv: one line a row of each ``(split, rows, probabilities)``.
+    """Write predictions.csv: one line per row of each ``(split, rows, probabilities)``.
 
     Columns: id, split, text (its first 500 characters), label, predicted, score, p_<class>...
     """
     with atomic_file(path) as stream:
-        writer = csv.writer(stream)  # with RFC 4180's line ends: only they make it quote a lone \r in a text
+        # The default line end, \r\n. With \n, csv.writer of Python 3.11 does not quote a single \r in a text.
+        writer = csv.writer(stream)
         writer.writerow(["id", "split", "text", "label", "predicted", "score", *(f"p_{name}" for name in classes)])
         for split, rows, probabilities in parts:
             for index, values in enumerate(probabilities):

@@ -1,6 +1,5 @@
-"""What a classifier's run left: its predictions, read back, described and compared."""
+"""The results of the run of a classifier: its predictions, read, described and compared."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,16 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from kerora.data.classes import ClassLabels
 from kerora.errors import RunError
-from kerora.evaluation.comparison import different_settings, distinct_names
+from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
 from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
 from kerora.evaluation.significance import McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
 from kerora.evaluation.wording import decimal, state_notes
-from kerora.runfolder import RunFolder, read_json
+from kerora.runfolder import RunFolder
+from kerora.tasks.classification.labels import read_labels
+from kerora.tasks.classification.majority import majority_note, supports_of
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
 SIGNIFICANCE = 0.05
+# split, id, and how many rows with this id came before
 Key = tuple[str, str, int]
 
 
@@ -32,12 +35,13 @@ class SplitResults:
         name: the split, such as ``test``.
         classes: class names in the order of their numbers.
         ids: identifiers of the rows.
-        texts: texts of the rows, as cut in predictions.csv.
+        texts: texts of the rows. predictions.csv holds only their first 500 characters.
         labels: true class numbers, shape (rows,).
         predicted: predicted class numbers, shape (rows,).
         scores: probability of the predicted class, shape (rows,).
         probabilities: shape (rows, classes).
-        recorded: what metrics.json says of this split after training; empty where it says nothing.
+        recorded: the metrics of this split after training in metrics.json. Empty if there are none.
+        values: the label of each class in the training data of the run. Empty if unknown.
     """
 
     name: str
@@ -49,6 +53,7 @@ class SplitResults:
     scores: np.ndarray
     probabilities: np.ndarray
     recorded: Mapping[str, Any] = field(default_factory=dict)
+    values: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -56,7 +61,7 @@ class SplitResults:
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """Whether each row was predicted right, shape (rows,)."""
+        """Whether each prediction is right, shape (rows,)."""
         return np.asarray(self.labels == self.predicted)
 
     @cached_property
@@ -66,15 +71,18 @@ class SplitResults:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """Confidence against accuracy."""
+        """The accuracy by confidence."""
         return calibration(self.labels, self.probabilities, self.predicted)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """The metrics; metrics.json's unrounded numbers where it describes these rows."""
+        """The metrics. They come from metrics.json if it describes these rows, else from the predictions."""
+        # predictions.csv holds six decimals: metrics.json is more exact, but may be older than the predictions
+        # with the predicted classes of the file, as six decimals can make two probabilities equal
         computed = classification_metrics(self.labels, self.probabilities, self.classes, predicted=self.predicted)
         if not self.agrees:
             return computed
+        # single numbers alone: per_class stays that of these rows
         recorded = {key: value for key, value in self.recorded.items() if isinstance(value, int | float)}
         return {key: recorded.get(key, value) for key, value in computed.items()}
 
@@ -89,13 +97,15 @@ class SplitResults:
 
     @property
     def agrees(self) -> bool:
-        """Whether metrics.json's accuracy, where it gives one, is that of these rows."""
+        """Whether metrics.json gives the accuracy of these rows, or no accuracy."""
+        # one row more or less right changes the accuracy by 1 / rows
         value = self.recorded.get("accuracy")
         return not isinstance(value, int | float) or abs(value - float(self.correct.mean())) < 0.5 / len(self)
 
     def mistakes(self) -> list[int]:
-        """Positions of the wrong rows, the most confident first."""
+        """Return the positions of the wrong predictions, most confident first."""
         wrong = np.flatnonzero(~self.correct)
+        # stable: mistakes of equal confidence stay in the order of the rows
         return [int(place) for place in wrong[np.argsort(-self.scores[wrong], kind="stable")]]
 
 
@@ -104,18 +114,18 @@ class ClassificationResults(RunResults):
     """The run of a classifier.
 
     Attributes:
-        splits: evaluated rows by split, the one to report first.
+        splits: evaluated rows by split. The first one is reported by default.
     """
 
     splits: Mapping[str, SplitResults] = field(default_factory=dict)
 
     @property
     def evaluated(self) -> list[str]:
-        """The splits, the one to report first in front."""
+        """The splits. The first one is reported by default."""
         return [*self.splits, *(name for name in self.after if name not in self.splits)]
 
     def split(self, name: str | None = None) -> SplitResults:
-        """Return the rows of a split; by default test, else validation, else the first.
+        """Return the rows of a split. Default: test, else validation, else the first.
 
         Raises:
             RunError: the run has no predictions for that split.
@@ -134,9 +144,10 @@ def needed(run: RunFolder) -> Sequence[Path]:
 
 
 def read(common: Mapping[str, Any]) -> ClassificationResults:
-    """Add the predictions to what every run has."""
+    """Add the predictions to the results that every run has."""
     run: RunFolder = common["folder"]
-    splits = read_predictions(run.predictions, _read_classes(run.labels), common["after"])
+    labels = read_labels(run.labels) if run.labels.is_file() else None
+    splits = read_predictions(run.predictions, labels, common["after"])
     return ClassificationResults(**common, splits=splits)
 
 
@@ -158,23 +169,25 @@ def summary(results: ClassificationResults, split: SplitResults) -> dict[str, An
 
 
 def read_predictions(
-    path: Path, classes: Sequence[str] | None = None, recorded: Mapping[str, Mapping[str, Any]] | None = None
+    path: Path, labels: ClassLabels | None = None, recorded: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, SplitResults]:
-    """Read predictions.csv, split by split.
+    """Read predictions.csv and group the rows by split.
 
     Args:
         path: the file.
-        classes: class names in order; None takes the order of the ``p_`` columns.
-        recorded: metrics.json's metrics by split, kept with the rows.
+        labels: the classes of the run. None takes the names and the order of the ``p_`` columns.
+        recorded: the metrics in metrics.json by split. They are kept with the rows.
 
     Returns:
-        Splits in the order test, validation, others.
+        The splits in the order test, validation, others.
 
     Raises:
-        RunError: a column is missing, a value cannot be used, or there are no rows.
+        RunError: a column is missing, a value is invalid, or there are no rows.
     """
     header, lines = read_csv(path)
-    names = tuple(classes or (column.removeprefix("p_") for column in header if column.startswith("p_")))
+    names = tuple(column.removeprefix("p_") for column in header if column.startswith("p_"))
+    labels = labels or ClassLabels(names)
+    names = labels.names
     wanted = [*PREDICTION_COLUMNS, *(f"p_{name}" for name in names)]
     missing = [column for column in wanted if column not in header]
     if missing or not names:
@@ -187,11 +200,13 @@ def read_predictions(
         groups.setdefault(row[1], []).append(row)
     if not groups:
         raise RunError(f"{path} holds no rows. Evaluate the run on labelled rows with `kerora evaluate`.")
+    # a stable sort: other splits stay in the order of the file
     order = sorted(groups, key=lambda split: SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER))
-    return {split: _gather(split, names, groups[split], (recorded or {}).get(split, {})) for split in order}
+    return {split: _gather(split, labels, groups[split], (recorded or {}).get(split, {})) for split in order}
 
 
 def _prediction(path: Path, line: int, columns: Sequence[str], values: list[str], classes: Sequence[str]) -> list[Any]:
+    # id, split, text, two class numbers, score, and a probability for each class
     row: list[Any] = values[:3]
     for column, value in zip(columns[3:5], values[3:5], strict=True):
         if value not in classes:
@@ -202,20 +217,15 @@ def _prediction(path: Path, line: int, columns: Sequence[str], values: list[str]
     return row
 
 
-def _gather(split: str, classes: tuple[str, ...], rows: list[list[Any]], recorded: Mapping[str, Any]) -> SplitResults:
+def _gather(split: str, classes: ClassLabels, rows: list[list[Any]], recorded: Mapping[str, Any]) -> SplitResults:
     numbers = np.array([row[5:] for row in rows], dtype=np.float64)
     labels, predicted = np.array([row[3:5] for row in rows], dtype=np.int64).T
     ids, texts = tuple(row[0] for row in rows), tuple(row[2] for row in rows)
-    return SplitResults(split, classes, ids, texts, labels, predicted, numbers[:, 0], numbers[:, 1:], recorded)
-
-
-def _read_classes(path: Path) -> tuple[str, ...] | None:
-    if not path.is_file():
-        return None
-    classes = read_json(path).get("classes")
-    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
-        raise RunError(f"{path} is damaged: 'classes' must be a list of names. Received: {json.dumps(classes)}")
-    return tuple(classes)
+    # (rows,) and (rows, classes)
+    scores, probabilities = numbers[:, 0], numbers[:, 1:]
+    return SplitResults(
+        split, classes.names, ids, texts, labels, predicted, scores, probabilities, recorded, classes.values
+    )
 
 
 @dataclass(frozen=True)
@@ -225,8 +235,8 @@ class Confusion:
     Attributes:
         true: the true class's number.
         predicted: the class that was predicted instead.
-        rows: how often.
-        percent: per cent of the true class's rows.
+        rows: number of such rows.
+        percent: their share of the rows of the true class, in per cent.
     """
 
     true: int
@@ -236,10 +246,12 @@ class Confusion:
 
 
 def most_confused(split: SplitResults, count: int = 10) -> list[Confusion]:
-    """Return the most frequent mistakes, the most rows first."""
+    """Return the most frequent mistakes, in falling order of their rows."""
     matrix = split.matrix.copy()
     totals = matrix.sum(axis=1)
+    # the diagonal holds the right predictions
     np.fill_diagonal(matrix, 0)
+    # stable: equal counts stay in the order of the classes
     places = np.argsort(-matrix, axis=None, kind="stable")[:count]
     found = []
     for true, predicted in zip(*np.unravel_index(places, matrix.shape), strict=True):
@@ -250,22 +262,26 @@ def most_confused(split: SplitResults, count: int = 10) -> list[Confusion]:
 
 
 def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
-    """Return what a reader should know before trusting the numbers."""
+    """Return warnings that a reader should see before the numbers."""
     said = state_notes(results)
     if "test" not in results.splits and split.name == "validation":
         said.append(
-            "There are no test rows: these are validation rows, which early stopping may have looked at, "
-            "so the numbers can be a little too good."
+            "There are no test rows. These are validation rows, and early stopping may have used them. "
+            "So the numbers can be a little too good."
         )
     if not split.agrees:
         said.append(
             f"metrics.json gives accuracy {decimal(split.recorded['accuracy'])} for {split.name}, but predictions.csv "
-            f"gives {decimal(float(split.correct.mean()))}: the numbers shown are those of predictions.csv."
+            f"gives {decimal(float(split.correct.mean()))}. The report shows the numbers of predictions.csv."
         )
+    weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
+    if weak:
+        said.append(weak)
+    # a row of the matrix holds the rows of one true class
     absent = [split.classes[place] for place in np.flatnonzero(split.matrix.sum(axis=1) == 0)]
     if absent:
         listed = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        said.append(f"No {split.name} rows of class {listed}: macro averages count such a class as 0.")
+        said.append(f"There are no {split.name} rows of class {listed}. Macro averages count such a class as 0.")
     return said
 
 
@@ -277,8 +293,8 @@ class Pair:
         first: name of one run.
         second: name of the other.
         shared: rows that both evaluated.
-        different: rows with the same split and id whose text or label differs; they are left out.
-        test: McNemar's test over the shared rows; None where there are none.
+        different: rows with the same split and id whose text or label differs. They are left out.
+        test: McNemar's test over the shared rows. None if there are no shared rows.
     """
 
     first: str
@@ -289,18 +305,19 @@ class Pair:
 
     @property
     def verdict(self) -> str:
-        """What the test says, in words."""
+        """The result of the test, in words."""
         if self.test is None:
-            return "No shared rows: nothing to test."
+            return "The runs have no rows in common, so there is no test."
         if self.winner is None:
             return "No significant difference."
         return f"{self.winner} is significantly better."
 
     @property
     def winner(self) -> str | None:
-        """Name of the run that is significantly better, at the 5 % level; None where neither is."""
+        """Name of the run that is significantly better at the 5 % level. None if neither is."""
         if self.test is None or self.test.p_value >= SIGNIFICANCE:
             return None
+        # b counts the rows that only the first run got right
         return self.first if self.test.b > self.test.c else self.second
 
 
@@ -309,9 +326,9 @@ class Comparison:
     """Several runs side by side.
 
     Attributes:
-        names: a distinct name a run.
+        names: one name per run. All names differ.
         runs: the runs, in the order given.
-        splits: the rows compared, one a run.
+        splits: the compared rows, one split per run.
         pairs: every pair of runs.
     """
 
@@ -321,12 +338,26 @@ class Comparison:
     pairs: tuple[Pair, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return names, splits and pairs as plain values."""
+        """Return names, splits, pairs, costs and notes as plain values."""
         pairs = [{**asdict(pair), "verdict": pair.verdict} for pair in self.pairs]
-        return {"names": list(self.names), "splits": [split.name for split in self.splits], "pairs": pairs}
+        costs_of_runs = [asdict(cost) for cost in costs(self.names, self.runs)]
+        return {
+            "names": list(self.names),
+            "splits": [split.name for split in self.splits],
+            "pairs": pairs,
+            "costs": costs_of_runs,
+            "notes": self.notes(),
+        }
+
+    def notes(self) -> list[str]:
+        """Return what a reader should know before the comparison."""
+        said = rate_notes(self.names, self.runs)
+        if len({split.name for split in self.splits}) > 1:
+            said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
+        return said
 
     def different_settings(self) -> dict[str, list[Any]]:
-        """Return the settings in which the runs differ, with a value a run (None where it has none)."""
+        """Return the settings that differ between the runs, with one value per run. None stands for no value."""
         return different_settings(self.runs)
 
 
@@ -335,14 +366,15 @@ def compare(runs: Sequence[ClassificationResults], split: str | None = None) -> 
 
     Args:
         runs: two runs or more.
-        split: the split; None takes the first of test, validation, ... that all of them hold, and
-            where there is none, each run's own.
+        split: the split. None takes the first of test, validation, ... that all runs hold. If there is
+            none, it takes the default split of each run.
 
     Raises:
-        RunError: a run was given twice, or does not hold the split.
+        RunError: a run is given twice, or does not hold the split.
     """
     names = distinct_names(runs)
     if split is None:
+        # the splits of a run are in the order of the report, so test comes first
         split = next((name for name in runs[0].splits if all(name in run.splits for run in runs)), None)
     splits = tuple(run.split(split) for run in runs)
     pairs = tuple(
@@ -355,7 +387,8 @@ def compare(runs: Sequence[ClassificationResults], split: str | None = None) -> 
 def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
     places = _places(b)
     found = [(place, places[key]) for key, place in _places(a).items() if key in places]
-    same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and a.classes[a.labels[i]] == b.classes[b.labels[j]]]
+    # Equal ids do not prove equal rows, for example if ids are row numbers. McNemar's test needs equal rows.
+    same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and _is_same_label(a, a.labels[i], b, b.labels[j])]
     test = None
     if same:
         rows_a, rows_b = np.array(same).T
@@ -363,8 +396,15 @@ def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
     return Pair(first, second, len(same), len(found) - len(same), test)
 
 
+def _is_same_label(a: SplitResults, i: int, b: SplitResults, j: int) -> bool:
+    # one run may have renamed the labels of the same data
+    if a.classes[i] == b.classes[j]:
+        return True
+    return bool(a.values and b.values) and a.values[i] == b.values[j]
+
+
 def _places(split: SplitResults) -> dict[Key, int]:
-    """Return where each row is; an id that occurs again counts as another row."""
+    """Return the position of each row. The key counts how often the id occurred before, as ids may repeat."""
     seen: Counter[str] = Counter()
     places = {}
     for place, identifier in enumerate(split.ids):

@@ -1,16 +1,27 @@
-"""What is printed of classifiers."""
+"""The text for the terminal: reports of classifiers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kerora.data.classes import ClassLabels
 from kerora.evaluation import wording
-from kerora.evaluation.terminal import before_after_table, name_text, plain_table, training_time, visible
+from kerora.evaluation.comparison import costs
+from kerora.evaluation.terminal import (
+    Facts,
+    before_after_table,
+    cost_table,
+    name_text,
+    plain_table,
+    training_time,
+    visible,
+)
 from kerora.runfolder import RunFolder
 from kerora.tasks.classification.confusion_matrix import ConfusionMatrix
+from kerora.tasks.classification.majority import majority_note, supports_of
 from kerora.tasks.classification.results import (
     ClassificationResults,
     Comparison,
@@ -20,11 +31,12 @@ from kerora.tasks.classification.results import (
     read_predictions,
 )
 
+# `notes` too: it is a function of the contract, and only imported here
 __all__ = ["comparison", "evaluation", "notes", "report", "title"]
 
 
 def title(results: ClassificationResults, split: SplitResults) -> str:
-    """Name the run, the split and its rows."""
+    """Return the name of the run, the split and the number of its rows."""
     return f"{results.name}: {split.name}, {len(split):,} rows"
 
 
@@ -39,20 +51,23 @@ def report(results: ClassificationResults, split: SplitResults) -> Iterator[Rend
 
 
 def comparison(comparison: Comparison) -> tuple[list[str], list[Table]]:
-    """Return the tables of a comparison."""
-    return [], comparison_tables(comparison)
+    """Return the notes and the tables of a comparison."""
+    return comparison.notes(), [*comparison_tables(comparison), cost_table(costs(comparison.names, comparison.runs))]
 
 
 def evaluation(
-    folder: RunFolder, metrics: Mapping[str, Any], classes: tuple[str, ...]
+    folder: RunFolder, metrics: Mapping[str, Any], labels: ClassLabels
 ) -> Iterator[tuple[str, list[RenderableType]]]:
     """Yield the metrics of each split."""
-    for split in read_predictions(folder.predictions, classes, metrics).values():
-        yield visible(f"{split.name}, {len(split):,} rows"), [headline(split), class_table(split)]
+    # from the file, because the intervals need the rows, which the metrics do not hold
+    for split in read_predictions(folder.predictions, labels, metrics).values():
+        weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
+        note = [Text(f"Note: {visible(weak)}", style="yellow")] if weak else []
+        yield visible(f"{split.name}, {len(split):,} rows"), [*note, headline(split), class_table(split)]
 
 
 def class_table(split: SplitResults) -> Table:
-    """Return precision, recall, F1 and support of each class with their averages."""
+    """Return precision, recall, F1 and support of each class, and the averages."""
     table = plain_table("class", "precision", "recall", "F1", "support")
     for name, values in split.metrics["per_class"].items():
         numbers = [wording.decimal(values[key]) for key in ("precision", "recall", "f1")]
@@ -64,19 +79,21 @@ def class_table(split: SplitResults) -> Table:
     return table
 
 
-def headline(split: SplitResults) -> Text:
-    """Return the metrics that matter most: two with their intervals, and a line of others."""
-    text = Text()
+def headline(split: SplitResults) -> Group:
+    """Return the main metrics: accuracy and macro F1 with their intervals, and a line of others."""
+    lines = []
     for key in ("accuracy", "macro_f1"):
         low, high = split.intervals[key]
-        text.append(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
-        text.append(f"  95 % interval {low:.3f} to {high:.3f}\n", style="dim")
-    rest = (f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss"))
-    return text.append("   ".join(rest))
+        # 9: the longer of both names and a blank
+        value = Text(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
+        lines.append(Facts([value, Text(f"95 % interval {low:.3f} to {high:.3f}", style="dim")], gap="  "))
+    rest = [f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss")]
+    return Group(*lines, Facts(rest))
 
 
 def confusions_table(split: SplitResults, count: int = 5) -> Table | None:
-    """Return the most frequent mistakes; None where there are none or only two classes."""
+    """Return the most frequent mistakes. None if there are no mistakes or only two classes."""
+    # with two classes, the matrix already shows both kinds of mistakes
     found = most_confused(split, count) if len(split.classes) > 2 else []
     if not found:
         return None
@@ -89,7 +106,7 @@ def confusions_table(split: SplitResults, count: int = 5) -> Table | None:
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Return the runs side by side, numbered, and McNemar's test for each pair of numbers."""
+    """Return a table of the runs, numbered, and a table of McNemar's test for each pair of runs."""
     runs = plain_table("", "run", "split", "rows", "accuracy", "macro F1", "training")
     for column in (1, 2):
         runs.columns[column].justify = "left"
@@ -114,6 +131,7 @@ def _pairs_table(comparison: Comparison) -> Table:
         cells = [wording.NOTHING] * 3
         if test is not None:
             cells = [wording.whole(test.b), wording.whole(test.c), wording.p_value(test.p_value)]
+        # numbers, because two long names would not fit into a row
         verdict = f"run {numbers[pair.winner]} is better" if pair.winner else pair.verdict
         names = f"{numbers[pair.first]}, {numbers[pair.second]}"
         table.add_row(names, wording.whole(pair.shared), *cells, verdict)

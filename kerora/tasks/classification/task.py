@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerora.data.audit import audit_tokens
 from kerora.data.batches import Batches, balanced_class_weights
+from kerora.data.concerns import concerns as found_concerns
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics
@@ -23,44 +25,77 @@ from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
 
 COLUMNS = HISTORY_COLUMNS
 MONITOR = "val_macro_f1"
+# without val_: the values of the training rows, from the training itself
 MONITORS = frozenset({"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)})
+# weights and rows below which masking is on by default, and its share
 SMALL, FEW_ROWS, MASK_SHARE = 10_000_000, 2000, 0.3
 
 
-def check(config: FitConfig) -> None:
-    """Accept every setting but a cache of states that hidden tokens would change."""
+def check(config: FitConfig, dataset: Dataset[Rows[int]]) -> None:
+    """Refuse --cache-frozen with --mask-share, and a --monitor that the validation rows leave undefined."""
     training = config.training
+    # a cached state would not change when other tokens are masked
     if training.cache_frozen and training.mask_share:
         raise ConfigError(
-            "--cache-frozen computes a row once, --mask-share hides other tokens each time. Leave one out."
+            "--cache-frozen computes each row once, but --mask-share masks other tokens at each step. Leave one out."
+        )
+    if training.early_stopping and training.monitor is not None:
+        check_defined(training.monitor.removeprefix("val_"), f"--monitor {training.monitor}", dataset)
+
+
+def check_defined(metric: str, option: str, dataset: Dataset[Rows[int]]) -> None:
+    """Check that the classes of the validation rows define a metric.
+
+    Args:
+        metric: name of the metric, without prefix.
+        option: the option that names it, for the message.
+        dataset: the data. Without validation rows nothing is checked.
+
+    Raises:
+        ConfigError: ROC AUC needs rows of every class, and MCC needs rows of two classes.
+    """
+    rows = dataset.splits.get("validation")
+    # all other metrics have a meaning for any rows
+    if rows is None or metric not in ("roc_auc", "mcc"):
+        return
+    present = set(rows.targets or ())
+    absent = [name for number, name in enumerate(dataset.classes) if number not in present]
+    if absent and (metric == "roc_auc" or len(present) < 2):
+        needs = "every class" if metric == "roc_auc" else "two classes"
+        raise ConfigError(
+            f"{option} needs validation rows of {needs}, but the validation part has no rows of class "
+            f"{', '.join(f'{name:.40}' for name in absent[:5])}. Give other validation rows, or choose another value, "
+            "such as macro_f1."
         )
 
 
 def prepare(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> None:
-    """Set the share of hidden tokens, and whether the frozen blocks are computed once."""
+    """Set the share of masked tokens, and whether the frozen blocks are computed only once per row."""
     model.mask_share = settled_mask_share(config.training, len(dataset["train"]), model)
+    # is_plain: KERORA_PLAIN=1 turns off every fast path, so that results can be compared without it
     model.use_frozen_start(FrozenStart(model) if config.training.cache_frozen and not is_plain() else None)
 
 
 def settled_mask_share(config: TrainingConfig, rows: int, model: TextClassifier) -> float:
-    """Return the share of the tokens that training hides.
+    """Return the share of the tokens that training masks.
 
-    Where the settings leave it open, 0.3 for models of less than 10 million weights on up to 2,000 rows: they know few
-    words well, and soon know the rows by heart.
+    Default: 0.3 for models of less than 10 million weights on up to 2,000 rows, else 0. Such small models know few
+    words well and soon memorise few rows. Masking works against that.
 
     Args:
         config: the settings.
-        rows: training rows.
-        model: what is trained.
+        rows: number of training rows.
+        model: the model to train.
     """
     if config.mask_share is not None:
         return config.mask_share
     wanted = rows <= FEW_ROWS and model.backbone.count_params() < SMALL
+    # not every tokenizer has a mask token, and cached states cannot be masked
     return MASK_SHARE if wanted and model.tokenizer.mask_id is not None and not config.cache_frozen else 0.0
 
 
 def training_batches(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> Batches:
-    """Return the training rows in buckets of like length."""
+    """Return the training rows in batches of rows of similar length."""
     training, rows = config.training, dataset["train"]
     balanced = training.class_weights == "balanced"
     batches = model.batches(
@@ -74,32 +109,49 @@ def training_batches(config: FitConfig, dataset: Dataset[Rows[int]], model: Text
 
 
 def compile(model: TextClassifier, config: FitConfig, optimizer: Any, step: Any) -> None:
-    """Compile with cross entropy and accuracy."""
+    """Compile the model with cross entropy and accuracy."""
     loss = CrossEntropy(config.training.label_smoothing)
     model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], step=step)
 
 
 def validation(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> keras.callbacks.Callback:
-    """Measure with scikit-learn."""
+    """Return the callback that evaluates the validation rows with scikit-learn."""
     size = config.training.evaluation_batch_size
     batches = model.batches(dataset["validation"], batch_size=size, max_tokens=evaluation_tokens(size))
+    # the states of the validation rows are computed once too, as each epoch evaluates them
     return ClassificationReport(_with_states(model, batches, size), dataset.classes)
 
 
 def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) -> list[str]:
-    """Name the data, its rows and classes."""
+    """Return a line with the name of the data, its rows and its classes, and the side of truncation if it is left."""
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
-    skipped = sum(dataset.skipped.values())
-    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
-    return [f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dropped}"]
+    data = f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dataset.dropped()}"
+    return [data, *_truncation_notes(model)]
+
+
+def _truncation_notes(model: TextClassifier) -> list[str]:
+    """Say which side was taken, if the tokenizer or the setting names the left one."""
+    side, own = model.truncate, model.tokenizer.own_side
+    # right is usual, so it needs no line
+    if "left" not in (side, own):
+        return []
+    kept = "end" if side == "left" else "start"
+    why = "as its tokenizer says" if side == own else f"as --truncate says; the tokenizer says {own}"
+    return [f"Truncation: {side}, {why}. Of longer texts the {kept} is kept."]
+
+
+def concerns(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> list[str]:
+    """Return the findings of the audit that `kerora data show` prints in full."""
+    return found_concerns(audit_tokens(dataset, model.tokenizer, model.max_length), dataset.classes)
 
 
 def evaluate(
     model: TextClassifier, rows: Mapping[str, Rows[int]], config: FitConfig, *, cache: bool = False
 ) -> Evaluation:
-    """Return metrics; the details are the rows and their probabilities by split."""
+    """Return the metrics. The details are the rows of each split and their probabilities."""
     size = config.training.evaluation_batch_size
     found = {split: evaluate_rows(model, part, size, cache=cache) for split, part in rows.items()}
+    # the probabilities are kept, so predictions.csv needs no second pass over the rows
     details = [(split, rows[split], probabilities) for split, (_, probabilities) in found.items()]
     return Evaluation({split: metrics for split, (metrics, _) in found.items()}, details)
 
@@ -107,7 +159,7 @@ def evaluate(
 def evaluate_rows(
     model: TextClassifier, rows: Rows[int], batch_size: int = 64, *, cache: bool = False
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the metrics of labelled rows, and their probabilities (rows, classes)."""
+    """Return the metrics of labelled rows, and the probabilities (rows, classes)."""
     probabilities = predict_probabilities(model, rows, batch_size, cache=cache)
     return classification_metrics(np.asarray(rows.targets), probabilities, model.classes), probabilities
 
@@ -118,19 +170,21 @@ def write_details(folder: RunFolder, model: TextClassifier, evaluation: Evaluati
 
 
 def demonstrate(model: TextClassifier, rows: Rows[int], config: FitConfig) -> None:
-    """Show nothing: the predictions do."""
+    """Return None: predictions.csv shows what the model does."""
 
 
 def write_demonstration(run: RunFolder, found: None, trained: bool) -> None:
-    """Write nothing."""
+    """Write nothing. `demonstrate` returns nothing."""
 
 
 def adapter_facts(config: FitConfig, dataset: Dataset[Rows[int]] | None) -> dict[str, Any]:
-    """Say whether rows are pairs."""
+    """Return whether the rows are pairs of texts."""
+    # `kerora predict` refuses single texts for such a run
     return {"pairs": dataset is not None and dataset["train"].pairs is not None}
 
 
 def _with_states(model: TextClassifier, batches: Batches, batch_size: int) -> Batches:
+    # the frozen blocks give the same states in each epoch, so they are computed once before the first
     if model.frozen_start is not None:
         batches.states = model.frozen_states(batches, batch_size * TOKENS_A_ROW)
     return batches

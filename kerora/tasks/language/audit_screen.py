@@ -1,4 +1,4 @@
-"""What `kerora data show --task causal-lm` prints of texts."""
+"""The output of `kerora data show --task causal-lm`."""
 
 import dataclasses
 import json
@@ -8,10 +8,20 @@ import click
 from rich.console import Console
 
 from kerora.data.audit import Audit, TextCounts, audit_texts
+from kerora.data.bad_rows import by_reason
+from kerora.data.concerns import concerns
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
 from kerora.data.rows import Dataset
-from kerora.evaluation.audit_tables import cut, duplicate_table, escaped, length_table, percent, plain_table
+from kerora.evaluation.audit_tables import (
+    duplicate_table,
+    escaped,
+    length_table,
+    percent,
+    print_concerns,
+    short,
+)
+from kerora.evaluation.terminal import plain_table
 from kerora.settings.fit import FitConfig
 
 TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
@@ -19,18 +29,20 @@ MARK = "»"
 
 
 def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> None:
-    """Print the audit of a language model's data.
+    """Print the audit of the data of a language model.
 
     Args:
-        config: the data's settings, and the longest row.
-        preset: model whose tokenizer measures the lengths; None counts words.
-        rows: first texts to show.
-        as_json: print JSON.
+        config: the settings of the data, and the maximum length of a row.
+        preset: model whose tokenizer measures the lengths. None counts words.
+        rows: number of first texts to show.
+        as_json: whether to print JSON.
     """
     dataset = load_documents(config.data, config.language, config.training.seed)
     result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
     if as_json:
-        content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "first_rows": _first(dataset, rows)}
+        content = {**dataclasses.asdict(result), "skipped": dataset.skipped, "reasons": dataset.reasons}
+        # cut=False: plain texts that are too long are divided into rows, so nothing of them is lost
+        content |= {"first_rows": _first(dataset, rows), "concerns": concerns(result, cut=False)}
         content["texts"] = {split: dataclasses.asdict(count) for split, count in counts.items()}
         click.echo(json.dumps(content, indent=2, ensure_ascii=False))
         return
@@ -40,6 +52,7 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
 def _token_counts(preset: str | None) -> Any:
     if preset is None:
         return None
+    # here, because it loads torch and Keras, which a count of words does not need
     from kerora.models.presets import find_preset
 
     tokenizer = find_preset(preset).load_tokenizer()
@@ -60,23 +73,34 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
     form = counts["train"].form
     console.print(f"[bold]{escaped(dataset.name)}[/bold]: {TITLES[form]}")
     for split, dropped in dataset.skipped.items():
-        console.print(f"{split}: {dropped} bad rows were dropped")
-    table = plain_table("Texts", "split", "texts", "parts", "characters", result.unit, "that the loss counts")
+        console.print(
+            f"{split}: {dropped} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})"
+        )
+    table = plain_table("split", "texts", "parts", "characters", result.unit, "in the loss", title="Texts")
     for split, count in counts.items():
         numbers = (count.texts, count.parts, count.characters, count.size)
+        # a split may hold no tokens
         share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
         table.add_row(split, *(f"{number:,}" for number in numbers), share)
     for part in (table, length_table(result), duplicate_table(result, labelled=False)):
+        console.print()
         console.print(part)
+    print_concerns(console, concerns(result, cut=False))
     if result.unit == "words":
-        console.print("Lengths are in words; --preset NAME counts that model's tokens, of which there are more.")
+        console.print(
+            "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
+        )
     if not rows:
         return
     first = _train(dataset, rows)
-    table = plain_table("First training texts", "id", "text", justify="left")
+    table = plain_table("id", "text", title="First training texts", justify="left")
     for parts, identifier in zip(first.parts, first.ids, strict=True):
-        marked = [f"{MARK} {cut(part.text)}" if part.counted and len(parts) > 1 else cut(part.text) for part in parts]
+        # a text of one part is in the loss as a whole, so a mark would say nothing
+        marked = [
+            f"{MARK} {short(part.text)}" if part.counted and len(parts) > 1 else short(part.text) for part in parts
+        ]
         table.add_row(escaped(identifier), escaped("\n".join(marked)))
+    console.print()
     console.print(table)
     if form != "text":
-        console.print(f"{MARK} is what the loss counts.")
+        console.print(f"{MARK} marks the parts in the loss.")

@@ -1,4 +1,4 @@
-"""Language models in other tools: names, snippets, and how an export is compared."""
+"""Language models in other tools: names, code snippets, and the comparison of an export with its run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,21 +22,26 @@ NAMES = HubNames(
     pipeline="text-generation",
     keras_class="CausalLM",
     auto_class="AutoModelForCausalLM",
-    suffix="LMHeadModel",
-    decoder_suffix="ForCausalLM",
+    suffix="LMHeadModel",  # GPT2LMHeadModel
+    decoder_suffix="ForCausalLM",  # LlamaForCausalLM and others
     compared="same next token",
     text_compared="rows with the same tokens",
     scores=("perplexity", "loss", "bits_per_byte"),
 )
+# the output layer of the base is part of the model: there is no new head
 KEEPS_OUTPUT = True
-ONNX_NOTE = "The file gives the logits of all places and has no cache of keys and values"
+ONNX_NOTE = "The file gives the logits of all positions and has no cache of keys and values"
 PLAIN_HEAD = None
 CHARACTERS = 400
-"""Of a piece of a text that a model is compared on, at most."""
+"""Maximum length of a piece of text for the comparison, in characters."""
 FEWEST_CHARACTERS = 24
+"""Minimum length of a piece if the texts must be divided to give enough rows."""
 LONGEST = 64
+"""Maximum length of a row for the comparison, in tokens."""
+# 256 MiB in float32
 VALUES = 1 << 26
-"""Logits that are held at once at most: with a large vocabulary the pieces are shorter."""
+"""Maximum number of logits of all rows together. With a large vocabulary the rows are shorter."""
+# for str.format: a doubled brace becomes a single one
 LOADING = {
     "peft": """from transformers import AutoModelForCausalLM
 from peft import PeftModel
@@ -57,7 +62,7 @@ print(runner.complete("It was"))""",
 
 
 def loading(form: str, model: CausalLM, base: str, inputs: str) -> str:
-    """Return the lines that load an export."""
+    """Return the lines of Python that load an export."""
     return LOADING[form].format(base=base, inputs=inputs)
 
 
@@ -67,19 +72,20 @@ def classes(model: CausalLM) -> tuple[str, ...]:
 
 
 def hub_config(model: CausalLM) -> dict[str, Any]:
-    """Return nothing: the base's config.json says all."""
+    """Return nothing: config.json of the base model is complete."""
     return {}
 
 
 def logits(model: CausalLM, probe: Probe) -> np.ndarray:
-    """Return the model's logits of each next token, (real tokens, vocabulary)."""
+    """Return the logits of the model for each next token, (tokens without padding, vocabulary)."""
     return probe.logits(model.logits)
 
 
 def probe(model: CausalLM, config: FitConfig) -> Probe:
-    """Return the beginnings of a run's texts, and where these are few the pieces that follow; else bundled tickets."""
+    """Return pieces of the texts of the run, beginnings first. If its data is gone, return texts of the tickets."""
     dataset = dataset_or_tickets(load, config)
     rows = _pieces(probed_rows(dataset))
+    # logits are (rows, length, vocabulary); with fewer than 8 tokens a row would say little
     length = min(model.max_length, LONGEST, max(8, VALUES // (ROWS * model.backbone.token_embedding.input_dim)))
     inputs = {name: value[:, :length] for name, value in model.encode(rows.texts).items()}
     return Probe(rows, dataset.name, inputs, per_token=True)
@@ -92,35 +98,43 @@ def text_agreement(
     logits: Callable[[], np.ndarray],
 ) -> float:
     """Return the share of the rows with the same tokens."""
+    # tokens are enough: the logits of equal tokens are compared already
     return probe.share_of_same_tokens(tokens())
 
 
 def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: CausalLM) -> float:
-    """Return the share of the rows with the same tokens when the preset's own tokenizer reads the text."""
+    """Return the share of the rows with the same tokens, if the tokenizer of the preset reads the text."""
     with without_tensorflow():
         tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
         theirs = [np.asarray(tokenizer(text)).tolist() for text in probe.rows.texts]
+    # KerasHub adds the start token in its preprocessor, not in the tokenizer
     own = [ids[1:] if ids[:1] == [tokenizer.start_token_id] else ids for ids in probe.tokens()]
+    # the rows of the run are cut to `length` tokens, those of the preset are not
     return float(np.mean([other[: len(ids)] == ids for ids, other in zip(own, theirs, strict=True)]))
 
 
 def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[Documents] | None) -> CausalLM:
     """Build the language model of a decoder."""
+    # here and not in `CausalLM`, so that the message names the adapter
     if not preset.architecture.is_decoder:
         raise AdapterError(
-            f"{folder} holds a language model's adapter, but {preset.spec} is {preset.architecture.title}, an encoder. "
-            "Give the adapter's base with --preset."
+            f"{folder} holds the adapter of a language model, but {preset.spec} is {preset.architecture.title}, an "
+            "encoder. Give the base model of the adapter with --preset."
         )
     return CausalLM.from_preset(preset, max_length=config.model.max_length)
 
 
 def _pieces(found: Documents) -> Rows[Any]:
+    """Return up to `ROWS` pieces: the first piece of each text, then the second of each, and so on."""
     rows: Rows[Any] = Rows([], [])
+    # With few texts, shorter pieces give enough rows. The + len(found) allows for the short last piece of each text.
     share = CHARACTERS if len(found) >= ROWS else sum(map(len, found.texts)) // (ROWS + len(found))
     size = max(FEWEST_CHARACTERS, min(CHARACTERS, share))
     for start in range(0, max(map(len, found.texts)), size):
+        # the outer loop is the place in the text, so that every text comes in before any comes twice
         for text, identifier in zip(found.texts, found.ids, strict=True):
             piece = text[start : start + size].strip()
+            # a piece of blanks has no tokens
             if piece:
                 rows.texts.append(piece)
                 rows.ids.append(identifier)

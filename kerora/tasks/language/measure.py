@@ -1,4 +1,4 @@
-"""The metrics of a language model: loss, perplexity and bits per byte, over every token but the first of a text."""
+"""The metrics of a language model: loss, perplexity and bits per byte. The first token of a text is not counted."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from kerora.models.generation import TextGenerator
 from kerora.settings.language import Sampling
 
 BATCH_TOKENS = 1 << 14
-"""Tokens in a batch of evaluation at most: long rows come in smaller batches."""
+"""Maximum number of tokens in a batch of evaluation. Batches of long rows hold fewer rows."""
 
 
 def evaluate_documents(
@@ -23,14 +23,15 @@ def evaluate_documents(
 ) -> dict[str, Any]:
     """Return the metrics of texts.
 
-    Texts longer than the model's rows are read through a window that moves by `stride`, so that each token is
-    predicted once, from at least ``max_length - stride`` tokens before it where there are as many.
+    A text that is longer than `max_length` is read through a window that moves by `stride` tokens. Each token is
+    predicted once. It has at least ``max_length - stride`` tokens of context, or all tokens before it if these are
+    fewer.
 
     Args:
         model: the language model.
         documents: the texts.
-        batch_size: rows in a batch; default 64.
-        stride: tokens by which the window moves; None means half of the model's `max_length`.
+        batch_size: rows in a batch. Default: 64.
+        stride: tokens by which the window moves. None means half of the model's `max_length`.
     """
     table = model.token_table(documents)
     size = documents.counted_bytes() - _unpredicted_bytes(model, table)
@@ -40,30 +41,36 @@ def evaluate_documents(
 def evaluate_table(
     model: CausalLM, table: TokenTable, size: int, batch_size: int = 64, stride: int | None = None
 ) -> dict[str, Any]:
-    """Return the metrics of texts that are tokens already.
+    """Return the metrics of texts that are already tokenized.
 
     Args:
         model: the language model.
-        table: the tokens, with the counted ones marked.
+        table: the tokens, with a mark on those that count.
         size: bytes of the predicted tokens.
-        batch_size: rows in a batch; default 64.
+        batch_size: rows in a batch. Default: 64.
         stride: see `evaluate_documents`.
     """
+    # half: from the second window on, a token has half a window of context at least, at twice the cost
     rows = windows(table, model.max_length, stride or max(1, model.max_length // 2))
+    # a row can be longer than the budget, and there may be no rows
     rows_at_a_time = max(1, min(batch_size, BATCH_TOKENS // int(rows.lengths.max(initial=1))))
     batches = LanguageBatches(table, rows, batch_size=rows_at_a_time, pad_id=model.tokenizer.pad_id, shuffle=False)
     total, tokens = 0.0, 0
     for index in range(len(batches)):
         inputs, targets, weights = batches[index]
+        # weight 0: padding, prompts, and tokens that an earlier window predicted
         losses = model.losses(inputs, targets, weights > 0)
+        # float64: a float32 sum over millions of tokens would lose digits
         total += float(losses.sum(dtype=np.float64))
         tokens += len(losses)
     return language_metrics(total, tokens, size)
 
 
 def _unpredicted_bytes(model: CausalLM, table: TokenTable) -> int:
-    """Return the bytes of first tokens, which nothing predicts."""
+    """Return the bytes of the first tokens. They are not predicted, so bits per byte must not count their bytes."""
+    # an empty text has no first token: its offset is the start of the next text
     starts = table.offsets[:-1][table.lengths > 0]
+    # only counted tokens: counted_bytes() does not contain the bytes of a prompt
     first = table.ids[starts][table.counts(starts)]
     return sum(model.tokenizer.byte_length(int(number)) for number in first)
 

@@ -1,4 +1,4 @@
-"""Language models: fresh ones, those of runs, and their bases."""
+"""Build language models: new ones, those of runs, and their base models."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,19 @@ from kerora.settings.fit import FitConfig
 
 
 def build(config: FitConfig, preset: Preset, dataset: Any) -> CausalLM:
-    """Build the language model; it has no head of its own."""
-    return of_run(config, preset, None, backbone_dtype(config))
+    """Build the language model. It has no head of its own."""
+    model = of_run(config, preset, None, backbone_dtype(config))
+    model.truncate = config.model.truncate  # an error if it is left
+    return model
 
 
 def of_run(config: FitConfig, preset: Preset, head: None, dtype: str) -> CausalLM:
-    """Build a run's language model, without its adapter."""
+    """Build the language model of a run, without its adapter."""
     return CausalLM.from_preset(preset, max_length=config.model.max_length, dtype=dtype)
 
 
 def read_head(run: RunFolder) -> None:
-    """Read nothing: the settings say all."""
+    """Read nothing: the model needs only the settings."""
 
 
 def write_head(run: RunFolder, model: CausalLM) -> None:
@@ -29,7 +31,7 @@ def write_head(run: RunFolder, model: CausalLM) -> None:
 
 
 def plain_copy(model: CausalLM, seed: int | None = None) -> CausalLM:
-    """Return the base, float32; it has no head to draw."""
+    """Return the base model in float32. It has no head, so `seed` has no effect."""
     return CausalLM.from_preset(model.preset, max_length=model.max_length)
 
 
@@ -39,5 +41,5 @@ def of_folder(directory: Path, like: CausalLM) -> CausalLM:
 
 
 def shape(model: CausalLM) -> str:
-    """Say that there are no classes."""
-    return "no classes, for it is a language model,"
+    """Return that there are no classes."""
+    return "no classes (a language model)"

@@ -1,4 +1,4 @@
-"""What a language model's run left: its metrics and samples, read back and compared."""
+"""The results of the run of a language model: its metrics and samples, read and compared."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerora.errors import RunError
-from kerora.evaluation.comparison import differ, different_settings, distinct_names
+from kerora.evaluation.comparison import differ, different_settings, distinct_names, rate_notes
 from kerora.evaluation.results import RunResults, not_evaluated
 from kerora.evaluation.wording import lookup
 from kerora.runfolder import RunFolder, read_json
@@ -29,9 +29,9 @@ class LanguageComparison:
     """Several runs of language models side by side.
 
     Attributes:
-        names: a distinct name a run.
+        names: one name per run. All names differ.
         runs: the runs, in the order given.
-        splits: the splits to show: those that all of them measured, else each that one did.
+        splits: the splits to show: those that all runs evaluated. If there are none, all evaluated splits.
     """
 
     names: tuple[str, ...]
@@ -39,35 +39,36 @@ class LanguageComparison:
     splits: tuple[str, ...]
 
     def notes(self) -> list[str]:
-        """Return what keeps the numbers from being compared."""
-        said = []
+        """Return the reasons why the numbers cannot be compared."""
+        said = rate_notes(self.names, self.runs)
+        # the fingerprint of the files, because a name can stand for several versions of a model
         if differ(lookup(run.manifest, "preset", "fingerprint") for run in self.runs):
             said.append(
-                "The runs have other base models: where these have other tokenizers, loss and perplexity are those of "
-                "other tokens, and bits per byte alone can be compared."
+                "The runs have different base models. If their tokenizers differ, loss and perplexity count different "
+                "tokens. Then compare only bits per byte."
             )
         for split in self.splits:
             held = [run for run in self.runs if split in run.after]
             if differ(lookup(run.manifest, "data", "splits", split, "sha256") for run in held):
-                said.append(f"{split}: the runs were measured on other texts.")
+                said.append(f"{split}: the runs were evaluated on different texts.")
         if any(split not in run.after for run in self.runs for split in self.splits):
-            said.append("The runs have no measured split in common.")
+            said.append("The runs have no evaluated split in common.")
         return said
 
     def rows(self) -> Iterator[tuple[int, str, LanguageResults, str]]:
-        """Yield (number from 1, name, run, split) for all that was measured, split by split."""
+        """Yield (number from 1, name, run, split) for each split of each run that was evaluated, in order of splits."""
         for split in self.splits:
             for number, (name, run) in enumerate(zip(self.names, self.runs, strict=True), start=1):
                 if split in run.after:
                     yield number, name, run, split
 
     def as_dict(self) -> dict[str, Any]:
-        """Return names, metrics after training by split, and notes as plain values."""
+        """Return names, metrics after training by split, and notes, as plain values."""
         metrics = {split: [run.after.get(split) for run in self.runs] for split in self.splits}
         return {"names": list(self.names), "metrics": metrics, "notes": self.notes()}
 
     def different_settings(self) -> dict[str, list[Any]]:
-        """Return the settings in which the runs differ, with a value a run (None where it has none)."""
+        """Return the settings that differ between the runs, with one value per run. None stands for no value."""
         return different_settings(self.runs)
 
 
@@ -77,18 +78,19 @@ def needed(run: RunFolder) -> Sequence[Path]:
 
 
 def read(common: Mapping[str, Any]) -> LanguageResults:
-    """Add the samples to what every run has."""
+    """Add the samples to the results that every run has."""
     run: RunFolder = common["folder"]
+    # a fit writes metrics.json before it trains, with the values of the base alone
     if "after" not in read_json(run.metrics):
         raise not_evaluated(run, f"{run.metrics} holds no metrics of the trained model", common["manifest"])
     return LanguageResults(**common, samples=read_samples(run.samples))
 
 
 def split(results: LanguageResults, name: str | None) -> None:
-    """Check that a split was measured; the report shows all of them.
+    """Check that a split was evaluated. The report shows all splits.
 
     Raises:
-        RunError: it was not.
+        RunError: the split was not evaluated.
     """
     if name is not None and name not in results.after:
         raise RunError(f"{results.folder.metrics} holds no split '{name}'. It holds: {', '.join(results.after)}.")
@@ -100,8 +102,9 @@ def summary(results: LanguageResults, split: None) -> dict[str, Any]:
 
 
 def compare(runs: Sequence[LanguageResults], split: str | None = None) -> LanguageComparison:
-    """Compare runs; without `split` on all splits that all of them measured."""
+    """Compare runs on a split. Default: all splits that every run evaluated."""
     names = distinct_names(runs)
+    # a dict without values keeps the order of the splits, a set would not
     held = list(dict.fromkeys(name for run in runs for name in run.after))
     shared = [name for name in held if all(name in run.after for run in runs)]
     return LanguageComparison(names, tuple(runs), (split,) if split else tuple(shared or held))

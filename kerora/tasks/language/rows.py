@@ -1,4 +1,4 @@
-"""Texts, prompts with completions, and conversations."""
+"""The data of language models: texts, prompts with completions, and conversations."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from kerora.data.sources import load_splits
 from kerora.settings.fit import FitConfig
 from kerora.tasks.language.audit_screen import show
 
+# `show` too: it is a function of the contract, and only imported here
 __all__ = ["check_fits", "counts", "load", "load_part", "show"]
 
 
@@ -28,5 +29,5 @@ def check_fits(dataset: Dataset, head: None, run: object) -> None:
 
 
 def counts(dataset: Dataset[Documents]) -> str:
-    """Return texts by split."""
+    """Return the number of texts of each split."""
     return f"{', '.join(f'{split} {len(rows)}' for split, rows in dataset)} texts"

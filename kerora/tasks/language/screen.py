@@ -1,4 +1,4 @@
-"""What is printed of language models."""
+"""The text for the terminal: reports of language models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,19 +8,20 @@ from rich.table import Table
 from rich.text import Text
 
 from kerora.evaluation import wording
-from kerora.evaluation.terminal import before_after_table, cut, plain_table, training_time, visible
+from kerora.evaluation.comparison import costs
+from kerora.evaluation.terminal import before_after_table, cost_table, cut, plain_table, training_time, visible
 from kerora.runfolder import RunFolder
 from kerora.tasks.language.results import LanguageComparison, LanguageResults
 from kerora.tasks.language.samples import Sample
 
 
 def title(results: LanguageResults, split: None) -> str:
-    """Name the run."""
+    """Return the name of the run."""
     return results.name
 
 
 def notes(results: LanguageResults, split: None) -> list[str]:
-    """Say where a run did not finish."""
+    """Return a note if the run did not finish."""
     return wording.state_notes(results)
 
 
@@ -33,8 +34,8 @@ def report(results: LanguageResults, split: None) -> Iterator[RenderableType | N
 
 
 def comparison(comparison: LanguageComparison) -> tuple[list[str], list[Table]]:
-    """Return the notes and the table of a comparison."""
-    return comparison.notes(), [comparison_table(comparison)]
+    """Return the notes and the tables of a comparison."""
+    return comparison.notes(), [comparison_table(comparison), cost_table(costs(comparison.names, comparison.runs))]
 
 
 def evaluation(folder: RunFolder, metrics: Mapping[str, Any], head: None) -> Iterator[tuple[str, list[RenderableType]]]:
@@ -43,7 +44,7 @@ def evaluation(folder: RunFolder, metrics: Mapping[str, Any], head: None) -> Ite
 
 
 def language_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return a language model's metrics by split."""
+    """Return the metrics of a language model by split."""
     table = plain_table("split", "perplexity", "bits per byte", "loss", "tokens")
     for split, values in metrics.items():
         numbers = [wording.decimal(values.get(key)) for key in ("perplexity", "bits_per_byte", "loss")]
@@ -52,9 +53,10 @@ def language_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def samples_text(samples: Sequence[Sample]) -> Text:
-    """Return prompts with their continuations before and after training."""
+    """Return the prompts with the continuations before and after training."""
     text = Text()
     for sample in samples:
+        # two lines of a terminal with 80 columns, and three for a continuation
         text.append(f"{cut(visible(sample.prompt), 160)}\n", style="bold")
         for name, words in (("before", sample.before), ("after", sample.after)):
             if words is not None:
@@ -63,7 +65,7 @@ def samples_text(samples: Sequence[Sample]) -> Text:
 
 
 def comparison_table(comparison: LanguageComparison) -> Table:
-    """Return the runs side by side, numbered."""
+    """Return a table of the runs, numbered."""
     table = plain_table("", "run", "split", "perplexity", "before", "bits per byte", "loss", "training")
     for column in (1, 2):
         table.columns[column].justify = "left"
@@ -71,6 +73,7 @@ def comparison_table(comparison: LanguageComparison) -> Table:
         after = run.after[split]
         table.add_row(
             str(number),
+            # Text, because rich reads brackets in a plain string as markup
             Text(visible(name)),
             visible(split),
             wording.decimal(after.get("perplexity")),

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import torch
 
+from kerora.data.audit import audit_texts
+from kerora.data.concerns import concerns as found_concerns
 from kerora.data.documents import Documents
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.rows import Dataset
@@ -21,17 +23,18 @@ from kerora.tasks.language.samples import Sample, read_samples, sample_prompts, 
 
 COLUMNS = ("epoch", "loss", "perplexity", "val_loss", "val_perplexity", "val_bits_per_byte", *COURSE_COLUMNS)
 MONITOR = "val_loss"
+# without val_: the values of the training rows, from the training itself
 MONITORS = frozenset({"loss", "perplexity", *(f"val_{name}" for name in LANGUAGE_METRICS)})
 
 
 class LanguageReport(keras.callbacks.Callback):
-    """Put ``val_loss``, ``val_perplexity``, ``val_bits_per_byte`` and ``validation_seconds`` into the logs.
+    """Add ``val_loss``, ``val_perplexity``, ``val_bits_per_byte`` and ``validation_seconds`` to the logs.
 
     Put it before the callbacks that record or monitor them.
 
     Args:
-        documents: the texts to measure on.
-        batch_size: rows in a batch; default 64.
+        documents: the texts to evaluate on.
+        batch_size: rows in a batch. Default: 64.
         stride: see `kerora.tasks.language.measure.evaluate_documents`.
     """
 
@@ -42,18 +45,21 @@ class LanguageReport(keras.callbacks.Callback):
         self.stride = stride
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, and extend the logs."""
+        """Evaluate, and extend the logs."""
         started = time.perf_counter()
+        # evaluation must not change the random numbers of training
         with torch.random.fork_rng(devices=[]):
             metrics = evaluate_documents(self.model, self.documents, self.batch_size, self.stride)
+        # the count of tokens is an int, and a metric without value is None: no callback can follow them
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in metrics.items() if isinstance(value, float)})
             logs["validation_seconds"] = time.perf_counter() - started
 
 
-def check(config: FitConfig) -> None:
-    """Refuse what only classifiers have."""
+def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
+    """Refuse settings that only classifiers have."""
     training = config.training
+    # options that the training of a language model would silently ignore
     given = {
         "--cache-frozen": training.cache_frozen,
         "--mask-share": training.mask_share,
@@ -69,11 +75,11 @@ def check(config: FitConfig) -> None:
 
 
 def prepare(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> None:
-    """Set nothing: the model trains as it is."""
+    """Set nothing: the model needs no preparation."""
 
 
 def training_batches(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> LanguageBatches:
-    """Return the training texts, packed as the settings say."""
+    """Return the training texts, packed according to the settings."""
     return model.text_batches(
         dataset["train"],
         pack=config.language.pack,
@@ -84,31 +90,35 @@ def training_batches(config: FitConfig, dataset: Dataset[Documents], model: Caus
 
 
 def compile(model: CausalLM, config: FitConfig, optimizer: Any, step: Any) -> None:
-    """Compile; the loss is the model's own."""
+    """Compile the model. It has a loss of its own."""
     model.compile(optimizer=optimizer, step=step)
 
 
 def validation(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> keras.callbacks.Callback:
-    """Measure loss, perplexity and bits per byte."""
+    """Return the callback that evaluates the validation texts."""
     return LanguageReport(dataset["validation"], config.training.evaluation_batch_size, config.language.stride)
 
 
 def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches) -> list[str]:
-    """Name the data, its texts and tokens, and what was cut."""
+    """Return lines with the name of the data, its texts and tokens, and the truncated texts."""
     texts = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
-    skipped = sum(dataset.skipped.values())
-    dropped = f"; {skipped:,} bad rows skipped" if skipped else ""
     rows = batches.rows
     lines = [
-        f"Data: {dataset.name}, {texts} texts{dropped}; training on {len(batches.table.ids):,} tokens in "
-        f"{len(rows):,} rows of {int(rows.lengths.max())} at most"
+        f"Data: {dataset.name}, {texts} texts{dataset.dropped()}; training on {len(batches.table.ids):,} tokens in "
+        f"{len(rows):,} rows of at most {int(rows.lengths.max())} tokens"
     ]
     if rows.cut:
         lines.append(
-            f"Cut: {rows.cut:,} texts are longer than {model.max_length} tokens; the start of the prompt was cut, and "
-            "where the completion alone is too long, its end. --max-length keeps more."
+            f"Truncated: {rows.cut:,} texts are longer than {model.max_length} tokens. The start of the prompt is left "
+            "out. If the completion alone is too long, its end is left out. A higher --max-length keeps more."
         )
     return lines
+
+
+def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> list[str]:
+    """Return the texts of other parts that are training texts. `notes` names texts that are cut."""
+    # lengths in words need no tokenizer, and only the texts that occur twice are wanted
+    return found_concerns(audit_texts(dataset, None, model.max_length)[0], cut=False)
 
 
 def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:
@@ -118,18 +128,18 @@ def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, 
 
 
 def write_details(folder: RunFolder, model: CausalLM, evaluation: Evaluation) -> None:
-    """Write nothing: there are metrics alone."""
+    """Write nothing: there are only metrics."""
 
 
 def demonstrate(model: CausalLM, rows: Documents, config: FitConfig) -> list[tuple[Sample, str]]:
-    """Continue the beginnings of some texts."""
+    """Return the model's continuations of some beginnings of texts."""
     chosen = sample_prompts(rows, config.language.samples)
     texts = continue_prompts(model, [prompt for _, prompt in chosen], config.language.sample_tokens)
     return [(sample, text) for (sample, _), text in zip(chosen, texts, strict=True)]
 
 
 def write_demonstration(run: RunFolder, found: Sequence[tuple[Sample, str]], trained: bool) -> None:
-    """Write samples.json; after training the continuations stand beside those from before."""
+    """Write samples.json. After training, it holds the continuations from before and after training."""
     earlier = {sample.prompt: sample.before for sample in read_samples(run.samples)} if trained else {}
     samples = [
         Sample(sample.id, sample.prompt, earlier.get(sample.prompt), text)
@@ -142,7 +152,8 @@ def write_demonstration(run: RunFolder, found: Sequence[tuple[Sample, str]], tra
 
 
 def adapter_facts(config: FitConfig, dataset: Dataset[Documents] | None) -> dict[str, Any]:
-    """Say what the texts were, for prompts are written like them."""
+    """Return the form of the texts, because prompts must have the same form."""
+    # `kerora generate` gives its prompts this form
     language = config.language
     if dataset is None:
         return {"text_form": "turns" if language.turns else "completion" if language.prompt else "text"}

@@ -1,0 +1,100 @@
+"""One line for each finding of an audit that a training should not pass over in silence."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+
+from kerora.data.audit import Audit
+
+MISSING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat")
+"""Names that programs write for a missing value."""
+
+
+def concerns(result: Audit, classes: Sequence[str] = (), *, cut: bool = True) -> list[str]:
+    """Return the findings, one line each.
+
+    Args:
+        result: the audit.
+        classes: the class names; empty without classes.
+        cut: whether rows that are longer than the limit lose their end. Default: True.
+    """
+    return [
+        *_class_concerns(classes),
+        *_absent_concerns(result, classes),
+        *(_cut_concerns(result) if cut else []),
+        *_leakage_concerns(result),
+        *_text_concerns(result),
+    ]
+
+
+def _class_concerns(classes: Sequence[str]) -> list[str]:
+    groups = defaultdict(list)
+    for name in classes:
+        # NFKC joins full-width letters and ligatures with their usual form. They look the same in a table.
+        groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    lines = [
+        f"The classes {_listed(names)} differ only in case, white space or the form of their characters. If they are "
+        "one class, write one name in the data."
+        for names in groups.values()
+        if len(names) > 1
+    ]
+    missing = [name for name in classes if name.strip().casefold() in MISSING]
+    if missing:
+        lines.append(
+            f"The class {_listed(missing)} has a name that often stands for a missing label. If it does, remove these "
+            "rows."
+        )
+    return lines
+
+
+def _absent_concerns(result: Audit, classes: Sequence[str]) -> list[str]:
+    found = []
+    for split, part in result.splits.items():
+        # Not `not part.labels.get(name)`: a missing key means that the audit did not count this class.
+        absent = [name for name in classes if part.labels.get(name) == 0]
+        if absent and part.rows:
+            found.append(f"{split} has no rows of the class {_listed(absent)}.")
+    return found
+
+
+def _cut_concerns(result: Audit) -> list[str]:
+    # The audit holds only the fraction. Rounding gives the number of rows back.
+    counts = {split: round(part.truncated * part.rows) for split, part in result.splits.items()}
+    return [
+        f"{split}: {_share(count, result.splits[split].rows)} are longer than {result.max_length} {result.unit}, so "
+        "they are cut. A higher --max-length keeps more."
+        for split, count in counts.items()
+        if count
+    ]
+
+
+def _leakage_concerns(result: Audit) -> list[str]:
+    return [
+        f"{split}: {_share(leak.count, result.splits[split].rows)} are also training rows, so its numbers are too good."
+        f" The first is row {leak.examples[0][0]:.40}, in train {leak.examples[0][1]:.40}."
+        for split, leak in result.leakage.items()
+        if leak.count
+    ]
+
+
+def _text_concerns(result: Audit) -> list[str]:
+    lines = []
+    for split, part in result.splits.items():
+        if part.conflicts:
+            lines.append(
+                f"{split}: {_share(part.conflicts, part.rows)} have a text that occurs with another label too."
+            )
+        if part.unknown:
+            lines.append(
+                f"{split}: {_share(part.unknown, part.rows)} are mostly unknown tokens. The model may not know the "
+                "language of these texts. Choose another --preset."
+            )
+    return lines
+
+
+def _share(count: int, rows: int) -> str:
+    return f"{count:,} of {rows:,} rows ({count / max(1, rows):.1%})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name:.40}'" for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,150 @@
+"""The columns that a run was trained on. Other files are read by the same columns."""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kerora.errors import DataError
+from kerora.notices import notice
+from kerora.settings.fit import DataConfig
+
+
+@dataclass(frozen=True)
+class TrainedColumns:
+    """The columns of the training rows.
+
+    Attributes:
+        texts: text columns in order; of a language model also the columns of prompts, completions or turns.
+        label: label column, or None.
+        id: identifier column, or None.
+        paired: whether the two text columns are a sentence pair.
+        form: what the columns hold: ``text``, ``completion`` (of a prompt) or ``turns``.
+    """
+
+    texts: tuple[str, ...]
+    label: str | None = None
+    id: str | None = None
+    paired: bool = False
+    form: str = "text"  # the default for runs that do not record it
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the columns as plain values for run.json."""
+        return {**dataclasses.asdict(self), "texts": list(self.texts)}
+
+
+@dataclass(frozen=True)
+class RunDataConfig(DataConfig):
+    """The settings of rows for a trained run, with the columns of its training rows."""
+
+    trained: TrainedColumns | None = None
+
+
+def for_run(config: DataConfig, recorded: object) -> DataConfig:
+    """Return settings that read files by the columns of a run.
+
+    Args:
+        config: the settings. Columns that they name are taken as they are.
+        recorded: what `TrainedColumns.as_dict` gave. Any other value, as in runs of older versions, changes nothing.
+    """
+    values = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config)}
+    if not isinstance(recorded, Mapping) or not isinstance(recorded.get("texts"), list):
+        return config
+    names = [spec.name for spec in dataclasses.fields(TrainedColumns)]
+    # Entries of a newer version are left out, so that its runs can still be read.
+    known = {name: recorded[name] for name in names if name in recorded}
+    return RunDataConfig(**values, trained=TrainedColumns(**{**known, "texts": tuple(map(str, recorded["texts"]))}))
+
+
+def settled_for(
+    columns: Sequence[str], config: DataConfig, place: str, labelled: bool, label_names: Collection[str]
+) -> DataConfig:
+    """Return settings that name the columns of a run, for a file with these columns.
+
+    Another text column is taken only if it is the only choice, and a notice says so.
+
+    Args:
+        columns: the columns of the file.
+        config: the settings. Only a `RunDataConfig` is changed.
+        place: the file, for messages.
+        labelled: whether a label column is needed.
+        label_names: usual names of label columns, in lowercase.
+
+    Raises:
+        DataError: the file lacks columns of the run, and there is more than one other choice.
+    """
+    trained = config.trained if isinstance(config, RunDataConfig) else None
+    # `TextColumns` takes the columns of prompts and conversations itself.
+    if trained is None or trained.form != "text":
+        return config
+    label = config.label or (_label(columns, trained, place, label_names) if labelled else None)
+    texts = config.text or _texts(columns, trained, place, {label, trained.label, trained.id}, label_names)
+    # "auto" would go by the names of the columns. The run goes by what it was trained on.
+    join = config.text_join
+    if join == "auto" and len(texts) > 1:
+        join = "pair" if trained.paired and len(texts) == 2 else "space"
+    identifier = config.id or _same(trained.id, columns)
+    # A plain `DataConfig`: its columns are settled, and a second call must not change them.
+    plain = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(DataConfig)}
+    return DataConfig(**{**plain, "text": texts, "text_join": join, "label": label, "id": identifier})
+
+
+def _texts(
+    columns: Sequence[str],
+    trained: TrainedColumns,
+    place: str,
+    others: Collection[str | None],
+    label_names: Collection[str],
+) -> tuple[str, ...]:
+    found = [_same(name, columns) for name in trained.texts]
+    if all(found):
+        return tuple(name for name in found if name)
+    wanted = _listed(trained.texts)
+    choices = [name for name in columns if name not in others and _plain(name) not in (*label_names, "id")]
+    # One column cannot stand for the two sentences of a pair.
+    if len(choices) == 1 and not trained.paired:
+        notice(
+            f"{place}: the run was trained on the text of {wanted}. The file lacks such a column, so its only other "
+            f"column {_listed(choices)} is read as the text."
+        )
+        return tuple(choices)
+    missing = [name for name, own in zip(trained.texts, found, strict=True) if own is None]
+    raise DataError(
+        f"{place}: the run was trained on the text of {wanted}, but the file lacks {_listed(missing)}. "
+        f"Its columns: {_listed(columns)}. Name the text column with --text."
+    )
+
+
+def _label(columns: Sequence[str], trained: TrainedColumns, place: str, label_names: Collection[str]) -> str | None:
+    found = _same(trained.label, columns)
+    if trained.label is None or found is not None:
+        return found
+    choices = [name for name in columns if _plain(name) in label_names]
+    if len(choices) > 1:
+        raise DataError(
+            f"{place}: the run was trained on the labels of {_listed([trained.label])}, but the file lacks this "
+            f"column. Its columns: {_listed(columns)}. Name the label column with --label."
+        )
+    if choices:
+        notice(
+            f"{place}: the run was trained on the labels of {_listed([trained.label])}. The file has no such column, "
+            f"so its only label column {_listed(choices)} is read."
+        )
+    return choices[0] if choices else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name:.40}'" for name in names[:30])
+
+
+def _same(name: str | None, columns: Sequence[str]) -> str | None:
+    """Return the column of that name, or else the first whose name differs only in case and white space."""
+    if name is None:
+        return None
+    if name in columns:
+        return name
+    return next((column for column in columns if _plain(column) == _plain(name)), None)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()

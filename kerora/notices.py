@@ -1,0 +1,42 @@
+"""Notices: one line about a choice that Kerora made between two readings of the input.
+
+In a script a notice is a Python warning. The command line prints each notice once, on standard error.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class Notice(UserWarning):
+    """A choice that Kerora made. The input was used."""
+
+
+def notice(text: str) -> None:
+    """Say one line about a choice."""
+    # 3: the place of the caller of the function that makes the choice.
+    warnings.warn(text, Notice, stacklevel=3)
+
+
+@contextlib.contextmanager
+def shown(say: Callable[[str], None]) -> Iterator[None]:
+    """Give each notice to `say` once, without the place in the code that a warning has. Other warnings stay."""
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        # By default Python shows a text from one place only once in a process, also if several commands give it.
+        warnings.simplefilter("always", Notice)
+        # Inside catch_warnings, which restores both the filter and this function at the end.
+        show = warnings.showwarning
+
+        def show_notice(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, Notice):
+                show(message, category, *place, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                # names from a file could hold control characters, which could move the cursor of a terminal
+                printable = "".join(letter if letter.isprintable() else " " for letter in str(message))
+                say(" ".join(printable.split()))
+
+        warnings.showwarning = show_notice
+        yield

@@ -1,0 +1,36 @@
+"""submission.csv: the predicted labels of test rows, with the columns id and label."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kerora.runfolder import RunFolder, write_text
+from kerora.tasks.registry import Task
+
+
+def write_unlabelled(run: RunFolder, task: Task, model: Any, rows: Any, batch_size: int) -> None:
+    """Predict the test rows without labels of a run, and write submission.csv in the order of the rows.
+
+    Args:
+        run: the run.
+        task: the task of the run.
+        model: its trained model.
+        rows: the rows.
+        batch_size: rows in a batch.
+    """
+    predictions = task.predictions
+    found = predictions.predict(model, rows, batch_size, True)
+    lines = ([identifier, *values] for identifier, values in zip(rows.ids, found, strict=True))
+    write_text(run.submission, submission_text(["id", *predictions.columns(model, True)], lines))
+
+
+def submission_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return the text of a CSV file whose lines end with one line feed."""
+    lines = []
+    for row in (columns, *rows):
+        # with lineterminator="\n" the writer of Python 3.11 does not quote a single carriage return
+        stream = io.StringIO()
+        csv.writer(stream).writerow(row)
+        lines.append(stream.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)

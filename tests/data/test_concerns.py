@@ -1,0 +1,79 @@
+"""What a fit warns of: one line for each finding of the audit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kerora.data.audit import audit, audit_tokens
+from kerora.data.concerns import concerns
+from kerora.data.rows import Dataset, Rows
+from kerora.models.presets import find_preset
+
+
+def rows(texts: list[str], labels: list[int] | None = None) -> Rows[int]:
+    return Rows(texts, [f"r{place}" for place in range(len(texts))], labels or [0] * len(texts))
+
+
+def found(classes: tuple[str, ...], train: Rows[int], validation: Rows[int] | None = None, limit: int = 5) -> list[str]:
+    splits = {"train": train} | ({} if validation is None else {"validation": validation})
+    return concerns(audit(Dataset("d", classes, splits), None, limit), classes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "line"),
+    [
+        (("pos", "Pos"), "The classes 'pos', 'Pos' differ only in case"),
+        (("a b", "a  B"), "The classes 'a b', 'a  B' differ only in case, white space"),
+        (("caf\u00e9", "cafe\u0301"), "differ only in"),
+        (("x", "NaN"), "The class 'NaN' has a name that often stands for a missing label"),
+        (("null", "N/A"), "The class 'null', 'N/A' has"),
+    ],
+)
+def test_names_of_classes(classes: tuple[str, ...], line: str) -> None:
+    (only,) = found(classes, rows(["a", "b"], [0, 1]))
+    assert line in only
+
+
+def test_rows() -> None:
+    train = rows(["a", "a", "b", "one two three four five six", "c"], [0, 1, 0, 1, 0])
+    validation = rows(["new", "A ", "b"], [0, 0, 0])
+    assert found(("x", "y"), train, validation) == [
+        "validation has no rows of the class 'y'.",
+        "train: 1 of 5 rows (20.0%) are longer than 5 words, so they are cut. A higher --max-length keeps more.",
+        "validation: 2 of 3 rows (66.7%) are also training rows, so its numbers are too good. The first is row r1, in "
+        "train r0.",
+        "train: 2 of 5 rows (40.0%) have a text that occurs with another label too.",
+    ]
+
+
+def test_nothing_is_said_of_good_data() -> None:
+    texts = [f"text {number}" for number in range(8)]
+    assert found(("x", "y"), rows(texts, [0, 1] * 4), rows(["a", "b"], [0, 1])) == []
+
+
+def test_tokens_of_a_language_that_the_model_does_not_know(tiny_preset: Path) -> None:
+    tokenizer = find_preset(str(tiny_preset)).load_tokenizer()
+    texts = [
+        "the story is good",
+        "これは映画です 良い",
+        "Это другой язык",
+        "good Это",
+        "late parcel " * 20,
+        "the " * 14,
+    ]
+    dataset = Dataset("d", ("a", "b"), {"train": rows(texts, [0, 1] * 3), "test": rows([])})
+    result = audit_tokens(dataset, tokenizer, 16)
+    exact = audit(dataset, lambda part: tokenizer.lengths(part.texts, part.pairs), 16)
+    assert result.splits["train"].lengths == exact.splits["train"].lengths
+    assert result.splits["train"].truncated == pytest.approx(1 / 6)
+    assert result.splits["train"].unknown == 2
+    assert "train: 2 of 6 rows (33.3%) are mostly unknown tokens." in "\n".join(concerns(result, dataset.classes))
+
+
+def test_many_long_rows_are_counted_without_a_second_pass(tiny_preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = find_preset(str(tiny_preset)).load_tokenizer()
+    monkeypatch.setattr("kerora.data.audit.EXACT_ROWS", 2)
+    dataset = Dataset("d", ("a",), {"train": rows(["good " * 30] * 3 + ["good"])})
+    assert audit_tokens(dataset, tokenizer, 8).splits["train"].truncated == 0.75
+    assert np.all(np.asarray(tokenizer.lengths(["good " * 30])) == 32)
