@@ -120,16 +120,15 @@ def json_parts(path: Path, config: DataConfig) -> dict[str, Any] | None:
 
 def _kind(path: Path, head: bytes, config: DataConfig) -> str:
     # The marks of binary formats are certain, so they win over the ending. Text formats have no marks.
-    if head.startswith(PARQUET_FILE):
-        return "parquet"
-    if head.startswith(ARROW_FILE):
-        return "arrow"
+    found = kind_by_content(head)
+    if found in ("parquet", "arrow"):
+        return found
     # Arrow streams are found by their ending: unlike Arrow files they have no mark at the start.
     by_ending = FORMATS.get(format_of(path)) if is_data_file(path) else None
     if by_ending is not None:
         _check_format(path, by_ending, config)
         return by_ending
-    kind = config.format if config.format not in (None, "txt") else kind_by_content(head)
+    kind = config.format if config.format not in (None, "txt") else found
     if kind is None:
         raise DataError(
             f"{path}: the ending '{format_of(path)}' is not a known format. Give {FORMATS_IN_WORDS}, or a folder. "
@@ -143,7 +142,8 @@ def kind_by_content(head: bytes) -> str | None:
     # The first line of a text file may have a byte order mark, or be blank.
     if head.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(PREFIX.encode()):
         return "fasttext"
-    return {PARQUET_FILE: "parquet", ARROW_FILE[:4]: "arrow"}.get(head[:4])
+    marks = {PARQUET_FILE: "parquet", ARROW_FILE: "arrow"}
+    return next((kind for mark, kind in marks.items() if head.startswith(mark)), None)
 
 
 def _check_format(path: Path, by_ending: str, config: DataConfig) -> None:

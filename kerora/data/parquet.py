@@ -61,7 +61,7 @@ def _batches(source: Any) -> tuple[Any, Iterable[Any]]:
     import pyarrow.ipc
 
     # The file format has a footer with the places of its batches. A stream is read from front to back.
-    is_file = source.read(6) == ARROW_FILE
+    is_file = source.read(len(ARROW_FILE)) == ARROW_FILE
     source.seek(0)
     if not is_file:
         stream = pyarrow.ipc.open_stream(source)

@@ -109,6 +109,10 @@ def test_texts_in_a_list_are_texts() -> None:
     assert texts('["one", "two"]') == texts('[\n"one",\n"two"\n]') == ["one", "two"]
 
 
+def test_a_text_that_begins_like_the_mark_of_a_binary_file_is_a_text() -> None:
+    assert texts("ARROW keys do not work\n") == ["ARROW keys do not work"]
+
+
 def test_values_inside_objects_have_dotted_names(tmp_path: Path) -> None:
     nested = [{"review": {"body": row["text"], "stars": {"n": number}}} for number, row in enumerate(ROWS)]
     found = [("fine day", "0"), ("wet day", "1")]
