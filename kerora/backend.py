@@ -129,12 +129,13 @@ def import_keras_hub() -> ModuleType:
     keep_heap()
     use_huge_pages()
     # KerasHub imports grain if it is installed, and grain warns on standard error that jax is absent
-    with without_tensorflow(), _quiet_absl():
+    with without_tensorflow(), quiet_absl():
         return importlib.import_module("keras_hub")
 
 
 @contextmanager
-def _quiet_absl() -> Iterator[None]:
+def quiet_absl() -> Iterator[None]:
+    """Hide warnings that TFDS and grain write through absl, whose logger prints on standard error by default."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)

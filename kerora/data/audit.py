@@ -223,12 +223,7 @@ def _audit(
         split: _audit_split(keys[split], labels.get(split), counts[split]["labels"], lengths[split], max_length)
         for split in dataset.splits
     }
-    leakage = {
-        split: _leakage(dataset["train"], rows, keys, split)
-        for split, rows in dataset
-        if split != "train" and "train" in keys  # a single part can be audited without training rows
-    }
-    return Audit(dataset.name, unit, max_length, splits, leakage)
+    return Audit(dataset.name, unit, max_length, splits, _leakages(dataset, keys))
 
 
 def _audit_split(
@@ -253,6 +248,19 @@ def _percentiles(lengths: Sequence[int]) -> dict[str, int]:
     # This method returns lengths that occur, not interpolated values between them.
     values = np.percentile(lengths, (*PERCENTILES, 100), method="inverted_cdf")
     return {name: int(value) for name, value in zip((*(f"p{p}" for p in PERCENTILES), "max"), values, strict=True)}
+
+
+def text_leakage(dataset: Dataset[Documents]) -> dict[str, Leakage]:
+    """Return by split the texts of a language model that are also training texts, without the rest of an audit."""
+    return _leakages(dataset, {split: _keys(rows.texts) for split, rows in dataset})
+
+
+def _leakages(dataset: Dataset[S], keys: Mapping[str, Sequence[int]]) -> dict[str, Leakage]:
+    return {
+        split: _leakage(dataset["train"], rows, keys, split)
+        for split, rows in dataset
+        if split != "train" and "train" in keys  # a single part can be audited without training rows
+    }
 
 
 def _leakage(train: Split, rows: Split, keys: Mapping[str, Sequence[int]], split: str) -> Leakage:

@@ -1,32 +1,14 @@
 """Finds the columns of the text, the label and the identifier."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kerora.data.column_names import LABEL_NAMES, TEXT_NAMES, column_by_name, plain_name
 from kerora.data.trained_columns import settled_for
 from kerora.errors import DataError, nearest
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 
-TEXT_NAMES = (
-    *("text", "sentence", "review", "content", "message", "document", "body", "comment", "utterance", "tweet"),
-    *(
-        "review_body",
-        "review_text",
-        "reviewtext",
-        "question_text",
-        "headline",
-        "post",
-        "ticket",
-        "email",
-        "query",
-        "texts",
-    ),
-)
-LABEL_NAMES = (
-    *("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "polarity", "tag", "y"),
-    *("class_index", "class index", "label_text"),
-)
 PAIRS = (
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
@@ -85,7 +67,7 @@ def find_columns(
     if header and not labelled and not config.text:
         _check_header(columns, place)
     # First, because the columns of a run take precedence over usual names.
-    config = settled_for(columns, config, place, labelled, LABEL_NAMES)
+    config = settled_for(columns, config, place, labelled)
     # Before the texts: --label can name a column that would else be found as the text, such as "comment".
     label = _label_column(columns, config, place) if labelled else None
     texts = _text_columns([name for name in columns if name != label], config, place, columns, labelled)
@@ -108,7 +90,7 @@ def _label_column(columns: Sequence[str], config: DataConfig, place: str) -> str
     if config.label is not None:
         return column_named(config.label, columns, place, "label")
     found = column_by_name(columns, LABEL_NAMES)
-    others = [name for name in columns if _plain(name) in LABEL_NAMES and name != found]
+    others = [name for name in columns if plain_name(name) in LABEL_NAMES and name != found]
     if found is not None and others:
         listed = ", ".join(f"'{name:.40}'" for name in others)
         notice(
@@ -149,7 +131,7 @@ def _is_paired(texts: tuple[str, ...], config: DataConfig, place: str) -> bool:
             "Name two with --text, or leave out --text-join."
         )
     # In the order of `PAIRS`: two columns that the user names in another order are joined, not paired.
-    return config.text_join == "pair" or (config.text_join == "auto" and tuple(map(_plain, texts)) in PAIRS)
+    return config.text_join == "pair" or (config.text_join == "auto" and tuple(map(plain_name, texts)) in PAIRS)
 
 
 def column_named(name: str, columns: Sequence[str], place: str, option: str) -> str:
@@ -161,17 +143,6 @@ def column_named(name: str, columns: Sequence[str], place: str, option: str) -> 
     if name in columns:
         return name
     return _fail(columns, place, option, f"the column '{name}'", nearest(name, columns))
-
-
-def column_by_name(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """Return the column whose name comes first in `names`, ignoring case, or None."""
-    # Reversed, so that the first of several columns with the same plain name is kept.
-    by_plain_name = {_plain(column): column for column in reversed(list(columns))}
-    return next((by_plain_name[name] for name in names if name in by_plain_name), None)
-
-
-def _plain(column: str) -> str:
-    return column.strip().lower()
 
 
 def _fail(columns: Sequence[str], place: str, option: str, wanted: str, hint: str = "") -> str:

@@ -2,9 +2,9 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from kerora.data.audit import Audit
+from kerora.data.audit import Audit, Leakage
 
 MISSING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat")
 """Names that programs write for a missing value."""
@@ -22,7 +22,7 @@ def concerns(result: Audit, classes: Sequence[str] = (), *, cut: bool = True) ->
         *_class_concerns(classes),
         *_absent_concerns(result, classes),
         *(_cut_concerns(result) if cut else []),
-        *_leakage_concerns(result),
+        *leakage_concerns(result.leakage, {split: part.rows for split, part in result.splits.items()}),
         *_text_concerns(result),
     ]
 
@@ -68,11 +68,17 @@ def _cut_concerns(result: Audit) -> list[str]:
     ]
 
 
-def _leakage_concerns(result: Audit) -> list[str]:
+def leakage_concerns(leakage: Mapping[str, Leakage], rows: Mapping[str, int]) -> list[str]:
+    """Return one line for each part with rows that are also training rows.
+
+    Args:
+        leakage: these rows by split.
+        rows: number of all rows by split.
+    """
     return [
-        f"{split}: {_share(leak.count, result.splits[split].rows)} are also training rows, so its numbers are too good."
+        f"{split}: {_share(leak.count, rows[split])} are also training rows, so its numbers are too good."
         f" The first is row {leak.examples[0][0]:.40}, in train {leak.examples[0][1]:.40}."
-        for split, leak in result.leakage.items()
+        for split, leak in leakage.items()
         if leak.count
     ]
 

@@ -50,8 +50,8 @@ def _files(folder: Path) -> list[Path]:
     try:
         # Only the last part of the name: a path in a downloaded state.json must not lead out of the folder.
         files = [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / STATE} lists no data files. Save the data set again.") from error
+    except (KeyError, TypeError):
+        files = []
     if not files:
         raise DataError(f"{folder / STATE} lists no data files. Save the data set again.")
     return files

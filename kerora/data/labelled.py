@@ -55,18 +55,15 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         def rows() -> Iterator[RawRow]:
             nonlocal ended
             for row in table.rows:
-                # damage of the file: such rows do not reach `add`
-                if row.problem is not None:
-                    waiting.bad.add(table.name, BadRow(row.place, row.problem))
+                problem = row.problem or row_problem(row, columns)
+                if problem is not None:
+                    # Damage and bad texts count in both readings, with labels and without.
+                    waiting.bad.add(table.name, BadRow(row.place, problem))
+                    row = dataclasses.replace(row, problem=problem)
                 yield row
             ended = True
 
         def add(row: RawRow) -> str | None:
-            problem = row_problem(row, columns)
-            if problem is not None:
-                # Bad texts count in both readings, with labels and without.
-                waiting.bad.add(table.name, BadRow(row.place, problem))
-                return problem
             problem = _label_problem(row, label)
             if problem is None:
                 part.append(record_of(row, columns), _label_name(row, label, table.name, part.classes), row.place)

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from kerora.data.bad_rows import by_reason, write_bad_rows
-from kerora.data.columns import column_by_name, column_named, find_columns
+from kerora.data.column_names import column_by_name
+from kerora.data.columns import column_named, find_columns
 from kerora.data.document_reader import DocumentReader
 from kerora.data.documents import Documents, Parts, prompt_parts
 from kerora.data.extract import identifier_of, text_problem

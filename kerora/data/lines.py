@@ -1,6 +1,5 @@
 """Text files as decoded lines. Errors give the place in the file."""
 
-import io
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -167,8 +166,3 @@ def open_lines(path: Path, encoding: str = "utf-8") -> Iterator[Lines]:
     """
     with open_bytes(path) as stream:
         yield Lines(stream, str(path), encoding)
-
-
-def lines_of(text: str, name: str) -> Lines:
-    """Return the lines of a text that is in memory."""
-    return Lines(io.BytesIO(text.encode("utf-8", "surrogatepass")), name)

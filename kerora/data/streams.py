@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from kerora.data.bad_rows import BadRow, BadRows
-from kerora.data.columns import LABEL_NAMES, TEXT_NAMES
+from kerora.data.column_names import LABEL_NAMES, TEXT_NAMES
 from kerora.data.compression import decompressed, first_bytes, open_bytes
 from kerora.data.dialect import CANDIDATES, delimiter_of
 from kerora.data.extract import Record, read_records

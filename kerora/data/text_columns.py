@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kerora.data.columns import column_by_name, column_named, find_columns
+from kerora.data.column_names import column_by_name, plain_name
+from kerora.data.columns import column_named, find_columns
 from kerora.data.documents import Form, Parts, completion, conversation, plain_text
 from kerora.data.extract import identifier_of, is_missing, record_of, row_problem, text_problem
 from kerora.data.table import RawRow, Table
@@ -81,7 +82,7 @@ class TextColumns:
         self.form = "turns" if trained.form == "turns" else "completion"
         *prompts, last = trained.texts
         # `or prompts[:1]`: the prompt itself can have the name of an optional column, such as "input".
-        main = [name for name in prompts if name.strip().lower() not in (*BEFORE, *AFTER)] or prompts[:1]
+        main = [name for name in prompts if plain_name(name) not in (*BEFORE, *AFTER)] or prompts[:1]
         for name in main:
             column_named(name, columns, place, "prompt")
         column_named(last, columns, place, "turns" if self.form == "turns" else "completion")
@@ -133,7 +134,7 @@ class TextColumns:
         *names, last = self.names
         values = [(name, row.values.get(name)) for name in names]
         # A prompt alone is never optional, whatever its name is.
-        optional = [name for name in names if name.strip().lower() in (*BEFORE, *AFTER)] if len(names) > 1 else []
+        optional = [name for name in names if plain_name(name) in (*BEFORE, *AFTER)] if len(names) > 1 else []
         kept = [(name, value) for name, value in values if name not in optional or not _is_empty(value)]
         text = row.values.get(last)
         problem = next(filter(None, (text_problem(value, name) for name, value in [*kept, (last, text)])), None)

@@ -1,16 +1,15 @@
 """Data sets of TensorFlow Datasets (TFDS), read without TensorFlow if the file format allows it."""
 
 import itertools
-import logging
 import re
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kerora.backend import quiet_absl
 from kerora.data.network import first_reachable
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import S
@@ -54,7 +53,8 @@ def find_tfds(name: str, config: DataConfig, other_names: Iterable[str], reader:
             network. While the rows are read: a text or label feature is missing, or a file is damaged.
     """
     tfds = _import_tfds()
-    with _quiet():
+    # TFDS warns of absent folders, which the error message names too
+    with quiet_absl():
         builder = _builder(tfds, name, config, other_names)
         if not builder.is_prepared():
             # TFDS would write TFRecord files, and needs TensorFlow for them
@@ -82,18 +82,6 @@ def _import_tfds() -> Any:
             "load TFDS data first."
         )
     return tensorflow_datasets
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the warnings of TFDS about absent folders. The error message gives that information."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _builder(tfds: Any, name: str, config: DataConfig, other_names: Iterable[str], **options: str) -> Any:
@@ -155,7 +143,7 @@ def _read_split(
     names = {column: getattr(features[column], "names", None) for column in columns}
     class_names = {column: tuple(found) for column, found in names.items() if found is not None}
     rows = _rows(_whole_examples(builder, split, place), label)
-    with _quiet():
+    with quiet_absl():
         first = next(rows, None)
         if first is None and part == "test":
             # a test part without any label can be predicted

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kerora.data.column_names import LABEL_NAMES, plain_name, same_column
 from kerora.errors import DataError
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig
@@ -56,9 +57,7 @@ def for_run(config: DataConfig, recorded: object) -> DataConfig:
     return RunDataConfig(**values, trained=TrainedColumns(**{**known, "texts": tuple(map(str, recorded["texts"]))}))
 
 
-def settled_for(
-    columns: Sequence[str], config: DataConfig, place: str, labelled: bool, label_names: Collection[str]
-) -> DataConfig:
+def settled_for(columns: Sequence[str], config: DataConfig, place: str, labelled: bool) -> DataConfig:
     """Return settings that name the columns of a run, for a file with these columns.
 
     Another text column is taken only if it is the only choice, and a notice says so.
@@ -68,7 +67,6 @@ def settled_for(
         config: the settings. Only a `RunDataConfig` is changed.
         place: the file, for messages.
         labelled: whether a label column is needed.
-        label_names: usual names of label columns, in lowercase.
 
     Raises:
         DataError: the file lacks columns of the run, and there is more than one other choice.
@@ -77,13 +75,13 @@ def settled_for(
     # `TextColumns` takes the columns of prompts and conversations itself.
     if trained is None or trained.form != "text":
         return config
-    label = config.label or (_label(columns, trained, place, label_names) if labelled else None)
-    texts = config.text or _texts(columns, trained, place, {label, trained.label, trained.id}, label_names)
+    label = config.label or (_label(columns, trained, place) if labelled else None)
+    texts = config.text or _texts(columns, trained, place, {label, trained.label, trained.id})
     # "auto" would go by the names of the columns. The run goes by what it was trained on.
     join = config.text_join
     if join == "auto" and len(texts) > 1:
         join = "pair" if trained.paired and len(texts) == 2 else "space"
-    identifier = config.id or _same(trained.id, columns)
+    identifier = config.id or same_column(trained.id, columns)
     # A plain `DataConfig`: its columns are settled, and a second call must not change them.
     plain = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(DataConfig)}
     return DataConfig(**{**plain, "text": texts, "text_join": join, "label": label, "id": identifier})
@@ -94,13 +92,12 @@ def _texts(
     trained: TrainedColumns,
     place: str,
     others: Collection[str | None],
-    label_names: Collection[str],
 ) -> tuple[str, ...]:
-    found = [_same(name, columns) for name in trained.texts]
+    found = [same_column(name, columns) for name in trained.texts]
     if all(found):
         return tuple(name for name in found if name)
     wanted = _listed(trained.texts)
-    choices = [name for name in columns if name not in others and _plain(name) not in (*label_names, "id")]
+    choices = [name for name in columns if name not in others and plain_name(name) not in (*LABEL_NAMES, "id")]
     # One column cannot stand for the two sentences of a pair.
     if len(choices) == 1 and not trained.paired:
         notice(
@@ -115,11 +112,11 @@ def _texts(
     )
 
 
-def _label(columns: Sequence[str], trained: TrainedColumns, place: str, label_names: Collection[str]) -> str | None:
-    found = _same(trained.label, columns)
+def _label(columns: Sequence[str], trained: TrainedColumns, place: str) -> str | None:
+    found = same_column(trained.label, columns)
     if trained.label is None or found is not None:
         return found
-    choices = [name for name in columns if _plain(name) in label_names]
+    choices = [name for name in columns if plain_name(name) in LABEL_NAMES]
     if len(choices) > 1:
         raise DataError(
             f"{place}: the run was trained on the labels of {_listed([trained.label])}, but the file lacks this "
@@ -135,16 +132,3 @@ def _label(columns: Sequence[str], trained: TrainedColumns, place: str, label_na
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"'{name:.40}'" for name in names[:30])
-
-
-def _same(name: str | None, columns: Sequence[str]) -> str | None:
-    """Return the column of that name, or else the first whose name differs only in case and white space."""
-    if name is None:
-        return None
-    if name in columns:
-        return name
-    return next((column for column in columns if _plain(column) == _plain(name)), None)
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower()

@@ -51,7 +51,8 @@ def export_base(preset: str | Path, output: str | Path) -> str:
         write_huggingface_folder(model, work)
         if not is_decoder:
             _leave_out_head(work, opened.architecture)
-        if version_of("transformers") is None:
+        tool = version_of("transformers")
+        if tool is None:
             return "Not compared: transformers is not installed (pip install transformers)."
         inputs = model.encode(list(TEXTS))
         theirs = transformers_states(work, inputs)
@@ -68,7 +69,6 @@ def export_base(preset: str | Path, output: str | Path) -> str:
                 f"The base differs by {difference:.2g} (at most {TOLERANCE:g}) when transformers loads it. Nothing was "
                 "written."
             )
-    tool = version_of("transformers")
     return f"Compared with {tool} on {len(TEXTS)} texts: largest difference of the hidden states {difference:.1e}"
 
 

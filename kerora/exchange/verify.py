@@ -95,9 +95,8 @@ def peft_logits(base: Path, adapter: Path, auto_class: str, classes: int, probe:
 
     settings = {"num_labels": classes} if classes else {}
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the comparison finds faults; warnings between the packages are not for the user
+        # the comparison finds faults; warnings between the packages are not for the user
+        warnings.simplefilter("ignore")
         model = _their_model(base, auto_class, **settings)
         return _their_logits(peft.PeftModel.from_pretrained(model, str(adapter)), probe)
 

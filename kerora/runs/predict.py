@@ -17,6 +17,7 @@ from kerora.lora.files import read_adapter_config
 from kerora.places import expanded
 from kerora.runfolder import RunFolder, atomic_file
 from kerora.runs.open import load, read_by_columns_of, read_config_for
+from kerora.runs.submission import PlainLineEnds
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task
@@ -163,7 +164,7 @@ def _predictions(
 
 
 def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]]) -> int:
-    writer = csv.writer(_PlainLineEnds(target))
+    writer = csv.writer(PlainLineEnds(target))
     if form == "csv":
         writer.writerow(columns)
     count = 0
@@ -176,17 +177,3 @@ def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[li
             target.write(json.dumps(dict(zip(columns, plain, strict=True)), ensure_ascii=False) + "\n")
         count += 1
     return count
-
-
-class _PlainLineEnds:
-    """Ends the lines of a csv.writer with one line feed, which tools such as `cut` and `sort` expect.
-
-    The option ``lineterminator`` is no solution: with it, the writer of Python 3.11 does not quote a single carriage
-    return.
-    """
-
-    def __init__(self, target: IO[str]) -> None:
-        self.target = target
-
-    def write(self, row: str) -> int:
-        return self.target.write(row.removesuffix("\r\n") + "\n")

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import IO, Any
 
 from kerora.runfolder import RunFolder, write_text
 from kerora.tasks.registry import Task
@@ -27,10 +27,21 @@ def write_unlabelled(run: RunFolder, task: Task, model: Any, rows: Any, batch_si
 
 def submission_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return the text of a CSV file whose lines end with one line feed."""
-    lines = []
-    for row in (columns, *rows):
-        # with lineterminator="\n" the writer of Python 3.11 does not quote a single carriage return
-        stream = io.StringIO()
-        csv.writer(stream).writerow(row)
-        lines.append(stream.getvalue().removesuffix("\r\n") + "\n")
-    return "".join(lines)
+    stream = io.StringIO()
+    csv.writer(PlainLineEnds(stream)).writerows((columns, *rows))
+    return stream.getvalue()
+
+
+class PlainLineEnds:
+    """Ends the lines of a csv.writer with one line feed, which tools such as `cut` and `sort` expect.
+
+    The option ``lineterminator`` is no solution: with it, the writer of Python 3.11 does not quote a single carriage
+    return.
+    """
+
+    def __init__(self, target: IO[str]) -> None:
+        self.target = target
+
+    def write(self, row: str) -> int:
+        """Write one row of the writer."""
+        return self.target.write(row.removesuffix("\r\n") + "\n")

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import torch
 
-from kerora.data.audit import audit_texts
-from kerora.data.concerns import concerns as found_concerns
+from kerora.data.audit import text_leakage
+from kerora.data.concerns import leakage_concerns
 from kerora.data.documents import Documents
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.rows import Dataset
@@ -117,8 +117,7 @@ def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches
 
 def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> list[str]:
     """Return the texts of other parts that are training texts. `notes` names texts that are cut."""
-    # lengths in words need no tokenizer, and only the texts that occur twice are wanted
-    return found_concerns(audit_texts(dataset, None, model.max_length)[0], cut=False)
+    return leakage_concerns(text_leakage(dataset), {split: len(rows) for split, rows in dataset})
 
 
 def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:
