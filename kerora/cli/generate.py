@@ -22,7 +22,7 @@ INPUT_SETTINGS = (
     "--prompts",
     "file",
     type=click.Path(path_type=Path),
-    help="File with prompts: one per line, or a table with the column prompt (or the column of --text).",
+    help="File with prompts: one per line, or a table with the run's columns, the column prompt, or that of --text.",
 )
 @sampling_options()
 @click.option(
@@ -56,9 +56,11 @@ def command(
     stream = data_output() if output is None and file is not None else None
     import_models(run)
     from kerora.data.documents import Part
-    from kerora.data.language import read_prompts
+    from kerora.data.prompts import read_prompts
     from kerora.errors import RunError
+    from kerora.runfolder import RunFolder
     from kerora.runs.generate import PromptRunner, check_count, generate_file
+    from kerora.runs.open import read_by_columns_of
     from kerora.settings.resolve import resolve
 
     sampling = sampling_of(values)
@@ -68,8 +70,9 @@ def command(
         raise RunError(f"{output} exists. Choose another --output or add --force.")
     # The options of the sampling have the same prefix, but no place in `FitConfig`.
     settings = {key: value for key, value in collect(values).items() if key.startswith("data.")}
+    config = read_by_columns_of(RunFolder.open(run), resolve(settings).data)
     if file is not None:
-        read_prompts(file, resolve(settings).data, "text")  # finds faults before the model is loaded
+        read_prompts(file, config, "text")  # finds faults before the model is loaded
     runner = PromptRunner(run, preset)
     # Text for a reader, as it comes. Files and --output are for programs.
     if file is None and output is None:
@@ -80,7 +83,7 @@ def command(
     ]
     if file is not None:
         # Read again, because only the loaded run says in which form its prompts are.
-        prompts = read_prompts(file, resolve(settings).data, runner.form)
+        prompts = read_prompts(file, config, runner.form)
     options: dict[str, Any] = {"count": count, "batch_size": batch_size, "output": output, "force": force}
     lines, cut = generate_file(runner, prompts, sampling, stream=stream, **options)
     if cut:

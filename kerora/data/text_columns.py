@@ -81,10 +81,9 @@ class TextColumns:
             return
         self.form = "turns" if trained.form == "turns" else "completion"
         *prompts, last = trained.texts
-        # `or prompts[:1]`: the prompt itself can have the name of an optional column, such as "input".
-        main = [name for name in prompts if plain_name(name) not in (*BEFORE, *AFTER)] or prompts[:1]
-        for name in main:
-            column_named(name, columns, place, "prompt")
+        for name in prompts:
+            if name not in optional_columns(prompts):
+                column_named(name, columns, place, "prompt")
         column_named(last, columns, place, "turns" if self.form == "turns" else "completion")
         self.names = tuple(name for name in trained.texts if name in columns)
 
@@ -132,17 +131,33 @@ class TextColumns:
 
     def _completion(self, row: RawRow) -> Parts | str:
         *names, last = self.names
-        values = [(name, row.values.get(name)) for name in names]
-        # A prompt alone is never optional, whatever its name is.
-        optional = [name for name in names if plain_name(name) in (*BEFORE, *AFTER)] if len(names) > 1 else []
-        kept = [(name, value) for name, value in values if name not in optional or not _is_empty(value)]
         text = row.values.get(last)
-        problem = next(filter(None, (text_problem(value, name) for name, value in [*kept, (last, text)])), None)
+        prompt, problem = joined_prompt(row, names)
+        problem = problem or text_problem(text, last)
         if problem is not None:
             return problem.replace("has an empty text in", "has nothing in")
-        # one text stays as it is
-        prompt = str(kept[0][1]) if len(kept) == 1 else "\n\n".join(str(value).strip() for _, value in kept)
         return completion(prompt, str(text))
+
+
+def joined_prompt(row: RawRow, names: Sequence[str]) -> tuple[str, str | None]:
+    """Return the prompt in the columns of a row, and what is wrong with it or None.
+
+    Args:
+        row: the row.
+        names: the columns of the prompt in order. Those that belong to a prompt, such as "input", may be empty.
+    """
+    values = [(name, row.values.get(name)) for name in names]
+    kept = [(name, value) for name, value in values if not (name in optional_columns(names) and _is_empty(value))]
+    problem = next(filter(None, (text_problem(value, name) for name, value in kept)), None)
+    # One text stays as it is.
+    return str(kept[0][1]) if len(kept) == 1 else "\n\n".join(str(value).strip() for _, value in kept), problem
+
+
+def optional_columns(names: Sequence[str]) -> list[str]:
+    """Return the columns of a prompt that may be empty or missing. One of the columns is never optional."""
+    found = [name for name in names if plain_name(name) in (*BEFORE, *AFTER)]
+    # The prompt itself can have the name of an optional column: "input", after "system".
+    return found[:-1] if len(found) == len(names) else found
 
 
 def _is_empty(value: Any) -> bool:
