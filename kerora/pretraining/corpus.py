@@ -7,17 +7,19 @@ document. Without this cut, a book could only be held out as a whole. The text i
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kerora.data.bad_rows import BadRows, by_reason, check_bad_rows_path, write_bad_rows
 from kerora.data.columns import find_columns
 from kerora.data.extract import read_records
 from kerora.data.files import format_of, is_table, open_table, require_file
 from kerora.data.lines import open_lines
 from kerora.errors import ConfigError, DataError
+from kerora.notices import notice
 from kerora.places import expanded
 from kerora.settings.fit import DataConfig
 from kerora.settings.pretrain import CorpusConfig
@@ -65,9 +67,12 @@ class Corpus:
         Raises:
             DataError: a file is not text, is damaged, or holds no text. The error names the place.
         """
+        return self._documents(BadRows())
+
+    def _documents(self, bad: BadRows) -> Iterator[list[str]]:
         for path in self.files:
             count = 0
-            for document in self._read(path):
+            for document in self._read(path, bad):
                 count += 1
                 yield document
             # an error, because a file without text is mostly the wrong file
@@ -75,26 +80,35 @@ class Corpus:
                 raise DataError(f"{path} holds no text. Leave it out or give another file.")
 
     def survey(self) -> Survey:
-        """Count documents and characters. This reads every file, so that faults are found before any other work."""
+        """Count documents and characters. This reads every file, so that faults are found before any other work.
+
+        The rows that are skipped are said here, and listed in the file of `bad_rows`.
+        """
+        if self.config.bad_rows is not None:
+            check_bad_rows_path(expanded(self.config.bad_rows))
+        bad = BadRows(keep=self.config.bad_rows is not None)
         documents = characters = 0
-        for document in self:
+        for document in self._documents(bad):
             documents += 1
             characters += sum(map(len, document))
+        write_bad_rows(self.config.bad_rows, [bad])
+        if bad.count:
+            notice(f"The text: bad rows skipped: {bad.count:,} ({by_reason(bad.reasons)}).")
         return Survey(documents, characters)
 
     def fingerprints(self) -> list[dict[str, Any]]:
         """Return name, size in bytes and sha256 of each file."""
         return [{"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)} for path in self.files]
 
-    def _read(self, path: Path) -> Iterator[list[str]]:
-        if is_table(path, DataConfig()):
-            return self._rows(path)
+    def _read(self, path: Path, bad: BadRows) -> Iterator[list[str]]:
+        if is_table(path, DataConfig(format=self.config.format)):
+            return self._rows(path, bad)
         return _sections(path, self.config.encoding)
 
-    def _rows(self, path: Path) -> Iterator[list[str]]:
+    def _rows(self, path: Path, bad: BadRows) -> Iterator[list[str]]:
         config = _table_config(path, self.config)
         with open_table(path, config) as table:
-            for record in read_records(table, config):
+            for record in read_records(table, config, bad):
                 lines = [line.strip() for text in (record.text, record.pair or "") for line in text.splitlines()]
                 if any(lines):
                     yield [line for line in lines if line]
@@ -142,9 +156,17 @@ def _sections(path: Path, encoding: str) -> Iterator[list[str]]:
 
 def _table_config(path: Path, config: CorpusConfig) -> DataConfig:
     """Use the configured column names only for a file without a header line."""
-    plain = DataConfig(text=config.text_column, encoding=config.encoding)
-    if config.columns and format_of(path) in (".csv", ".tsv") and not _names_text(path, plain):
-        return DataConfig(text=config.text_column, columns=config.columns, encoding=config.encoding)
+    plain = DataConfig(
+        text=config.text_column,
+        delimiter=config.delimiter,
+        format=config.format,
+        encoding=config.encoding,
+        skip_bad_rows=config.skip_bad_rows,
+        bad_rows=config.bad_rows,
+    )
+    has_fields = format_of(path) in (".csv", ".tsv") or config.format in ("csv", "tsv")
+    if config.columns and has_fields and not _names_text(path, plain):
+        return replace(plain, columns=config.columns)
     return plain
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from kerora.settings.base import Settings, at_least, between, more_than, setting, text_encoding
-from kerora.settings.fit import OptimizerConfig
+from kerora.settings.fit import FILE_FORMATS, OptimizerConfig
 
 PRETRAINED_KINDS = ("distil_bert", "bert")
 STORAGES = ("float32", "float16")
@@ -25,8 +25,20 @@ class CorpusConfig(Settings):
     columns: tuple[str, ...] = setting(
         (), "Column names of CSV and TSV files without a header line, separated by commas."
     )
+    delimiter: str | None = setting(
+        None, "Field separator of CSV and TSV files. Default: as for `kerora fit`, by the ending and the first lines."
+    )
+    format: str | None = setting(
+        None, "Format of files whose ending says nothing. Default: recognised by the content.", choices=FILE_FORMATS
+    )
     encoding: str = setting(
         "utf-8", "Character encoding of the text files, such as cp1252 or utf-16.", check=text_encoding
+    )
+    skip_bad_rows: bool = setting(
+        False, "Drop and count rows of table files that cannot be used. Default: such a row is an error."
+    )
+    bad_rows: str | None = setting(
+        None, "CSV file for a list of the rows that cannot be used: the file, the place, and what is wrong."
     )
     short_rows: float = setting(
         0.0,

@@ -96,6 +96,31 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: bytes, me
     assert "\n" not in str(caught.value)
 
 
+def test_bad_rows_are_skipped_counted_and_listed_when_asked(tmp_path: Path) -> None:
+    rows = ['{"text": "one"}', '{"text": ""}', "no JSON", '{"text": "two"}', '{"text": null}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n")
+    (tmp_path / "b.csv").write_text("text;n\nthree;1\nfour;1;2\n")
+    files, bad = [tmp_path / "a.jsonl", tmp_path / "b.csv"], tmp_path / "bad.csv"
+    with pytest.raises(DataError, match="a.jsonl"):
+        corpus(*files, bad_rows=str(bad)).survey()
+    assert len(bad.read_text().splitlines()) == 2, "the row that stopped it is listed"
+    found = corpus(*files, skip_bad_rows=True, bad_rows=str(bad), delimiter=";")
+    with pytest.warns(UserWarning, match="The text: bad rows skipped: 4"):
+        assert found.survey().documents == 3
+    assert list(found) == [["one"], ["two"], ["three"]]
+    listed = bad.read_text()
+    assert [name in listed for name in ("a.jsonl", "b.csv")] == [True, True] and len(listed.splitlines()) == 5
+
+
+def test_the_format_and_the_separator_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "a.dump").write_text("body^n\na, b^1\nc; d^2\n")
+    found = corpus(tmp_path / "a.dump", format="csv", delimiter="^", text_column=("body",))
+    assert list(found) == [["a, b"], ["c; d"]]
+    (tmp_path / "b.dump").write_text("1^a, b\n2^c; d\n")
+    found = corpus(tmp_path / "b.dump", format="csv", delimiter="^", text_column=("body",), columns=("n", "body"))
+    assert list(found) == [["a, b"], ["c; d"]]
+
+
 def test_files_that_are_not_there_or_twice_or_too_small(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--text"):
         corpus()
