@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from kerora.data.audit import Audit, Leakage
+from kerora.data.column_names import quoted
 
 MISSING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat")
 """Names that programs write for a missing value."""
@@ -33,7 +34,7 @@ def _class_concerns(classes: Sequence[str]) -> list[str]:
         # NFKC joins full-width letters and ligatures with their usual form. They look the same in a table.
         groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
     lines = [
-        f"The classes {_listed(names)} differ only in case, white space or the form of their characters. If they are "
+        f"The classes {quoted(names, 5)} differ only in case, white space or the form of their characters. If they are "
         "one class, write one name in the data."
         for names in groups.values()
         if len(names) > 1
@@ -41,8 +42,8 @@ def _class_concerns(classes: Sequence[str]) -> list[str]:
     missing = [name for name in classes if name.strip().casefold() in MISSING]
     if missing:
         lines.append(
-            f"The class {_listed(missing)} has a name that often stands for a missing label. If it does, remove these "
-            "rows."
+            f"The class {quoted(missing, 5)} has a name that often stands for a missing label. If it does, remove "
+            "these rows."
         )
     return lines
 
@@ -53,7 +54,7 @@ def _absent_concerns(result: Audit, classes: Sequence[str]) -> list[str]:
         # Not `not part.labels.get(name)`: a missing key means that the audit did not count this class.
         absent = [name for name in classes if part.labels.get(name) == 0]
         if absent and part.rows:
-            found.append(f"{split} has no rows of the class {_listed(absent)}.")
+            found.append(f"{split} has no rows of the class {quoted(absent, 5)}.")
     return found
 
 
@@ -100,7 +101,3 @@ def _text_concerns(result: Audit) -> list[str]:
 
 def _share(count: int, rows: int) -> str:
     return f"{count:,} of {rows:,} rows ({count / max(1, rows):.1%})"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name:.40}'" for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

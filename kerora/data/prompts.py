@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerora.data.bad_rows import by_reason, write_bad_rows
-from kerora.data.column_names import column_by_name, same_column
+from kerora.data.column_names import column_by_name, quoted, same_column
 from kerora.data.columns import column_named, find_columns
 from kerora.data.documents import Documents, Parts, prompt_parts
 from kerora.data.extract import identifier_of
@@ -93,7 +93,7 @@ def _columns(table: Table, config: DataConfig, form: str) -> _PromptColumns:
     prompt = column_by_name(columns, ("prompt",))
     name = prompt or find_columns(columns, config, place, False, table.header).texts[0]
     if trained is not None and trained.form != "text":
-        wanted = _listed(trained.texts if trained.form == "turns" else trained.texts[:-1])
+        wanted = quoted(trained.texts if trained.form == "turns" else trained.texts[:-1])
         notice(f"{place}: the run was trained on {wanted}, which the file lacks. The prompts are read from {name!r}.")
     return _PromptColumns((name,))
 
@@ -110,10 +110,6 @@ def _of_the_run(columns: Sequence[str], trained: TrainedColumns) -> _PromptColum
     if any(found[name] is None for name in names if name not in optional_columns(names)):
         return None
     return _PromptColumns(tuple(name for name in found.values() if name is not None))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name:.40}'" for name in names[:10])
 
 
 def _no_prompt(path: Path) -> Any:

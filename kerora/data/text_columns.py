@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kerora.data.column_names import column_by_name, plain_name
+from kerora.data.column_names import column_by_name, plain_name, quoted
 from kerora.data.columns import column_named, find_columns
 from kerora.data.documents import Form, Parts, completion, conversation, plain_text
 from kerora.data.extract import identifier_of, is_missing, record_of, row_problem, text_problem
@@ -73,7 +73,7 @@ class TextColumns:
         unread = [name for name in columns if self.names and name not in (*self.names, self.id, self.system)]
         # Plain texts have no such notice: their tables usually have columns that are no text.
         if unread:
-            notice(f"The language model learns {_listed(self.names)}. Other columns are not read: {_listed(unread)}.")
+            notice(f"The language model learns {quoted(self.names)}. Other columns are not read: {quoted(unread)}.")
 
     def _take(self, columns: Sequence[str], trained: TrainedColumns, place: str) -> None:
         """Take the columns of a run. Columns that belong to a prompt may be missing."""
@@ -162,10 +162,6 @@ def optional_columns(names: Sequence[str]) -> list[str]:
 
 def _is_empty(value: Any) -> bool:
     return is_missing(value) or (isinstance(value, str) and not value.strip())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name:.40}'" for name in names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def _form_of_run(config: DataConfig, language: LanguageConfig) -> TrainedColumns | None:

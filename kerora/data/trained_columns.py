@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kerora.data.column_names import LABEL_NAMES, plain_name, same_column
+from kerora.data.column_names import LABEL_NAMES, plain_name, quoted, same_column
 from kerora.errors import DataError
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig
@@ -96,19 +96,19 @@ def _texts(
     found = [same_column(name, columns) for name in trained.texts]
     if all(found):
         return tuple(name for name in found if name)
-    wanted = _listed(trained.texts)
+    wanted = quoted(trained.texts)
     choices = [name for name in columns if name not in others and plain_name(name) not in (*LABEL_NAMES, "id")]
     # One column cannot stand for the two sentences of a pair.
     if len(choices) == 1 and not trained.paired:
         notice(
             f"{place}: the run was trained on the text of {wanted}. The file lacks such a column, so its only other "
-            f"column {_listed(choices)} is read as the text."
+            f"column {quoted(choices)} is read as the text."
         )
         return tuple(choices)
     missing = [name for name, own in zip(trained.texts, found, strict=True) if own is None]
     raise DataError(
-        f"{place}: the run was trained on the text of {wanted}, but the file lacks {_listed(missing)}. "
-        f"Its columns: {_listed(columns)}. Name the text column with --text."
+        f"{place}: the run was trained on the text of {wanted}, but the file lacks {quoted(missing)}. "
+        f"Its columns: {quoted(columns, 30)}. Name the text column with --text."
     )
 
 
@@ -119,16 +119,12 @@ def _label(columns: Sequence[str], trained: TrainedColumns, place: str) -> str |
     choices = [name for name in columns if plain_name(name) in LABEL_NAMES]
     if len(choices) > 1:
         raise DataError(
-            f"{place}: the run was trained on the labels of {_listed([trained.label])}, but the file lacks this "
-            f"column. Its columns: {_listed(columns)}. Name the label column with --label."
+            f"{place}: the run was trained on the labels of {quoted([trained.label])}, but the file lacks this "
+            f"column. Its columns: {quoted(columns, 30)}. Name the label column with --label."
         )
     if choices:
         notice(
-            f"{place}: the run was trained on the labels of {_listed([trained.label])}. The file has no such column, "
-            f"so its only label column {_listed(choices)} is read."
+            f"{place}: the run was trained on the labels of {quoted([trained.label])}. The file has no such column, "
+            f"so its only label column {quoted(choices)} is read."
         )
     return choices[0] if choices else None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name:.40}'" for name in names[:30])
