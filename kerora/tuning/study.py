@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
+from kerora.notices import notice
 from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import as_settings, dump_yaml
@@ -118,6 +119,8 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
     bench = Workbench(config)
     check_defined(settings.metric, f"--metric {settings.metric}", bench.data)
     defaults = found.defaults(bench.settled(bench.config))
+    for line in bench.concerns():
+        notice(line)
     make_sampler(settings, found, config.training.seed, defaults)  # raises if the space does not suit the sampler
     trials = settings.trials
     if settings.sampler == "grid":

@@ -166,6 +166,10 @@ class Workbench:
         self.task.training.prepare(config, dataset, model)
         return settle_for_model(config, model, self.task.training.training_batches(config, dataset, model))
 
+    def concerns(self) -> list[str]:
+        """Return what a fit would say about the data; see `TrainingFace.concerns`."""
+        return self.task.training.concerns(self.config, self.data, self._base(self.config).model)
+
     def release(self) -> None:
         """Free the memory of the base models. Use this if other processes train."""
         self._bases.clear()
