@@ -1,5 +1,6 @@
-"""Progress of a training: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a training: a live bar on a terminal and in a notebook, plain lines elsewhere."""
 
+import importlib.util
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -72,7 +73,7 @@ class Progress(keras.callbacks.Callback):
         self._steps = int(self.params.get("steps") or 0)
         self._done = 0
         self._heads = ()
-        if self.console.is_terminal:
+        if can_draw(self.console):
             batches = len(str(self.total or self._steps * int(self.params.get("epochs") or 1)))
             columns = bar_columns(self.console.width, len(f"epoch {self.params.get('epochs')}") * 2 - 5, batches)
             self._bar = Bar(*columns, console=self.console, transient=True)
@@ -104,7 +105,7 @@ class Progress(keras.callbacks.Callback):
         values = {name: f"{logs[name]:.4f}" for name in EPOCH_VALUES if logs and logs.get(name) is not None}
         place, last = f"{epoch + 1}/{self.params.get('epochs')}", self.params.get("epochs")
         facts = [f"epoch {place}", *(f"{name} {value}" for name, value in values.items())]
-        if not self.console.is_terminal:
+        if not can_draw(self.console):
             self._print("  ".join(facts))
             return
         first = max(len("epoch"), len(f"{last}/{last}"))
@@ -135,6 +136,11 @@ class Progress(keras.callbacks.Callback):
             speed = f"{(self.batches.tokens_served - self._tokens) / max(seconds, 1e-9):,.0f} tokens/s"
         loss = f"loss {logs['loss']:.4f}" if "loss" in logs else ""
         return {"loss": loss, "speed": speed, "memory": f"{peak_memory_mb():,.0f} MB"}
+
+
+def can_draw(console: Console) -> bool:
+    """Tell whether a bar can be drawn over: on a terminal, and in a notebook with ipywidgets, which rich needs."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
 def bar_columns(width: int, epoch: int, batches: int) -> list[ProgressColumn]:

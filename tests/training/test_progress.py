@@ -153,3 +153,14 @@ def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     Progress().note("hello")
     assert capsys.readouterr() == ("", "hello\n")
+
+
+@pytest.mark.parametrize(
+    ("jupyter", "terminal", "widgets", "drawn"),
+    [(False, True, False, True), (False, False, True, False), (True, None, True, True), (True, None, False, False)],
+)
+def test_a_notebook_has_a_bar_if_its_widgets_are_installed(
+    jupyter: bool, terminal: bool | None, widgets: bool, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object() if widgets else None)
+    assert module.can_draw(Console(force_jupyter=jupyter, force_terminal=terminal)) is drawn
