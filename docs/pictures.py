@@ -3,13 +3,14 @@
     python docs/pictures.py fit WORKING_FOLDER             writes docs/images/fit.svg, takes a minute
     python docs/pictures.py page WORKING_FOLDER            writes docs/images/report.png
 
-`fit` runs `kerora fit --run tickets` and `kerora report` in the folder and keeps what they print. `page`
-opens the report in a browser without a screen; it needs PySide6 (`pip install PySide6`), so it can run in
-an environment of its own.
+`fit` runs `kerora fit --run tickets` and `kerora report` in the folder and keeps what they print. `page` opens that
+report in Chromium without a screen.
 """
 
 import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -17,8 +18,8 @@ from unittest import mock
 IMAGES = Path(__file__).resolve().parent / "images"
 COLUMNS = 106
 PAGE = (1100, 1470)
-# what a page needs to draw itself, in milliseconds
-SETTLE, LIMIT = 2500, 60_000
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+LIMIT_SECONDS = 120
 
 
 def picture_of_a_fit(folder: Path) -> None:
@@ -46,31 +47,17 @@ def picture_of_a_fit(folder: Path) -> None:
 
 
 def picture_of_a_page(page: Path, target: Path) -> None:
-    """Open an HTML file without a screen and write the top of it as PNG."""
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    os.environ.setdefault("QTWEBENGINE_CHROMIUM_FLAGS", "--no-sandbox --disable-gpu")
-    from PySide6.QtCore import Qt, QTimer, QUrl
-    from PySide6.QtGui import QImage
-    from PySide6.QtWebEngineCore import QWebEngineSettings
-    from PySide6.QtWebEngineWidgets import QWebEngineView
-    from PySide6.QtWidgets import QApplication
+    """Open an HTML file in Chromium without a screen and write the top of it as PNG."""
+    from PIL import Image
 
-    application = QApplication([])
-    view = QWebEngineView()
-    view.settings().setAttribute(QWebEngineSettings.WebAttribute.ShowScrollBars, False)
-    view.resize(*PAGE)
-    view.show()
-
-    def save() -> None:
-        # a palette of 256 colours halves the file
-        image = view.grab().toImage()
-        image.convertToFormat(QImage.Format.Format_Indexed8, Qt.ImageConversionFlag.ThresholdDither).save(str(target))
-        application.quit()
-
-    view.loadFinished.connect(lambda _: QTimer.singleShot(SETTLE, save))
-    view.load(QUrl.fromLocalFile(str(page.resolve())))
-    QTimer.singleShot(LIMIT, application.quit)
-    application.exec()
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        sys.exit(f"No browser was found. Install one of {', '.join(BROWSERS)}.")
+    size = f"--window-size={PAGE[0]},{PAGE[1]}"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", size, f"--screenshot={target}"]
+    subprocess.run([browser, *flags, page.resolve().as_uri()], check=True, timeout=LIMIT_SECONDS)
+    # a palette of 256 colours halves the file
+    Image.open(target).convert("RGB").quantize(256).save(target, optimize=True)
 
 
 if __name__ == "__main__":
