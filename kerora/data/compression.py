@@ -133,6 +133,9 @@ def _only_member(stream: IO[bytes]) -> IO[bytes]:
     # Office files are zip archives, and this member is in each of them (Open Packaging Conventions).
     if "[Content_Types].xml" in names:
         raise _SeveralMembers("is an Excel or Word file. Save the table as CSV (UTF-8).")
+    # The first member of every OpenDocument file (OpenDocument 1.3, part 2, section 3.3).
+    if names[:1] == ["mimetype"]:
+        raise _SeveralMembers("is an OpenDocument file. Save the table as CSV (UTF-8).")
     listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     raise _SeveralMembers(
         f"is a zip archive of {len(names)} files ({listed}). Unpack it, and give the folder or one of the files."

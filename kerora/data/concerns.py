@@ -1,12 +1,15 @@
 """One line for each finding of an audit that a training should not pass over in silence."""
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from kerora.data.audit import Audit, Leakage
 from kerora.data.column_names import quoted
+from kerora.data.labels import WHOLE_NUMBER
 
+DECIMAL = re.compile(r"[+-]?\d+\.\d+")
 MISSING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat")
 """Names that programs write for a missing value."""
 
@@ -44,6 +47,13 @@ def _class_concerns(classes: Sequence[str]) -> list[str]:
         lines.append(
             f"The class {quoted(missing, 5)} has a name that often stands for a missing label. If it does, remove "
             "these rows."
+        )
+    # Ratings such as 1, 2 and 3 are classes in many data sets. Decimals measure something.
+    measured = [name for name in classes if DECIMAL.fullmatch(name)]
+    if measured and all(DECIMAL.fullmatch(name) or WHOLE_NUMBER.fullmatch(name) for name in classes):
+        lines.append(
+            f"The {len(classes)} classes are numbers with decimals ({quoted(measured, 5)}). A classifier does not know "
+            "that 1.5 is near 2: it learns each number as a name."
         )
     return lines
 

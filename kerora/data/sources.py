@@ -1,6 +1,6 @@
 """Loads rows from every kind of source, for all tasks: a whole data set, or one part of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from kerora.data.labelled import LabelledReader, mark_unlabelled
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, Rows, S
 from kerora.data.save import is_saved, saved_name
+from kerora.data.split_column import find_split_column, read_rows_of
 from kerora.data.split_names import SPLIT_NAMES
 from kerora.data.splits import cut_parts, take_subset
 from kerora.data.table import Table
@@ -189,13 +190,22 @@ def find_source(spec: str, config: DataConfig, reader: RowReader[P, S]) -> Found
         return find_in_folder(path, config, reader)
     # A missing rows.csv gets the error of a missing file, not that of an unknown TFDS name.
     if path.is_file() or is_data_file(path):
-        named = json_parts(path, config) or {}
-        tables = {split: partial(_read_json_part, f"{path}, {split}", part) for split, part in named.items()}
-        found = {split: partial(read, config, reader) for split, read in tables.items()}
+        found = _parts_of_file(path, config, reader)
         return Found(found or {"train": partial(reader.file, path, path.name, config)}, whole=not found)
     if is_tfds_name(spec):
         return find_tfds(spec, config, [BUNDLED, *local_names(Path())], reader)
     raise DataError(missing_file(path))
+
+
+def _parts_of_file(path: Path, config: DataConfig, reader: RowReader[P, S]) -> dict[str, Callable[[], P]]:
+    """Return the parts that one file holds: those of a JSON document, or those that a column of a table names."""
+    if named := json_parts(path, config):
+        tables = {split: partial(_read_json_part, f"{path}, {split}", part) for split, part in named.items()}
+        return {split: partial(read, config, reader) for split, read in tables.items()}
+    if divided := find_split_column(path, config):
+        column, splits = divided
+        return {split: partial(read_rows_of, path, column, (split, *splits), config, reader) for split in splits}
+    return {}
 
 
 def _read_json_part(name: str, part: Any, config: DataConfig, reader: RowReader[P, S]) -> P:
@@ -216,6 +226,8 @@ def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: s
     """Read a source with one part whole. If the source has several parts, read the part `split`."""
     found = find_source(spec, config, reader)
     name = next(iter(found.parts)) if len(found.parts) == 1 else split
+    if name in found.parts and len(found.parts) > 1:
+        notice(f"{spec}: only its {name} part is read. --data reads all parts of a source.")
     part = found.parts[name]() if name in found.parts else None
     if part is None:
         place = f"The folder {path}" if (path := expanded(spec)).is_dir() else spec

@@ -28,6 +28,7 @@ def found(classes: tuple[str, ...], train: Rows[int], validation: Rows[int] | No
         (("caf\u00e9", "cafe\u0301"), "differ only in"),
         (("x", "NaN"), "The class 'NaN' has a name that often stands for a missing label"),
         (("null", "N/A"), "The class 'null', 'N/A' has"),
+        (("1", "-0.25"), "The 2 classes are numbers with decimals ('-0.25'). A classifier does not know"),
     ],
 )
 def test_names_of_classes(classes: tuple[str, ...], line: str) -> None:
@@ -45,6 +46,11 @@ def test_rows() -> None:
         "train r0.",
         "train: 2 of 5 rows (40.0%) have a text that occurs with another label too.",
     ]
+
+
+@pytest.mark.parametrize("classes", [("1", "2", "3"), ("1.10", "beta"), ("v1.0", "v2.5")])
+def test_ratings_and_versions_are_names(classes: tuple[str, ...]) -> None:
+    assert found(classes, rows(["a", "b", "c"], [0, 1, min(2, len(classes) - 1)])) == []
 
 
 def test_nothing_is_said_of_good_data() -> None:

@@ -45,7 +45,7 @@ def test_known_class_names_replace_integers():
         (float("inf"), "a label must be .* Received: inf"),
         (b"\xff", "a label must be .* Received"),
         (["a"], r"the label \['a'\] is a list"),
-        ({"a": 1}, "the label .* is a list"),
+        ({"a": 1, "b": 2}, "the label .* is an object.* Name its field, --label label.a or --label label.b"),
     ],
 )
 def test_other_labels_are_refused(label, reason):
