@@ -19,6 +19,7 @@ from typing import Any
 
 from kerora.errors import KeroraError
 from kerora.fast.allocator import keep_heap, use_huge_pages
+from kerora.fast.saving import remember_attributes
 from kerora.places import expanded
 
 KERAS_SETTINGS = "keras.json"
@@ -130,7 +131,9 @@ def import_keras_hub() -> ModuleType:
     use_huge_pages()
     # KerasHub imports grain if it is installed, and grain warns on standard error that jax is absent
     with without_tensorflow(), quiet_absl():
-        return importlib.import_module("keras_hub")
+        keras_hub = importlib.import_module("keras_hub")
+    remember_attributes()
+    return keras_hub
 
 
 @contextmanager
