@@ -16,6 +16,7 @@ from kerora.errors import RunError, TrainingError
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
+from kerora.models.learning_rate import default_learning_rate
 from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
 from kerora.notices import notice
@@ -29,12 +30,7 @@ from kerora.tasks.registry import Task, task_named
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
-from kerora.training.defaults import (
-    default_epochs,
-    default_learning_rate,
-    settle_for_data,
-    settle_for_model,
-)
+from kerora.training.defaults import default_epochs, settle_for_data, settle_for_model
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
 from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
