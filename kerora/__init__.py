@@ -7,7 +7,7 @@ below are imported when they are first used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kerora.backend import select_torch_backend
+from kerora.backend import offer_to_keras, select_torch_backend
 from kerora.places import settle_home
 from kerora.version import __version__
 
@@ -38,6 +38,14 @@ if TYPE_CHECKING:
 
 settle_home()
 select_torch_backend()
+offer_to_keras(
+    {
+        "CausalLM": "kerora.models.causal_lm",
+        "CrossEntropy": "kerora.tasks.classification.losses",
+        "TextClassifier": "kerora.models.classifier",
+        "WarmupSchedule": "kerora.training.schedules",
+    }
+)
 
 _HOMES = {
     "Batches": "kerora.data.batches",

@@ -27,6 +27,7 @@ DOCUMENTS = "document_ids"
 """Name of the input with the document number of each token."""
 
 
+@keras.saving.register_keras_serializable("kerora")
 class CausalLM(TaskModel):
     """A pretrained decoder as a language model: a plain `keras.Model` from token ids to hidden states.
 

@@ -27,6 +27,7 @@ SHORTEST = 8
 """Smallest `max_length`: room for the special tokens of a pair and a few tokens of text."""
 
 
+@keras.saving.register_keras_serializable("kerora")
 class TextClassifier(TaskModel):
     """A pretrained encoder or decoder with a classification head: a plain `keras.Model` from token ids to logits.
 
@@ -120,6 +121,26 @@ class TextClassifier(TaskModel):
         model.head = head
         if arrays is not None:
             head.assign(arrays)
+        return model
+
+    def build_options(self) -> dict[str, Any]:
+        """Return the arguments of `from_preset`, and what is set on the model later."""
+        return {
+            "classes": list(self.classes),
+            "max_length": self.max_length,
+            "dtype": self.backbone.dtype_policy.name,
+            "head_dropout": self.head.dropout.rate,
+            "truncate": self.truncate,
+            "label_values": list(self.label_values),
+            "mask_share": self.mask_share,
+        }
+
+    @classmethod
+    def from_options(cls, preset: Preset, options: dict[str, Any]) -> "TextClassifier":
+        """Build the model from what `build_options` returned."""
+        later = {name: options.pop(name) for name in ("label_values", "mask_share")}
+        model = cls.from_preset(preset, **options)
+        model.label_values, model.mask_share = tuple(later["label_values"]), later["mask_share"]
         return model
 
     def default_loss(self) -> keras.losses.Loss:

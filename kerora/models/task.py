@@ -20,6 +20,7 @@ from kerora.models.compiling import settled
 from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
 from kerora.models.raw_texts import RawRows, raw_rows
+from kerora.models.saved_model import SavedModel
 from kerora.models.text_fit import TextFit, keras_arguments
 from kerora.models.tokenizer import TextTokenizer, checked_pairs
 
@@ -73,7 +74,7 @@ class SteppedModel(keras.Model):
         """Do nothing. Keras 3.16 and later calls this before the first step of any kind, to wrap the model."""
 
 
-class TaskModel(TextFit, SteppedModel):
+class TaskModel(TextFit, SavedModel, SteppedModel):
     """A functional Keras model on top of a pretrained backbone.
 
     Its inputs are a mapping of ``token_ids`` and ``padding_mask``, and ``segment_ids`` if the backbone takes them, each
@@ -108,6 +109,7 @@ class TaskModel(TextFit, SteppedModel):
         self.max_length = max_length
         # Names, because Keras would track a list of layers as an attribute of the model.
         self._head_names = tuple(layer.name for layer in head_layers)
+        self.note_base()
 
     @property
     def head_layers(self) -> list[keras.layers.Layer]:
@@ -331,17 +333,6 @@ class TaskModel(TextFit, SteppedModel):
     def encode_rows(self, rows: RawRows) -> dict[str, np.ndarray]:
         """Return the inputs for texts; see `encode`."""
         return self.encode(rows.texts, rows.pairs)
-
-    def get_config(self) -> dict[str, Any]:
-        """Raise an error: the model is rebuilt from its preset and an adapter, not from a Keras config.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} has no Keras config. Save a run folder, or the weights with save_weights, and "
-            f"build the model with {type(self).__name__}.from_preset."
-        )
 
 
 def _rows(raw: RawRows) -> Rows[Any]:
