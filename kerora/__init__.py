@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kerora.settings.pretrain import PretrainConfig
     from kerora.settings.tune import TuneConfig
     from kerora.training.fit import fit
+    from kerora.training.saved_run import save_run
     from kerora.training.schedules import WarmupSchedule
     from kerora.training.step import TrainStep
     from kerora.tuning.study import tune
@@ -73,6 +74,7 @@ _HOMES = {
     "remove_lora": "kerora.lora.inject",
     "report": "kerora.runs.report",
     "save_adapter": "kerora.lora.files",
+    "save_run": "kerora.training.saved_run",
     "set_random_seed": "kerora.backend",
     "tune": "kerora.tuning.study",
     "unmerge_lora": "kerora.lora.inject",
@@ -106,6 +108,7 @@ __all__ = [
     "remove_lora",
     "report",
     "save_adapter",
+    "save_run",
     "set_random_seed",
     "tune",
     "unmerge_lora",

@@ -1,5 +1,6 @@
 """What `compile` of a task model fills in, mends and refuses. The outputs of a classifier are logits."""
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,3 +114,27 @@ def _name(given: Any) -> str:
     if isinstance(given, keras.losses.Loss | keras.metrics.Metric):
         return type(given).__name__
     return str(getattr(given, "__name__", ""))
+
+
+def check_callbacks(model: Any, callbacks: Any) -> None:
+    """Check that callbacks of Keras work with a compiled model.
+
+    Raises:
+        ConfigError: a callback sets the learning rate of a schedule, or needs TensorFlow, which is not installed.
+    """
+    found = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+    setting = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    names = [type(callback).__name__ for callback in found if isinstance(callback, setting)]
+    # The config of an optimizer holds a number, or a schedule as a dict.
+    optimizer = getattr(model, "optimizer", None)
+    if names and optimizer is not None and isinstance(optimizer.get_config().get("learning_rate"), Mapping):
+        raise ConfigError(
+            f"{names[0]} sets the learning rate, but the optimizer has a schedule that sets it too. Give the optimizer "
+            "a number, or leave the callback out."
+        )
+    boards = any(isinstance(callback, keras.callbacks.TensorBoard) for callback in found)
+    if boards and importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError(
+            "keras.callbacks.TensorBoard writes through TensorFlow, which is not installed. Use "
+            "keras.callbacks.CSVLogger, or install tensorflow."
+        )

@@ -11,6 +11,7 @@ import torch
 
 from kerora.data.batches import Batches
 from kerora.errors import ConfigError
+from kerora.models.compiling import check_callbacks
 from kerora.models.raw_texts import ENCODED, RawRows, are_names, is_raw, plain_labels, raw_rows
 
 BATCH_SIZE = 32
@@ -53,6 +54,7 @@ class TextFit(keras.Model):
             DataError: a label is no class.
         """
         given = keras_arguments(keras.Model.fit, self, args, kwargs)
+        check_callbacks(self, given.get("callbacks"))
         size = given.get("batch_size") or BATCH_SIZE
         if is_raw(given.get("x")):
             self._fit_rows(given, size)

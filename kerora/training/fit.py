@@ -112,7 +112,7 @@ def fit(
     )
     run = create_run(setup.config.run, setup.config.runs_dir, name, force)
     if force:
-        _clear(run)
+        clear_run(run)
     # The manifest makes the folder a run, so it is written first. If the disk is full later, --force can replace the
     # rest.
     manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
@@ -301,7 +301,7 @@ def write_adapter(setup: Setup, run: RunFolder) -> None:
     save_adapter(setup.model, run.adapter, task.training.adapter_facts(setup.config, setup.dataset), dtype=dtype)
 
 
-def _clear(run: RunFolder) -> None:
+def clear_run(run: RunFolder) -> None:
     """Remove the files of the replaced run, and nothing else."""
     for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission, run.manifest):
         path.unlink(missing_ok=True)
