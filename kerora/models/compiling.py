@@ -55,6 +55,8 @@ def settled(model: Any, given: Mapping[str, Any], loss: Any) -> dict[str, Any]:
         settled.setdefault("metrics", ["accuracy"])
     else:
         settled["loss"] = keras.tree.map_structure(_loss_from_logits, settled["loss"])
+    # Keras alone would keep the metrics of an earlier `compile`, which may not fit the new loss.
+    settled["metrics"] = settled.get("metrics") or []
     for name in ("metrics", "weighted_metrics"):
         if settled.get(name):
             settled[name] = keras.tree.map_structure(_metric_from_logits, settled[name])
@@ -95,9 +97,10 @@ def _metric_from_logits(metric: Any) -> Any:
 
 def _from_logits(given: Any, name: str, home: Any, what: str) -> Any:
     """Return a loss or a metric that reads logits in place of one that reads probabilities."""
-    if name in FROM_LOGITS and hasattr(home, FROM_LOGITS[name]):
-        mended = getattr(home, FROM_LOGITS[name])(from_logits=True, name=name)
-    elif name in FROM_LOGITS.values() and given.get_config().get("from_logits") is False:
+    made = getattr(home, FROM_LOGITS.get(name, name), None) if isinstance(given, str) or name in FROM_LOGITS else None
+    if made is not None and (name in FROM_LOGITS or name in FROM_LOGITS.values()):
+        mended = made(from_logits=True, name=name)
+    elif not isinstance(given, str) and name in FROM_LOGITS.values() and given.get_config().get("from_logits") is False:
         mended = type(given).from_config({**given.get_config(), "from_logits": True})
     else:
         return given

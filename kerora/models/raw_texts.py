@@ -55,6 +55,8 @@ def is_raw(x: Any) -> bool:
     """Tell whether an input of a model holds texts."""
     if isinstance(x, Mapping):
         return ENCODED not in x and any(_is_column(column) for column in x.values())
+    if isinstance(x, list) and not x:
+        return True  # No texts, which `raw_rows` refuses.
     return isinstance(x, Rows) or is_table(x) or _is_column(x) or _is_list_of_columns(x)
 
 
@@ -220,7 +222,7 @@ def _is_column(x: Any) -> bool:
 
 
 def _is_list_of_columns(x: Any) -> bool:
-    return isinstance(x, list | tuple) and len(x) > 0 and not isinstance(x[0], str) and _is_column(x[0])
+    return isinstance(x, list | tuple) and len(x) > 0 and not isinstance(x[0], str | bytes) and _is_column(x[0])
 
 
 def _is_tensorflow(x: Any) -> bool:

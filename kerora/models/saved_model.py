@@ -160,6 +160,17 @@ class SavedModel(keras.Model):
                 raise
             raise self.__dict__["_refusal"] from None
 
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Raise an error: Keras cannot trace the blocks of a model for other tools.
+
+        Raises:
+            ConfigError: always. The message names the way.
+        """
+        raise ConfigError(
+            "Keras cannot trace this model to export it. Write a run: kerora.save_run(model, 'runs/mine'). Then "
+            f"kerora.export('runs/mine', 'onnx', {str(filepath)!r}) writes ONNX and compares the outputs."
+        )
+
     def note_base(self) -> None:
         """Note the weights of the backbone as those of the files of the preset."""
         note_base(self)

@@ -36,6 +36,12 @@ class TextFit(keras.Model):
         """Return the targets for labels."""
         raise NotImplementedError
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the outputs for inputs, or for a few texts."""
+        if args and not isinstance(args[0], Mapping) and is_raw(args[0]):
+            args = (self.encode_rows(raw_rows(args[0])), *args[1:])
+        return super().__call__(*args, **kwargs)
+
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train as `fit` of Keras does.
 
@@ -171,7 +177,8 @@ class TextFit(keras.Model):
         if type(data).__module__.partition(".")[0] == "tensorflow" and hasattr(data, "element_spec"):
             return _loader(_NumpyBatches(data), encoded, _length(data)) if _holds_texts(data) else data
         if isinstance(data, Iterator):
-            return map(encoded, data)
+            # Keras takes generators, but no other iterators.
+            return (encoded(batch) for batch in data)
         return data
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import kerora
 
@@ -32,7 +33,7 @@ assert np.array_equal(kerora.load(run.path).predict(TEXTS, verbose=0), model.pre
 
 with open("new.csv", "w", encoding="utf-8") as file:
     file.write("text\na great film\n")
-kerora.predict(run.path, "new.csv", "labels.csv")
+kerora.predict(run.path, Path("new.csv"), Path("labels.csv"))
 assert kerora.evaluate(run.path).metrics["test"]["accuracy"] >= 0
-kerora.export(run.path, "exported", form="keras")
+kerora.export(run.path, "keras", "exported")
 subprocess.run([sys.executable, "-m", "kerora", "report", "runs/mine"], check=True, stdout=subprocess.DEVNULL)
