@@ -168,6 +168,10 @@ class CausalLM(TaskModel):
         options = {"batch_size": batch_size, "pad_id": self.tokenizer.pad_id, "shuffle": shuffle, "seed": seed}
         return LanguageBatches(table, rows, separate=pack == "docs", **options)
 
+    def build_options(self) -> dict[str, Any]:
+        """Return the arguments of `from_preset`."""
+        return {"max_length": self.max_length, "dtype": self.backbone.dtype_policy.name}
+
     def raw_batches(
         self, rows: RawRows, *, batch_size: int, shuffle: bool, by_length: bool, seed: int
     ) -> LanguageBatches:

@@ -76,8 +76,7 @@ class TextClassifier(TaskModel):
             preset: a value of `--preset`, or an open preset.
             classes: names or number of the classes of a new head. Default: None, the head of the preset with its
                 weights and names.
-            num_classes: number of the classes, as KerasHub calls it. Beside names it must be their number. Default:
-                None.
+            num_classes: number of the classes, as KerasHub calls it. Default: None.
             max_length: longest row in tokens, limited to the maximum of the backbone. Default: 256.
             dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16. mixed_bfloat16 and
                 mixed_float16 have float32 weights. Default: float32.
@@ -101,10 +100,8 @@ class TextClassifier(TaskModel):
         check_vocabulary(opened, backbone, tokenizer)
         shape = opened.architecture.head
         # A pooler without weights is replaced by a new layer of the head, which is trained.
-        use_pooler = shape.from_pooler and not opened.missing_pooler
-        head = ClassifierHead(
-            shape, backbone.hidden_dim, len(names), dropout=head_dropout, use_pooler=use_pooler, seed=seed
-        )
+        options: Any = {"use_pooler": shape.from_pooler and not opened.missing_pooler, "dropout": head_dropout}
+        head = ClassifierHead(shape, backbone.hidden_dim, len(names), seed=seed, **options)
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
         model = cls(
             inputs,
@@ -116,9 +113,7 @@ class TextClassifier(TaskModel):
             head_layers=head.layers,
             name="text_classifier",
         )
-        model.classes = names
-        model.truncate = truncate
-        model.head = head
+        model.classes, model.truncate, model.head = names, truncate, head
         if arrays is not None:
             head.assign(arrays)
         return model

@@ -211,7 +211,7 @@ def _is_column(x: Any) -> bool:
     if hasattr(x, "to_pylist"):
         x = x.to_pylist()
     if _is_tensorflow(x):
-        return str(getattr(x.dtype, "name", "")) == "string"
+        return str(getattr(getattr(x, "dtype", None), "name", "")) == "string"
     # Only containers of known length: a look at a generator would take its first value.
     if not hasattr(x, "__len__") or not hasattr(x, "__iter__") or not hasattr(x, "__getitem__"):
         return False

@@ -14,6 +14,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
+from kerora.backend import without_tensorflow
 from kerora.data.tokens import cache_directory
 from kerora.errors import AdapterError, ConfigError, KeroraError, PresetError
 from kerora.lora.quantize import quantize
@@ -130,9 +131,25 @@ class SavedModel(keras.Model):
         """
         self.__dict__["_include_base"] = include_base
         try:
-            super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+            # Keras looks whether a path is remote, and imports TensorFlow for it.
+            with without_tensorflow():
+                super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         finally:
             self.__dict__["_include_base"] = False
+
+    def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save the trained weights, and those that were changed since the preset was loaded.
+
+        Args:
+            filepath: the file, ending in ``.weights.h5``.
+            *args: as in `keras.Model.save_weights`.
+            **kwargs: as in `keras.Model.save_weights`.
+
+        Raises:
+            ConfigError: LoRA updates are merged.
+        """
+        with without_tensorflow():
+            super().save_weights(filepath, *args, **kwargs)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load a file of `save_weights`, or the weights of a ``.keras`` file.
@@ -153,7 +170,8 @@ class SavedModel(keras.Model):
             # Otherwise Keras would leave out the state of the optimizer, with a warning.
             self.optimizer.build(self.trainable_variables)
         try:
-            super().load_weights(filepath, **kwargs)
+            with without_tensorflow():
+                super().load_weights(filepath, **kwargs)
         except ValueError:
             # Keras puts the reason into a message of several lines.
             if self.__dict__["_refusal"] is None:

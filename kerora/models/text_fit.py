@@ -66,6 +66,9 @@ class TextFit(keras.Model):
             self._fit_rows(given, size)
         else:
             given.update(self._without_texts(given))
+        if isinstance(given.get("x"), torch.utils.data.DataLoader):
+            # Loaders shuffle themselves. Keras would warn of its own default.
+            given.setdefault("shuffle", False)
         held_out = given.get("validation_data")
         if held_out is not None:
             given["validation_data"] = self._held_out(held_out, given.get("validation_batch_size") or size)

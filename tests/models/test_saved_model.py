@@ -15,8 +15,9 @@ import pytest
 from kerora.errors import AdapterError, ConfigError, PresetError
 from kerora.lora.inject import remove_lora
 from kerora.lora.quantize import quantize
+from kerora.models.causal_lm import CausalLM
 from kerora.models.classifier import TextClassifier
-from tests.tiny import tiny_keras_preset
+from tests.tiny import tiny_huggingface, tiny_keras_preset
 
 TEXTS, LABELS = ["a great film", "a boring story", "fine"] * 2, [1, 0, 1] * 2
 
@@ -134,3 +135,20 @@ def test_merged_models_and_export_name_the_way(tiny_preset: Path, tmp_path: Path
         model.save(tmp_path / "model.keras")
     with pytest.raises(ConfigError, match=r"kerora.save_run\(model, 'runs/mine'\)"):
         model.export(tmp_path / "model.onnx", format="onnx")
+
+
+def test_language_models_learn_texts_and_are_saved(tmp_path: Path) -> None:
+    model = CausalLM.from_preset(str(tiny_huggingface("gpt2", tmp_path / "gpt2")), max_length=16)
+    model.enable_lora(4)
+    model.compile()
+    assert set(model.fit(TEXTS, validation_split=0.5, verbose=0).history) >= {"loss", "perplexity", "val_loss"}
+    model.save(tmp_path / "model.keras")
+    inputs = model.encode(TEXTS)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert np.array_equal(loaded.logits(inputs).numpy(), model.logits(inputs).numpy())
+    with pytest.raises(ConfigError, match="learns the texts themselves, without labels"):
+        model.fit(TEXTS, LABELS, verbose=0)
+    with pytest.raises(ConfigError, match="returns hidden states"):
+        model.predict(TEXTS)
+    with pytest.raises(ConfigError, match="computes its loss .* Leave loss= out"):
+        model.compile(loss="mse")
