@@ -12,11 +12,12 @@ HUB ?= 'keras-hub>=0.32' 'keras-nlp>=0.32'
 # so do the tools that `make docs` builds the site with
 DOCS_VENV ?= .venv-docs
 
-.PHONY: help install demo test bench docs lint format clean
+.PHONY: help install demo test seeds bench docs lint format clean
 help:
 	@echo "make demo    install, fine-tune the bundled preset on the bundled messages, write a report"
 	@echo "make test    install, then ruff, mypy and pytest; VENV=.venv-x WITH='torch==2.13.0 keras==3.15.0'"
 	@echo "             does so in another environment, with the versions that you name"
+	@echo "make seeds   train the default job on several seeds and check its mean score: minutes"
 	@echo "make bench   measure speed and memory beside transformers with PEFT and plain KerasHub;"
 	@echo "             BENCH='--preset FOLDER --data FILE.csv --only train' says of what"
 	@echo "make docs    build the documentation into build/site; warnings are errors"
@@ -53,7 +54,10 @@ format: install
 	$(BIN)/ruff check --fix .
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not real'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not real and not seeds'
+
+seeds: install
+	$(BIN)/python -m pytest -m seeds
 
 $(BENCH_VENV)/installed: pyproject.toml requirements/lean.py kerora/version.py
 	$(PYTHON) -m venv $(BENCH_VENV)

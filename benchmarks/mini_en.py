@@ -29,10 +29,11 @@ from sklearn.pipeline import make_pipeline
 from benchmarks.bfloat16 import FastBfloat16
 from kerora.callbacks import ClassificationReport, EarlyStopping
 from kerora.config import FitConfig, resolve
+from kerora.models.learning_rate import default_learning_rate
 from kerora.models.presets import find_preset
 from kerora.models.write_preset import write_preset
 from kerora.tasks.classification.task import settled_mask_share
-from kerora.training.defaults import default_epochs, default_learning_rate
+from kerora.training.defaults import default_epochs
 from kerora.training.loop import make_optimizer
 
 WAYS = ("tfidf", "pairs", "frozen", "random", "lora")

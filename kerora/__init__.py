@@ -7,7 +7,7 @@ below are imported when they are first used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kerora.backend import select_torch_backend
+from kerora.backend import offer_to_keras, select_torch_backend
 from kerora.places import settle_home
 from kerora.version import __version__
 
@@ -32,12 +32,21 @@ if TYPE_CHECKING:
     from kerora.settings.pretrain import PretrainConfig
     from kerora.settings.tune import TuneConfig
     from kerora.training.fit import fit
+    from kerora.training.saved_run import save_run
     from kerora.training.schedules import WarmupSchedule
     from kerora.training.step import TrainStep
     from kerora.tuning.study import tune
 
 settle_home()
 select_torch_backend()
+offer_to_keras(
+    {
+        "CausalLM": "kerora.models.causal_lm",
+        "CrossEntropy": "kerora.tasks.classification.losses",
+        "TextClassifier": "kerora.models.classifier",
+        "WarmupSchedule": "kerora.training.schedules",
+    }
+)
 
 _HOMES = {
     "Batches": "kerora.data.batches",
@@ -65,6 +74,7 @@ _HOMES = {
     "remove_lora": "kerora.lora.inject",
     "report": "kerora.runs.report",
     "save_adapter": "kerora.lora.files",
+    "save_run": "kerora.training.saved_run",
     "set_random_seed": "kerora.backend",
     "tune": "kerora.tuning.study",
     "unmerge_lora": "kerora.lora.inject",
@@ -98,6 +108,7 @@ __all__ = [
     "remove_lora",
     "report",
     "save_adapter",
+    "save_run",
     "set_random_seed",
     "tune",
     "unmerge_lora",

@@ -7,11 +7,13 @@ slow, needs memory, can occupy the memory of a GPU, and is of no use for Kerora.
 
 import functools
 import importlib
+import importlib.abc
+import importlib.util
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,7 @@ from typing import Any
 
 from kerora.errors import KeroraError
 from kerora.fast.allocator import keep_heap, use_huge_pages
+from kerora.fast.saving import remember_attributes
 from kerora.places import expanded
 
 KERAS_SETTINGS = "keras.json"
@@ -91,6 +94,60 @@ def _keras_folder() -> Path:
     return Path(home if os.access(home, os.W_OK) else "/tmp", ".keras")
 
 
+def offer_to_keras(homes: Mapping[str, str]) -> None:
+    """Make classes known to `keras.saving.load_model` without importing their modules, now or when keras is imported.
+
+    Args:
+        homes: the module of each class. The class is registered under the package name ``kerora``.
+    """
+    if "keras" in sys.modules:
+        _register(homes)
+    else:
+        sys.meta_path.insert(0, _AfterKeras(homes))
+
+
+def _register(homes: Mapping[str, str]) -> None:
+    known = importlib.import_module("keras").saving.get_custom_objects()
+    for name, home in homes.items():
+        # The module itself registers the class when it is imported.
+        known.setdefault(f"kerora>{name}", _Deferred(name, home))
+
+
+class _Deferred:
+    """Stands for a class of a module that is not imported yet. Keras needs only its `from_config`."""
+
+    def __init__(self, name: str, home: str) -> None:
+        self.name, self.home = name, home
+
+    def from_config(self, config: dict[str, Any]) -> Any:
+        """Build an object of the class."""
+        return getattr(importlib.import_module(self.home), self.name).from_config(config)
+
+
+class _AfterKeras(importlib.abc.MetaPathFinder):
+    """Registers classes when keras is imported."""
+
+    def __init__(self, homes: Mapping[str, str]) -> None:
+        self.homes = homes
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """Return the spec of keras with a loader that registers the classes afterwards, and None for other modules."""
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        load = spec.loader.exec_module
+
+        def load_and_register(module: ModuleType) -> None:
+            load(module)
+            _register(self.homes)
+
+        spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
+        return spec
+
+
 @contextmanager
 def without_tensorflow() -> Iterator[None]:
     """Hide TensorFlow from imports inside the block, unless it is already imported.
@@ -130,7 +187,9 @@ def import_keras_hub() -> ModuleType:
     use_huge_pages()
     # KerasHub imports grain if it is installed, and grain warns on standard error that jax is absent
     with without_tensorflow(), quiet_absl():
-        return importlib.import_module("keras_hub")
+        keras_hub = importlib.import_module("keras_hub")
+    remember_attributes()
+    return keras_hub
 
 
 @contextmanager

@@ -70,6 +70,12 @@ def point_at(variable: Any, value: Any) -> None:
     variable._shape = tuple(value.shape)
 
 
+def state_of(variable: Any) -> tuple[int, int]:
+    """Return a value that changes when a Keras variable is assigned, trained, or gets another tensor."""
+    # torch counts the changes in place of a tensor.
+    return id(variable.value), int(variable.value._version)
+
+
 def rename(variable: Any, path: str) -> None:
     """Give a Keras variable another path."""
     # `path` has no setter.

@@ -68,6 +68,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the layout of figures, nearly half the time of a report, in tests that look at something else."""
+    monkeypatch.setattr("kerora.evaluation.plots._lay_out", lambda figure, *_: figure.set_layout_engine(None))
+
+
 @pytest.fixture(params=["fast", "plain"])
 def side(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test on both sides of the switch: with `kerora.fast`, and computed plainly."""

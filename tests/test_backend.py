@@ -2,14 +2,17 @@
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kerora.backend import set_random_seed, without_tensorflow
+from kerora import doctor
+from kerora.backend import avoid_refused_settings, set_random_seed, without_tensorflow
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -40,25 +43,60 @@ except Exception as error:
     assert "KERAS_BACKEND=torch" in lines[0]
 
 
-@pytest.mark.parametrize(
-    "content",
-    ['{"floatx": "bfloat16"}', '{"floatx": ["float32"]}', '{"epsilon": 1}', '{"image_data_format": "nchw"}', "[1]"],
-)
-def test_settings_that_keras_refuses_are_left_out(tmp_path: Path, content: str) -> None:
-    (tmp_path / "keras.json").write_text(content)
+REFUSED = [
+    '{"floatx": "bfloat16"}',
+    '{"floatx": ["float32"]}',
+    '{"epsilon": 1}',
+    '{"image_data_format": "nchw"}',
+    "[1]",
+]
+ACCEPTED = ['{"floatx": "float64", "epsilon": 0.001}', "no JSON"]
+
+
+def read_by_keras() -> str:
+    """Let Keras read its settings as at its import, and return the floatx."""
+    floatx: str = runpy.run_path(str(importlib.import_module("keras.src.backend.config").__file__))["floatx"]()
+    return floatx
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The place of the user's keras.json, which is read again."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    avoid_refused_settings.cache_clear()
+    yield tmp_path / "keras.json"
+    avoid_refused_settings.cache_clear()
+
+
+@pytest.mark.parametrize("content", REFUSED)
+def test_settings_that_keras_refuses_are_left_out(settings_file: Path, content: str) -> None:
+    settings_file.write_text(content)
+    with pytest.raises((AssertionError, ValueError, AttributeError, TypeError)):
+        read_by_keras()
+    assert str(settings_file) in avoid_refused_settings()
+    assert read_by_keras() == "float32"
+    (_, finding) = doctor._backend()
+    assert f"left out, because Keras refuses {settings_file}" in finding.found
+    assert settings_file.read_text() == content
+
+
+@pytest.mark.parametrize("content", ACCEPTED)
+def test_settings_that_keras_accepts_stay(settings_file: Path, content: str) -> None:
+    settings_file.write_text(content)
+    assert avoid_refused_settings() == "" and os.environ["KERAS_HOME"] == str(settings_file.parent)
+    assert read_by_keras() == ("float64" if "64" in content else "float32")
+    assert len(list(doctor._backend())) == 1
+
+
+def test_the_settings_are_looked_at_before_keras_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text(REFUSED[0])
     code = "import kerora.doctor, keras; print(keras.config.floatx(), *kerora.doctor._backend(), sep='\\n')"
     done = run(code, KERAS_HOME=str(tmp_path))
     assert done.returncode == 0 and done.stdout.startswith("float32\n"), done.stderr
     assert f"left out, because Keras refuses {tmp_path / 'keras.json'}" in done.stdout
-    assert (tmp_path / "keras.json").read_text() == content
-
-
-@pytest.mark.parametrize("content", ['{"floatx": "float64", "epsilon": 0.001}', "no JSON"])
-def test_settings_that_keras_accepts_stay(tmp_path: Path, content: str) -> None:
-    (tmp_path / "keras.json").write_text(content)
+    (tmp_path / "keras.json").write_text(ACCEPTED[0])
     code = "import kerora, keras, os; print(keras.config.floatx(), os.environ['KERAS_HOME'])"
-    expected = "float64" if "64" in content else "float32"
-    assert run(code, KERAS_HOME=str(tmp_path)).stdout.split() == [expected, str(tmp_path)]
+    assert run(code, KERAS_HOME=str(tmp_path)).stdout.split() == ["float64", str(tmp_path)]
 
 
 def test_tensorflow_is_hidden_inside_the_block_only() -> None:

@@ -135,15 +135,22 @@ def sentencepiece_model(path: Path, control: dict[str, Any]) -> Path:
     return path
 
 
-def tiny_decoder(kind: str, folder: Path, own_tokenizer: bool = False) -> Path:
-    """Save a random language model of one of the kinds, with a small tokenizer or the one of its kind."""
+def tiny_decoder(kind: str, folder: Path, own_tokenizer: bool = False, **settings: Any) -> Path:
+    """Save a random language model of one of the kinds, with a small tokenizer or the one of its kind.
+
+    Args:
+        kind: such as ``llama3``.
+        folder: where to; it must not exist.
+        own_tokenizer: write a tokenizer as models of the kind have it.
+        **settings: values of the model's config.
+    """
     import transformers
 
     folder.mkdir(parents=True)
     name, extra = MODELS[kind]
     tokens = write_own_tokenizer(OWN[kind], folder) if own_tokenizer else write_tokenizer(folder)
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": tokens}
-    config = getattr(transformers, f"{name}Config")(**{**SIZES, **ids, **extra})
+    config = getattr(transformers, f"{name}Config")(**{**SIZES, **ids, **extra, **settings})
     torch.manual_seed(0)
     model = getattr(transformers, CLASSES.get(name, f"{name}ForCausalLM"))(config)
     with torch.no_grad():

@@ -42,6 +42,8 @@ class Batches(keras.utils.PyDataset):
         shuffle: whether each epoch has a new random order. If False, all rows are sorted by length, longest first.
         seed: seed of the order. Default: 0.
         class_weights: weight of each class (classes,), or None.
+        row_weights: weight of each row (rows,), or None. Not beside `class_weights`.
+        by_length: without `shuffle`, whether the longest rows come first. False keeps the given order. Default: True.
         max_tokens: without `shuffle`, largest number of tokens in a batch including padding; a batch has at least one
             row. Default: None, batches have `batch_size` rows.
     """
@@ -56,6 +58,8 @@ class Batches(keras.utils.PyDataset):
         shuffle: bool = True,
         seed: int = 0,
         class_weights: Any = None,
+        row_weights: Any = None,
+        by_length: bool = True,
         max_tokens: int | None = None,
     ) -> None:
         # More workers make batches ahead of time in threads. `_served` and `tokens_served` would then be too high.
@@ -67,6 +71,8 @@ class Batches(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.seed = seed
         self.class_weights = None if class_weights is None else np.asarray(class_weights, dtype=np.float32)
+        self.row_weights = None if row_weights is None else np.asarray(row_weights, dtype=np.float32)
+        self.by_length = by_length
         self.max_tokens = max_tokens
         self.states: np.ndarray | None = None
         self.epoch = 0
@@ -123,6 +129,8 @@ class Batches(keras.utils.PyDataset):
         if self.labels is None:
             return (inputs,)
         labels = self.labels[rows]
+        if self.row_weights is not None:
+            return inputs, labels, self.row_weights[rows]
         if self.class_weights is None:
             return inputs, labels
         return inputs, labels, self.class_weights[labels]
@@ -130,6 +138,8 @@ class Batches(keras.utils.PyDataset):
     def _make_plan(self) -> list[np.ndarray]:
         lengths = self.lengths
         if not self.shuffle:
+            if not self.by_length:
+                return _cut(np.arange(len(lengths)), self.batch_size)
             # Longest first, as `_cut_by_tokens` requires. The stable sort makes the order the same on every machine.
             rows = np.argsort(-lengths, kind="stable")
             if self.max_tokens is None:

@@ -45,6 +45,9 @@ def _facts(config: FitConfig, manifest: Mapping[str, Any]) -> list[str]:
         facts = [f"Imported from the adapter {imported} that PEFT trained: {_method(config.lora)}"]
         # PEFT trained the adapter, so the training rows of the settings are not the rows that it was trained on
         splits = {split: values for split, values in splits.items() if split != "train"}
+    elif "saved_by" in manifest:
+        # A script trained the model, and its optimiser is not known.
+        facts = [f"Trained in a script: {_method(config.lora)}"]
     else:
         facts = [f"Method: {_method(config.lora)}", _optimisation(config)]
     return facts + [f"{name}: {part['rows']:,} rows, sha256 `{part['sha256'][:16]}`" for name, part in splits.items()]

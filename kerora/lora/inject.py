@@ -101,9 +101,10 @@ def enable_lora(
         rank: columns of A. Default: 8.
         alpha: numerator of the scale. Default: 16.
         dropout: fraction of the inputs of A that is dropped during training. Default: 0.05.
-        targets: layer names; path patterns with ``*``, matched against the whole path or its end; ``"all-linear"`` for
-            every such layer outside the head; or, for models of Kerora, module names of transformers, matched as in
-            PEFT (``c_attn``: query, key and value). Default: query and value.
+        targets: layer names, as a list or with commas (``"query,value"``); path patterns with ``*``, matched against
+            the whole path or its end; ``"all-linear"`` for every such layer outside the head; or, for models of Kerora,
+            module names of transformers, matched as in PEFT (``c_attn``: query, key and value). Default: query and
+            value.
         bias: the biases to train: ``none``, ``lora_only`` (of the adapted layers) or ``all``. Default: none.
         head: names of the layers to train in full. Default: None, `model.head_layers`, or for a KerasHub task all
             layers outside its backbone.

@@ -5,6 +5,7 @@ of the layer do not change. The forward pass multiplies the activations by A and
 of the size of W is therefore never computed (Hu et al. 2021, arXiv:2106.09685).
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class LowRankUpdate:
         start: the initial A and B of PiSSA, float32. Their product is part of the kernel and is subtracted.
         enabled: whether the forward pass uses the update.
         base_kernel: the original kernel while the update is merged into the kernel, else None.
+        saved: the `SavedUpdate` that stands for the update in files of Keras, once it was asked for.
     """
 
     a: Any
@@ -51,6 +53,7 @@ class LowRankUpdate:
     start: tuple[torch.Tensor, torch.Tensor] | None = None
     enabled: bool = True
     base_kernel: Any = None
+    saved: Any = None
 
     @property
     def rank(self) -> int:
@@ -202,8 +205,20 @@ class LoraLayer:
         back = [order.index(axis) for axis in range(len(order))]
         return merged.reshape([kernel.shape[axis] for axis in order]).permute(back).to(kernel.dtype)
 
+    @property
+    def lora_update(self) -> "SavedUpdate | None":
+        """The part of the layer that Keras saves beside its weights, or None without an update."""
+        update = self.update
+        if update is None:
+            return None
+        if update.saved is None:
+            # Kept, because Keras goes by identity.
+            update.saved = SavedUpdate(self, update)
+        saved: SavedUpdate = update.saved
+        return saved
+
     def save_own_variables(self, store: Any) -> None:
-        """Write the weights like the plain Keras layer, with the update merged.
+        """Write the weights like the plain Keras layer, with the update merged. A and B follow in a part of their own.
 
         Weight files, `.keras` files and presets can therefore be loaded into plain models. Keras alone would silently
         write the kernel without the update.
@@ -218,18 +233,82 @@ class LoraLayer:
                 self.unmerge()
 
     def load_own_variables(self, store: Any) -> None:
-        """Load plain weights.
+        """Load the weights of a plain layer, or, if the layer has an update, its bias: `lora_update` loads the rest."""
+        if self.update is None:
+            super().load_own_variables(store)  # type: ignore[misc]
+        elif self.bias is not None and "1" in store.keys():  # type: ignore[attr-defined]  # noqa: SIM118
+            self.bias.assign(store["1"])  # type: ignore[attr-defined]
+
+
+class SavedUpdate(keras.layers.Layer):
+    """An update as a part of its layer in files of Keras. A plain layer ignores this part.
+
+    Args:
+        owner: the layer.
+        update: its update.
+    """
+
+    def __init__(self, owner: Any, update: LowRankUpdate) -> None:
+        super().__init__(name="lora_update")
+        self.owner_name = owner.name
+        # Through __dict__, because Keras would track the variables.
+        self.__dict__["update"], self.__dict__["kernel"] = update, kernel_of(owner)
+        # Not the layer itself: Keras would look for parts of this part in it.
+        self.__dict__["squares"] = functools.partial(_column_squares, owner)
+
+    def _values(self) -> dict[str, Any]:
+        update: LowRankUpdate = self.__dict__["update"]
+        values = {variable.name: variable.value for variable in update.variables}
+        # The scale is no weight, but with another one the same A and B are another model.
+        values["scale"] = torch.tensor(update.scale)
+        # Subtracting the update from the merged kernel would leave rounding errors.
+        kernel = self.__dict__["kernel"].value
+        values["kernel"] = kernel if update.base_kernel is None else update.base_kernel
+        return values if update.start is None else {**values, "start_a": update.start[0], "start_b": update.start[1]}
+
+    def _refusal(self, store: Any) -> str | None:
+        """Return what is wrong with a file, or None."""
+        shapes = {key: tuple(value.shape) for key, value in self._values().items()}
+        found = {key: tuple(store[key].shape) for key in store.keys()}  # noqa: SIM118  (no plain dict)
+        if not found:
+            return (
+                f"The file holds no LoRA weights for layer '{self.owner_name}', but the model has LoRA there. Call "
+                "kerora.remove_lora(model) before loading."
+            )
+        if found != shapes or not np.isclose(np.asarray(store["scale"]), self.__dict__["update"].scale):
+            return (
+                f"The LoRA weights in the file have another rank, alpha or variant than layer '{self.owner_name}'. "
+                "Call enable_lora with the settings of the file."
+            )
+        return None
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write A, B and what else the update has."""
+        for name, value in self._values().items():
+            store[name] = value.detach()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Set the update.
 
         Raises:
-            ConfigError: the layer has an update. The kernel in a weight file contains the update already, so it would
-                count twice.
+            ConfigError: the file holds no update, or one of another rank or scale.
         """
-        if self.update is not None:
-            raise ConfigError(
-                f"Layer '{self.name}' has a LoRA update: weight files hold it merged, and loading one "  # type: ignore[attr-defined]
-                "here would count it twice. Call kerora.remove_lora(model) first, or use kerora.load_adapter."
-            )
-        super().load_own_variables(store)  # type: ignore[misc]
+        update = self.__dict__["update"]
+        refusal = self._refusal(store)
+        if refusal and not len(store.keys()):
+            # Keras asks again under other names of the layer, where the file holds nothing.
+            refusal = self.__dict__.get("refusal") or refusal
+        self.__dict__["refusal"] = refusal
+        if refusal:
+            raise ConfigError(refusal)
+        for variable in (*update.variables, self.__dict__["kernel"]):
+            variable.assign(store[variable.name])
+        # DoRA keeps the norms of the columns of the kernel.
+        if update.squares is not None:
+            update.squares = self.__dict__["squares"]()
+        if update.start is not None:
+            first, second = (torch.as_tensor(np.asarray(store[key])) for key in ("start_a", "start_b"))
+            update.start = (first.to(update.a.value.device), second.to(update.a.value.device))
 
 
 def _dropout(rows: torch.Tensor, rate: float) -> tuple[torch.Tensor, float]:
@@ -295,12 +374,17 @@ def promote(layer: Any, settings: UpdateSettings, seed: Sequence[int]) -> None:
     if settings.pissa:
         _start_from_kernel(layer, update)
     if settings.use_dora:
-        update.squares = kernel_matrix(layer, kernel_of(layer).value.detach()).float().square().sum(dim=0)
+        update.squares = _column_squares(layer)
         update.magnitude = variables[2]
         # m starts as the norm of each column, so the factor of DoRA starts at one.
         update.magnitude.assign(update.squares.sqrt())
     layer.__class__ = PROMOTIONS.get(type(layer), type(layer))
     layer.update = update
+
+
+def _column_squares(layer: Any) -> torch.Tensor:
+    squares: torch.Tensor = kernel_matrix(layer, kernel_of(layer).value.detach()).float().square().sum(dim=0)
+    return squares
 
 
 def _start_from_kernel(layer: Any, update: LowRankUpdate) -> None:

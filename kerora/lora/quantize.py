@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import torch
 
-from kerora.compat import forget_torch_parameters, kernel_of
+from kerora.compat import forget_torch_parameters, kernel_of, own_variables, state_of
 from kerora.errors import ConfigError
 from kerora.fast.allocator import release_freed
 from kerora.fast.lean_import import without_garbage_rounds
@@ -68,6 +68,8 @@ def quantize(model: keras.Model, mode: str) -> Quantised:
     backbone = model.backbone
     before = _size(backbone)
     layers = [layer for layer in all_layers(backbone) if can_adapt(layer)]
+    states: dict[int, Any] = model.__dict__.get("_base_states", {})
+    as_in_base = all(states.get(id(v)) == state_of(v) for layer in layers for v in own_variables(layer))
     configs = {"int8": keras.quantizers.Int8QuantizationConfig, "int4": keras.quantizers.Int4QuantizationConfig}
     # Otherwise the float kernels stay in memory as long as the layers around them.
     forget_torch_parameters(model)
@@ -77,6 +79,9 @@ def quantize(model: keras.Model, mode: str) -> Quantised:
             shape = kernel_shape(layer)
             layer.quantize(mode, config=configs[mode](activation_quantizer=None))
             layer.float_kernel_shape = shape
+    if as_in_base:
+        # The quantised kernels follow from the files of the base.
+        states.update((id(variable), state_of(variable)) for layer in layers for variable in own_variables(layer))
     # The freed float kernels would stay in the heap of the process.
     release_freed()
     return Quantised(len(layers), before, _size(backbone), mode)

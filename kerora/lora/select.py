@@ -28,6 +28,7 @@ def find_head(model: keras.Model, names: Sequence[str] | None = None) -> list[An
         ConfigError: a name is not a layer of the model.
     """
     if names is not None:
+        names = names_in(names)
         by_name = {layer.name: layer for layer in all_layers(model)}
         for name in names:
             if name not in by_name:
@@ -57,7 +58,7 @@ def select_layers(
     Raises:
         ConfigError: a target matches nothing. The message lists the layers that can match.
     """
-    patterns = (targets,) if isinstance(targets, str) else tuple(targets)
+    patterns = names_in(targets)
     # PEFT excludes the layers of `modules_to_save` from the targets too.
     taken = {id(inner) for layer in leave_out for inner in flatten_layers(layer)}
     unused = replaced_by_head(model)
@@ -80,13 +81,21 @@ def select_layers(
     return selected if blocks is None else _inside_blocks(selected, blocks, candidates)
 
 
-def find_modules(model: keras.Model, patterns: Sequence[str]) -> list[Any]:
+def names_in(names: Sequence[str] | str) -> tuple[str, ...]:
+    """Return names given as a list, or as text with commas as on the command line."""
+    if not isinstance(names, str):
+        return tuple(names)
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def find_modules(model: keras.Model, patterns: Sequence[str] | str) -> list[Any]:
     """Return the innermost layers with weights that match a pattern or are inside a layer that matches.
 
     Raises:
         ConfigError: a pattern matches nothing.
     """
     modules = getattr(model, "module_names", {})
+    patterns = names_in(patterns)
     # Where paths are equal, the later layer replaces the unused one of the backbone.
     leaves = {leaf_path(layer): layer for layer in all_layers(model) if own_variables(layer)}
     found: dict[int, Any] = {}

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import torch
 
-from kerora.data.documents import Documents, Part
+from kerora.data.documents import Documents, Part, plain_text
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.language_tokens import document_tokens, lay_out
 from kerora.data.tokens import TokenTable
@@ -18,13 +18,16 @@ from kerora.models.classifier import DTYPES, SHORTEST, check_vocabulary
 from kerora.models.decoders import documents_in_rows
 from kerora.models.next_token import logits_of, next_token_loss, token_losses
 from kerora.models.presets import Preset, find_preset
+from kerora.models.raw_texts import RawRows, is_raw
 from kerora.models.task import TaskModel
+from kerora.models.text_fit import keras_arguments
 from kerora.models.tokenizer import TextTokenizer
 
 DOCUMENTS = "document_ids"
 """Name of the input with the document number of each token."""
 
 
+@keras.saving.register_keras_serializable("kerora")
 class CausalLM(TaskModel):
     """A pretrained decoder as a language model: a plain `keras.Model` from token ids to hidden states.
 
@@ -164,6 +167,38 @@ class CausalLM(TaskModel):
             raise DataError("The texts hold no token that can be predicted from a token before it. Give more text.")
         options = {"batch_size": batch_size, "pad_id": self.tokenizer.pad_id, "shuffle": shuffle, "seed": seed}
         return LanguageBatches(table, rows, separate=pack == "docs", **options)
+
+    def build_options(self) -> dict[str, Any]:
+        """Return the arguments of `from_preset`."""
+        return {"max_length": self.max_length, "dtype": self.backbone.dtype_policy.name}
+
+    def raw_batches(
+        self, rows: RawRows, *, batch_size: int, shuffle: bool, by_length: bool, seed: int
+    ) -> LanguageBatches:
+        """Make batches of plain texts, of which the model learns every token."""
+        for name in ("pairs", "labels", "weights"):
+            if getattr(rows, name) is not None:
+                raise ConfigError(
+                    f"A language model learns the texts themselves, without {name}: model.fit(texts). For prompts with "
+                    "completions use model.text_batches or kerora.fit."
+                )
+        documents = Documents()
+        for number, text in enumerate(rows.texts, 1):
+            documents.append(plain_text(text), str(number))
+        return self.text_batches(documents, batch_size=batch_size, shuffle=shuffle, seed=seed)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the final hidden states, as `predict` of Keras does.
+
+        Raises:
+            ConfigError: texts were given.
+        """
+        if is_raw(keras_arguments(keras.Model.predict, self, args, kwargs).get("x")):
+            raise ConfigError(
+                "predict of a language model returns hidden states. For logits use model.logits(model.encode(texts)), "
+                "for new text `kerora generate` or kerora.PromptRunner."
+            )
+        return super().predict(*args, **kwargs)
 
     def prompt_ids(self, parts: Sequence[Part]) -> list[int]:
         """Return the tokens of a prompt, in the form in which training texts begin."""

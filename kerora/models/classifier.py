@@ -16,6 +16,7 @@ from kerora.fast.blocks import pooled_only
 from kerora.fast.frozen_start import FrozenStart
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
+from kerora.models.raw_texts import RawRows, class_numbers
 from kerora.models.task import TaskModel, computed_in_row_order, evaluation_tokens
 from kerora.models.token_masking import TokenMasking
 from kerora.models.tokenizer import TextTokenizer, checked_pairs
@@ -26,6 +27,7 @@ SHORTEST = 8
 """Smallest `max_length`: room for the special tokens of a pair and a few tokens of text."""
 
 
+@keras.saving.register_keras_serializable("kerora")
 class TextClassifier(TaskModel):
     """A pretrained encoder or decoder with a classification head: a plain `keras.Model` from token ids to logits.
 
@@ -61,6 +63,7 @@ class TextClassifier(TaskModel):
         preset: str | Path | Preset,
         classes: Sequence[str] | int | None = None,
         *,
+        num_classes: int | None = None,
         max_length: int = 256,
         dtype: str = "float32",
         head_dropout: float = 0.1,
@@ -73,6 +76,7 @@ class TextClassifier(TaskModel):
             preset: a value of `--preset`, or an open preset.
             classes: names or number of the classes of a new head. Default: None, the head of the preset with its
                 weights and names.
+            num_classes: number of the classes, as KerasHub calls it. Default: None.
             max_length: longest row in tokens, limited to the maximum of the backbone. Default: 256.
             dtype: weights and arithmetic of the backbone: float32, bfloat16 or float16. mixed_bfloat16 and
                 mixed_float16 have float32 weights. Default: float32.
@@ -86,6 +90,7 @@ class TextClassifier(TaskModel):
         """
         opened = preset if isinstance(preset, Preset) else find_preset(preset)
         _check_sizes(dtype, max_length)
+        classes = _agreed(classes, num_classes)
         # The head comes first: a preset without a head then fails before the large backbone is loaded.
         arrays = opened.load_head() if classes is None else None
         # The classes come from the preset only with its head.
@@ -95,10 +100,8 @@ class TextClassifier(TaskModel):
         check_vocabulary(opened, backbone, tokenizer)
         shape = opened.architecture.head
         # A pooler without weights is replaced by a new layer of the head, which is trained.
-        use_pooler = shape.from_pooler and not opened.missing_pooler
-        head = ClassifierHead(
-            shape, backbone.hidden_dim, len(names), dropout=head_dropout, use_pooler=use_pooler, seed=seed
-        )
+        options: Any = {"use_pooler": shape.from_pooler and not opened.missing_pooler, "dropout": head_dropout}
+        head = ClassifierHead(shape, backbone.hidden_dim, len(names), seed=seed, **options)
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
         model = cls(
             inputs,
@@ -110,12 +113,57 @@ class TextClassifier(TaskModel):
             head_layers=head.layers,
             name="text_classifier",
         )
-        model.classes = names
-        model.truncate = truncate
-        model.head = head
+        model.classes, model.truncate, model.head = names, truncate, head
         if arrays is not None:
             head.assign(arrays)
         return model
+
+    def build_options(self) -> dict[str, Any]:
+        """Return the arguments of `from_preset`, and what is set on the model later."""
+        return {
+            "classes": list(self.classes),
+            "max_length": self.max_length,
+            "dtype": self.backbone.dtype_policy.name,
+            "head_dropout": self.head.dropout.rate,
+            "truncate": self.truncate,
+            "label_values": list(self.label_values),
+            "mask_share": self.mask_share,
+        }
+
+    @classmethod
+    def from_options(cls, preset: Preset, options: dict[str, Any]) -> "TextClassifier":
+        """Build the model from what `build_options` returned."""
+        later = {name: options.pop(name) for name in ("label_values", "mask_share")}
+        model = cls.from_preset(preset, **options)
+        model.label_values, model.mask_share = tuple(later["label_values"]), later["mask_share"]
+        return model
+
+    def default_loss(self) -> keras.losses.Loss:
+        """Return the cross entropy of class numbers and logits."""
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def targets_of(self, labels: np.ndarray) -> np.ndarray:
+        """Return the class numbers of labels, int64 (rows,). Labels are class numbers or class names.
+
+        Raises:
+            DataError: a name is unknown, a number is out of range, or a label is missing.
+        """
+        return class_numbers(labels, self.classes, self.label_values)
+
+    def raw_batches(self, rows: RawRows, *, batch_size: int, shuffle: bool, by_length: bool, seed: int) -> Batches:
+        """Make batches of texts, of which training needs labels."""
+        if rows.labels is None and (shuffle or rows.weights is not None):
+            raise ConfigError("The texts have no labels. Give one for each text: model.fit(texts, labels).")
+        return Batches(
+            self.tokenizer.encode(rows.texts, rows.pairs, max_length=self.max_length),
+            None if rows.labels is None else self.targets_of(rows.labels),
+            batch_size=batch_size,
+            pad_id=self.tokenizer.pad_id,
+            shuffle=shuffle,
+            seed=seed,
+            row_weights=rows.weights,
+            by_length=by_length,
+        )
 
     @property
     def mask_share(self) -> float:
@@ -276,6 +324,16 @@ def _check_sizes(dtype: str, max_length: int) -> None:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
     if max_length < SHORTEST:
         raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+
+
+def _agreed(classes: Sequence[str] | int | None, count: int | None) -> Sequence[str] | int | None:
+    """Return the classes from the two settings that name them."""
+    if count is None or classes is None:
+        return count if classes is None else classes
+    number = classes if isinstance(classes, int) else len(classes)
+    if number != count:
+        raise ConfigError(f"num_classes={count}, but there are {number} classes. Leave one of the two out.")
+    return classes
 
 
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ class Preset:
     def fingerprint(self) -> str:
         """sha256 of the config, weight and vocabulary files with their names. The path of the folder has no effect."""
         digest = hashlib.sha256()
-        for path in sorted(self._files(), key=lambda path: path.relative_to(self.directory).as_posix()):
+        for path in sorted(self.files(), key=lambda path: path.relative_to(self.directory).as_posix()):
             # The length and the zero bytes separate files, so that data cannot move from one file to the next.
             digest.update(f"{path.relative_to(self.directory).as_posix()}\0{path.stat().st_size}\0".encode())
             with path.open("rb") as stream:
@@ -143,7 +143,8 @@ class Preset:
             return KerasFolder(self.directory, self.keras_lora)
         return HuggingFaceFolder(self.directory)
 
-    def _files(self) -> Iterator[Path]:
+    def files(self) -> Iterator[Path]:
+        """Yield the files that affect outputs or labels."""
         yield self.directory / "config.json"
         if self.source == "huggingface":
             yield from weight_files(self.directory)

@@ -14,10 +14,14 @@ from kerora.data.rows import Rows
 from kerora.data.tokens import cached_tokens, tokenize
 from kerora.errors import ConfigError
 from kerora.lora.adapters import Adapters
-from kerora.lora.inject import merge_lora, unmerge_lora
+from kerora.lora.inject import LoraSummary, enable_lora, merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
+from kerora.models.compiling import settled
 from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
+from kerora.models.raw_texts import RawRows, raw_rows
+from kerora.models.saved_model import SavedModel
+from kerora.models.text_fit import TextFit, keras_arguments
 from kerora.models.tokenizer import TextTokenizer, checked_pairs
 
 TOKENS_A_ROW = 64
@@ -70,11 +74,11 @@ class SteppedModel(keras.Model):
         """Do nothing. Keras 3.16 and later calls this before the first step of any kind, to wrap the model."""
 
 
-class TaskModel(SteppedModel):
+class TaskModel(TextFit, SavedModel, SteppedModel):
     """A functional Keras model on top of a pretrained backbone.
 
     Its inputs are a mapping of ``token_ids`` and ``padding_mask``, and ``segment_ids`` if the backbone takes them, each
-    int32 of shape (batch, length). `fit`, `evaluate` and `predict` are those of Keras.
+    int32 of shape (batch, length). `fit`, `evaluate` and `predict` are those of Keras, and take texts too.
 
     Args:
         inputs: symbolic inputs by name.
@@ -105,6 +109,7 @@ class TaskModel(SteppedModel):
         self.max_length = max_length
         # Names, because Keras would track a list of layers as an attribute of the model.
         self._head_names = tuple(layer.name for layer in head_layers)
+        self.note_base()
 
     @property
     def head_layers(self) -> list[keras.layers.Layer]:
@@ -115,6 +120,53 @@ class TaskModel(SteppedModel):
     """Name of the task in Kerora, as in the setting `task`."""
     task_type: str | None = None
     """Name of the task in PEFT."""
+
+    def compile(self, *args: Any, step: TrainingStep | None = None, **kwargs: Any) -> None:
+        """Compile as Keras does. Everything may be left out.
+
+        Defaults: AdamW with gradient clipping and the learning rate of `kerora fit` for the weights that are trained,
+        the loss of the task, and for a classifier the accuracy. Losses and metrics of Keras that would read the logits
+        as probabilities read them as logits, and a notice says so.
+
+        Args:
+            step: object whose ``train_step(model, data)`` replaces the step of Keras. Default: None, the step of Keras.
+            *args: as in `keras.Model.compile`.
+            **kwargs: as in `keras.Model.compile`.
+
+        Raises:
+            ConfigError: the loss does not fit the model, or ``jit_compile=True``.
+        """
+        given = keras_arguments(keras.Model.compile, self, args, kwargs)
+        super().compile(step=step, **settled(self, given, self.default_loss()))
+
+    def default_loss(self) -> Any:
+        """Return the loss of the task, or None if the model computes it itself."""
+        return None
+
+    def enable_lora(
+        self,
+        rank: int = 8,
+        alpha: float = 16.0,
+        dropout: float = 0.05,
+        targets: Sequence[str] | str = ("query", "value"),
+        **options: Any,
+    ) -> LoraSummary:
+        """Adapt the model with LoRA; see `kerora.enable_lora`. Compile the model after it.
+
+        Args:
+            rank: columns of A. Default: 8.
+            alpha: numerator of the scale. Default: 16.
+            dropout: fraction of the inputs of A that is dropped during training. Default: 0.05.
+            targets: names of the layers to adapt, as a list or with commas. Default: query and value.
+            **options: as in `kerora.enable_lora`.
+
+        Returns:
+            The counts, printable as ``trainable N (LoRA a + head b) of M (x %)``.
+
+        Raises:
+            ConfigError: see `kerora.enable_lora`.
+        """
+        return enable_lora(self, rank, alpha, dropout, targets, **options)
 
     @property
     def mask_share(self) -> float:
@@ -214,19 +266,6 @@ class TaskModel(SteppedModel):
         """Undo `merge`. The kernels are restored bit for bit."""
         unmerge_lora(self)
 
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the outputs for inputs, as `predict` of Keras does.
-
-        The outputs of `Batches` are in the order of the rows, unless ``steps`` computes only the first batches.
-        """
-        order = x.order if isinstance(x, Batches) else None
-        outputs = super().predict(x, *args, **kwargs)
-        if order is None or len(outputs) != len(order):
-            return outputs
-        in_row_order = np.empty_like(outputs)
-        in_row_order[order] = outputs
-        return in_row_order
-
     def encode(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Convert texts, or pairs of texts, to inputs of the model.
 
@@ -247,7 +286,8 @@ class TaskModel(SteppedModel):
 
     def batches(
         self,
-        rows: Rows,
+        rows: Any,
+        labels: Any = None,
         *,
         batch_size: int = 32,
         shuffle: bool = False,
@@ -259,17 +299,29 @@ class TaskModel(SteppedModel):
         """Make batches of rows for `fit`, `evaluate` and `predict`.
 
         Args:
-            rows: labelled or unlabelled rows, such as ``kerora.load_dataset("tickets")["train"]``.
+            rows: labelled or unlabelled rows, such as ``kerora.load_dataset("tickets")["train"]``. Or texts: a list, an
+                array or a column of a table, and for pairs of texts a tuple of two columns.
+            labels: the labels of texts: class numbers or class names. None for prediction, and for rows, which hold
+                their labels.
             batch_size: rows in a batch. Default: 32.
             shuffle: whether each epoch has a new random order, as training needs. Default: False, longest rows first.
             seed: seed of the order. Default: 0.
             class_weights: weight of each class (classes,), or None.
             cache: whether to keep the tokens in the cache on disk. Default: True.
             max_tokens: without `shuffle`, tokens in a batch instead of rows; see `evaluation_tokens`.
+
+        Raises:
+            ConfigError: something other than texts was given, or the numbers of texts and labels differ.
+            DataError: a label is no class.
         """
+        raw = None if isinstance(rows, Rows) else raw_rows(rows, labels)
+        targets: Any = rows.targets if raw is None else raw.labels
+        if raw is not None:
+            rows = _rows(raw)
+            targets = None if targets is None else self.targets_of(targets)
         return Batches(
             (cached_tokens if cache else tokenize)(rows, self.tokenizer, self.max_length),
-            rows.targets,
+            targets,
             batch_size=batch_size,
             pad_id=self.tokenizer.pad_id,
             shuffle=shuffle,
@@ -278,16 +330,14 @@ class TaskModel(SteppedModel):
             max_tokens=max_tokens,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Raise an error: the model is rebuilt from its preset and an adapter, not from a Keras config.
+    def encode_rows(self, rows: RawRows) -> dict[str, np.ndarray]:
+        """Return the inputs for texts; see `encode`."""
+        return self.encode(rows.texts, rows.pairs)
 
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} has no Keras config. Save a run folder, or the weights with save_weights, and "
-            f"build the model with {type(self).__name__}.from_preset."
-        )
+
+def _rows(raw: RawRows) -> Rows[Any]:
+    texts, pairs = list(raw.texts), None if raw.pairs is None else list(raw.pairs)
+    return Rows(texts, [str(number) for number in range(1, len(texts) + 1)], pairs=pairs)
 
 
 def evaluation_tokens(batch_size: int) -> int | None:

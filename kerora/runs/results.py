@@ -39,7 +39,7 @@ def _has_own_rows(run: RunFolder, manifest: Mapping[str, Any]) -> bool:
     # damaged and deleted files must be named, so they count as rows
     if run.metrics.is_file():
         return read_json(run.metrics).get("after") != {}
-    return "imported_from" not in manifest
+    return "imported_from" not in manifest and "saved_by" not in manifest
 
 
 def _newest_evaluation(run: RunFolder) -> RunFolder:

@@ -1,8 +1,7 @@
 """Defaults that depend on the hardware, the data and the model. They are settled before a run starts.
 
-The default learning rate and number of updates were measured on three data sets with an encoder of width 384
-(see docs/defaults.md). LoRA needs about ten times the learning rate of full fine-tuning. Small data sets need
-more epochs, not a higher learning rate.
+The default number of updates was measured on three data sets with an encoder of width 384 (see docs/defaults.md).
+Small data sets need more epochs, not a higher learning rate.
 """
 
 import dataclasses
@@ -11,21 +10,13 @@ import math
 from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
 from kerora.errors import ConfigError
+from kerora.models.learning_rate import default_learning_rate
 from kerora.models.precision import resolve_precision
 from kerora.models.task import TaskModel
 from kerora.settings.fit import FitConfig
 from kerora.tasks.registry import Task
 
-BASE_WIDTH = 768
-BASE_RATES = {"lora": 1e-3, "head": 1e-3, "full": 1e-4}
-"""Peak learning rate by method, for a model of width 768. The rate of full fine-tuning is ELECTRA's (Clark et al. 2020,
-arXiv:2003.10555, table 6), which uses 3e-4 at width 256."""
 LEAST_EPOCHS, MOST_EPOCHS, ENOUGH_UPDATES = 3, 12, 400
-
-
-def default_learning_rate(width: int, method: str = "lora") -> float:
-    """Return the rate of the method x 768 / width. A wider model needs smaller steps."""
-    return BASE_RATES[method] * BASE_WIDTH / width
 
 
 def default_epochs(updates_per_epoch: int) -> int:

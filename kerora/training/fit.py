@@ -16,6 +16,7 @@ from kerora.errors import RunError, TrainingError
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
+from kerora.models.learning_rate import default_learning_rate
 from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
 from kerora.notices import notice
@@ -29,12 +30,7 @@ from kerora.tasks.registry import Task, task_named
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
-from kerora.training.defaults import (
-    default_epochs,
-    default_learning_rate,
-    settle_for_data,
-    settle_for_model,
-)
+from kerora.training.defaults import default_epochs, settle_for_data, settle_for_model
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
 from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
@@ -116,7 +112,7 @@ def fit(
     )
     run = create_run(setup.config.run, setup.config.runs_dir, name, force)
     if force:
-        _clear(run)
+        clear_run(run)
     # The manifest makes the folder a run, so it is written first. If the disk is full later, --force can replace the
     # rest.
     manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
@@ -305,7 +301,7 @@ def write_adapter(setup: Setup, run: RunFolder) -> None:
     save_adapter(setup.model, run.adapter, task.training.adapter_facts(setup.config, setup.dataset), dtype=dtype)
 
 
-def _clear(run: RunFolder) -> None:
+def clear_run(run: RunFolder) -> None:
     """Remove the files of the replaced run, and nothing else."""
     for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission, run.manifest):
         path.unlink(missing_ok=True)

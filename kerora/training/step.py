@@ -74,7 +74,7 @@ class TrainStep:
             self.move_to(self.epoch + 1)
         if self.at_update:
             _clear_gradients(model)
-        torch.manual_seed(_mix(self.seed, self.epoch, self.position))
+        _seed_draws(_mix(self.seed, self.epoch, self.position))
         logs: dict[str, Any] = {}
         tokens = max(1, STATES_AT_ONCE // getattr(getattr(model, "backbone", None), "hidden_dim", 1))
         for part in row_parts(x, y, weights, tokens):
@@ -164,6 +164,15 @@ def _clear_gradients(model: keras.Model) -> None:
     # model. LoRA weights that were added later are not in it, and their gradients would add up.
     for variable in model.trainable_weights:
         variable.value.grad = None
+
+
+def _seed_draws(seed: int) -> None:
+    """Seed the random numbers of torch."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        # without a GPU torch.manual_seed records a stack trace for CUDA at each call, which takes about a millisecond
+        torch.default_generator.manual_seed(seed)
 
 
 def _mix(seed: int, epoch: int, position: int) -> int:

@@ -5,10 +5,13 @@ import importlib.util
 import json
 import math
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benchmarks.speed import side
 from benchmarks.speed.__main__ import main
 from benchmarks.speed.goals import GOALS, medians
 from benchmarks.speed.plan import Plan, make_run, measure, prepare
@@ -18,6 +21,8 @@ from benchmarks.speed.work import Job, load_rows, read_labelled, read_texts, spl
 from tests.tiny_huggingface import tiny_huggingface
 
 ROWS = [(name, f"{text} {number}") for number in range(12) for name, text in (("bad", "a dull film"), ("good", "fine"))]
+
+Figures = Callable[[str, Job], dict[str, float]]
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +42,18 @@ def need(*packages: str) -> None:
             pytest.skip(f"{package} is not installed: pip install transformers peft accelerate")
 
 
-def figures_of(side: str, job: Job) -> dict[str, float]:
-    outcome = run_side(side, job)
-    assert outcome.figures is not None, outcome.problem
-    return outcome.figures
+@pytest.fixture
+def figures_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Figures:
+    """Run a side in this process: a process of its own needs seconds until its libraries are loaded."""
+
+    def figures(name: str, job: Job) -> dict[str, float]:
+        job = dataclasses.replace(job, started=time.time())
+        monkeypatch.setattr(sys, "argv", ["side", name, job.as_json()])
+        side.main()
+        found: dict[str, float] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return found
+
+    return figures
 
 
 def test_rows_of_news_are_labels_with_title_and_description(tmp_path: Path) -> None:
@@ -90,7 +103,8 @@ def test_a_process_that_fails_says_why() -> None:
 
 @pytest.mark.slow
 def test_kerora_trains_and_tests(job: Job) -> None:
-    figures = figures_of("train-kerora", job)
+    figures = run_side("train-kerora", job).figures
+    assert figures is not None
     assert 0 <= figures["accuracy"] <= 1
     assert figures["train_seconds"] > 0
     assert figures["startup_seconds"] > 0
@@ -101,7 +115,7 @@ def test_kerora_trains_and_tests(job: Job) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["train-peft-defaults", "train-peft-best"])
-def test_peft_trains_and_tests(job: Job, side: str) -> None:
+def test_peft_trains_and_tests(job: Job, side: str, figures_of: Figures) -> None:
     need("transformers", "peft", "accelerate")
     figures = figures_of(side, job)
     assert 0 <= figures["accuracy"] <= 1
@@ -109,14 +123,14 @@ def test_peft_trains_and_tests(job: Job, side: str) -> None:
 
 
 @pytest.mark.slow
-def test_kerashub_is_extrapolated_from_a_slice(job: Job) -> None:
+def test_kerashub_is_extrapolated_from_a_slice(job: Job, figures_of: Figures) -> None:
     figures = figures_of("train-kerashub", job)
     assert figures["extrapolated"] == 1
     assert figures["train_seconds"] > 0
 
 
 @pytest.mark.slow
-def test_predictions_are_timed_beside_a_pipeline(job: Job) -> None:
+def test_predictions_are_timed_beside_a_pipeline(job: Job, figures_of: Figures) -> None:
     need("transformers", "peft")
     make_run(job)
     assert figures_of("predict-kerora", job)["rows_per_second"] > 0
@@ -124,7 +138,7 @@ def test_predictions_are_timed_beside_a_pipeline(job: Job) -> None:
 
 
 @pytest.mark.slow
-def test_both_tokenizers_make_as_many_tokens(job: Job) -> None:
+def test_both_tokenizers_make_as_many_tokens(job: Job, figures_of: Figures) -> None:
     need("transformers")
     new = tiny_huggingface("bert", job.path / "new-layout", layout="new")
     both = dataclasses.replace(job, preset=str(new))

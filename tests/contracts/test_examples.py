@@ -80,11 +80,11 @@ def test_custom_data(run_example: RunExample, tiny_preset: Path) -> None:
     assert all(line.split()[0] in {"heating", "noise", "keys"} for line in predictions)
 
 
-def test_keras_hub_model(tiny_preset: Path, tmp_path: Path) -> None:
-    # the tiny preset, and the documented default
-    for more in (("--preset", tiny_preset), ()):
+def test_keras_hub_model(run_example: RunExample, tiny_preset: Path, tmp_path: Path) -> None:
+    # the tiny preset, and the documented default in a process of its own
+    for run, more in ((run_example, ("--preset", tiny_preset)), (run_alone, ())):
         folder = tmp_path / f"adapter{len(more)}"
-        output = run_alone("keras_hub_model", *more, "--epochs", 1, "--adapter", folder)
+        output = run("keras_hub_model", *more, "--epochs", 1, "--adapter", folder)
         assert {path.name for path in folder.iterdir()} == {
             "adapter_model.safetensors", "adapter_config.json", "kerora_adapter.json",
         }  # fmt: skip

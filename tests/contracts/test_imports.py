@@ -1,6 +1,7 @@
 """The direction of imports: each level of the package uses only those before it."""
 
 import ast
+import functools
 import graphlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ OPTIONAL_IMPORTS = {
 }
 # what may load a framework of the levels up to the data; batches are a keras.utils.PyDataset
 COMPUTING = ("fast/", "kernels.py", "data/batches.py")
-LIGHT_IN_FAST = ("fast/__init__.py", "fast/allocator.py", "fast/lean_import.py", "fast/switch.py")
+LIGHT_IN_FAST = ("fast/__init__.py", "fast/allocator.py", "fast/lean_import.py", "fast/saving.py", "fast/switch.py")
 HEAVY = {"keras", "keras_hub", "torch", "tensorflow", "tensorflow_datasets", "transformers", "peft"}
 
 
@@ -126,6 +127,7 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 

@@ -22,6 +22,8 @@ COMPAT = {
     *("_flatten_layers", "_kernel", "_trainable_variables", "_non_trainable_variables", "_tracker"),
     # keras.optimizers.Optimizer
     "_use_weight_decay",
+    # torch.Tensor
+    "_version",
     *("_untrack_variable", "_torch_params", "_value", "_shape", "_path", "_loss_tracker", "_epsilon"),
     # KerasHub's decoders and language models
     *("_compute_self_attention_mask", "_compute_attention_mask", "_build_cache"),
@@ -44,6 +46,7 @@ FAST = {
 OVERRIDDEN: dict[str, tuple[type, str]] = {
     "tuning/storage.py": (BaseHeartbeat, "_get_stale_trial_ids"),
     "training/loop.py": (keras.optimizers.Optimizer, "_apply_weight_decay"),
+    "models/saved_model.py": (keras.layers.Layer, "_obj_type"),
 }
 # public in spite of the underscore: of named tuples
 PUBLIC = {"_replace", "_asdict", "_fields"}

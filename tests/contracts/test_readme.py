@@ -10,6 +10,7 @@ import click
 import pytest
 
 from kerora.cli.main import COMMANDS, group, run
+from kerora.data import sources
 from tests.contracts.pages import (
     CLASSIFY,
     DOCS,
@@ -117,6 +118,16 @@ def test_no_page_names_a_path_of_a_developer() -> None:
         assert not re.search(r"/(work|tmp|root|home|Users)/", text), name
 
 
+@pytest.fixture
+def few_messages(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave every sixth of the bundled messages: a page must run, and need not learn anything."""
+    lines = sources.BUNDLED_FILE.read_text(encoding="utf-8").splitlines(keepends=True)
+    path = tmp_path_factory.mktemp("messages") / sources.BUNDLED_FILE.name
+    path.write_text("".join(lines[::6]), encoding="utf-8")
+    monkeypatch.setattr(sources, "BUNDLED_FILE", path)
+
+
+@pytest.mark.usefixtures("few_messages")
 @pytest.mark.parametrize("text", [QUICKSTART, README, CLASSIFY], ids=["quickstart.md", "README.md", "classify.md"])
 def test_the_tours_run(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -137,6 +148,7 @@ def test_the_tours_run(
         assert run([*arguments, *extra]) == 0, (arguments, capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("few_messages")
 @pytest.mark.parametrize("text", [README, PYTHON], ids=["README.md", "python.md"])
 def test_the_python_runs(text: str, tiny_preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -58,8 +58,9 @@ def third_task() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("presets")
-    tiny_huggingface("distil_bert", folder / "encoder")
-    tiny_huggingface("gpt2", folder / "decoder", task="LMHeadModel", initializer_range=0.4)
+    # one layer: torch's exporter to ONNX needs seconds for each
+    tiny_huggingface("distil_bert", folder / "encoder", n_layers=1)
+    tiny_huggingface("gpt2", folder / "decoder", task="LMHeadModel", initializer_range=0.4, n_layer=1)
     return folder
 
 

@@ -13,8 +13,23 @@ from tests.cli.conftest import Kerora, kerora
 from tests.tiny_huggingface import tiny_huggingface
 from tests.training.test_fit import write_rows
 
-__all__ = ["Kerora", "Trained", "kerora", "trained"]
+__all__ = ["Kerora", "Trained", "kerora", "shallow", "trained"]
 Trained = Callable[..., RunFolder]
+LAYERS = {"distil_bert": "n_layers", "gpt2": "n_layer"}
+
+
+@pytest.fixture(scope="session")
+def shallow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return a function from a kind to a preset of one layer: torch's exporter needs seconds for each layer."""
+    folder = tmp_path_factory.mktemp("shallow")
+
+    def preset(kind: str) -> str:
+        if not (folder / kind).exists():
+            layers = {LAYERS.get(kind, "num_hidden_layers"): 1}
+            tiny_huggingface(kind, folder / kind, layout="old", initializer_range=0.1, **layers)
+        return str(folder / kind)
+
+    return preset
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Trai
         if key not in made:
             # with the old tokenizer files, because KerasHub needs them for a SentencePiece model
             preset = tiny_preset if kind == "keras" else folder / kind
-            if not preset.exists():
+            if not preset.exists() and "model__preset" not in changes:
                 tiny_huggingface(kind, preset, layout="old", initializer_range=0.1)
             settings = {
                 "run": f"run{len(made)}",

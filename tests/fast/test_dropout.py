@@ -10,7 +10,8 @@ RATES = [0.01, 0.05, 0.1, MOST_BY_POSITION, 0.3, 0.5, 0.9]
 
 
 def dropped_share(rate: float, rows: int = 400, columns: int = 500, seed: int = 0) -> torch.Tensor:
-    torch.manual_seed(seed)
+    # the stream of torch.manual_seed, which takes a millisecond to look for GPUs
+    torch.default_generator.manual_seed(seed)
     values = torch.ones(rows, columns)
     return (zero_(values, draw_dropped(values, rate)[0]) == 0).double()
 

@@ -243,8 +243,35 @@ def test_weight_files_hold_the_merged_model_and_load_into_plain_keras(tmp_path: 
     plain = small_backbone()
     plain.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_allclose(output(plain, inputs), adapted, atol=1e-5)
-    with pytest.raises(ValueError, match="count it twice"):  # Keras wraps the ConfigError
-        model.load_weights(tmp_path / "model.weights.h5")
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dora": True}, {"init": "pissa"}, {"use_rslora": True}])
+def test_weight_files_hold_a_and_b_for_a_model_with_lora(tmp_path: Any, options: Any) -> None:
+    model, inputs = small_backbone(), batch()
+    enable_lora(model, rank=4, **options)
+    randomise(model)
+    adapted = output(model, inputs)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = small_backbone()
+    enable_lora(other, rank=4, **options)
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert np.array_equal(output(other, inputs), adapted)
+    remove_lora(other)
+    remove_lora(model)
+    assert np.array_equal(output(other, inputs), output(model, inputs)), "the base must not change"
+
+
+def test_weight_files_that_do_not_fit_a_model_with_lora_are_refused(tmp_path: Any) -> None:
+    small_backbone().save_weights(tmp_path / "plain.weights.h5")
+    model = small_backbone()
+    enable_lora(model, rank=4)
+    with pytest.raises(ValueError, match="holds no LoRA weights for layer"):  # Keras wraps the ConfigError
+        model.load_weights(tmp_path / "plain.weights.h5")
+    model.save_weights(tmp_path / "lora.weights.h5")
+    other = small_backbone()
+    enable_lora(other, rank=4, alpha=8)
+    with pytest.raises(ValueError, match="another rank, alpha or variant"):
+        other.load_weights(tmp_path / "lora.weights.h5")
 
 
 def test_compile_is_asked_for_again_after_enable_lora() -> None:

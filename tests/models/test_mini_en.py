@@ -99,19 +99,20 @@ def test_it_is_listed_first_and_described() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_three_epochs_on_the_bundled_messages_need_its_pre_training(tmp_path: Path) -> None:
+def test_an_epoch_on_the_bundled_messages_needs_its_pre_training(tmp_path: Path) -> None:
+    """The quick check of `make test`: 0.76 and 0.05 were measured. `make seeds` trains the default job in full."""
     keras.utils.set_random_seed(1)
     preset = find_preset(NAME)
     random = type(preset.load_backbone()).from_config(preset.load_backbone().get_config())
     write_preset(random, preset.load_tokenizer(), preset.architecture, tmp_path / "random")
     scores = []
     for spec in (NAME, str(tmp_path / "random")):
-        settings = {"model.preset": spec, "training.epochs": 3, "runs_dir": str(tmp_path / "runs")}
+        settings = {"model.preset": spec, "training.epochs": 1, "runs_dir": str(tmp_path / "runs")}
         scores.append(kerora.fit(resolve(settings)).metrics["after"]["test"]["macro_f1"])
-    assert scores[0] > 0.75 and scores[0] > scores[1] + 0.15
+    assert scores[0] > 0.7 and scores[0] > scores[1] + 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.seeds
 @pytest.mark.timeout(1800)
 def test_the_default_job_is_good_on_the_mean_of_three_seeds(tmp_path: Path) -> None:
     scores = []

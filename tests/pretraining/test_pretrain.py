@@ -40,9 +40,13 @@ def write_text(path: Path, documents: int = 240, seed: int = 0) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, Any]:
+    return short_pretraining(tmp_path)
+
+
+def short_pretraining(folder: Path) -> dict[str, Any]:
     return {
-        "output": str(tmp_path / "out"),
-        "data.text": [str(write_text(tmp_path / "reports.jsonl"))],
+        "output": str(folder / "out"),
+        "data.text": [str(write_text(folder / "reports.jsonl"))],
         "data.holdout": 0.1,
         **TINY_PRETRAINING,
     }
@@ -102,16 +106,31 @@ def test_the_same_settings_give_the_same_weights(settings: dict[str, Any], tmp_p
     assert other.metrics != one.metrics
 
 
+@pytest.fixture(scope="module")
+def distilling(tiny_preset: Path) -> dict[str, Any]:
+    return {"distillation__teacher": str(tiny_preset), "model__dropout": 0.1, "training__accumulate": 1}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, distilling: dict[str, Any]) -> PretrainResult:
+    """The pre-training that nobody interrupts."""
+    return run(short_pretraining(tmp_path_factory.mktemp("whole")), **distilling)
+
+
 @pytest.mark.parametrize("updates", [5, 20])
 def test_interrupted_and_resumed_ends_with_the_same_loss_and_weights(
-    settings: dict[str, Any], tmp_path: Path, tiny_preset: Path, monkeypatch: pytest.MonkeyPatch, updates: int
+    settings: dict[str, Any],
+    tmp_path: Path,
+    undisturbed: PretrainResult,
+    distilling: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    updates: int,
 ) -> None:
-    extra = {"distillation__teacher": str(tiny_preset), "model__dropout": 0.1, "training__accumulate": 1}
-    whole = run(settings, output=str(tmp_path / "whole"), **extra)
+    whole = undisturbed
     with monkeypatch.context() as patch:
         stopping_after(updates, patch)
         with pytest.raises(Interrupted, match="kerora pretrain --resume") as stop:
-            run(settings, **extra)
+            run(settings, **distilling)
     assert stop.value.exit_code == 130
     assert not (tmp_path / "out" / "config.json").exists()
     resumed = resume(str(tmp_path / "out"))
@@ -170,7 +189,7 @@ def test_an_encoder_cut_out_of_its_teacher_begins_with_its_states(settings: dict
 @pytest.mark.parametrize("kind", ["distil_bert", "bert", "roberta"])
 def test_an_encoder_goes_on_with_its_own_tokenizer(settings: dict[str, Any], tmp_path: Path, kind: str) -> None:
     start = tiny_huggingface(kind, tmp_path / "start")
-    changes = {"model__init": str(start), "training__epochs": 6, "training__learning_rate": 0.005}
+    changes = {"model__init": str(start), "training__epochs": 4, "training__learning_rate": 0.01}
     result = run(settings, **changes)
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] < losses[0] - 0.5
@@ -244,6 +263,6 @@ def test_without_a_held_out_part(settings: dict[str, Any]) -> None:
 def test_loss_falls_on_real_text(settings: dict[str, Any], shared_data: Path) -> None:
     text = [str(shared_data / "sst2_test.tsv"), str(shared_data / "ag_news_test.csv")]
     changes = {"data__columns": "class,title,description", "model__vocabulary_size": 1500, "model__max_length": 48}
-    result = run(settings, data__text=text, **changes, training__epochs=3, training__learning_rate=0.003)
+    result = run(settings, data__text=text, **changes, training__epochs=2, training__learning_rate=0.005)
     losses = [row["val_loss"] for row in result.history]
     assert losses[0] > losses[-1] and losses[-1] < np.log(1500) - 0.7

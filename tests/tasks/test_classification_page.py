@@ -13,6 +13,7 @@ from kerora.tasks.classification.page import MOST_MISTAKES, render, render_compa
 from kerora.tasks.classification.results import compare
 from tests.evaluation.synthetic_runs import SIX, TWENTY, TWO, make_run
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "link", "br", "input", "path", "use", "rect"}
 

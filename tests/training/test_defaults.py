@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 
 from kerora.config import FitConfig, resolve
 from kerora.errors import ConfigError
+from kerora.models.learning_rate import BASE_RATES, default_learning_rate
 from kerora.tasks.registry import task_named
-from kerora.training.defaults import (
-    BASE_RATES,
-    default_epochs,
-    default_learning_rate,
-    settle_for_data,
-    settle_for_model,
-)
+from kerora.training.defaults import default_epochs, settle_for_data, settle_for_model
 
 QUICK = settings(max_examples=100, deadline=None, derandomize=True)
 COUNTS = st.integers(0, 10_000)

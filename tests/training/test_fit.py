@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +47,23 @@ def write_rows(path: Path, rows: int = 240, seed: int = 0) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, tiny_preset: Path) -> dict[str, Any]:
-    write_rows(tmp_path / "rows.jsonl")
+    return short_fit(tmp_path, tiny_preset)
+
+
+def short_fit(folder: Path, preset: Path) -> dict[str, Any]:
+    """Write rows into a folder, 72 of them to train on in nine steps an epoch, and return the settings of a run."""
+    write_rows(folder / "rows.jsonl", rows=120)
     return {
         "run": "run",
-        "runs_dir": str(tmp_path),
-        "data.source": str(tmp_path / "rows.jsonl"),
+        "runs_dir": str(folder),
+        "data.source": str(folder / "rows.jsonl"),
         "data.validation_split": 0.2,
         "data.test_split": 0.2,
-        "model.preset": str(tiny_preset),
+        "model.preset": str(preset),
         "model.max_length": 24,
         "model.precision": "float32",
         "training.batch_size": 8,
-        "training.learning_rate": 0.01,
+        "training.learning_rate": 0.02,
         "training.mask_share": 0.0,
         "training.epochs": 3,
     }
@@ -86,7 +92,7 @@ def test_run_folder_is_as_documented(settings: dict[str, Any]) -> None:
     counts = manifest["parameters"]
     assert counts["lora"] == 2 * 2 * (32 * 8 + 8 * 32) and counts["head"] == (32 * 32 + 32) + (32 * 2 + 2)
     assert counts["trainable"] == counts["lora"] + counts["head"] < counts["total"]
-    assert manifest["data"]["splits"]["train"]["labels"] == {"bad": 72, "good": 72}
+    assert manifest["data"]["splits"]["train"]["labels"] == {"bad": 36, "good": 36}
     metrics = json.loads(run.metrics.read_text())
     assert set(metrics) == {"before", "after"} and set(metrics["after"]) == {"validation", "test"}
     expected = {
@@ -102,7 +108,7 @@ def test_run_folder_is_as_documented(settings: dict[str, Any]) -> None:
     with run.predictions.open() as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["id", "split", "text", "label", "predicted", "score", "p_bad", "p_good"]
-    assert {row["split"] for row in rows} == {"validation", "test"} and len(rows) == 96
+    assert {row["split"] for row in rows} == {"validation", "test"} and len(rows) == 48
 
 
 def test_config_of_a_run_repeats_it_bit_for_bit(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -141,7 +147,21 @@ def stopping_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpointer, "on_train_batch_end", on_train_batch_end)
 
 
-@pytest.mark.parametrize("updates", [3, 18, 25])  # inside epoch 1, at its last update, inside epoch 2
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Callable[..., FitResult]:
+    """Return a function from changes to the run that nobody interrupts, trained once."""
+    made: dict[str, FitResult] = {}
+
+    def run(**changes: Any) -> FitResult:
+        key = str(changes)
+        if key not in made:
+            made[key] = run_fit(short_fit(tmp_path_factory.mktemp("whole"), tiny_preset), **changes)
+        return made[key]
+
+    return run
+
+
+@pytest.mark.parametrize("updates", [3, 9, 14])  # inside epoch 1, at its last update, inside epoch 2
 @pytest.mark.parametrize(
     "extra",
     [
@@ -155,11 +175,15 @@ def stopping_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_interrupted_and_resumed_ends_with_the_same_bytes(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, updates: int, extra: dict[str, Any]
+    settings: dict[str, Any],
+    undisturbed: Callable[..., FitResult],
+    monkeypatch: pytest.MonkeyPatch,
+    updates: int,
+    extra: dict[str, Any],
 ) -> None:
-    whole = run_fit(settings, run="whole", **extra)
+    whole = undisturbed(**extra)
     with monkeypatch.context() as patch:
-        stopping_after(updates // (2 if extra else 1), patch)
+        stopping_after(-(-updates // 2) if extra else updates, patch)
         with pytest.raises(Interrupted, match="kerora fit --resume") as stop:
             run_fit(settings, **extra)
     assert stop.value.exit_code == 130
@@ -177,7 +201,7 @@ def test_resume_after_early_stopping_and_after_max_steps_does_not_train_on(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, extra in {
-        "steps": {"training__max_steps": 23},
+        "steps": {"training__max_steps": 13},
         # a rate so high that the values fall by more than the noise of the validation rows
         "early": {"training__patience": 1, "training__learning_rate": 0.3, "training__epochs": 9},
     }.items():
@@ -198,7 +222,7 @@ def _stop_here(*_: Any) -> Any:
 def test_save_steps_keeps_the_last_and_the_best_checkpoint(settings: dict[str, Any]) -> None:
     result = run_fit(settings, training__save_steps=2, training__epochs=4)
     names = sorted(path.name for path in result.run.checkpoints.iterdir())
-    assert names[-1] == "step-000072" and len(names) <= 2
+    assert names[-1] == "step-000036" and len(names) <= 2
     state = json.loads((result.run.checkpoints / names[-1] / "state.json").read_text())
     assert state["best_checkpoint"] in names and state["epoch"] == 4
 
@@ -212,8 +236,8 @@ def test_narrow_models_on_few_rows_have_tokens_hidden(settings: dict[str, Any]) 
 
 
 def test_max_steps_wins_over_epochs(settings: dict[str, Any]) -> None:
-    assert len(run_fit(settings, training__max_steps=25).history) == 2
-    long = run_fit(settings, run="long", training__max_steps=75, training__early_stopping=False)
+    assert len(run_fit(settings, training__max_steps=14).history) == 2
+    long = run_fit(settings, run="long", training__max_steps=38, training__early_stopping=False)
     assert len(long.history) == 5
 
 
@@ -309,7 +333,7 @@ def test_resume_refusals(settings: dict[str, Any], tmp_path: Path, monkeypatch: 
     stopping_after(3, monkeypatch)
     with pytest.raises(Interrupted):
         run_fit(settings)
-    write_rows(tmp_path / "rows.jsonl", seed=9)
+    write_rows(tmp_path / "rows.jsonl", rows=120, seed=9)
     with pytest.raises(RunError, match="changed since it started"):
         resume(str(tmp_path / "run"))
 

@@ -26,7 +26,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "biases and modules": {"lora__bias": "all", "lora__modules_to_save": "feedforward_layer_norm"},
     "float16 file": {"lora__adapter_dtype": "float16"},
     "full": {"lora__method": "full", "training__learning_rate": 0.002},
-    "head": {"lora__method": "head"},
+    # a head alone learns slowly
+    "head": {"lora__method": "head", "training__epochs": 8, "training__learning_rate": 0.01},
     "biases in bfloat16": {"lora__bias": "lora_only", "model__precision": "bfloat16"},
     "full in bfloat16": {"lora__method": "full", "model__precision": "bfloat16", "training__learning_rate": 0.002},
 }

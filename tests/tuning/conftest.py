@@ -18,11 +18,16 @@ SPACE = {
 def settings(tmp_path: Path, tiny_preset: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings of a short fit on 120 rows, in a working directory of its own."""
     monkeypatch.chdir(tmp_path)
-    write_rows(tmp_path / "rows.jsonl", rows=120)
+    return short_fit(tiny_preset)
+
+
+def short_fit(preset: Path) -> dict[str, Any]:
+    """Write the rows into the working directory, and return the settings."""
+    write_rows(Path("rows.jsonl"), rows=120)
     return {
         "data.source": "rows.jsonl",
         "data.validation_split": 0.25,
-        "model.preset": str(tiny_preset),
+        "model.preset": str(preset),
         "model.max_length": 24,
         "model.precision": "float32",
         "training.batch_size": 16,

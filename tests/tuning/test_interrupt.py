@@ -17,6 +17,8 @@ from kerora.tuning.records import Record
 from kerora.tuning.search import Observer, Search
 from tests.tuning.test_study import Settings, log_rows, search
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 
 class Deaf(Observer):
     """Presses Ctrl-C where a library takes every exception for its own failure."""

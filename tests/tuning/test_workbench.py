@@ -19,6 +19,7 @@ from kerora.training.fit import fit
 from kerora.training.stopping import trainable_values
 from kerora.tuning.workbench import Workbench, checksum
 from tests.conftest import ROOT
+from tests.training.test_fit import write_rows
 
 CHANGES: tuple[dict[str, Any], ...] = (
     {},
@@ -138,6 +139,7 @@ print(max(memory[:6]), memory[32], objects[5], objects[32])
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_trials(settings: dict[str, Any], tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", rows=56)  # fewer rows, because each of many trials reads them
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", GROWTH, settings["model.preset"]]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, cwd=tmp_path)

@@ -1,0 +1,143 @@
+"""What `compile` of a task model fills in, mends and refuses. The outputs of a classifier are logits."""
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kerora.errors import ConfigError
+from kerora.lora.inject import lora_layers
+from kerora.models.learning_rate import default_learning_rate
+from kerora.notices import notice
+
+FROM_LOGITS = {
+    "sparse_categorical_crossentropy": "SparseCategoricalCrossentropy",
+    "categorical_crossentropy": "CategoricalCrossentropy",
+    "categorical_focal_crossentropy": "CategoricalFocalCrossentropy",
+    # Keras chooses by the form of the targets. Those of a classifier are class numbers.
+    "crossentropy": "SparseCategoricalCrossentropy",
+    "ce": "SparseCategoricalCrossentropy",
+}
+"""Losses of Keras that need to know that they get logits: the function, and the class that can be told."""
+BINARY = ("binary_crossentropy", "binary_focal_crossentropy", "BinaryCrossentropy", "BinaryFocalCrossentropy")
+THRESHOLDS = ("AUC", "Precision", "Recall", "PrecisionAtRecall", "RecallAtPrecision", "BinaryAccuracy")
+"""Metrics of Keras that need probabilities of one class."""
+
+
+def settled(model: Any, given: Mapping[str, Any], loss: Any) -> dict[str, Any]:
+    """Return the arguments of `compile` with what was left out, and with losses that fit logits.
+
+    Args:
+        model: a task model. Which weights are trained decides the learning rate.
+        given: the arguments by name.
+        loss: the loss of the task, or None if the model computes its loss itself.
+
+    Raises:
+        ConfigError: an argument does not fit the model.
+    """
+    settled = dict(given)
+    if settled.get("jit_compile") is True:
+        raise ConfigError(
+            "jit_compile=True is not supported: torch.compile needs minutes for a model with LoRA. Leave it out."
+        )
+    if settled.get("optimizer") is None:
+        settled["optimizer"] = default_optimizer(model)
+    if loss is None:
+        refused = next((name for name in ("loss", "metrics", "weighted_metrics") if settled.get(name)), None)
+        if refused:
+            raise ConfigError(
+                f"{type(model).__name__} computes its loss and its perplexity itself. Leave {refused}= out of compile."
+            )
+        return settled
+    if settled.get("loss") is None:
+        settled["loss"] = loss
+        settled.setdefault("metrics", ["accuracy"])
+    else:
+        settled["loss"] = keras.tree.map_structure(_loss_from_logits, settled["loss"])
+    # Keras alone would keep the metrics of an earlier `compile`, which may not fit the new loss.
+    settled["metrics"] = settled.get("metrics") or []
+    for name in ("metrics", "weighted_metrics"):
+        if settled.get(name):
+            settled[name] = keras.tree.map_structure(_metric_from_logits, settled[name])
+    return settled
+
+
+def default_optimizer(model: Any) -> keras.optimizers.Optimizer:
+    """Return AdamW with gradient clipping and the default learning rate for the weights that are trained."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    backbone = any(id(variable) in trained for variable in model.backbone.variables)
+    method = "lora" if lora_layers(model) else "full" if backbone else "head"
+    rate = default_learning_rate(model.backbone.hidden_dim, method)
+    # The default epsilon of Keras, 1e-7, is not that of torch and transformers.
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, epsilon=1e-8, global_clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _loss_from_logits(loss: Any) -> Any:
+    name = _name(loss)
+    if name in BINARY:
+        raise ConfigError(
+            f"loss={name} is for a single output, but a classifier has one for each class. Use "
+            "keras.losses.SparseCategoricalCrossentropy(from_logits=True), or leave loss out."
+        )
+    return _from_logits(loss, name, keras.losses, "loss")
+
+
+def _metric_from_logits(metric: Any) -> Any:
+    name = _name(metric)
+    if name in THRESHOLDS:
+        notice(
+            f"The metric {name} reads probabilities of one class, but the model gives logits of all classes. "
+            "kerora.callbacks.ClassificationReport adds precision, recall, F1 and ROC AUC to the logs."
+        )
+    return _from_logits(metric, name, keras.metrics, "metric")
+
+
+def _from_logits(given: Any, name: str, home: Any, what: str) -> Any:
+    """Return a loss or a metric that reads logits in place of one that reads probabilities."""
+    made = getattr(home, FROM_LOGITS.get(name, name), None) if isinstance(given, str) or name in FROM_LOGITS else None
+    if made is not None and (name in FROM_LOGITS or name in FROM_LOGITS.values()):
+        mended = made(from_logits=True, name=name)
+    elif not isinstance(given, str) and name in FROM_LOGITS.values() and given.get_config().get("from_logits") is False:
+        mended = type(given).from_config({**given.get_config(), "from_logits": True})
+    else:
+        return given
+    notice(f"The model gives logits, not probabilities: the {what} {name} is computed with from_logits=True.")
+    return mended
+
+
+def _name(given: Any) -> str:
+    """Return the name of a loss or metric of Keras as it is written in code: of its function or of its class."""
+    if isinstance(given, str):
+        named = given if given in FROM_LOGITS or given in BINARY else None
+        classes = {name.lower(): name for name in (*FROM_LOGITS.values(), *BINARY, *THRESHOLDS)}
+        return named or classes.get(given.replace("_", "").lower(), given)
+    if isinstance(given, keras.losses.Loss | keras.metrics.Metric):
+        return type(given).__name__
+    return str(getattr(given, "__name__", ""))
+
+
+def check_callbacks(model: Any, callbacks: Any) -> None:
+    """Check that callbacks of Keras work with a compiled model.
+
+    Raises:
+        ConfigError: a callback sets the learning rate of a schedule, or needs TensorFlow, which is not installed.
+    """
+    found = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+    setting = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    names = [type(callback).__name__ for callback in found if isinstance(callback, setting)]
+    # The config of an optimizer holds a number, or a schedule as a dict.
+    optimizer = getattr(model, "optimizer", None)
+    if names and optimizer is not None and isinstance(optimizer.get_config().get("learning_rate"), Mapping):
+        raise ConfigError(
+            f"{names[0]} sets the learning rate, but the optimizer has a schedule that sets it too. Give the optimizer "
+            "a number, or leave the callback out."
+        )
+    boards = any(isinstance(callback, keras.callbacks.TensorBoard) for callback in found)
+    if boards and importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError(
+            "keras.callbacks.TensorBoard writes through TensorFlow, which is not installed. Use "
+            "keras.callbacks.CSVLogger, or install tensorflow."
+        )

@@ -1,0 +1,1 @@
+"""Scripts as people write them, and a test that runs each."""
