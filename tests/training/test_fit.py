@@ -25,7 +25,7 @@ from kerora.runs.open import load
 from kerora.runs.predict import predict_file
 from kerora.tasks.contract import HISTORY_COLUMNS
 from kerora.training.checkpoint import Checkpointer
-from kerora.training.fit import FitResult, fit, resume
+from kerora.training.fit import TrainedRun, fit, resume
 
 GOOD = ["great", "wonderful", "love", "best", "excellent", "movie", "thanks", "happy"]
 BAD = ["terrible", "awful", "boring", "worst", "hate", "broken", "wrong", "late"]
@@ -63,11 +63,11 @@ def settings(tmp_path: Path, tiny_preset: Path) -> dict[str, Any]:
     }
 
 
-def run_fit(settings: dict[str, Any], **changes: Any) -> FitResult:
+def run_fit(settings: dict[str, Any], **changes: Any) -> TrainedRun:
     return fit(resolve(settings, {key.replace("__", "."): value for key, value in changes.items()}))
 
 
-def adapter(result: FitResult | Path) -> bytes:
+def adapter(result: TrainedRun | Path) -> bytes:
     path = result if isinstance(result, Path) else result.run.path
     return RunFolder(path).adapter_weights.read_bytes()
 
