@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
     from kerora.pretraining.pretrain import pretrain
-    from kerora.runs.evaluate import evaluate_run as evaluate
     from kerora.runs.generate import PromptRunner
     from kerora.runs.open import load
-    from kerora.runs.predict import predict_file as predict
     from kerora.runs.report import report
+    from kerora.scripting.classifier import KeroraClassifier
     from kerora.scripting.data import load_dataset
     from kerora.scripting.fit import fit
     from kerora.scripting.result import FitResult
+    from kerora.scripting.runs import evaluate, predict
     from kerora.settings.fit import FitConfig
     from kerora.settings.language import Sampling
     from kerora.settings.pretrain import PretrainConfig
@@ -45,6 +45,7 @@ _HOMES = {
     "CausalLM": "kerora.models.causal_lm",
     "FitConfig": "kerora.settings.fit",
     "FitResult": "kerora.scripting.result",
+    "KeroraClassifier": "kerora.scripting.classifier",
     "PretrainConfig": "kerora.settings.pretrain",
     "PromptRunner": "kerora.runs.generate",
     "Sampling": "kerora.settings.language",
@@ -54,7 +55,7 @@ _HOMES = {
     "WarmupSchedule": "kerora.training.schedules",
     "disable_adapter": "kerora.lora.inject",
     "enable_lora": "kerora.lora.inject",
-    "evaluate": "kerora.runs.evaluate:evaluate_run",
+    "evaluate": "kerora.scripting.runs",
     "export": "kerora.exchange.export:export_run",
     "fit": "kerora.scripting.fit",
     "load": "kerora.runs.open",
@@ -62,7 +63,7 @@ _HOMES = {
     "load_dataset": "kerora.scripting.data",
     "merge": "kerora.exchange.export:merge_runs",
     "merge_lora": "kerora.lora.inject",
-    "predict": "kerora.runs.predict:predict_file",
+    "predict": "kerora.scripting.runs",
     "pretrain": "kerora.pretraining.pretrain",
     "remove_lora": "kerora.lora.inject",
     "report": "kerora.runs.report",
@@ -78,6 +79,7 @@ __all__ = [
     "CausalLM",
     "FitConfig",
     "FitResult",
+    "KeroraClassifier",
     "PretrainConfig",
     "PromptRunner",
     "Sampling",

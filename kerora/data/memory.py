@@ -126,7 +126,10 @@ def _is_dataset(value: Any) -> bool:
 
 
 def _check_names(value: Any, name: str) -> None:
-    # Before narwhals, which refuses such a frame in words of its own. Polars has no two columns of one name.
+    # Before narwhals, which refuses such a frame in words of its own. Lazy frames have no two columns of one name, and
+    # polars warns if they are asked for the names.
+    if hasattr(value, "collect"):
+        return
     columns = getattr(value, "column_names", None) or getattr(value, "columns", None)
     names = [str(column) for column in columns] if isinstance(columns, Iterable) else []
     twice = next((column for column in names if names.count(column) > 1), None)

@@ -74,7 +74,7 @@ def _layer(config: Any, call: str) -> tuple[dict[str, Any], Any]:
     if isinstance(config, FitConfig):
         return flatten(to_dict(config)), None
     if isinstance(config, Mapping):
-        if _are_columns(config):
+        if are_columns(config):
             names = ", ".join(f"'{key!s:.40}'" for key in list(config)[:5])
             raise ConfigError(f"{call}: the first dict holds settings. Give the columns {names} with train= or data=.")
         return from_flat({str(key): value for key, value in config.items()}, call=call), None
@@ -83,7 +83,8 @@ def _layer(config: Any, call: str) -> tuple[dict[str, Any], Any]:
     return {}, config
 
 
-def _are_columns(value: Mapping[Any, Any]) -> bool:
+def are_columns(value: Mapping[Any, Any]) -> bool:
+    """Tell whether a dict holds columns, and not settings."""
     # A setting can be a list of names, but no call gives only such settings, and the label is one name.
     return bool(value) and all(is_column(tensor_values(item)) for item in value.values())
 
@@ -148,12 +149,13 @@ def staged(request: Request) -> Iterator[Staged]:
         files = {split: write_part(part, place, split, config.data) for split, part in request.parts.items()}
         names = {str(path): f"{split} ({described(request.parts[split])})" for split, path in files.items()}
         paths: dict[str, Any] = {split: str(path) for split, path in files.items()}
-        with naming(lambda text: _spoken(text, names)):
+        with naming(lambda text: spoken(text, names)):
             data = dataclasses.replace(config.data, **paths)
             yield Staged(dataclasses.replace(config, data=data), tuple(files.values()))
 
 
-def _spoken(text: str, names: Mapping[str, str]) -> str:
+def spoken(text: str, names: Mapping[str, str]) -> str:
+    """Return a message with the names of the arguments in place of the paths of their files."""
     if not any(path in text for path in names):
         return text
     for path, name in names.items():
@@ -173,7 +175,7 @@ def data_request(config: Any, rows: Mapping[str, Any], flat: Mapping[str, Any], 
     """
     if isinstance(config, DataConfig):
         config = {"data": to_dict(config)}
-    elif isinstance(config, Mapping) and parts_in_memory(config) is None and not _are_columns(config):
+    elif isinstance(config, Mapping) and parts_in_memory(config) is None and not are_columns(config):
         config = {"data": {str(key).removeprefix("data."): value for key, value in config.items()}}
     elif config is not None:
         rows, config = {**rows, "data": config}, None
