@@ -64,7 +64,9 @@ def parts_in_memory(value: Any) -> dict[str, Any] | None:
 
 
 def _is_one_column(value: Any) -> bool:
-    return isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 1 or hasattr(value, "to_list")
+    one = isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 1 or hasattr(value, "to_list")
+    # a data set of Hugging Face has `to_list` too
+    return one and not hasattr(value, "column_names")
 
 
 def write_part(value: Any, folder: Path, split: str, config: DataConfig) -> Path:
@@ -83,6 +85,8 @@ def write_part(value: Any, folder: Path, split: str, config: DataConfig) -> Path
         DataError: the value has none of the known forms, has no rows, or has two columns of one name.
     """
     name = f"{split} ({described(value)})"
+    if parts := parts_in_memory(value):
+        raise DataError(f"{name} holds the parts {', '.join(parts)}. Give one of them, or to a fit all with data=.")
     if _is_dataset(value) and getattr(value, "features", None):
         return _write_parquet(value, folder / f"{split}.parquet", name)
     path = folder / f"{split}.jsonl"
@@ -139,6 +143,8 @@ def _check_names(value: Any, name: str) -> None:
 
 def _columns(value: Mapping[Any, Any], name: str) -> Iterator[Row]:
     columns = {str(key): tensor_values(column) for key, column in value.items()}
+    if len(columns) < len(value):
+        raise DataError(f"{name} has two columns of one name: {', '.join(map(repr, value))}. Rename one of them.")
     wrong = next((key for key, column in columns.items() if not is_column(column)), None)
     if wrong is not None:
         raise DataError(
@@ -170,7 +176,12 @@ def _iterated(value: Any, name: str) -> Iterator[Any]:
         return iter(value.as_numpy_iterator())
     if getattr(value, "ndim", 1) != 1:
         raise DataError(f"{name}: an array must have one dimension, the texts. Give (texts, labels), or a frame.")
-    if hasattr(value, "__iter__") and not isinstance(value, bytes):
+    if hasattr(value, "to_pylist"):  # an array or a batch of pyarrow
+        return iter(value.to_pylist())
+    if isinstance(value, set | frozenset | bytes):
+        # a set has another order in each process, so that a run could not be repeated
+        raise DataError(f"{name} must be {FORMS}. Received: {shown(value)}")
+    if hasattr(value, "__iter__"):
         return iter(value)
     if hasattr(value, "__getitem__") and hasattr(value, "__len__"):  # a torch Dataset has no __iter__
         return (value[place] for place in range(len(value)))

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from kerora.data.labels import label_of
+from kerora.data.memory_values import tensor_values
 from kerora.data.rows import Rows
 from kerora.runfolder import RunFolder
 from kerora.runs.open import read_config
@@ -21,6 +22,7 @@ from kerora.scripting.estimator_parameters import DEFAULTS, checked_names, confi
 from kerora.scripting.kept_runs import OwnFolder, files_of, write_files
 from kerora.scripting.request import Request, staged
 from kerora.scripting.shared_models import LOCK, base_of, model_of
+from kerora.settings.base import shown
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.classification.probabilities import softmax
@@ -161,11 +163,14 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         found = texts_of(pair[0])
         if (found.second is None) != (train.second is None):
             raise InputError("eval_set and X must both hold single texts, or both hold pairs.")
-        values = np.asarray(pair[1])
-        unknown = next((value for value in values.ravel() if label_of(value) not in names.values()), None)
-        if unknown is not None or len(values) != len(found.first):
-            raise InputError(f"eval_set: y needs a label of the training rows for each text. Received: {unknown!r:.60}")
-        return {**found.columns(), "label": [label_of(value) or "" for value in values]}
+        labels = list(tensor_values(pair[1]))
+        named = [label_of(value) or "" for value in labels]
+        unknown = next((value for value, name in zip(labels, named, strict=True) if name not in names.values()), None)
+        if unknown is not None:
+            raise InputError(f"eval_set: the label {shown(unknown)} does not occur in y. Leave out its rows.")
+        if len(labels) != len(found.first):
+            raise InputError(f"eval_set: there are {len(found.first)} texts, but {len(labels)} labels.")
+        return {**found.columns(), "label": named}
 
     def _seed(self) -> int:
         state = self.random_state

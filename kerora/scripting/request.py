@@ -110,10 +110,6 @@ def _one_part(value: Any, split: str, call: str) -> Any:
     if isinstance(value, int | float):
         remedy = f" A fraction is {split}_split={value}." if split != "train" else ""
         raise ConfigError(f"{call}: {split} must be rows. Received: {shown(value)}.{remedy}")
-    if parts := parts_in_memory(value):
-        raise ConfigError(
-            f"{call}: {split} holds the parts {', '.join(parts)}. Give all of them with data=, or one of them."
-        )
     return value
 
 

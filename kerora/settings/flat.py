@@ -30,22 +30,30 @@ def from_flat(
         call: the call, for the message.
 
     Raises:
-        ConfigError: a name is unknown (the error gives the nearest one), or is that of several settings.
+        ConfigError: a name is unknown (the error gives the nearest one) or is that of several settings, or a
+            setting is given twice.
     """
     known = by_option(root)
     groups = {item.path.partition(".")[0] for item in settings(root) if "." in item.path}
     paths: dict[str, Any] = {}
     for name, value in given.items():
         if "." in name or (name in groups and isinstance(value, Mapping | Settings)):
-            paths |= flatten({name: value}, root=root)
-        elif name in known:
-            if len(known[name]) > 1:
-                choices = " or ".join(f"'{item.path}'" for item in known[name])
-                raise ConfigError(f"{call}: '{name}' is the name of several settings. Give {choices} as a dict.")
-            paths[known[name][0].path] = value
+            found = flatten({name: value}, root=root)
+        elif name not in known:
+            raise _unknown(name, {*known, *others}, call)
+        elif len(known[name]) > 1:
+            choices = " or ".join(f"'{item.path}'" for item in known[name])
+            raise ConfigError(f"{call}: '{name}' is the name of several settings. Give {choices} as a dict.")
         else:
-            names = {*known, *others}
-            own = own_name(name, names)
-            hint = f" Here it is '{own}'." if own else nearest(name, names)
-            raise ConfigError(f"{call} has no setting '{name}'.{hint} `kerora init` writes a file with every setting.")
+            found = {known[name][0].path: value}
+        twice = next((path for path in found if path in paths), None)
+        if twice is not None:
+            raise ConfigError(f"{call}: '{twice}' is given twice. Leave one of the two out.")
+        paths |= found
     return paths
+
+
+def _unknown(name: str, names: Collection[str], call: str) -> ConfigError:
+    own = own_name(name, names)
+    hint = f" Here it is '{own}'." if own else nearest(name, names)
+    return ConfigError(f"{call} has no setting '{name}'.{hint} `kerora init` writes a file with every setting.")
