@@ -14,7 +14,6 @@ from kerora.version import __version__
 if TYPE_CHECKING:
     from kerora.backend import set_random_seed
     from kerora.data.batches import Batches
-    from kerora.data.sources import load_dataset
     from kerora.exchange.export import export_run as export
     from kerora.exchange.export import merge_runs as merge
     from kerora.lora.files import load_adapter, save_adapter
@@ -22,16 +21,18 @@ if TYPE_CHECKING:
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
     from kerora.pretraining.pretrain import pretrain
-    from kerora.runs.evaluate import evaluate_run as evaluate
     from kerora.runs.generate import PromptRunner
     from kerora.runs.open import load
-    from kerora.runs.predict import predict_file as predict
     from kerora.runs.report import report
+    from kerora.scripting.classifier import KeroraClassifier
+    from kerora.scripting.data import load_dataset
+    from kerora.scripting.fit import fit
+    from kerora.scripting.result import FitResult
+    from kerora.scripting.runs import evaluate, predict
     from kerora.settings.fit import FitConfig
     from kerora.settings.language import Sampling
     from kerora.settings.pretrain import PretrainConfig
     from kerora.settings.tune import TuneConfig
-    from kerora.training.fit import fit
     from kerora.training.saved_run import save_run
     from kerora.training.schedules import WarmupSchedule
     from kerora.training.step import TrainStep
@@ -52,6 +53,8 @@ _HOMES = {
     "Batches": "kerora.data.batches",
     "CausalLM": "kerora.models.causal_lm",
     "FitConfig": "kerora.settings.fit",
+    "FitResult": "kerora.scripting.result",
+    "KeroraClassifier": "kerora.scripting.classifier",
     "PretrainConfig": "kerora.settings.pretrain",
     "PromptRunner": "kerora.runs.generate",
     "Sampling": "kerora.settings.language",
@@ -61,15 +64,15 @@ _HOMES = {
     "WarmupSchedule": "kerora.training.schedules",
     "disable_adapter": "kerora.lora.inject",
     "enable_lora": "kerora.lora.inject",
-    "evaluate": "kerora.runs.evaluate:evaluate_run",
+    "evaluate": "kerora.scripting.runs",
     "export": "kerora.exchange.export:export_run",
-    "fit": "kerora.training.fit",
+    "fit": "kerora.scripting.fit",
     "load": "kerora.runs.open",
     "load_adapter": "kerora.lora.files",
-    "load_dataset": "kerora.data.sources",
+    "load_dataset": "kerora.scripting.data",
     "merge": "kerora.exchange.export:merge_runs",
     "merge_lora": "kerora.lora.inject",
-    "predict": "kerora.runs.predict:predict_file",
+    "predict": "kerora.scripting.runs",
     "pretrain": "kerora.pretraining.pretrain",
     "remove_lora": "kerora.lora.inject",
     "report": "kerora.runs.report",
@@ -85,6 +88,8 @@ __all__ = [
     "Batches",
     "CausalLM",
     "FitConfig",
+    "FitResult",
+    "KeroraClassifier",
     "PretrainConfig",
     "PromptRunner",
     "Sampling",

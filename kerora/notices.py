@@ -6,7 +6,12 @@ In a script a notice is a Python warning. The command line prints each notice on
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
+
+from kerora.errors import KeroraError
+
+_RENAME: ContextVar[Callable[[str], str] | None] = ContextVar("rename", default=None)
 
 
 class Notice(UserWarning):
@@ -16,7 +21,29 @@ class Notice(UserWarning):
 def notice(text: str) -> None:
     """Say one line about a choice."""
     # 3: the place of the caller of the function that makes the choice.
-    warnings.warn(text, Notice, stacklevel=3)
+    warnings.warn(_renamed(text), Notice, stacklevel=3)
+
+
+@contextlib.contextmanager
+def naming(rename: Callable[[str], str]) -> Iterator[None]:
+    """Change the texts of the notices and errors of the block.
+
+    Args:
+        rename: returns the new text, for example with the name of an argument for the path of a temporary file.
+    """
+    token = _RENAME.set(rename)
+    try:
+        yield
+    except KeroraError as error:
+        error.args = (rename(str(error)), *error.args[1:])
+        raise
+    finally:
+        _RENAME.reset(token)
+
+
+def _renamed(text: str) -> str:
+    rename = _RENAME.get()
+    return text if rename is None else rename(text)
 
 
 @contextlib.contextmanager

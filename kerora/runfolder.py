@@ -52,6 +52,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.report = self.path / "report"
         self.evaluations = self.path / "evaluations"
+        self.data = self.path / "data"
 
     @classmethod
     def open(cls, path: Path | str) -> Self:

@@ -67,6 +67,27 @@ def render_run(
     )
 
 
+def render_summary(results: RunResults, package: str, template: str = "summary.html", **values: Any) -> str:
+    """Return a part of a page for notebooks: metrics before and after, and the curves of a run.
+
+    Args:
+        results: the run.
+        package: package of the task, which holds the template.
+        template: file name of the template. It extends ``summary.html``.
+        values: further values for the template. Always needed: ``notes``, ``curves`` and ``curves_title``.
+    """
+    environment = _environment(package)
+    seconds = results.manifest.get("training_seconds")
+    return environment.get_template(template).render(
+        style=Markup(environment.loader.get_source(environment, "notebook.css")[0]),  # type: ignore[union-attr]
+        run=results,
+        subtitle=_subtitle(results),
+        changes=wording.changes(results).items(),
+        training_time=wording.duration(seconds) if wording.number(seconds) is not None else None,
+        **values,
+    )
+
+
 def render_page(template: str, version: str, package: str = OWN_PACKAGE, **values: Any) -> str:
     """Return a page made from a template, with style and script inside it. All values are escaped.
 

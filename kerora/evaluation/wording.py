@@ -32,6 +32,8 @@ HINTS = {
 }
 CHANGED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "perplexity", "bits_per_byte")
 """The metrics whose change the terminal shows."""
+MAIN = ("accuracy", "macro_f1", "perplexity", "bits_per_byte")
+"""The metrics that name a result in one line."""
 NOTHING = "-"
 
 

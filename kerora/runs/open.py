@@ -19,12 +19,12 @@ from kerora.settings.resolve import load_yaml, resolve
 from kerora.tasks.registry import Task, check_command, task_named
 
 
-def load(path: Path | str, preset: str | Path | None = None, *, dtype: str | None = None) -> Any:
+def load(path: Path | str, preset: str | Path | Preset | None = None, *, dtype: str | None = None) -> Any:
     """Open the fine-tuned model of a run: base, adapter and head, with bit-identical logits.
 
     Args:
         path: the run folder.
-        preset: path or name of the base model, if it moved since the run was made.
+        preset: path or name of the base model, if it moved since the run was made. Or the opened base model.
         dtype: dtype of the backbone. None takes the dtype of the run.
 
     Returns:
@@ -107,18 +107,18 @@ def _found_from(directory: str, spec: Any) -> Any:
     return str(Path(directory) / spec)
 
 
-def open_preset(run: RunFolder, config: FitConfig, preset: str | Path | None = None) -> Preset:
+def open_preset(run: RunFolder, config: FitConfig, preset: str | Path | Preset | None = None) -> Preset:
     """Find the base model of a run and check that it has the files that the run was trained on.
 
     Raises:
         PresetError: it is not found, or its files differ.
     """
     recorded = run.read_manifest().get("preset", {})
-    spec = preset or config.model.preset
+    spec: Any = preset or config.model.preset
     if preset is None and not Path(spec).exists() and Path(recorded.get("directory", "")).is_dir():
         # the run recorded the folder of the base model: use it, without a search for the name
         spec = recorded["directory"]
-    base = find_preset(spec)
+    base = spec if isinstance(spec, Preset) else find_preset(spec)
     # None: a run folder without this entry is accepted as it is
     if recorded.get("fingerprint") not in (None, base.fingerprint):
         raise _other_base(run, str(recorded["fingerprint"]), base)

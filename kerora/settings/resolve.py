@@ -19,6 +19,10 @@ from kerora.settings.pretrain import PretrainConfig
 Group = TypeVar("Group", bound=Settings)
 Root = TypeVar("Root", FitConfig, PretrainConfig)
 """The complete settings of a command."""
+HERE = "$CONFIG_DIR/"
+"""Start of a path in a YAML file that is relative to the folder of that file."""
+FILES = ("data.source", "data.train", "data.validation", "data.test")
+"""The settings that can be such a path."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,9 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
 def load_yaml(path: Path, root: type[Settings] = FitConfig) -> dict[str, Any]:
     """Read a YAML config as a mapping of dotted keys.
 
+    A path of rows that begins with ``$CONFIG_DIR/`` is relative to the folder of the file. All other paths are relative
+    to the working directory.
+
     Raises:
         ConfigError: the file is missing, is not YAML, is not a mapping, or holds an unknown key or a wrong value.
     """
@@ -144,10 +151,16 @@ def load_yaml(path: Path, root: type[Settings] = FitConfig) -> dict[str, Any]:
         raise ConfigError(f"The config file {path} must hold keys and values. Received: a {type(content).__name__}")
     try:
         flat = flatten(content, root=root)
+        flat |= {key: _from_folder(flat[key], path) for key in FILES if key in flat}
         _build(root, "", flat)  # wrong values are found here already, so that the error can name the file
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return flat
+
+
+def _from_folder(value: Any, path: Path) -> Any:
+    inside = isinstance(value, str) and value.startswith(HERE)
+    return str(path.parent / value.removeprefix(HERE)) if inside else value
 
 
 def parse_assignment(text: str, root: type[Settings] = FitConfig) -> dict[str, Any]:

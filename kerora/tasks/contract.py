@@ -226,6 +226,9 @@ class PageFace(Protocol):
     def render(self, results: Any, split: Any, version: str) -> str:
         """Return the page of one run."""
 
+    def summary(self, results: Any, split: Any) -> str:
+        """Return the run as a part of a page, for notebooks. See `kerora.evaluation.html.render_summary`."""
+
     def render_comparison(self, comparison: Any, reports: Sequence[Path], page: Path, version: str) -> str:
         """Return the page that shows runs side by side.
 

@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
 from kerora.models.learning_rate import default_learning_rate
-from kerora.models.presets import find_preset
+from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel
 from kerora.notices import notice
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
@@ -32,6 +33,7 @@ from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
 from kerora.training.defaults import default_epochs, settle_for_data, settle_for_model
 from kerora.training.interrupt import InterruptFlag
+from kerora.training.kept_data import clear_data, keep, relative
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
 from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
@@ -66,7 +68,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class FitResult:
+class TrainedRun:
     """The result of a run.
 
     Attributes:
@@ -90,7 +92,10 @@ def fit(
     force: bool = False,
     progress: Progress | None = None,
     argv: Sequence[str] = (),
-) -> FitResult:
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    files: Collection[Path] = (),
+    preset: Preset | None = None,
+) -> TrainedRun:
     """Fine-tune a classifier or a language model and write its run folder.
 
     Args:
@@ -98,6 +103,9 @@ def fit(
         force: replace an existing run of the same name.
         progress: shows the progress. None shows nothing.
         argv: the command line, for the manifest.
+        callbacks: further callbacks of Keras. They see the results of the validation rows.
+        files: files of rows among those of `config` that are moved into the run folder.
+        preset: the opened base model. None opens the one that the settings name.
 
     Raises:
         KeroraError: an input cannot be used, and nothing was written. Or training failed or was interrupted, and
@@ -105,7 +113,7 @@ def fit(
     """
     config = as_settings({} if config is None else config, FitConfig)
     changed = changed_settings(config)
-    setup = assemble(config)
+    setup = assemble(config, preset)
     method = setup.config.lora.method
     name = (
         f"{setup.model.preset.name}-{setup.dataset.name}-{f'r{setup.config.lora.rank}' if method == 'lora' else method}"
@@ -113,6 +121,7 @@ def fit(
     run = create_run(setup.config.run, setup.config.runs_dir, name, force)
     if force:
         clear_run(run)
+        clear_data(run, setup.config.data)
     # The manifest makes the folder a run, so it is written first. If the disk is full later, --force can replace the
     # rest.
     manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
@@ -120,16 +129,24 @@ def fit(
     manifest["changed_settings"] = changed
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
 
-    def work(flag: InterruptFlag) -> FitResult:
+    def work(flag: InterruptFlag) -> TrainedRun:
+        data = relative(run, keep(run, setup.config.data, files))
         # without the name: `kerora fit --config` with this file makes a new run and does not meet this one
-        write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None)))
-        return _train(setup, run, None, progress or Silent(), flag)
+        write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None, data=data)))
+        return _train(setup, run, None, progress or Silent(), flag, callbacks)
 
     return guarded(run, work)
 
 
-def resume(path: str, *, progress: Progress | None = None) -> FitResult:
+def resume(
+    path: Path | str, *, progress: Progress | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> TrainedRun:
     """Continue a stopped run from its newest checkpoint. The result is the same as without the stop.
+
+    Args:
+        path: the run folder.
+        progress: shows the progress. None shows nothing.
+        callbacks: further callbacks of Keras. A checkpoint does not hold their state.
 
     Raises:
         RunError: the folder is not a run, the run is finished, another process trains it, or its data or base
@@ -143,17 +160,20 @@ def resume(path: str, *, progress: Progress | None = None) -> FitResult:
     setup = assemble(read_config(run))
     check_unchanged(run, setup.dataset, setup.model)
     run.update_manifest(state="running", process=this_process())
-    return guarded(run, lambda flag: _train(setup, run, latest_checkpoint(run.checkpoints), progress or Silent(), flag))
+    checkpoint, progress = latest_checkpoint(run.checkpoints), progress or Silent()
+    return guarded(run, lambda flag: _train(setup, run, checkpoint, progress, flag, callbacks))
 
 
-def assemble(config: FitConfig) -> Setup:
+def assemble(config: FitConfig, preset: Preset | None = None) -> Setup:
     """Load data and model and enable LoRA. This writes nothing.
+
+    `preset` is the opened base model. None opens the one that the settings name.
 
     The seed is set before any random choice, so that the same settings give the same weights.
     """
     set_random_seed(config.training.seed)
     task = task_named(config.task)
-    preset = find_preset(config.model.preset)
+    preset = preset or find_preset(config.model.preset)
     dataset = task.rows.load(config)
     config = settle_for_data(config, task, dataset)
     check_quantize(config)
@@ -203,12 +223,19 @@ def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
 
 
 def _train(
-    setup: Setup, run: RunFolder, checkpoint: Checkpoint | None, progress: Progress, flag: InterruptFlag
-) -> FitResult:
+    setup: Setup,
+    run: RunFolder,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
+    flag: InterruptFlag,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainedRun:
     config, model = setup.config.training, setup.model
     progress.note(_heading(setup))
     before = _metrics_before(setup, run, progress)
     loop = make_loop(setup, checkpoint)
+    # after those of the run, which put the results of the validation rows into the logs
+    loop.callbacks.extend(callbacks)
     stopping = loop.stopping
     columns = setup.task.training.COLUMNS
     history = History(run.history, loop.batches, columns, steps=run.steps, logging_steps=config.logging_steps)
@@ -253,7 +280,7 @@ def _conclude(
     before: dict[str, Any],
     history: History,
     stopping: EarlyStopping | None,
-) -> FitResult:
+) -> TrainedRun:
     write_adapter(setup, run)
     evaluation = _evaluate(setup)
     setup.task.training.write_details(run, setup.model, evaluation)
@@ -268,7 +295,7 @@ def _conclude(
     ending = _ending(setup, history, stopping)
     times = {"training_seconds": seconds, "last_epoch": len(history.rows), "best_epoch": best, "ending": ending}
     run.update_manifest(state="finished", finished=now(), **times)
-    return FitResult(run, metrics, history.rows, setup.summary, seconds)
+    return TrainedRun(run, metrics, history.rows, setup.summary, seconds)
 
 
 def _ending(setup: Setup, history: History, stopping: EarlyStopping | None) -> str:

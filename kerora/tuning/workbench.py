@@ -20,6 +20,7 @@ from kerora.lora.quantize import quantize
 from kerora.models.heads import reset_head
 from kerora.models.precision import backbone_dtype, resolve_precision
 from kerora.models.presets import Preset, find_preset
+from kerora.models.shared import checksum
 from kerora.models.task import TaskModel
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.tasks.classification.callback import ClassificationReport
@@ -249,16 +250,6 @@ class Workbench:
         if spec not in self._presets:
             self._presets[spec] = find_preset(spec)
         return self._presets[spec]
-
-
-def checksum(model: keras.Model) -> tuple[int, ...]:
-    """Return for each weight the sum of its bits as integers. The change of a single value always changes the sum."""
-    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    values = (weight.value.detach() for weight in model.weights)
-    # integers, because a sum of floats can hide a small change; int64 wraps around without an error
-    return tuple(
-        int(value.contiguous().view(integers[value.element_size()]).sum(dtype=torch.int64)) for value in values
-    )
 
 
 def _trained_of_base(model: TaskModel) -> list[Any]:

@@ -26,6 +26,8 @@ LEVELS = (
     ("training", "callbacks"),
     # the wings side by side, and what looks at a machine
     ("exchange", "pretraining", "tuning", "doctor"),
+    # what scripts call, over the wings
+    ("scripting",),
     ("cli",),
     # the door for scripts; no module of the package goes through it
     ("__main__", "config"),
@@ -43,6 +45,7 @@ OPTIONAL_IMPORTS = {
     # 25 MB that only Parquet files need
     "data/parquet.py": {"pyarrow", "pyarrow.parquet", "pyarrow.ipc"},
     "data/compression.py": {"pyarrow"},
+    "data/memory.py": {"pyarrow.parquet"},
     # the hubs' clients, a third of a second that only a download needs
     "models/catalogue.py": {"kerora.models"},
     # the length of texts in words does not need Keras

@@ -16,7 +16,7 @@ from kerora.errors import ConfigError, RunError
 from kerora.fast import frozen_start
 from kerora.fast.frozen_start import FrozenStart
 from kerora.models.classifier import TextClassifier
-from kerora.training.fit import FitResult, fit
+from kerora.training.fit import TrainedRun, fit
 from tests.tiny_huggingface import tiny_huggingface
 
 WORDS = {"good": ["great", "love", "best"], "bad": ["awful", "worst", "hate"]}
@@ -58,7 +58,7 @@ def settings(tmp_path: Path, tiny_preset: Path) -> dict[str, Any]:
     }
 
 
-def run(settings: dict[str, Any], name: str, **changes: Any) -> FitResult:
+def run(settings: dict[str, Any], name: str, **changes: Any) -> TrainedRun:
     return fit(resolve(settings, {"run": name, **{key.replace("__", "."): value for key, value in changes.items()}}))
 
 

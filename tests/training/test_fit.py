@@ -26,7 +26,7 @@ from kerora.runs.open import load
 from kerora.runs.predict import predict_file
 from kerora.tasks.contract import HISTORY_COLUMNS
 from kerora.training.checkpoint import Checkpointer
-from kerora.training.fit import FitResult, fit, resume
+from kerora.training.fit import TrainedRun, fit, resume
 
 GOOD = ["great", "wonderful", "love", "best", "excellent", "movie", "thanks", "happy"]
 BAD = ["terrible", "awful", "boring", "worst", "hate", "broken", "wrong", "late"]
@@ -69,11 +69,11 @@ def short_fit(folder: Path, preset: Path) -> dict[str, Any]:
     }
 
 
-def run_fit(settings: dict[str, Any], **changes: Any) -> FitResult:
+def run_fit(settings: dict[str, Any], **changes: Any) -> TrainedRun:
     return fit(resolve(settings, {key.replace("__", "."): value for key, value in changes.items()}))
 
 
-def adapter(result: FitResult | Path) -> bytes:
+def adapter(result: TrainedRun | Path) -> bytes:
     path = result if isinstance(result, Path) else result.run.path
     return RunFolder(path).adapter_weights.read_bytes()
 
@@ -148,11 +148,11 @@ def stopping_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Callable[..., FitResult]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Callable[..., TrainedRun]:
     """Return a function from changes to the run that nobody interrupts, trained once."""
-    made: dict[str, FitResult] = {}
+    made: dict[str, TrainedRun] = {}
 
-    def run(**changes: Any) -> FitResult:
+    def run(**changes: Any) -> TrainedRun:
         key = str(changes)
         if key not in made:
             made[key] = run_fit(short_fit(tmp_path_factory.mktemp("whole"), tiny_preset), **changes)
@@ -176,7 +176,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> 
 )
 def test_interrupted_and_resumed_ends_with_the_same_bytes(
     settings: dict[str, Any],
-    undisturbed: Callable[..., FitResult],
+    undisturbed: Callable[..., TrainedRun],
     monkeypatch: pytest.MonkeyPatch,
     updates: int,
     extra: dict[str, Any],

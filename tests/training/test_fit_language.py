@@ -22,7 +22,7 @@ from kerora.runs.open import load
 from kerora.tasks.language.measure import evaluate_documents
 from kerora.tasks.language.samples import sample_prompts
 from kerora.tasks.language.task import COLUMNS
-from kerora.training.fit import FitResult, fit, resume
+from kerora.training.fit import TrainedRun, fit, resume
 from tests.tiny import WORDS
 from tests.tiny_huggingface import tiny_huggingface
 from tests.training.test_fit import stopping_after
@@ -75,12 +75,12 @@ def columns(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def finished(gpt2: Path, book: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+def finished(gpt2: Path, book: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     config = settings(tmp_path_factory.mktemp("runs"), gpt2, book, training__epochs=3, training__logging_steps=5)
     return fit(config)
 
 
-def test_a_run_learns_and_leaves_its_files(finished: FitResult) -> None:
+def test_a_run_learns_and_leaves_its_files(finished: TrainedRun) -> None:
     before, after = finished.metrics["before"]["test"], finished.metrics["after"]["test"]
     assert set(before) == {"loss", "perplexity", "bits_per_byte", "tokens"}
     assert after["perplexity"] < before["perplexity"] / 3
@@ -95,7 +95,7 @@ def test_a_run_learns_and_leaves_its_files(finished: FitResult) -> None:
     assert {path.name for path in run.adapter.iterdir()} == {WEIGHTS_FILE, CONFIG_FILE, OWN_FILE}
 
 
-def test_the_history_holds_perplexities(finished: FitResult) -> None:
+def test_the_history_holds_perplexities(finished: TrainedRun) -> None:
     rows = columns(finished.run.history)
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == 3
@@ -107,21 +107,21 @@ def test_the_history_holds_perplexities(finished: FitResult) -> None:
     assert math.isclose(float(best["val_loss"]), finished.metrics["after"]["validation"]["loss"], rel_tol=1e-4)
 
 
-def test_steps_are_logged(finished: FitResult) -> None:
+def test_steps_are_logged(finished: TrainedRun) -> None:
     rows = columns(finished.run.steps)
     assert [int(row["step"]) for row in rows] == list(range(5, 5 * len(rows) + 1, 5)) and len(rows) > 3
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert len({row["learning_rate"] for row in rows}) > 2
 
 
-def test_samples_before_and_after(finished: FitResult) -> None:
+def test_samples_before_and_after(finished: TrainedRun) -> None:
     samples = json.loads(finished.run.samples.read_text())["samples"]
     assert len(samples) == 2
     assert all(sample["prompt"] and sample["before"] is not None and sample["after"] for sample in samples)
     assert any(sample["before"] != sample["after"] for sample in samples)
 
 
-def test_a_run_is_loaded_as_it_was(finished: FitResult) -> None:
+def test_a_run_is_loaded_as_it_was(finished: TrainedRun) -> None:
     model = load(finished.run.path)
     assert isinstance(model, CausalLM)
     x = {"token_ids": np.arange(1, 17)[None], "padding_mask": np.ones((1, 16), "int32")}

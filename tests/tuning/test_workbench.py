@@ -13,11 +13,12 @@ import pytest
 from kerora.config import resolve
 from kerora.errors import ConfigError, TrainingError
 from kerora.lora.inject import lora_layers
+from kerora.models.shared import checksum
 from kerora.runs.open import load
 from kerora.runs.results import read_results
 from kerora.training.fit import fit
 from kerora.training.stopping import trainable_values
-from kerora.tuning.workbench import Workbench, checksum
+from kerora.tuning.workbench import Workbench
 from tests.conftest import ROOT
 from tests.training.test_fit import write_rows
 

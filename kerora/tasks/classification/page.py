@@ -11,7 +11,16 @@ from markupsafe import Markup
 
 from kerora.evaluation import plots, quality_plots, wording
 from kerora.evaluation.comparison import costs
-from kerora.evaluation.html import curve_figures, link, mapping, readable, render_page, render_run, run_figures
+from kerora.evaluation.html import (
+    curve_figures,
+    link,
+    mapping,
+    readable,
+    render_page,
+    render_run,
+    render_summary,
+    run_figures,
+)
 from kerora.evaluation.metrics import classification_report_text, row_percent
 from kerora.evaluation.report_files import csv_text
 from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS
@@ -30,6 +39,8 @@ PACKAGE = "kerora.tasks.classification"
 LARGEST_MATRIX = 60
 MOST_MISTAKES = 300
 LONGEST_TEXT = 600
+LARGEST_MATRIX_IN_NOTEBOOK = 20
+CURVES, CURVES_TITLE = ("loss", "accuracy"), "Loss and accuracy by epoch"
 SECTIONS = (
     ("confusion", "Confusion matrix"),
     ("classes", "Each class"),
@@ -65,12 +76,27 @@ def render(results: ClassificationResults, split: SplitResults, version: str) ->
         PACKAGE,
         sections=SECTIONS,
         notes=notes(results, split),
-        curves=curve_figures(results, ("loss", "accuracy")),
-        curves_title="Loss and accuracy by epoch",
+        curves=curve_figures(results, CURVES),
+        curves_title=CURVES_TITLE,
         fresh_head=True,
         views=[_view(results, view, view is split) for view in (split, *others)],
         largest_matrix=LARGEST_MATRIX,
         split_key=_split_key,
+    )
+
+
+def summary(results: ClassificationResults, split: SplitResults) -> str:
+    """Return the part of a page for notebooks."""
+    return render_summary(
+        results,
+        PACKAGE,
+        "summary_of_classes.html",
+        notes=notes(results, split),
+        curves=curve_figures(results, CURVES),
+        curves_title=CURVES_TITLE,
+        split=split,
+        percent=row_percent(split.matrix),
+        largest_matrix=LARGEST_MATRIX_IN_NOTEBOOK,
     )
 
 

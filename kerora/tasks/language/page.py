@@ -7,11 +7,11 @@ from markupsafe import Markup
 
 from kerora.evaluation import plots, wording
 from kerora.evaluation.comparison import costs
-from kerora.evaluation.html import curve_figures, link, render_page, render_run, run_figures
+from kerora.evaluation.html import curve_figures, link, render_page, render_run, render_summary, run_figures
 from kerora.tasks.language.results import LanguageComparison, LanguageResults
 
 PACKAGE = "kerora.tasks.language"
-CURVES = ("loss", "perplexity")
+CURVES, CURVES_TITLE = ("loss", "perplexity"), "Loss and perplexity"
 
 
 def render(results: LanguageResults, split: None, version: str) -> str:
@@ -27,8 +27,19 @@ def render(results: LanguageResults, split: None, version: str) -> str:
         sections=[("samples", "Samples")] if results.samples else [],
         notes=wording.state_notes(results),
         curves=curves,
-        curves_title="Loss and perplexity",
+        curves_title=CURVES_TITLE,
         fresh_head=False,
+    )
+
+
+def summary(results: LanguageResults, split: None) -> str:
+    """Return the part of a page for notebooks."""
+    return render_summary(
+        results,
+        PACKAGE,
+        notes=wording.state_notes(results),
+        curves=curve_figures(results, CURVES),
+        curves_title=CURVES_TITLE,
     )
 
 

@@ -1,0 +1,45 @@
+"""Run folders that belong to an object of Python: temporary, or as bytes inside a pickle."""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+
+from kerora.runfolder import RunFolder, write_bytes
+
+
+class OwnFolder:
+    """A temporary folder that is removed with the object.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="kerora-"))
+        # also at the end of the process
+        weakref.finalize(self, shutil.rmtree, self.path, True)
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """Return the files of a run that a model needs, by their paths in the folder. They hold no texts."""
+    run = RunFolder(path)
+    small = [run.config, run.manifest, run.history, run.metrics]
+    found = [*(file for file in small if file.is_file()), *sorted(run.adapter.iterdir())]
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the files of a run into a folder.
+
+    Raises:
+        RunError: a file cannot be written.
+        ValueError: a path leads out of the folder.
+    """
+    for name, content in files.items():
+        target = folder / name
+        # a pickle can come from anyone
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"The path {name!r} leads out of the run folder.")
+        write_bytes(target, content)

@@ -1,0 +1,112 @@
+"""`FitResult`: what `kerora.fit` returns, to print, to look at in a notebook, and to use."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from markupsafe import Markup
+
+from kerora.data.rows import Rows
+from kerora.errors import RunError
+from kerora.evaluation import wording
+from kerora.exchange.export import export_run
+from kerora.exchange.verify import Verification
+from kerora.lora.files import read_adapter_config
+from kerora.models.tokenizer import checked_pairs
+from kerora.runs.open import load
+from kerora.runs.report import ReportSummary, report
+from kerora.runs.results import read_results, task_of
+from kerora.tasks.registry import check_command, task_of_model
+from kerora.training.fit import TrainedRun
+
+
+@dataclass(frozen=True, repr=False)
+class FitResult(TrainedRun):
+    """The result of a run. It prints in a few lines, and a notebook shows tables, confusion matrix and curves.
+
+    Attributes:
+        run: the run folder.
+        metrics: the contents of metrics.json.
+        history: the rows of history.csv.
+        parameters: counts of the trainable weights and of all weights.
+        seconds: training time, without evaluation and start-up.
+    """
+
+    @classmethod
+    def of(cls, found: TrainedRun) -> Self:
+        """Return the result of a training."""
+        return cls(**{spec.name: getattr(found, spec.name) for spec in dataclasses.fields(TrainedRun)})
+
+    @cached_property
+    def model(self) -> Any:
+        """The fine-tuned model, such as a `TextClassifier`. It is loaded at the first use; see `kerora.load`."""
+        return load(self.run.path)
+
+    def report(self, output: Path | str | None = None, split: str | None = None) -> ReportSummary:
+        """Write the report of the run; see `kerora.report`."""
+        return report(self.run.path, output=output, split=split)
+
+    def export(self, form: str, output: Path | str) -> Verification:
+        """Write the run for another tool; see `kerora.export`."""
+        return export_run(self.run.path, form, output)
+
+    def predict(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> list[str]:
+        """Return the name of the most probable class of each text.
+
+        Args:
+            texts: the texts, as a list or one column of a table. A single string is one text.
+            pairs: the second texts, if the run was trained on sentence pairs.
+
+        Raises:
+            RunError: the run is of another task.
+            ConfigError: something other than texts was given.
+        """
+        return [str(values[0]) for values in self._predictions(texts, pairs)]
+
+    def predict_proba(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> np.ndarray:
+        """Return the probability of each class, float64 (texts, classes), in the order of `model.classes`.
+
+        The arguments and errors are those of `predict`.
+        """
+        # the first two columns are the label and its score
+        return np.array([values[2:] for values in self._predictions(texts, pairs)], dtype=np.float64)
+
+    def _predictions(self, texts: Any, pairs: Any) -> list[list[Any]]:
+        task = task_of_model(self.model)
+        check_command(self.run, task, "predict")
+        first, second = checked_pairs(texts, pairs)
+        trained_on_pairs = bool(read_adapter_config(self.run.adapter).get("kerora", {}).get("pairs"))
+        if trained_on_pairs != (second is not None):
+            wanted, given = ("pairs", "single texts") if trained_on_pairs else ("single texts", "pairs")
+            raise RunError(f"{self.run.path} was trained on {wanted}. Received: {given}.")
+        rows: Rows[Any] = Rows(first, [str(number) for number in range(1, len(first) + 1)], pairs=second)
+        return list(task.predictions.predict(self.model, rows, 64, False)) if first else []
+
+    def __repr__(self) -> str:
+        lines = [f"FitResult: {self.run.path}", *self._changes(), f"Training took {wording.duration(self.seconds)}"]
+        return "\n".join(lines)
+
+    def _changes(self) -> list[str]:
+        """Return one line for each evaluated split: its main metrics before and after the training."""
+        if not self.metrics["after"]:
+            return ["No validation or test rows were evaluated."]
+        lines = []
+        for split, changes in wording.changes(read_results(self.run)).items():
+            shown = [change for change in changes if change.key in wording.MAIN]
+            parts = [
+                f"{change.label} {wording.decimal(change.before)} -> {wording.decimal(change.after)}"
+                for change in shown
+            ]
+            lines.append(f"{split}: {', '.join(parts)}")
+        return lines
+
+    def _repr_html_(self) -> str:
+        if not self.metrics["after"]:
+            return str(Markup("<pre>{}</pre>").format(str(self)))
+        results = read_results(self.run)
+        task = task_of(results)
+        return task.page.summary(results, task.results.split(results, None))

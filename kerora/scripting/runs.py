@@ -1,0 +1,160 @@
+"""`kerora.evaluate` and `kerora.predict`: a run on rows in files or in memory."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import narwhals.stable.v2 as nw
+
+from kerora.data.bad_rows import BadRows
+from kerora.data.memory import described, is_in_memory, write_part
+from kerora.data.trained_columns import RunDataConfig
+from kerora.errors import ConfigError
+from kerora.notices import naming
+from kerora.runfolder import RunFolder
+from kerora.runs.evaluate import Evaluation, evaluate_run
+from kerora.runs.open import read_by_columns_of, read_config
+from kerora.runs.predict import predict_file
+from kerora.scripting.request import are_columns, spoken
+from kerora.settings.fit import DataConfig
+from kerora.settings.flat import from_flat
+
+HASH_DIGITS = 8
+
+
+def evaluate(
+    path: Path | str,
+    settings: Any = None,
+    *,
+    test: Any = None,
+    preset: str | Path | None = None,
+    output: Path | str | None = None,
+    force: bool = False,
+    **flat: Any,
+) -> Evaluation:
+    """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
+
+    Args:
+        path: the run folder.
+        settings: the rows, as `test`. Or dotted ``data.`` settings that replace those of the run.
+        test: the rows, in a file or in memory (see `kerora.fit`). Default: the validation and test rows of the run.
+        preset: path or name of the base model, if it moved since the run was made.
+        output: folder of the results. Default: the run folder for its own rows, else ``RUN/evaluations/<name>``. The
+            name of rows in memory is made from their content. The same rows give the same folder, which is replaced.
+        force: whether to replace earlier results.
+        **flat: settings by the names of their options: ``text="message"``.
+
+    Raises:
+        RunError: the path is not a run, or the results exist.
+        DataError: the rows cannot be used, or hold a label that the run does not know.
+    """
+    call = "kerora.evaluate"
+    if settings is not None and not (isinstance(settings, Mapping) and not are_columns(settings)):
+        if test is not None:
+            raise ConfigError(f"{call}: the second argument and test= both give rows. Leave one of them out.")
+        settings, test = None, settings
+    given = {**(settings or {}), **from_flat(flat, call=call)}
+    if not is_in_memory(test):
+        given |= {} if test is None else {"data.test": test}
+        return evaluate_run(path, given, preset=preset, output=output, force=force)
+    run = RunFolder.open(path)
+    with _written(run, test, "test", given) as file:
+        if output is None:
+            text = json.dumps(given, sort_keys=True, default=str).encode()
+            digest = hashlib.sha256(file.read_bytes() + text).hexdigest()[:HASH_DIGITS]
+            output, force = run.evaluations / f"test-{digest}", True
+        return evaluate_run(path, {**given, "data.test": str(file)}, preset=preset, output=output, force=force)
+
+
+def predict(
+    path: Path | str,
+    source: Any,
+    output: Path | str | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    form: str | None = None,
+    submission: bool = False,
+    fill: str | None = None,
+    batch_size: int = 64,
+    preset: str | Path | None = None,
+    force: bool = False,
+    stream: IO[str] | None = None,
+    skipped: BadRows | None = None,
+    **flat: Any,
+) -> Any:
+    """Predict every text of a file or of rows in memory: id, label, score and p_<class> of each.
+
+    Args:
+        path: the run folder.
+        source: the path of a file, a binary stream, or rows in memory: a list of texts, a frame, a dict of columns, or
+            another form of `kerora.fit`.
+        output: a .csv or .jsonl file. On an error, no file is left.
+        settings: dotted ``data.`` settings of the columns. The other settings are those of the run.
+        form: ``csv`` or ``jsonl``. None takes the ending of the output, or ``csv`` without an output.
+        submission: whether to write only id and label.
+        fill: label of the rows that cannot be used, for a submission. Default: such a row is an error.
+        batch_size: rows in a batch. Default: 64.
+        preset: path or name of the base model, if it moved since the run was made.
+        force: whether to replace an existing output file.
+        stream: a text stream to write to, in place of `output`.
+        skipped: counts the rows that `skip_bad_rows` drops.
+        **flat: settings by the names of their options: ``text="message"``.
+
+    Returns:
+        The number of rows, if `output` or `stream` is given. Otherwise the predictions, with six digits after the
+        point: a frame of the same library for a frame, else a list of dicts. The id is the number of the row from 1
+        if there is no column of ids. Dropped rows are missing.
+
+    Raises:
+        RunError: the output exists and `force` is False, or cannot be written.
+        DataError: a row cannot be used, or a submission would lack a row.
+    """
+    given = {**(settings or {}), **from_flat(flat, call="kerora.predict")}
+    target = None if output is None else Path(output)
+    found = io.StringIO()
+    options: dict[str, Any] = {"settings": given, "submission": submission, "fill": fill, "batch_size": batch_size}
+    options |= {"preset": preset, "force": force, "skipped": skipped}
+    returned = target is None and stream is None
+    options |= {"form": "jsonl", "stream": found} if returned else {"form": form, "stream": stream}
+    if is_in_memory(source) and not hasattr(source, "read"):
+        with _written(RunFolder.open(path), source, "input", given) as file:
+            count = predict_file(path, file, target, **options)
+    else:
+        count = predict_file(path, Path(source) if isinstance(source, str | os.PathLike) else source, target, **options)
+    return _like(source, [json.loads(line) for line in found.getvalue().splitlines()]) if returned else count
+
+
+@contextlib.contextmanager
+def _written(run: RunFolder, value: Any, name: str, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Write rows in memory into a temporary file for the time of the block."""
+    data = read_config(run).data
+    found = read_by_columns_of(run, data)
+    if isinstance(found, RunDataConfig) and found.trained is not None:
+        # values without names of columns are those that the run was trained on
+        data = dataclasses.replace(data, text=found.trained.texts, label=found.trained.label)
+    named = {key.removeprefix("data."): item for key, item in settings.items()}
+    wanted = {key: named[key] for key in ("text", "label") if key in named}
+    data = dataclasses.replace(data, **wanted)
+    with tempfile.TemporaryDirectory(prefix="kerora-") as folder:
+        file = write_part(value, Path(folder), name, DataConfig(text=data.text, label=data.label))
+        names = {str(file): f"{name} ({described(value)})"}
+        with naming(lambda text: spoken(text, names)):
+            yield file
+
+
+def _like(source: Any, rows: list[dict[str, Any]]) -> Any:
+    """Return rows as a frame of the library of `source` if that is a frame."""
+    frame = nw.from_native(source, pass_through=True)
+    if not isinstance(frame, nw.DataFrame | nw.LazyFrame):
+        return rows
+    if isinstance(frame, nw.LazyFrame):
+        frame = frame.collect()
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+    return nw.from_dict(columns, backend=frame.implementation).to_native()

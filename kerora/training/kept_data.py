@@ -1,0 +1,65 @@
+"""The rows that a run keeps in its own folder: those that a script gave in memory."""
+
+import dataclasses
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from kerora.errors import RunError, reason_of
+from kerora.places import expanded
+from kerora.runfolder import RunFolder
+from kerora.settings.fit import DataConfig
+from kerora.settings.resolve import FILES, HERE
+
+_NAMES = tuple(key.removeprefix("data.") for key in FILES)
+
+
+def keep(run: RunFolder, data: DataConfig, files: Collection[Path]) -> DataConfig:
+    """Move files of rows into the folder of a run, and return the settings with their new paths.
+
+    Raises:
+        RunError: a file cannot be moved.
+    """
+    moved: dict[str, Any] = {}
+    for name in _NAMES:
+        path = getattr(data, name)
+        if path is not None and Path(path) in files:
+            moved[name] = str(_move(Path(path), run.data))
+    return dataclasses.replace(data, **moved)
+
+
+def _move(path: Path, folder: Path) -> Path:
+    target, number = folder / path.name, 1
+    # With --force, an earlier file can be the source of another part.
+    while target.exists():
+        number += 1
+        target = folder / f"{path.stem}-{number}{path.suffix}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+    except OSError as error:
+        raise RunError(f"Cannot write {target}: {reason_of(error)}. Free space or choose another folder.") from error
+    return target
+
+
+def relative(run: RunFolder, data: DataConfig) -> DataConfig:
+    """Return settings in which paths inside the folder of the run are relative to it, so that the folder can move."""
+    found: dict[str, Any] = {}
+    for name in _NAMES:
+        path = getattr(data, name)
+        if _is_inside(path, run.data):
+            found[name] = HERE + expanded(path).resolve().relative_to(run.path.resolve()).as_posix()
+    return dataclasses.replace(data, **found)
+
+
+def clear_data(run: RunFolder, data: DataConfig) -> None:
+    """Remove the rows of a run that is replaced, except if the new run reads them."""
+    if not any(_is_inside(getattr(data, name), run.data) for name in _NAMES):
+        shutil.rmtree(run.data, ignore_errors=True)
+
+
+def _is_inside(path: str | None, folder: Path) -> bool:
+    if path is None or not expanded(path).exists():
+        return False
+    return expanded(path).resolve().is_relative_to(folder.resolve())
