@@ -39,7 +39,7 @@ from tests.postgresql import postgresql  # noqa: F401  (a fixture)
 from tests.training.test_fit import write_rows
 from tests.tuning.conftest import SPACE, short_fit
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 Settings = dict[str, Any]
 EPOCHS = 8
 """Epochs of a trial that is long enough to be killed in its middle."""
