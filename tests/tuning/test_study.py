@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -274,6 +275,15 @@ def test_trials_beyond_the_number_asked_for_do_not_count(settings: Settings) -> 
     assert len(search(settings, trials=4).records) == 4
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Path:
+    """The folder of studies after one trial."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("begun"))
+        search(short_fit(tiny_preset), trials=1)
+        return Path("studies").resolve()
+
+
 @pytest.mark.parametrize(
     ("change", "space", "options", "message"),
     [
@@ -286,9 +296,9 @@ def test_trials_beyond_the_number_asked_for_do_not_count(settings: Settings) -> 
     ],
 )
 def test_a_study_of_something_else_is_refused_and_the_difference_shown(
-    settings: Settings, change: Settings, space: Any, options: Settings, message: str
+    settings: Settings, begun: Path, change: Settings, space: Any, options: Settings, message: str
 ) -> None:
-    search(settings, trials=1)
+    shutil.copytree(begun, "studies")
     before = (Path("studies/one/study.db").read_bytes(), Path("studies/one/experiment_log.csv").read_bytes())
     with pytest.raises(RunError, match=rf"The study 'one' was started with other settings: .*{message}") as caught:
         search({**settings, **change}, space, trials=1, **options)
