@@ -42,8 +42,7 @@ from tests.tuning.conftest import SPACE, short_fit
 
 pytestmark = pytest.mark.usefixtures("unrendered_figures")
 Settings = dict[str, Any]
-EPOCHS = 8
-"""Epochs of a trial that is long enough to be killed in its middle."""
+EPOCHS = 8  # of a trial that is long enough to be killed in its middle
 
 
 def search(settings: Settings, space: Any = SPACE, observer: Observer | None = None, **changes: Any) -> TuneResult:
@@ -165,7 +164,6 @@ def running_after(ended: int, storage: str | None) -> bool:
 def start(settings: Settings, **options: Any) -> subprocess.Popen[str]:
     """Search in a process of its own."""
     code = (
-        # as Kerora's own commands do
         "from kerora.fast.lean_import import import_keras_lean\nimport_keras_lean()\n"
         "import json, sys\nfrom kerora.config import resolve\nfrom kerora.config import TuneConfig\n"
         "from kerora.tuning.study import tune\nsettings, options, space = json.loads(sys.argv[1])\n"
