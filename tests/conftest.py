@@ -33,6 +33,14 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """Leave files in the cache of the system: some ten files of each run would each wait milliseconds for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> Iterator[None]:
     """Start every test from the same random state."""
@@ -72,6 +80,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the layout of figures, nearly half the time of a report, in tests that look at something else."""
     monkeypatch.setattr("kerora.evaluation.plots._lay_out", lambda figure, *_: figure.set_layout_engine(None))
+
+
+@pytest.fixture
+def unrendered_figures(quick_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures but write empty pictures, in tests that look at no picture: rendering is most of a report."""
+    empty = {"svg": '<svg width="1" height="1"></svg>', "png": b"\x89PNG"}
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, stream, format, **__: stream.write(empty[format]))
 
 
 @pytest.fixture(params=["fast", "plain"])

@@ -1,5 +1,6 @@
 """PEFT itself reads what Kerora wrote, and Kerora what PEFT trained and saved: the same logits."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ CLASSES = ["bad", "fair", "good"]
 TOLERANCE = 2e-5
 ALL = "all-linear"
 Folder = Callable[..., Path]
+Theirs = Callable[[str, str], tuple[Path, np.ndarray]]
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +153,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
+@functools.cache
+def batch_for(folder: Path, causal: bool = False) -> tuple[dict[str, np.ndarray], dict[str, torch.Tensor]]:
+    """The rows of `batch` for the model of a folder."""
+    return batch(ours(folder, causal))
+
+
 def train_with_peft(kind: str, folder: Path, output: Path, config: dict[str, Any], causal: bool = False) -> Any:
     """Let PEFT train a few steps and save."""
     query = QUERY.get(kind, ("query", "value"))
@@ -163,7 +171,7 @@ def train_with_peft(kind: str, folder: Path, output: Path, config: dict[str, Any
         task_type="CAUSAL_LM" if causal else "SEQ_CLS", r=3, lora_alpha=6, lora_dropout=0.0, **json.loads(text)
     )
     model = peft.get_peft_model(their_base(folder, causal), settings)
-    _, inputs = batch(ours(folder, causal))
+    _, inputs = batch_for(folder, causal)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.05)
     targets = inputs["input_ids"] if causal else torch.tensor([0, 1, 2, 1])
     for _ in range(3):
@@ -174,26 +182,41 @@ def train_with_peft(kind: str, folder: Path, output: Path, config: dict[str, Any
     return model
 
 
+@pytest.fixture(scope="session")
+def theirs(folders: Folder, tmp_path_factory: pytest.TempPathFactory) -> Theirs:
+    """Let PEFT train a kind with a configuration once; return what it saved and its logits."""
+    made: dict[tuple[str, str], tuple[Path, np.ndarray]] = {}
+
+    def trained(kind: str, name: str) -> tuple[Path, np.ndarray]:
+        if (kind, name) not in made:
+            output, folder = tmp_path_factory.mktemp("theirs"), folders(kind)
+            model = train_with_peft(kind, folder, output, CONFIGS[name])
+            made[kind, name] = output, their_logits(model, batch_for(folder)[1])
+        return made[kind, name]
+
+    return trained
+
+
 @pytest.mark.usefixtures("side")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_kerora_loads_what_peft_trained(kind: str, name: str, folders: Folder, tmp_path: Path) -> None:
+def test_kerora_loads_what_peft_trained(kind: str, name: str, folders: Folder, theirs: Theirs, tmp_path: Path) -> None:
     folder = folders(kind)
     if kind == "albert" and name == "one layer":
         pytest.skip("PEFT finds no layer numbers in ALBERT's module names")
     if kind in ("distil_bert", "deberta_v3") and name == "all linear":
         pytest.skip("PEFT refuses to adapt a head that it saves in full")
-    theirs = train_with_peft(kind, folder, tmp_path / "theirs", CONFIGS[name])
+    saved, wanted = theirs(kind, name)
     model = ours(folder)
     inputs, theirs_inputs = batch(model)
     before = our_logits(model, inputs)
-    load_adapter(model, tmp_path / "theirs")
+    load_adapter(model, saved)
     assert lora_layers(model)
-    assert np.abs(our_logits(model, inputs) - their_logits(theirs, theirs_inputs)).max() < TOLERANCE
+    assert np.abs(our_logits(model, inputs) - wanted).max() < TOLERANCE
     assert np.abs(our_logits(model, inputs) - before).max() > 0.01
     save_adapter(model, tmp_path / "ours")
     again = peft.PeftModel.from_pretrained(their_base(folder), tmp_path / "ours")
-    assert np.abs(their_logits(again, theirs_inputs) - their_logits(theirs, theirs_inputs)).max() < TOLERANCE
+    assert np.abs(their_logits(again, theirs_inputs) - wanted).max() < TOLERANCE
 
 
 @pytest.mark.usefixtures("side")

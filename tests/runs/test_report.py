@@ -57,7 +57,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert tree(run.report) == first
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("unrendered_figures")
 def test_matrices_are_those_of_the_predictions(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", SIX)
     write_report([run])
@@ -71,7 +71,7 @@ def test_matrices_are_those_of_the_predictions(tmp_path: Path) -> None:
     np.testing.assert_allclose(percent.sum(axis=1), 100, atol=0.05)
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("unrendered_figures")
 def test_errors_are_the_wrong_rows_the_most_confident_first(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", SIX, texts=("=1+1", 'a "quote"\nand line', "@cmd", " space"))
     write_report([run])
@@ -86,7 +86,7 @@ def test_errors_are_the_wrong_rows_the_most_confident_first(tmp_path: Path) -> N
     assert all(f'"{row[2]}"' in text for row in found if row[2].startswith("=1+1"))
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("unrendered_figures")
 def test_the_text_report_has_every_class(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", TWENTY, rows=300)
     write_report([run])
@@ -95,7 +95,7 @@ def test_the_text_report_has_every_class(tmp_path: Path) -> None:
     assert all(name in text for name in (*TWENTY, "macro avg", "weighted avg"))
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("unrendered_figures")
 @pytest.mark.parametrize("splits, expected", [(("validation", "test"), "test"), (("validation",), "validation")])
 def test_test_is_reported_where_it_was_evaluated(tmp_path: Path, splits: tuple[str, ...], expected: str) -> None:
     run = make_run(tmp_path / "run", TWO, rows=40, splits=splits)
@@ -103,13 +103,13 @@ def test_test_is_reported_where_it_was_evaluated(tmp_path: Path, splits: tuple[s
     assert write_report([run], split="validation").runs[0].split.name == "validation"
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("unrendered_figures")
 def test_no_history_means_no_curves(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", TWO, rows=40, epochs=0)
     assert set(write_report([run]).runs[0].files) == FILES - {"curves.png"}
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("unrendered_figures")
 def test_several_runs_are_reported_and_compared(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, SIX, rows=60, seed=seed) for seed, name in enumerate("ab")]
     summary = write_report(runs)
@@ -120,7 +120,7 @@ def test_several_runs_are_reported_and_compared(tmp_path: Path) -> None:
     assert "2 runs side by side" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("unrendered_figures")
 def test_the_summary_is_plain_json(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, SIX, rows=60, seed=seed) for seed, name in enumerate("ab")]
     runs[0].update_manifest(training_seconds=math.nan)
@@ -136,7 +136,7 @@ def test_the_summary_is_plain_json(tmp_path: Path) -> None:
     assert write_report(runs[:1]).as_dict()["comparison"] is None
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("unrendered_figures")
 def test_output_is_a_copy_for_one_run_and_may_be_replaced(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", TWO, rows=20)
     page = tmp_path / "mine.html"

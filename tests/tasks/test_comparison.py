@@ -16,7 +16,7 @@ from kerora.tasks.classification.results import compare
 from kerora.tasks.language.results import compare as compare_language_models
 from tests.evaluation.synthetic_runs import SIX, TWO, make_language_run, make_run
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
 def made(path: Path, **options) -> RunResults:

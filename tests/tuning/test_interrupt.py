@@ -17,7 +17,7 @@ from kerora.tuning.records import Record
 from kerora.tuning.search import Observer, Search
 from tests.tuning.test_study import Settings, log_rows, search
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
 class Deaf(Observer):

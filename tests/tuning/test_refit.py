@@ -15,7 +15,7 @@ from kerora.settings.tune import TuneConfig
 from kerora.tuning.study import tune
 from tests.tuning.conftest import SPACE
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
 def test_the_best_is_trained_on_all_rows_but_those_of_the_test(settings: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -39,10 +40,9 @@ from tests.postgresql import postgresql  # noqa: F401  (a fixture)
 from tests.training.test_fit import write_rows
 from tests.tuning.conftest import SPACE, short_fit
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 Settings = dict[str, Any]
-EPOCHS = 8
-"""Epochs of a trial that is long enough to be killed in its middle."""
+EPOCHS = 8  # of a trial that is long enough to be killed in its middle
 
 
 def search(settings: Settings, space: Any = SPACE, observer: Observer | None = None, **changes: Any) -> TuneResult:
@@ -164,7 +164,6 @@ def running_after(ended: int, storage: str | None) -> bool:
 def start(settings: Settings, **options: Any) -> subprocess.Popen[str]:
     """Search in a process of its own."""
     code = (
-        # as Kerora's own commands do
         "from kerora.fast.lean_import import import_keras_lean\nimport_keras_lean()\n"
         "import json, sys\nfrom kerora.config import resolve\nfrom kerora.config import TuneConfig\n"
         "from kerora.tuning.study import tune\nsettings, options, space = json.loads(sys.argv[1])\n"
@@ -274,6 +273,15 @@ def test_trials_beyond_the_number_asked_for_do_not_count(settings: Settings) -> 
     assert len(search(settings, trials=4).records) == 4
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Path) -> Path:
+    """The folder of studies after one trial."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("begun"))
+        search(short_fit(tiny_preset), trials=1)
+        return Path("studies").resolve()
+
+
 @pytest.mark.parametrize(
     ("change", "space", "options", "message"),
     [
@@ -286,9 +294,9 @@ def test_trials_beyond_the_number_asked_for_do_not_count(settings: Settings) -> 
     ],
 )
 def test_a_study_of_something_else_is_refused_and_the_difference_shown(
-    settings: Settings, change: Settings, space: Any, options: Settings, message: str
+    settings: Settings, begun: Path, change: Settings, space: Any, options: Settings, message: str
 ) -> None:
-    search(settings, trials=1)
+    shutil.copytree(begun, "studies")
     before = (Path("studies/one/study.db").read_bytes(), Path("studies/one/experiment_log.csv").read_bytes())
     with pytest.raises(RunError, match=rf"The study 'one' was started with other settings: .*{message}") as caught:
         search({**settings, **change}, space, trials=1, **options)
