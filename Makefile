@@ -20,7 +20,7 @@ help:
 	@echo "make seeds   train the default job on several seeds and check its mean score: minutes"
 	@echo "make bench   measure speed and memory beside transformers with PEFT and plain KerasHub;"
 	@echo "             BENCH='--preset FOLDER --data FILE.csv --only train' says of what"
-	@echo "make docs    build the documentation into build/site; warnings are errors"
+	@echo "make docs    run the notebooks, build the documentation into build/site; warnings are errors"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the layout"
 	@echo "make clean   remove the environment, caches and builds"
@@ -70,14 +70,12 @@ $(BENCH_VENV)/installed: pyproject.toml requirements/lean.py kerora/version.py
 bench: $(BENCH_VENV)/installed
 	$(BENCH_VENV)/bin/python -m benchmarks.speed $(BENCH)
 
-# the package itself is read, not installed: its requirements are not needed
-$(DOCS_VENV)/installed: pyproject.toml
+$(DOCS_VENV)/installed: pyproject.toml requirements/lean.py kerora/version.py
 	$(PYTHON) -m venv $(DOCS_VENV)
 	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(DOCS_VENV)/bin/python -c 'import tomllib; \
-		print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"]))' \
-		> $(DOCS_VENV)/requirements.txt
+	$(DOCS_VENV)/bin/python requirements/lean.py docs > $(DOCS_VENV)/requirements.txt
 	$(DOCS_VENV)/bin/python -m pip install --quiet --requirement $(DOCS_VENV)/requirements.txt
+	$(DOCS_VENV)/bin/python -m pip install --quiet --no-deps $(HUB) --editable .
 	@touch $@
 
 docs: $(DOCS_VENV)/installed

@@ -36,18 +36,19 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
     The parameters are the settings of a fit by the names of their options (`preset`, `epochs`, `rank`,
     `learning_rate`, `max_length`, ...) with the same defaults, and these:
 
+    - `validation_fraction`: fraction of the rows that is held out for early stopping, stratified by class. 0 trains on
+      all rows. Default: 0.1.
+    - `class_weight`: None or ``balanced``. Default: None.
+    - `random_state`: seed of the split, the adapter, the order of the rows and dropout: an int, a `RandomState` or None
+      for a random seed. Default: 42.
+    - `callbacks`: further callbacks of Keras. Default: None.
+    - `verbose`: 0 shows nothing, 1 the progress. Default: 0.
+    - `run`: name or path of the run folder to keep. A second fit with the same name is refused. Default: None, a
+      temporary folder that is removed with the object.
+    - `runs_dir`: folder in which each fit keeps a run folder with a name of its own. Default: None.
+
     Args:
-        validation_fraction: fraction of the rows that is held out for early stopping, stratified by class. 0 trains on
-            all rows. Default: 0.1.
-        class_weight: None or ``balanced``. Default: None.
-        random_state: seed of the split, the adapter, the order of the rows and dropout: an int, a `RandomState` or
-            None for a random seed. Default: 42.
-        callbacks: further callbacks of Keras. Default: None.
-        verbose: 0 shows nothing, 1 the progress. Default: 0.
-        run: name or path of the run folder to keep. A second fit with the same name is refused. Default: None, a
-            temporary folder that is removed with the object.
-        runs_dir: folder in which each fit keeps a run folder with a name of its own. Default: None.
-        **parameters: all other settings.
+        **parameters: the settings and the parameters above.
 
     Attributes:
         classes_: the labels in their own type, in the order of the probabilities, shape (classes,).

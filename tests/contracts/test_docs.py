@@ -1,5 +1,7 @@
 """The documentation is whole without its builder: every page is listed, every link leads somewhere."""
 
+import ast
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from tests.contracts.pages import DOCS, PAGES, ROOT, headings, links
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SITE: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 REPOSITORY = PROJECT["project"]["urls"]["Repository"]
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 LONGEST_README = 12 * 1024
 LARGEST_PICTURE = 150 * 1024
 # shown on a package index, where a relative link leads nowhere
@@ -42,7 +45,24 @@ def file_of(url: str) -> str | None:
 def test_every_page_is_in_the_navigation_once() -> None:
     pages = list(listed(SITE["nav"]))
     assert len(set(pages)) == len(pages)
-    assert set(pages) == {path.name for path in DOCS.glob("*.md")}
+    notebooks = {path.relative_to(DOCS).as_posix() for path in NOTEBOOKS}
+    assert set(pages) == {path.name for path in DOCS.glob("*.md")} | notebooks and notebooks
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_hold_no_outputs_and_use_public_names(path: Path) -> None:
+    """`make docs` runs them; here only what a reader of the file sees."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# ")
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    tree = ast.parse("\n".join("".join(cell["source"]) for cell in code))
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "kerora"
+    }
+    assert used and used <= {*kerora.__all__, "callbacks"}
 
 
 def test_the_site_needs_no_network() -> None:
