@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from kerora.data.memory import described, is_in_memory, parts_in_memory, write_part
 from kerora.data.memory_values import is_column, tensor_values
@@ -17,7 +17,7 @@ from kerora.notices import naming
 from kerora.settings.base import shown
 from kerora.settings.fit import SPLITS, DataConfig, FitConfig
 from kerora.settings.flat import from_flat
-from kerora.settings.resolve import flatten, load_yaml, resolve, to_dict
+from kerora.settings.resolve import Setting, flatten, load_yaml, resolve, settings, to_dict
 
 YAML = (".yaml", ".yml")
 SOURCE = "data.source"
@@ -85,13 +85,20 @@ def _layer(config: Any, call: str) -> tuple[dict[str, Any], Any]:
 
 def are_columns(value: Mapping[Any, Any]) -> bool:
     """Tell whether a dict holds columns, and not settings."""
-    # A setting can be a list of names, but no call gives only such settings, and the label is one name.
-    return bool(value) and all(is_column(tensor_values(item)) for item in value.values())
+    if not value or not all(is_column(tensor_values(item)) for item in value.values()):
+        return False
+    # Some settings are lists too, such as the targets of LoRA.
+    lists = {name for item in settings() if get_origin(item.type) is tuple for name in _names_of(item)}
+    return not all(key in lists for key in value)
 
 
-def _divided(settings: Mapping[str, Any], call: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _names_of(item: Setting) -> tuple[str, str]:
+    return item.path, item.path.rpartition(".")[2]
+
+
+def _divided(given: Mapping[str, Any], call: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parts in memory by split, and the settings without them."""
-    files = dict(settings)
+    files = dict(given)
     parts: dict[str, Any] = {}
     if is_in_memory(files.get(SOURCE)):
         source = files.pop(SOURCE)

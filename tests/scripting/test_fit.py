@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 import kerora
-from kerora.config import FitConfig, TrainingConfig
+from kerora.config import FitConfig, TrainingConfig, resolve
 from kerora.errors import ConfigError, DataError, Interrupted, KeroraError
 from kerora.notices import Notice
+from kerora.scripting.request import read_request
 from kerora.training.fit import resume
 from tests.training.test_fit import BAD, GOOD
 
@@ -99,6 +100,32 @@ def test_settings_come_from_names_dicts_and_objects(settings: dict[str, Any]) ->
     kept = yaml.safe_load(result.run.config.read_text())
     assert (kept["training"]["epochs"], kept["training"]["patience"]) == (1, 7)
     assert result.run.path.parent.name == "own" and set(result.metrics["after"]) == {"validation"}
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "parts"),
+    [
+        ("rows.csv", {"data.source": "rows.csv"}, ()),
+        (Path("rows.csv"), {"data.source": "rows.csv"}, ()),
+        (FRAME, {}, ("the first dict holds settings",)),
+        ({"targets": ["query"]}, {"lora.targets": ("query",)}, ()),
+        (
+            {"lora.targets": ["query"], "data.text": ["a", "b"]},
+            {"lora.targets": ("query",), "data.text": ("a", "b")},
+            (),
+        ),
+        ({"data": {"train": FRAME, "label": "queue"}}, {"data.label": "queue"}, ("train",)),
+        (pyarrow.table(FRAME), {}, ("train",)),
+        (TEXTS, {}, ("train",)),
+    ],
+)
+def test_the_first_argument(config: Any, settings: dict[str, Any], parts: tuple[str, ...]) -> None:
+    if config is FRAME:
+        with pytest.raises(ConfigError, match=parts[0]):
+            read_request(config, {}, {})
+        return
+    found = read_request(config, {}, {})
+    assert found.config == resolve(settings) and tuple(found.parts) == parts
 
 
 @pytest.mark.parametrize(
