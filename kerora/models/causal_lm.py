@@ -168,6 +168,20 @@ class CausalLM(TaskModel):
         options = {"batch_size": batch_size, "pad_id": self.tokenizer.pad_id, "shuffle": shuffle, "seed": seed}
         return LanguageBatches(table, rows, separate=pack == "docs", **options)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile as Keras does. The optimizer may be left out; see `TaskModel.compile`.
+
+        Raises:
+            ConfigError: a loss or metrics are given.
+        """
+        given = keras_arguments(keras.Model.compile, self, args, {k: v for k, v in kwargs.items() if k != "step"})
+        refused = next((name for name in ("loss", "metrics", "weighted_metrics") if given.get(name)), None)
+        if refused:
+            raise ConfigError(
+                f"A language model computes its loss and its perplexity itself. Leave {refused}= out of compile."
+            )
+        super().compile(*args, **kwargs)
+
     def build_options(self) -> dict[str, Any]:
         """Return the arguments of `from_preset`."""
         return {"max_length": self.max_length, "dtype": self.backbone.dtype_policy.name}

@@ -31,7 +31,7 @@ def settled(model: Any, given: Mapping[str, Any], loss: Any) -> dict[str, Any]:
     Args:
         model: a task model. Which weights are trained decides the learning rate.
         given: the arguments by name.
-        loss: the loss of the task, or None if the model computes its loss itself.
+        loss: the loss of a classifier, or None for models of which nothing is known here.
 
     Raises:
         ConfigError: an argument does not fit the model.
@@ -44,11 +44,6 @@ def settled(model: Any, given: Mapping[str, Any], loss: Any) -> dict[str, Any]:
     if settled.get("optimizer") is None:
         settled["optimizer"] = default_optimizer(model)
     if loss is None:
-        refused = next((name for name in ("loss", "metrics", "weighted_metrics") if settled.get(name)), None)
-        if refused:
-            raise ConfigError(
-                f"{type(model).__name__} computes its loss and its perplexity itself. Leave {refused}= out of compile."
-            )
         return settled
     if settled.get("loss") is None:
         settled["loss"] = loss

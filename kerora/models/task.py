@@ -140,7 +140,7 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
         super().compile(step=step, **settled(self, given, self.default_loss()))
 
     def default_loss(self) -> Any:
-        """Return the loss of the task, or None if the model computes it itself."""
+        """Return the loss that reads the logits of a classifier, or None for other models."""
         return None
 
     def enable_lora(

@@ -150,5 +150,5 @@ def test_language_models_learn_texts_and_are_saved(tmp_path: Path) -> None:
         model.fit(TEXTS, LABELS, verbose=0)
     with pytest.raises(ConfigError, match="returns hidden states"):
         model.predict(TEXTS)
-    with pytest.raises(ConfigError, match="computes its loss .* Leave loss= out"):
+    with pytest.raises(ConfigError, match="computes its loss .* Leave loss= out of compile"):
         model.compile(loss="mse")
