@@ -10,6 +10,9 @@ SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SIDES = ("left", "right")
+# the tools that a training can log to, and their extras in pyproject.toml
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as kerora[wandb]. Default: none."
 # Also the order in which parts are cut and listed.
 SPLITS = ("train", "validation", "test")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
@@ -218,6 +221,7 @@ class FitConfig(Settings):
 
     run: str | None = setting(None, "Name or path of the run. Default: <preset>-<data>-r<rank>-<n>.")
     runs_dir: str = setting("runs", "Parent folder of the runs.")
+    log: tuple[str, ...] = setting((), LOG_HELP, choices=TRACKERS)
     task: str = setting(
         "classification",
         "Task to learn: 'classification' assigns classes to texts, 'causal-lm' continues texts.",

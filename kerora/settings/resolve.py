@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 import yaml
 
 from kerora.errors import ConfigError, nearest
-from kerora.settings.base import Settings, is_table, shown, type_of
+from kerora.settings.base import Bounds, Settings, is_table, shown, type_of
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.foreign import own_name
 from kerora.settings.pretrain import PretrainConfig
@@ -30,6 +30,7 @@ class Setting:
     default: Any
     help: str
     choices: tuple[str, ...]
+    bounds: Bounds | None = None
 
     @property
     def option(self) -> str:
@@ -47,7 +48,9 @@ def settings(group: type[Settings] = FitConfig, prefix: str = "") -> Iterator[Se
             yield from settings(kind, f"{path}.")
         else:
             default = spec.default if spec.default is not MISSING else None
-            yield Setting(path, kind, default, spec.metadata["help"], tuple(spec.metadata["choices"]))
+            check = spec.metadata["check"]
+            bounds = check if isinstance(check, Bounds) else None
+            yield Setting(path, kind, default, spec.metadata["help"], tuple(spec.metadata["choices"]), bounds)
 
 
 @overload

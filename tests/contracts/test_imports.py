@@ -17,6 +17,7 @@ LEVELS = (
     # what Keras and KerasHub are touched through, and what is only there for speed
     ("backend", "compat", "fast", "kernels"),
     ("data",),
+    ("tracking",),
     ("lora",),
     ("models",),
     ("evaluation",),
@@ -48,6 +49,17 @@ OPTIONAL_IMPORTS = {
     "tasks/classification/audit_screen.py": {"kerora.models.presets"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
     # what the extras bring
+    "tracking/tensorboard.py": {
+        "tensorboard.compat.proto.event_pb2",
+        "tensorboard.compat.proto.summary_pb2",
+        "tensorboard.compat.proto.tensor_pb2",
+        "tensorboard.compat.proto.tensor_shape_pb2",
+        "tensorboard.plugins.hparams.api_pb2",
+        "tensorboard.plugins.hparams.plugin_data_pb2",
+        "tensorboard.summary.writer.record_writer",
+    },
+    "tracking/wandb.py": {"wandb"},
+    "tracking/mlflow.py": {"mlflow", "mlflow.entities"},
     "exchange/verify.py": {"peft", "transformers"},
     "exchange/onnx_file.py": {"onnx", "onnxruntime"},
 }
