@@ -8,9 +8,11 @@ from typing import Any
 
 from kerora.compat import kernel_of
 from kerora.errors import AdapterError
+from kerora.hubs.names import HUGGING_FACE
 from kerora.lora.files import CONFIG_FILE, load_adapter, read_adapter_config, save_adapter
 from kerora.lora.inject import lora_layers, summarize
 from kerora.lora.layers import LowRankUpdate
+from kerora.lora.source import adapter_folder
 from kerora.models.precision import resolve_precision
 from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
@@ -29,7 +31,7 @@ def import_peft(
 
     Args:
         directory: folder with PEFT's adapter_config.json and adapter_model.safetensors, or with adapter_model.bin of
-            older versions.
+            older versions. Or ``hf://organisation/name[@revision][/folder]`` of the Hugging Face hub.
         output: the run folder to make.
         config: preset, precision and length, and with `evaluate` also the data. ``data.class_names`` names the
             classes. Without data, ``language.turns`` or ``language.prompt`` give the form of the texts.
@@ -41,7 +43,7 @@ def import_peft(
             names them.
         KeroraError: the preset or the data cannot be used. Nothing was written.
     """
-    folder = Path(directory)
+    folder = adapter_folder(directory)
     if not (folder / CONFIG_FILE).is_file():
         raise AdapterError(f"{folder} holds no {CONFIG_FILE}. Give the folder that PEFT's save_pretrained wrote.")
     description = read_adapter_config(folder)
@@ -58,7 +60,8 @@ def import_peft(
     run = create_run(output if "/" in output else f"./{output}", config.runs_dir, "imported")
     facts = describe(config, dataset, model, summarize(model, model.head_layers), argv)
     # only the name of the folder: model cards show it, and they are published
-    run.update_manifest(**facts, state="running", started=now(), imported_from=folder.resolve().name)
+    source = str(directory) if str(directory).startswith(HUGGING_FACE) else folder.resolve().name
+    run.update_manifest(**facts, state="running", started=now(), imported_from=source)
     # without the name: a fit with this file gets a run folder of its own
     write_text(run.config, dump_yaml(dataclasses.replace(config, run=None)))
     save_adapter(model, run.adapter, task.training.adapter_facts(config, dataset))

@@ -155,6 +155,7 @@ class TaskModel(SteppedModel):
         info = {
             "task_type": self.task_type,
             "base_model_name_or_path": preset.location,
+            **({"revision": preset.revision} if preset.revision else {}),
             "prefix": preset.architecture.prefix,
             "kind": preset.kind,
             "fingerprint": preset.fingerprint,

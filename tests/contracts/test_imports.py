@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "notices", "places", "settings", "runfolder", "version"),
+    ("errors", "hubs", "notices", "places", "settings", "runfolder", "version"),
     # what Keras and KerasHub are touched through, and what is only there for speed
     ("backend", "compat", "fast", "kernels"),
     ("data",),
@@ -45,6 +45,8 @@ OPTIONAL_IMPORTS = {
     "data/compression.py": {"pyarrow"},
     # the hubs' clients, a third of a second that only a download needs
     "models/catalogue.py": {"kerora.models"},
+    "data/hub_source.py": {"kerora.hubs"},
+    "lora/source.py": {"kerora.hubs"},
     # the length of texts in words does not need Keras
     "tasks/classification/audit_screen.py": {"kerora.models.presets"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
