@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,6 +116,14 @@ class HubSite(BaseHTTPRequestHandler):
             return self.refuse(401)
         if path == "/api/repos/create":
             return self.create(json.loads(body))
+        if path == "/api/validate-yaml":
+            block = json.loads(body)["content"]
+            named = re.search(r"^base_model: (.*)$", block, re.MULTILINE)
+            wrong = named and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", named[1])
+            errors = (
+                [{"message": '"base_model" is not valid. Use a model id from https://hf.co/models.'}] if wrong else []
+            )
+            return self.send_json({"errors": errors, "warnings": []}, 400 if wrong else 200)
         if path.endswith("/info/lfs/objects/batch"):
             return self.lfs(json.loads(body))
         name, _, what = self.parts(path)
@@ -147,7 +156,7 @@ class HubSite(BaseHTTPRequestHandler):
         folder = self.uploads / wanted["name"]
         folder.mkdir(parents=True)
         self.repositories[name] = folder
-        self.created[name] = bool(wanted.get("private"))
+        self.created[name] = bool(wanted.get("private")) or wanted.get("visibility") == "private"
         self.send_json({"url": f"{self.base()}/{owner}{wanted['name']}", "name": f"{owner}{wanted['name']}"})
 
     def lfs(self, wanted: dict[str, Any]) -> None:

@@ -47,20 +47,29 @@ def read_configs(folder: Path) -> list[CardConfig]:
         DataError: the block at the start of the card is not valid YAML.
     """
     card = folder / CARD
+    found = card_block(card).get("configs")
+    entries = [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+    return [_config(entry, card) for entry in entries]
+
+
+def card_block(card: Path) -> Mapping[str, Any]:
+    """Return the YAML block at the start of a card. No card, or a card without a block, gives an empty mapping.
+
+    Raises:
+        DataError: the block is not valid YAML.
+    """
     if not card.is_file():
-        return []
+        return {}
     lines = card.read_text(encoding="utf-8", errors="replace").lstrip("\ufeff").split("\n---", 1)
     if len(lines) < 2 or not lines[0].startswith("---"):
-        return []
+        return {}
     try:
         block = yaml.safe_load(lines[0].removeprefix("---"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(
             f"The block at the start of {card} is not valid YAML: {' '.join(str(error).split())}"
         ) from error
-    found = block.get("configs") if isinstance(block, Mapping) else None
-    entries = [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
-    return [_config(entry, card) for entry in entries]
+    return block if isinstance(block, Mapping) else {}
 
 
 def choose_config(folder: Path, name: str | None) -> CardConfig | None:
