@@ -1,12 +1,10 @@
 """Pushes an export to the Hugging Face hub."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 
 from kerora.errors import ConfigError, RunError
 from kerora.hubs.names import HUGGING_FACE, OfflineError, RefusedError, Repository, parse_repository
@@ -14,6 +12,7 @@ from kerora.hubs.uploads import Upload, check_access, plan_upload, upload
 from kerora.version import __version__
 
 Result = TypeVar("Result")
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,13 @@ def check_push(name: str, *, private: bool = True, force: bool = False, dry_run:
     """
     repository = parse_repository(name if name.startswith(HUGGING_FACE) else f"{HUGGING_FACE}{name}")
     form = f"--push needs organisation/name of a model repository. Received: {name!r}"
-    if repository is None or repository.kind != "model" or repository.revision or repository.path:
-        raise ConfigError(form)
-    try:
-        validate_repo_id(repository.name)
-    except HFValidationError as error:
-        raise ConfigError(form) from error
-    if "/" not in repository.name:
+    if (
+        repository is None
+        or not NAME.fullmatch(repository.name)
+        or repository.kind != "model"
+        or repository.revision
+        or repository.path
+    ):
         raise ConfigError(form)
     _told(repository.name, check_access)
     return Push(repository, private, force, dry_run)
