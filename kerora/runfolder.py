@@ -51,6 +51,7 @@ class RunFolder:
         self.labels = self.adapter / "labels.json"
         self.checkpoints = self.path / "checkpoints"
         self.report = self.path / "report"
+        self.logs = self.path / "logs"
         self.evaluations = self.path / "evaluations"
         self.data = self.path / "data"
 

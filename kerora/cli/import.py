@@ -1,7 +1,6 @@
 """`kerora import`: make a run from an adapter that PEFT saved."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,14 +11,17 @@ from kerora.settings.resolve import resolve
 
 @click.command("import", cls=SettingsCommand)
 @click.option(
-    "--peft", "directory", required=True, type=click.Path(path_type=Path), help="Adapter folder that PEFT saved."
+    "--peft",
+    "directory",
+    required=True,
+    help="Adapter folder that PEFT saved, or hf://organisation/name[@revision] of the Hugging Face hub.",
 )
 @click.option("--output", required=True, help="Output run folder. It must not exist.")
 # The settings that are left out change only a training, and an imported adapter is already trained.
 @setting_options(
     "task", "model.", "data.", "language.", leave_out=("model.head_dropout", "model.quantize", "language.pack")
 )
-def command(directory: Path, output: str, **values: Any) -> None:
+def command(directory: str, output: str, **values: Any) -> None:
     """Make a run folder from a PEFT adapter of a classifier or a language model.
 
     With --data or files the run is also evaluated, so that `kerora report` works. An adapter with features

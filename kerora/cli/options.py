@@ -162,12 +162,13 @@ def _option(item: Setting, heading: str) -> Callable[[Command], Command]:
     # default=None: click would else give False, which would override a true value of --config.
     if kind is bool:
         return option(f"{item.option}/--no-{item.option[2:]}", name, default=None, help=help)
-    if item.choices:
+    many = typing.get_origin(kind) is tuple
+    # A list of choices is one value with commas, so the settings check it.
+    if item.choices and not many:
         return option(item.option, name, type=click.Choice(item.choices), help=help)
     metavar = {int: "INTEGER", float: "NUMBER"}.get(kind, "TEXT")
     # click reports a wrong number with the name of the option. Other types are checked by the settings.
     click_type = kind if kind in (int, float) else str
-    many = typing.get_origin(kind) is tuple
     return option(item.option, name, type=click_type, metavar=metavar, help=help, multiple=many)
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from kerora.data.files import format_of, is_data_file, stem_of
+from kerora.data.hub_card import card_files, choose_config
 from kerora.data.hub_folders import arrow_files, is_saved_to_disk
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import S
@@ -24,11 +25,12 @@ def find_in_folder(folder: Path, config: DataConfig, reader: RowReader[P, S]) ->
     The first of these that exists is used:
 
     1. A data set that `kerora data save` wrote, or `save_to_disk` of Hugging Face `datasets`.
-    2. Files named by split: ``train.csv``, ``dev.tsv``, ``test-00000-of-00002.parquet``. A reader of text files also
+    2. The files that the card (README.md) of a data set of the Hugging Face hub names for each part.
+    3. Files named by split: ``train.csv``, ``dev.tsv``, ``test-00000-of-00002.parquet``. A reader of text files also
        takes ``train.txt``. Then folders named by split with tables in them.
-    3. The same in a folder inside it, such as ``data`` in a copy of a data set of the Hugging Face hub.
-    4. Files with a split in their name: ``imdb_train.csv``.
-    5. What `reader.folder` finds.
+    4. The same in a folder inside it, such as ``data`` in a copy of a data set of the Hugging Face hub.
+    5. Files with a split in their name: ``imdb_train.csv``.
+    6. What `reader.folder` finds.
 
     Hidden files and folders are ignored.
 
@@ -45,6 +47,12 @@ def find_in_folder(folder: Path, config: DataConfig, reader: RowReader[P, S]) ->
         parts = arrow_files(folder)
         found = {split: partial(_read_shards, paths, config, reader) for split, paths in parts.items()}
         return Found(found, whole=len(found) == 1)
+    described = choose_config(folder, config.config_name)
+    if described is not None and described.patterns:
+        listed = card_files(folder, described)
+        return Found({split: partial(_read_listed, paths, config, reader) for split, paths in listed.items()})
+    if described is not None and described.folder:
+        folder = folder / described.folder
     # Exact names first: "imdb_train.csv" beside "train.csv" is another data set.
     files = _parts_below(folder, reader.endings) or _loosely_named(folder, reader.endings)
     if files:
@@ -158,6 +166,13 @@ def _read_shards(paths: list[Path], config: DataConfig, reader: RowReader[P, S])
     # train.csv beside train.jsonl is probably the same rows twice.
     if len(paths) > 1 and not (are_shards and len({format_of(path) for path in paths}) == 1):
         raise DataError(f"{' and '.join(map(str, paths))} are the same part of the data. Remove or rename one of them.")
+    return joined(reader.file(path, path.name, config) for path in paths)
+
+
+def _read_listed(paths: list[Path], config: DataConfig, reader: RowReader[P, S]) -> P:
+    strange = [path.name for path in paths if not is_data_file(path) and format_of(path) not in reader.endings]
+    if strange:
+        raise DataError(f"{paths[0].parent} holds {strange[0]}, which is no table. Give a data set of tables or texts.")
     return joined(reader.file(path, path.name, config) for path in paths)
 
 

@@ -9,6 +9,7 @@ from kerora.data.bad_rows import by_reason, write_bad_rows
 from kerora.data.classes import ClassLabels, numbered, numbers_for_run
 from kerora.data.files import is_data_file, json_parts, local_names, missing_file, open_table, stem_of
 from kerora.data.folders import find_in_folder
+from kerora.data.hub_source import hub_name, hub_path, is_hub_name
 from kerora.data.jsonfiles import table_of
 from kerora.data.labelled import LabelledReader, mark_unlabelled
 from kerora.data.row_reader import Found, P, RowReader
@@ -126,6 +127,11 @@ def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[
         DataError: a file or a row cannot be used.
     """
     given = {split: path for split in SPLITS if (path := getattr(config, split)) is not None}
+    if config.config_name is not None and not any(map(_has_configs, [config.source, *given.values()])):
+        raise DataError(
+            f"--config-name {config.config_name} chooses a part of a folder or of an hf:// data set that has several. "
+            "A TFDS name holds its own: glue/sst2."
+        )
     # The bundled data is the default source. Nobody means it beside files of their own.
     ignores_source = "train" in given or (given and config.source == BUNDLED)
     parts = {} if ignores_source else read_source(config.source, config, reader, without)
@@ -139,7 +145,7 @@ def read_source(spec: str, config: DataConfig, reader: RowReader[P, S], without:
     """Read all parts of a source.
 
     Args:
-        spec: the bundled data set, a file, a folder, or the name of a TFDS data set.
+        spec: the bundled data set, a file, a folder, an ``hf://datasets/`` name, or the name of a TFDS data set.
         config: columns and formats. Its sources are ignored.
         reader: reads the rows.
         without: parts that are not read. If the source has them, they are returned without rows.
@@ -182,10 +188,10 @@ def find_source(spec: str, config: DataConfig, reader: RowReader[P, S]) -> Found
     Raises:
         DataError: there is no such source.
     """
-    path = expanded(spec)
     # Before paths: a folder "tickets" in the working directory must not change the default data.
     if spec == BUNDLED:
         return _find_bundled(reader)
+    path = hub_path(spec, config.config_name) if is_hub_name(spec) else expanded(spec)
     if path.is_dir():
         return find_in_folder(path, config, reader)
     # A missing rows.csv gets the error of a missing file, not that of an unknown TFDS name.
@@ -206,6 +212,10 @@ def _parts_of_file(path: Path, config: DataConfig, reader: RowReader[P, S]) -> d
         column, splits = divided
         return {split: partial(read_rows_of, path, column, (split, *splits), config, reader) for split in splits}
     return {}
+
+
+def _has_configs(spec: str) -> bool:
+    return is_hub_name(spec) or expanded(spec).is_dir()
 
 
 def _read_json_part(name: str, part: Any, config: DataConfig, reader: RowReader[P, S]) -> P:
@@ -238,6 +248,8 @@ def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: s
 def dataset_name(config: DataConfig) -> str:
     """Return the short name of a data set for run folders: its TFDS name, or the name of its file without endings."""
     spec = config.train or config.source
+    if is_hub_name(spec):
+        return hub_name(spec)
     path = expanded(spec)
     if not path.exists() or spec == BUNDLED:
         return spec.partition(":")[0]  # without the version of a TFDS name

@@ -11,8 +11,8 @@ from kerora.errors import RunError
 from kerora.evaluation.results import RunResults
 from kerora.evaluation.wording import lookup, number
 
-# the name and place of a run, which do not change its result
-NOT_SETTINGS = ("run", "runs_dir")
+# the name and place of a run, and its logs, which do not change its result
+NOT_SETTINGS = ("run", "runs_dir", "log")
 
 
 def flatten_settings(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -40,6 +40,8 @@ TANH_TOLERANCE = 0.05
 """Tolerance for a Keras preset of a model with exact GELU: plain KerasHub computes its tanh approximation."""
 SHARED = ("config.yaml", "run.json", "history.csv", "metrics.json", "adapter")
 """Files of a run in an export. Checkpoints are left out, and predictions too, because they hold texts."""
+PRIVATE = ("argv", "working_directory", "process", "tracking")
+"""Entries of run.json that an export does not have."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,9 @@ def _kerora(job: Job, work: Path) -> Verification:
             shutil.copytree(run / name, work / name)
         elif (run / name).is_file():
             shutil.copyfile(run / name, work / name)
+    # exports are shared: no command line, no folder of this machine
+    manifest = read_json(work / "run.json")
+    write_json(work / "run.json", {key: value for key, value in manifest.items() if key not in PRIVATE})
     again = load(work, str(job.model.preset.directory), dtype="float32")
     return job.verification("kerora", job.task.exchange.logits(again, job.probe))
 

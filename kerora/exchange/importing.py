@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kerora.errors import AdapterError
 from kerora.lora.files import CONFIG_FILE, load_adapter, read_adapter_config
+from kerora.lora.source import adapter_folder
 from kerora.models.presets import find_preset
 from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, create_run
@@ -21,7 +22,7 @@ def import_peft(
 
     Args:
         directory: folder with PEFT's adapter_config.json and adapter_model.safetensors, or with adapter_model.bin of
-            older versions.
+            older versions. Or ``hf://organisation/name[@revision][/folder]`` of the Hugging Face hub.
         output: the run folder to make.
         config: preset, precision and length, and with `evaluate` also the data. ``data.class_names`` names the
             classes. Without data, ``language.turns`` or ``language.prompt`` give the form of the texts.
@@ -33,7 +34,7 @@ def import_peft(
             names them.
         KeroraError: the preset or the data cannot be used. Nothing was written.
     """
-    folder = Path(directory)
+    folder = adapter_folder(directory)
     if not (folder / CONFIG_FILE).is_file():
         raise AdapterError(f"{folder} holds no {CONFIG_FILE}. Give the folder that PEFT's save_pretrained wrote.")
     description = read_adapter_config(folder)

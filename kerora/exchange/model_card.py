@@ -1,15 +1,21 @@
 """The model card of an export: README.md with the metadata block of the Hugging Face hub."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
+from kerora.data.hub_card import CARD, card_block
+from kerora.errors import DataError
 from kerora.exchange.keras_task import has_task, plain_head
 from kerora.exchange.training_facts import training_facts
 from kerora.exchange.verify import Verification
+from kerora.hubs.names import parse_repository
 from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, read_json
+from kerora.runs.open import read_config
+from kerora.settings.fit import FitConfig
 from kerora.tasks.probe import COLUMNS
 from kerora.tasks.registry import task_of_model
 from kerora.version import __version__
@@ -17,6 +23,8 @@ from kerora.version import __version__
 LIBRARIES = {"peft": "peft", "keras": "keras-hub", "transformers": "transformers", "onnx": "onnx", "kerora": "keras"}
 # names in the table for readers, and in the metadata as the hub knows them
 TITLES = {"macro_f1": "macro F1", "bits_per_byte": "bits per byte"}
+# what the hub accepts as a base model: not the address of a model of Kaggle
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 HUB_NAMES = {"macro_f1": "f1", "bits_per_byte": "bits per byte"}
 
 
@@ -41,7 +49,7 @@ def model_card(
     name = " + ".join(run.path.resolve().name for run in runs)
     data = str(manifest.get("data", {}).get("name") or "unknown")
     parts = [
-        f"---\n{yaml.safe_dump(_metadata(form, name, data, model, after), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{_metadata(form, name, data, runs, model, after)}\n---",
         f"# {name}\n\nA {task.title} made of {model.preset.name} ({model.preset.architecture.title}) "
         f"{_how(manifest, data)} with Kerora {__version__}.{named}",
         f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nReplace `DIR` with the path of this folder.",
@@ -50,7 +58,7 @@ def model_card(
     parts += [f"## Results\n\n{_results(after, task.exchange.NAMES.scores)}"] if after else []
     parts += [
         f"## Verification\n\n{verification}.",
-        "## Licence\n\nSet this before sharing. It follows from the licences of the base model and of the data.",
+        f"## Licence\n\n{_licence(model)}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -59,28 +67,65 @@ def _how(manifest: Mapping[str, Any], data: str) -> str:
     return "and an adapter of PEFT" if "imported_from" in manifest else f"by fine-tuning on {data}"
 
 
-def _metadata(form: str, name: str, data: str, model: TaskModel, after: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(
+    form: str, name: str, data: str, runs: Sequence[RunFolder], model: TaskModel, after: Mapping[str, Any]
+) -> str:
+    """Return the metadata of the hub as YAML."""
     names = task_of_model(model).exchange.NAMES
-    task = names.pipeline
-    metadata: dict[str, Any] = {
-        "library_name": LIBRARIES[form],
-        "pipeline_tag": task,
-        "base_model": _base_name(model),
-        "tags": ["kerora", "lora", "keras", task],
-    }
-    if after:
-        metrics = [
-            {
-                "type": HUB_NAMES.get(key, key),
-                "value": round(float(values[key]), 4),
-                "name": f"{split} {HUB_NAMES.get(key, key)}",
-            }
-            for split, values in after.items()
-            for key in names.scores[:2]
-        ]
-        results = [{"task": {"type": task}, "dataset": {"name": data, "type": data}, "metrics": metrics}]
-        metadata["model-index"] = [{"name": name, "results": results}]
-    return metadata
+    configs = [read_config(run) for run in runs]
+    lora = any(config.lora.method == "lora" for config in configs)
+    results = [
+        EvalResult(
+            task_type=names.pipeline,
+            dataset_type=data,
+            dataset_name=data,
+            metric_type=HUB_NAMES.get(key, key),
+            metric_value=round(float(values[key]), 4),
+            metric_name=f"{split} {HUB_NAMES.get(key, key)}",
+        )
+        for split, values in after.items()
+        for key in names.scores[:2]
+    ]
+    card = ModelCardData(
+        library_name=LIBRARIES[form],
+        pipeline_tag=names.pipeline,
+        license=base_licence(model),
+        base_model=base if HUB_NAME.fullmatch(base := _base_name(model)) else model.preset.name,
+        base_model_relation="adapter" if form == "peft" else "finetune",
+        datasets=_hub_data(configs) or None,
+        tags=["kerora", *(["lora"] if lora else []), "keras", names.pipeline],
+        model_name=name,
+        eval_results=results or None,
+    )
+    text: str = card.to_yaml()
+    return text.strip()
+
+
+def base_licence(model: TaskModel) -> str | None:
+    """Return the licence that the card of the base model names, or None."""
+    try:
+        licence = card_block(model.preset.directory / CARD).get("license")
+    except DataError:  # a damaged card says nothing
+        return None
+    return licence if isinstance(licence, str) else None
+
+
+def _licence(model: TaskModel) -> str:
+    licence = base_licence(model)
+    if licence is None:
+        return "Set this before sharing. It follows from the licences of the base model and of the data."
+    return (
+        f"The card of the base model names the licence {licence}. Check that the licence of the data allows the same "
+        "before sharing."
+    )
+
+
+def _hub_data(configs: Sequence[FitConfig]) -> list[str]:
+    """Return the names of the training data that lies on the Hugging Face hub."""
+    specs = [config.data.train or config.data.source for config in configs]
+    return list(
+        dict.fromkeys(found.name for spec in specs if (found := parse_repository(spec)) and found.kind == "dataset")
+    )
 
 
 def _loading(form: str, model: TaskModel) -> str:

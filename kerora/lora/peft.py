@@ -135,11 +135,12 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
         info: ``task_type``, ``base_model_name_or_path`` and ``classes`` if the model has them. Other entries are
             returned under the key ``kerora``.
     """
-    own = {key: value for key, value in info.items() if key not in ("task_type", "base_model_name_or_path")}
+    base = {key: info.get(key) for key in ("base_model_name_or_path", "revision") if key != "revision" or key in info}
+    own = {key: value for key, value in info.items() if key != "task_type" and key not in base}
     own = {"format_version": FORMAT_VERSION, "method": parts.method, **own}
     # PEFT cannot read full weights or a head alone, so its fields are left out.
     if parts.method != "lora":
-        return {"base_model_name_or_path": info.get("base_model_name_or_path"), "kerora": own}
+        return {**base, "kerora": own}
     heads = {id(variable) for layer in parts.head for variable in layer.variables}
     extra = [owned for owned in parts.full if id(owned.variable) not in heads]
     own["modules"] = list(dict.fromkeys(leaf_path(owned.layer) for owned in extra))
@@ -156,7 +157,7 @@ def describe(parts: Trained, info: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "peft_type": "LORA",
         "task_type": info.get("task_type"),
-        "base_model_name_or_path": info.get("base_model_name_or_path"),
+        **base,
         # As `save_pretrained` of PEFT writes it, whatever the model does.
         "inference_mode": True,
         "r": rank,

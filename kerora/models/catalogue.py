@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from kerora.backend import import_keras_hub
+from kerora.hubs.names import HUGGING_FACE
 from kerora.models.architectures import ARCHITECTURES
-from kerora.models.hub_names import HUGGING_FACE
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_classes import class_name
 from kerora.models.packaged import PACKAGED, packaged_directory
@@ -80,7 +80,7 @@ def offline_names() -> list[str]:
 
 
 def _cached_names() -> list[str]:
-    from kerora.models import hub  # Slow to import: see `hub_names`.
+    from kerora.models import hub  # Slow to import: see `kerora.hubs.names`.
 
     return [name for name, entry in registered().items() if hub.cached_kaggle_directory(entry.handle)]
 
@@ -96,7 +96,7 @@ def hub_directory(handle: str, spec: str) -> Path:
         OfflineError: the model is not cached and the hub cannot be reached.
         PresetError: the name is malformed, or the hub refuses the download.
     """
-    from kerora.models import hub  # Slow to import: see `hub_names`.
+    from kerora.models import hub  # Slow to import: see `kerora.hubs.names`.
 
     return hub.huggingface_directory(handle) if handle.startswith(HUGGING_FACE) else hub.kaggle_directory(handle, spec)
 

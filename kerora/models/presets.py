@@ -14,10 +14,10 @@ from kerora.errors import PresetError, nearest
 from kerora.fast.attention import choose_attention
 from kerora.fast.blocks import use_whole_blocks
 from kerora.fast.causal import use_causal_kernel
+from kerora.hubs.names import HUGGING_FACE, KAGGLE, OfflineError, parse_repository
 from kerora.models import catalogue
 from kerora.models.architectures import ARCHITECTURES, Architecture
 from kerora.models.decoders import tell_documents_apart, tell_layers_apart
-from kerora.models.hub_names import HUGGING_FACE, KAGGLE, OfflineError
 from kerora.models.huggingface import HuggingFaceFolder
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import EXACT_FILE, HEAD_FILE, LABELS_FILE, KerasFolder
@@ -65,9 +65,15 @@ class Preset:
         """The name with which transformers can load the model: its name on the hub, or the folder of its files."""
         if self.spec in PACKAGED and self.directory == packaged_directory(self.spec):
             return PACKAGED[self.spec].hub_name
-        if self.spec.startswith(HUGGING_FACE):
-            return self.spec.removeprefix(HUGGING_FACE)
+        if repository := parse_repository(self.spec):
+            return repository.name
         return str(self.directory.resolve()) if self.source == "huggingface" else self.spec
+
+    @property
+    def revision(self) -> str | None:
+        """The branch, tag or commit of a model on the Hugging Face hub. None if the user gave none."""
+        repository = parse_repository(self.spec)
+        return None if repository is None else repository.revision
 
     @cached_property
     def fingerprint(self) -> str:
@@ -170,9 +176,9 @@ def find_preset(spec: str | Path) -> Preset:
 
     Args:
         spec: a name (bundled, KerasHub's, or ``minilm``, which is a package of its own), ``kaggle://...``,
-            ``hf://org/name``, a Keras preset folder, a Hugging Face model folder, or a file ``*.lora.h5`` in a Keras
-            preset folder, which is merged into the preset. A name takes precedence over a folder of the same name.
-            Write ``./name`` for the folder.
+            ``hf://org/name[@revision]``, a Keras preset folder, a Hugging Face model folder, or a file ``*.lora.h5``
+            in a Keras preset folder, which is merged into the preset. A name takes precedence over a folder of the
+            same name. Write ``./name`` for the folder.
 
     Raises:
         PresetError: there is no such model, its kind is not supported, its files are incomplete, or it is not cached
@@ -191,7 +197,9 @@ def find_preset(spec: str | Path) -> Preset:
 
 def _find(spec: str) -> Preset:
     if spec.startswith(HUGGING_FACE):
-        return open_folder(catalogue.hub_directory(spec, spec), spec, spec.rstrip("/").rpartition("/")[2])
+        directory = catalogue.hub_directory(spec, spec)
+        repository = parse_repository(spec)
+        return open_folder(directory, spec, repository.short_name if repository else spec)
     if spec.startswith(KAGGLE):
         # The hub checks the form of the name, so a fourth part exists below.
         directory = catalogue.hub_directory(spec, spec)

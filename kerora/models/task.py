@@ -207,6 +207,7 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
         info = {
             "task_type": self.task_type,
             "base_model_name_or_path": preset.location,
+            **({"revision": preset.revision} if preset.revision else {}),
             "prefix": preset.architecture.prefix,
             "kind": preset.kind,
             "fingerprint": preset.fingerprint,

@@ -38,6 +38,7 @@ from kerora.runfolder import PretrainFolder, write_bytes, write_text
 from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import as_settings, dump_yaml, load_yaml, resolve
 from kerora.tasks.language.task import COLUMNS
+from kerora.tracking.tracking import check_tools
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
 from kerora.training.interrupt import InterruptFlag
@@ -46,6 +47,7 @@ from kerora.training.manifest import check_not_running, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
+from kerora.training.track import open_tracking
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def pretrain(
     if not config.output:
         raise ConfigError("There is no folder to write the preset to. Name it with --output.")
     run = PretrainFolder(expanded(config.output))
+    check_tools(config.log)
     # before `assemble`, which may work for minutes on the text
     run.check_free(force)
     progress = progress or Silent()
@@ -124,6 +127,7 @@ def resume(path: str, *, progress: Progress | None = None) -> PretrainResult:
     progress = progress or Silent()
     # config.yaml holds no output, so that a folder that was moved can be resumed
     config = resolve(load_yaml(run.config, PretrainConfig), {"output": str(run.path)}, root=PretrainConfig)
+    check_tools(config.log)
     parts = assemble(config, run, progress)
     described = describe_parts(parts)
     # another text, teacher or vocabulary would give other rows, and the position in the checkpoint would mean nothing
@@ -148,13 +152,17 @@ def _train(
     step = TrainStep(batches.batches_per_epoch, config.accumulate, config.seed)
     epochs = _compile(model, parts, step)
     progress.note(_heading(parts, rows, batches, epochs))
-    history = History(run.history, batches, COLUMNS if parts.is_causal else PRETRAIN_COLUMNS)
+    columns = COLUMNS if parts.is_causal else PRETRAIN_COLUMNS
     measure = None if kept is None else _measure(parts, kept)
     callbacks: list[Any] = [Position(batches, step, config.max_steps, checkpoint)]
     callbacks += [] if measure is None else [measure]
     loop = Loop(batches, step, epochs, measure, None, callbacks)
-    run_loop(run, model, loop, config, history, checkpoint, progress, flag)
-    return _conclude(parts, run, model, history, measure)
+    with open_tracking(run, parts.config) as tracking:
+        history = History(run.history, batches, columns, observer=tracking.log)
+        run_loop(run, model, loop, config, history, checkpoint, progress, flag)
+        result = _conclude(parts, run, model, history, measure)
+        tracking.conclude({"after": {"held_out": result.metrics}}, [run.card_picture])
+    return result
 
 
 def _teacher(parts: Parts) -> Teacher | None:
@@ -306,4 +314,5 @@ def _clear(run: PretrainFolder) -> None:
         path.unlink(missing_ok=True)
     for path in tokenizer_files(run.path):
         path.unlink(missing_ok=True)
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    for folder in (run.checkpoints, run.logs):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -22,6 +22,30 @@ from kerora.errors import ConfigError
 Check = Callable[[Any], str | None]
 
 
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """A check that a number lies in a range. The JSON Schema of the settings reads the range.
+
+    Attributes:
+        low: the lower end.
+        high: the upper end, which is not part of the range. None means no upper end.
+        open: whether the lower end is not part of the range.
+    """
+
+    low: float
+    high: float | None = None
+    open: bool = False
+
+    def __call__(self, value: Any) -> str | None:
+        """Return what is wrong with a value, or None."""
+        # NaN fails every comparison, so the good case is asked
+        if (value > self.low if self.open else value >= self.low) and (self.high is None or value < self.high):
+            return None
+        if self.high is not None:
+            return f"must be at least {self.low} and less than {self.high}"
+        return f"must be greater than {self.low}" if self.open else f"must be {self.low} or more"
+
+
 def setting(default: Any, help: str, *, check: Check | None = None, choices: Sequence[str] = ()) -> Any:
     """Define a setting: its default, its help text, its check and its choices.
 
@@ -32,20 +56,20 @@ def setting(default: Any, help: str, *, check: Check | None = None, choices: Seq
     return field(default=default, metadata=metadata)
 
 
-def at_least(low: float) -> Check:
+def at_least(low: float) -> Bounds:
     """Return a check that a number is `low` or more."""
-    return lambda value: None if value >= low else f"must be {low} or more"
+    return Bounds(low)
 
 
-def more_than(low: float) -> Check:
+def more_than(low: float) -> Bounds:
     """Return a check that a number is greater than `low`."""
-    return lambda value: None if value > low else f"must be greater than {low}"
+    return Bounds(low, open=True)
 
 
-def between(low: float, high: float) -> Check:
+def between(low: float, high: float) -> Bounds:
     """Return a check that ``low <= value < high``."""
     # half-open, because a dropout rate or a held-out fraction of 1 would leave nothing
-    return lambda value: None if low <= value < high else f"must be at least {low} and less than {high}"
+    return Bounds(low, high)
 
 
 def text_encoding(name: str) -> str | None:
@@ -85,8 +109,10 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     if value is None or "help" not in spec.metadata:
         return
     choices, check = spec.metadata["choices"], spec.metadata["check"]
-    if choices and value not in choices:
-        raise ConfigError(f"Setting '{spec.name}' must be one of {', '.join(choices)}. Received: {value!r}")
+    # of a list, each name is one of the choices
+    wrong = [item for item in (value if isinstance(value, tuple) else (value,)) if choices and item not in choices]
+    if wrong:
+        raise ConfigError(f"Setting '{spec.name}' must be one of {', '.join(choices)}. Received: {wrong[0]!r}")
     problem = check(value) if check else None
     if problem:
         raise ConfigError(f"Setting '{spec.name}' {problem}. Received: {value!r}")

@@ -10,6 +10,9 @@ SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SIDES = ("left", "right")
+# the tools that a training can log to, and their extras in pyproject.toml
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as kerora[wandb]. Default: none."
 # Also the order in which parts are cut and listed.
 SPLITS = ("train", "validation", "test")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
@@ -24,11 +27,17 @@ class DataConfig(Settings):
 
     source: str = setting(
         "tickets",
-        "Data set: 'tickets' (bundled), a TFDS name such as imdb_reviews or glue/sst2, a file or a folder.",
+        "Data set: 'tickets' (bundled), a TFDS name such as imdb_reviews or glue/sst2, a file, a folder, or "
+        "hf://datasets/organisation/name[@revision][/path] of the Hugging Face hub.",
     )
     train: str | None = setting(None, "File with the training rows. It replaces the training part of --data.")
     validation: str | None = setting(None, "File with the validation rows.")
     test: str | None = setting(None, "File with the test rows.")
+    config_name: str | None = setting(
+        None,
+        "Configuration of a data set of the Hugging Face hub that has several: its README.md names them. Default: the "
+        "one that README.md calls the default.",
+    )
     text: tuple[str, ...] = setting(
         (),
         "Text column(s), separated by commas. Default: found by name (text, sentence, ...). If --text is repeated, "
@@ -95,8 +104,8 @@ class ModelConfig(Settings):
 
     preset: str = setting(
         "kerora_mini_en",
-        "Pre-trained model: a name from `kerora presets`, kaggle://..., hf://..., a Keras preset folder or a Hugging "
-        "Face folder.",
+        "Pre-trained model: a name from `kerora presets`, kaggle://..., hf://organisation/name[@revision], a Keras "
+        "preset folder or a Hugging Face folder.",
     )
     # The cost of attention grows with the square of the length. A batch is padded only to its longest row.
     max_length: int = setting(
@@ -218,6 +227,7 @@ class FitConfig(Settings):
 
     run: str | None = setting(None, "Name or path of the run. Default: <preset>-<data>-r<rank>-<n>.")
     runs_dir: str = setting("runs", "Parent folder of the runs.")
+    log: tuple[str, ...] = setting((), LOG_HELP, choices=TRACKERS)
     task: str = setting(
         "classification",
         "Task to learn: 'classification' assigns classes to texts, 'causal-lm' continues texts.",

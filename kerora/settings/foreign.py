@@ -17,6 +17,8 @@ FOREIGN = {
     "patience": ("early_stopping_patience",),
     "monitor": ("metric_for_best_model", "best_metric"),
     "logging_steps": ("log_steps", "log_every", "log_interval"),
+    "log": ("report_to", "logger", "loggers", "log_with", "tracker", "track"),
+    "config_name": ("dataset_config_name", "dataset_config", "subset_name"),
     "save_steps": ("checkpoint_steps", "save_every"),
     "seed": ("random_state", "random_seed", "data_seed"),
     "precision": ("fp16", "bf16", "dtype", "torch_dtype", "mixed_precision", "compute_dtype"),

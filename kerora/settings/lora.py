@@ -31,7 +31,8 @@ class LoraConfig(Settings):
     )
     from_adapter: str | None = setting(
         None,
-        "Start from this adapter: a run or an adapter folder of Kerora or PEFT. Its rank, targets and variant apply.",
+        "Start from this adapter: a run, an adapter folder of Kerora or PEFT, or hf://organisation/name[@revision]. "
+        "Its rank, targets and variant apply.",
     )
     layers: str | None = setting(
         None, "Adapt only these blocks: last:K, first:K, or numbers and ranges from 0, such as 0,4-7. Default: all."

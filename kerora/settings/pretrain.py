@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from kerora.settings.base import Settings, at_least, between, more_than, setting, text_encoding
-from kerora.settings.fit import FILE_FORMATS, OptimizerConfig
+from kerora.settings.fit import FILE_FORMATS, LOG_HELP, TRACKERS, OptimizerConfig
 
 PRETRAINED_KINDS = ("distil_bert", "bert")
 STORAGES = ("float32", "float16")
@@ -170,6 +170,7 @@ class PretrainConfig(Settings):
         "Training objective. 'mlm': predict masked words (an encoder). 'clm': predict the next token (a GPT-2).",
         choices=OBJECTIVES,
     )
+    log: tuple[str, ...] = setting((), LOG_HELP, choices=TRACKERS)
     data: CorpusConfig = field(default_factory=CorpusConfig)
     model: EncoderConfig = field(default_factory=EncoderConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 import yaml
 
 from kerora.errors import ConfigError, nearest
-from kerora.settings.base import Settings, is_table, shown, type_of
+from kerora.settings.base import Bounds, Settings, is_table, shown, type_of
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.foreign import own_name
 from kerora.settings.pretrain import PretrainConfig
@@ -34,6 +34,7 @@ class Setting:
     default: Any
     help: str
     choices: tuple[str, ...]
+    bounds: Bounds | None = None
 
     @property
     def option(self) -> str:
@@ -51,7 +52,9 @@ def settings(group: type[Settings] = FitConfig, prefix: str = "") -> Iterator[Se
             yield from settings(kind, f"{path}.")
         else:
             default = spec.default if spec.default is not MISSING else None
-            yield Setting(path, kind, default, spec.metadata["help"], tuple(spec.metadata["choices"]))
+            check = spec.metadata["check"]
+            bounds = check if isinstance(check, Bounds) else None
+            yield Setting(path, kind, default, spec.metadata["help"], tuple(spec.metadata["choices"]), bounds)
 
 
 @overload
@@ -191,15 +194,25 @@ def to_dict(group: Settings) -> dict[str, Any]:
     return result
 
 
-def dump_yaml(config: FitConfig | PretrainConfig, comments: bool = False) -> str:
-    """Write a config as YAML. With `comments`, the help text of each setting is a comment above it."""
+def dump_yaml(
+    config: FitConfig | PretrainConfig, comments: bool = False, *, only: Collection[str] = (), schema: str | None = None
+) -> str:
+    """Write a config as YAML.
+
+    Args:
+        config: the settings.
+        comments: write the help text of each setting as a comment above it.
+        only: with comments, the dotted keys to write. Empty writes all.
+        schema: with comments, the path of the JSON Schema, which editors read from a comment.
+    """
     if not comments:
         # in the order of definition, in which related settings stand together
         return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
     helps = {item.path: item.help for item in settings(type(config))}
     command = "fit" if isinstance(config, FitConfig) else "pretrain"
-    lines = [f"# Settings of `kerora {command}`. A setting that is left out keeps its default."]
-    _dump_group(to_dict(config), "", lines, helps)
+    lines = [] if schema is None else [f"# yaml-language-server: $schema={schema}"]
+    lines += [f"# Settings of `kerora {command}`. A setting that is left out keeps its default."]
+    _dump_group(to_dict(config), "", lines, {key: text for key, text in helps.items() if not only or key in only})
     return "\n".join(lines) + "\n"
 
 
@@ -207,9 +220,11 @@ def _dump_group(group: Mapping[str, Any], prefix: str, lines: list[str], helps: 
     indent = "  " * prefix.count(".")
     for key, value in group.items():
         if isinstance(value, Mapping):
-            lines += ["", f"{indent}{key}:"]
-            _dump_group(value, f"{prefix}{key}.", lines, helps)
-        else:
+            inner: list[str] = []
+            _dump_group(value, f"{prefix}{key}.", inner, helps)
+            # a group of which no setting is written is left out
+            lines += ["", f"{indent}{key}:", *inner] if inner else []
+        elif prefix + key in helps:
             lines += [f"{indent}# {helps[prefix + key]}", f"{indent}{key}: {_on_one_line(value)}"]
 
 

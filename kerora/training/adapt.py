@@ -9,6 +9,7 @@ from kerora.errors import ConfigError
 from kerora.lora.files import load_adapter
 from kerora.lora.inject import LoraSummary, enable_lora, summarize, train_full, train_head
 from kerora.lora.select import find_head
+from kerora.lora.source import adapter_folder
 from kerora.settings.fit import FitConfig
 from kerora.settings.lora import LoraConfig
 
@@ -23,7 +24,7 @@ def adapt(model: keras.Model, config: LoraConfig, seed: int) -> LoraSummary:
     """
     # the adapter brings its own rank, targets and variant, so the other settings do not apply
     if config.from_adapter:
-        load_adapter(model, config.from_adapter)
+        load_adapter(model, adapter_folder(config.from_adapter))
         return summarize(model, find_head(model))
     if config.method != "lora":
         return (train_full if config.method == "full" else train_head)(model)

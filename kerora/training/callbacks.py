@@ -7,7 +7,7 @@ next `on_train_begin`. Any other callback resets its state there.
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kerora.runfolder import write_text
 from kerora.tasks.contract import HISTORY_COLUMNS
 from kerora.training.memory import peak_memory_mb
 
+Observer = Callable[[str, Mapping[str, Any], int], None]
 STEP_COLUMNS = ("step", "epoch", "loss", "learning_rate")
 
 
@@ -35,6 +36,7 @@ class History(keras.callbacks.Callback):
         columns: columns to record. Default: the columns of a classifier's history.csv.
         steps: file with one row per `logging_steps` updates and the columns `STEP_COLUMNS`. Needs `logging_steps`.
         logging_steps: updates between two rows of `steps`. None records only epochs.
+        observer: called with ``epoch`` or ``step``, the new row, and the number of updates so far.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class History(keras.callbacks.Callback):
         *,
         steps: Path | str | None = None,
         logging_steps: int | None = None,
+        observer: Observer | None = None,
     ) -> None:
         super().__init__()
         self.path = None if path is None else Path(path)
@@ -52,6 +55,7 @@ class History(keras.callbacks.Callback):
         self.columns = tuple(columns)
         self.steps_path = None if steps is None else Path(steps)
         self.logging_steps = logging_steps
+        self.observer = observer
         self.rows: list[dict[str, Any]] = []
         self.steps: list[dict[str, Any]] = []
         self._logged = (0.0, 0.0)
@@ -78,7 +82,7 @@ class History(keras.callbacks.Callback):
         if self.logging_steps is None:
             return
         # all batches of one update see the same count, so the second condition prevents repeated rows
-        updates = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        updates = updates_of(self.model)
         if updates % self.logging_steps == 0 and updates > (self.steps[-1]["step"] if self.steps else 0):
             self._record_step(updates)
 
@@ -101,6 +105,8 @@ class History(keras.callbacks.Callback):
         self.rows.append(row)
         if self.path is not None:
             write_text(self.path, _as_csv(self.rows, self.columns))
+        if self.observer is not None:
+            self.observer("epoch", row, updates_of(self.model))
 
     def _record_step(self, updates: int) -> None:
         # The loss tracker holds the sum over the epoch so far. The difference to the last row is the new part.
@@ -114,6 +120,8 @@ class History(keras.callbacks.Callback):
         )
         if self.steps_path is not None:
             write_text(self.steps_path, _as_csv(self.steps, STEP_COLUMNS))
+        if self.observer is not None:
+            self.observer("step", self.steps[-1], updates)
 
     def state(self) -> dict[str, Any]:
         """Return the state that a resume needs."""
@@ -138,6 +146,11 @@ class History(keras.callbacks.Callback):
     def _begin_epoch(self) -> None:
         self._started = self._last_batch = time.perf_counter()
         self._tokens = 0 if self.batches is None else self.batches.tokens_served
+
+
+def updates_of(model: keras.Model) -> int:
+    """Return the number of updates that the optimizer of a compiled model has made."""
+    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
 
 
 def _learning_rate(model: keras.Model) -> float | None:

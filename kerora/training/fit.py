@@ -28,6 +28,7 @@ from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
 from kerora.tasks.registry import Task, task_named
+from kerora.tracking.tracking import check_tools
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
@@ -40,6 +41,7 @@ from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
 from kerora.training.stopping import EarlyStopping, Noise
+from kerora.training.track import open_tracking, report_files
 
 METHOD_TITLES = {"lora": "LoRA rank {rank}", "full": "Full fine-tuning", "head": "Head alone"}
 
@@ -113,6 +115,7 @@ def fit(
     """
     config = as_settings({} if config is None else config, FitConfig)
     changed = changed_settings(config)
+    check_tools(config.log)
     setup = assemble(config, preset)
     method = setup.config.lora.method
     name = (
@@ -157,7 +160,9 @@ def resume(
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
     # before the slow loading of data and model
     check_not_running(run)
-    setup = assemble(read_config(run))
+    config = read_config(run)
+    check_tools(config.log)
+    setup = assemble(config)
     check_unchanged(run, setup.dataset, setup.model)
     run.update_manifest(state="running", process=this_process())
     checkpoint, progress = latest_checkpoint(run.checkpoints), progress or Silent()
@@ -232,22 +237,27 @@ def _train(
 ) -> TrainedRun:
     config, model = setup.config.training, setup.model
     progress.note(_heading(setup))
-    before = _metrics_before(setup, run, progress)
-    loop = make_loop(setup, checkpoint)
-    # after those of the run, which put the results of the validation rows into the logs
-    loop.callbacks.extend(callbacks)
-    stopping = loop.stopping
-    columns = setup.task.training.COLUMNS
-    history = History(run.history, loop.batches, columns, steps=run.steps, logging_steps=config.logging_steps)
-    try:
-        run_loop(run, model, loop, config, history, checkpoint, progress, flag)
-    except TrainingError:
-        # the step fails before the update, so the weights are those of the last good update
-        write_adapter(setup, run)
-        raise
-    progress.note(_ending(setup, history, stopping))
-    progress.note("Evaluating the fine-tuned model")
-    return _conclude(setup, run, before, history, stopping)
+    with open_tracking(run, setup.config) as tracking:
+        before = _metrics_before(setup, run, progress)
+        loop = make_loop(setup, checkpoint)
+        # after those of the run, which put the results of the validation rows into the logs
+        loop.callbacks.extend(callbacks)
+        columns, steps = setup.task.training.COLUMNS, config.logging_steps
+        history = History(
+            run.history, loop.batches, columns, steps=run.steps, logging_steps=steps, observer=tracking.log
+        )
+        try:
+            run_loop(run, model, loop, config, history, checkpoint, progress, flag)
+        except TrainingError:
+            # the step fails before the update, so the weights are those of the last good update
+            write_adapter(setup, run)
+            raise
+        progress.note(_ending(setup, history, loop.stopping))
+        progress.note("Evaluating the fine-tuned model")
+        result = _conclude(setup, run, before, history, loop.stopping)
+        if tracking:
+            tracking.conclude(result.metrics, report_files(run))
+    return result
 
 
 def _heading(setup: Setup) -> str:
@@ -332,5 +342,5 @@ def clear_run(run: RunFolder) -> None:
     """Remove the files of the replaced run, and nothing else."""
     for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission, run.manifest):
         path.unlink(missing_ok=True)
-    for folder in (run.adapter, run.checkpoints, run.report, run.evaluations):
+    for folder in (run.adapter, run.checkpoints, run.report, run.evaluations, run.logs):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """One trial: settings from Optuna, one training per seed, the recorded results, and pruning."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from kerora.errors import KeroraError
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.settings.tune import TuneConfig
+from kerora.tracking.tracking import Tracking
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import is_out_of_memory
+from kerora.training.track import tracked
 from kerora.tuning.records import PREDICTIONS, RESULTS, SETTINGS, encode_predictions
 from kerora.tuning.space import Space, Value
 from kerora.tuning.storage import DEFAULTS, ERROR, PROCESS, SURPLUS, counted, requeue, this_worker
@@ -32,6 +35,7 @@ class Objective:
         defaults: default values of the searched settings.
         shown: called after each epoch, for a live table.
         flag: records signals. It is held outside of training, see `run_trials`.
+        logs: folder for the logs of the trials. They are made only if the setting `log` names a tool.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Objective:
         defaults: Mapping[str, Value],
         shown: Callable[[], None],
         flag: InterruptFlag,
+        logs: Path,
     ) -> None:
         self.bench = bench
         self.space = space
@@ -49,6 +54,7 @@ class Objective:
         self.defaults = defaults
         self.shown = shown
         self.flag = flag
+        self.logs = logs
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Return the mean score of the seeds.
@@ -109,13 +115,20 @@ class Objective:
             # only the first seed reports: Optuna takes one value per epoch number
             on_epoch = self._on_epoch(trial) if repeat == 0 else None
             # training may be interrupted at any point: it holds no connection to the storage
-            with self.flag.release():
-                outcomes.append(self.bench.train(seeded, metric, on_epoch))
+            with self.flag.release(), self._tracking(trial, seeded) as tracking:
+                outcomes.append(self.bench.train(seeded, metric, on_epoch, tracking.log))
+                tracking.conclude({"after": {"validation": outcomes[-1].metrics}}, ())
         trial.set_user_attr(RESULTS, _results(outcomes, metric))
         trial.set_user_attr(
             PREDICTIONS, [encode_predictions(outcome.labels, outcome.probabilities) for outcome in outcomes]
         )
         return float(np.mean([outcome.metrics[metric] for outcome in outcomes]))
+
+    def _tracking(self, trial: optuna.Trial, config: FitConfig) -> Tracking:
+        name = f"trial-{trial.number}-seed-{config.training.seed}"
+        run = tracked(f"{self.settings.study}-{name}", self.logs / name, config)
+        # a tool that cannot start ends no trial: the search may have run for hours
+        return Tracking(config.log, run, strict=False)
 
     def _on_epoch(self, trial: optuna.Trial) -> OnEpoch:
         def report(epoch: int, value: float, last: bool) -> None:

@@ -24,6 +24,7 @@ class StudyFolder:
         self.best = self.path / "best.yaml"
         self.report = self.path / "report.html"
         self.submission = self.path / "submission.csv"
+        self.logs = self.path / "logs"
 
 
 class Observer:

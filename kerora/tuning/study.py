@@ -178,7 +178,8 @@ def _most_epochs(search: Search) -> int:
 def _run(search: Search, study: optuna.Study, shown: Callable[[], None], flag: InterruptFlag) -> None:
     settings = search.settings
     if settings.workers == 1:
-        objective = Objective(search.bench, search.space, settings, search.defaults, shown, flag)
+        bench, space, defaults = search.bench, search.space, search.defaults
+        objective = Objective(bench, space, settings, defaults, shown, flag, search.folder.logs)
         run_trials(study, objective, settings.trials, search.deadline, shown, flag)
         return
     most_epochs = _most_epochs(search)

@@ -25,7 +25,9 @@ from kerora.models.task import TaskModel
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.tasks.classification.callback import ClassificationReport
 from kerora.tasks.registry import task_named
+from kerora.tracking.tracking import check_tools
 from kerora.training.adapt import adapt, check_quantize
+from kerora.training.callbacks import Observer, updates_of
 from kerora.training.defaults import settle_for_data, settle_for_model
 from kerora.training.fit import Setup, make_loop
 from kerora.training.loop import Loop, run_fit
@@ -68,13 +70,15 @@ class Watch(keras.callbacks.Callback):
         loop: the training. Put this callback after `loop.stopping`.
         metric: name of the metric, without prefix.
         on_epoch: called after each epoch.
+        observer: called with each epoch's values, as that of `History`.
     """
 
-    def __init__(self, loop: Loop, metric: str, on_epoch: OnEpoch | None) -> None:
+    def __init__(self, loop: Loop, metric: str, on_epoch: OnEpoch | None, observer: Observer | None = None) -> None:
         super().__init__()
         self.loop = loop
         self.metric = metric
         self.on_epoch = on_epoch
+        self.observer = observer
         self.metrics: dict[str, float] = {}
         self.probabilities: np.ndarray | None = None
         self.epochs = self.kept_epoch = 0
@@ -101,6 +105,8 @@ class Watch(keras.callbacks.Callback):
             self.kept_epoch = epoch + 1
             self.metrics = {name: number for name, number in report.metrics.items() if isinstance(number, float)}
             self.probabilities = report.probabilities
+        if self.observer is not None:
+            self.observer("epoch", {"epoch": epoch + 1, **(logs or {})}, updates_of(self.model))
         if self.on_epoch is not None:
             last = epoch + 1 >= self.loop.epochs or bool(self.model.stop_training)
             self.on_epoch(epoch + 1, float(value), last)
@@ -133,6 +139,7 @@ class Workbench:
             raise ConfigError(
                 f"kerora tune searches only settings of classifiers. Leave --task out. Received: --task {config.task}"
             )
+        check_tools(config.log)
         precision = resolve_precision(config.model.precision)
         self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
         self._datasets: dict[DataConfig, Dataset] = {}
@@ -176,7 +183,9 @@ class Workbench:
         self._bases.clear()
         gc.collect()
 
-    def train(self, config: FitConfig, metric: str, on_epoch: OnEpoch | None = None) -> Outcome:
+    def train(
+        self, config: FitConfig, metric: str, on_epoch: OnEpoch | None = None, observer: Observer | None = None
+    ) -> Outcome:
         """Train like `kerora fit`, with a new adapter and a new head, and leave the base model unchanged.
 
         Raises:
@@ -187,7 +196,7 @@ class Workbench:
         try:
             setup, base = self._assemble(config)
             loop = make_loop(setup)
-            watch = Watch(loop, metric, on_epoch)
+            watch = Watch(loop, metric, on_epoch, observer)
             callbacks = [*loop.callbacks, *([loop.stopping] if loop.stopping else []), watch]
             run_fit(setup.model, loop.batches, loop.epochs, None, callbacks)
             assert watch.probabilities is not None and isinstance(loop.validation, ClassificationReport)

@@ -16,6 +16,7 @@ from kerora.tuning.identity import IDENTITY, differences, identity
 from kerora.tuning.objective import Objective
 from kerora.tuning.runner import parse_job, run_trials
 from kerora.tuning.samplers import make_pruner, make_sampler
+from kerora.tuning.search import StudyFolder
 from kerora.tuning.space import load_space
 from kerora.tuning.storage import open_storage, storage_errors
 from kerora.tuning.workbench import Workbench
@@ -62,7 +63,7 @@ def _work(line: str) -> None:
             raise KeroraError(f"The data or the settings changed while the search began: {changed[0]}.")
         # held, because an interrupt inside Optuna or the database would leave a thread or a transaction behind
         with interrupt_flag() as flag, flag.hold():
-            objective = Objective(bench, space, settings, defaults, lambda: None, flag)
+            objective = Objective(bench, space, settings, defaults, lambda: None, flag, StudyFolder(folder).logs)
             run_trials(study, objective, settings.trials, job["deadline"], lambda: None, flag)
 
 

@@ -1,6 +1,7 @@
 """`kerora presets` lists what can be named, without a network."""
 
 import json
+import re
 
 import pytest
 
@@ -23,3 +24,27 @@ def test_filter_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(found[0]) == {"name", "kind", "parameters", "source", "description"}
     assert run(["presets", "no such thing", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 79, 80, 120])
+def test_terminals_of_any_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert run(["presets", "base_en"]) == 0
+    # without the codes that make a name bold
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    found = [info["name"] for info in presets("base_en", capsys)]
+    assert len(found) > 5 and all(any(name in line.split() for line in lines) for name in found), "no name is divided"
+    # a line is longer only if a name or another single word is
+    assert all(len(line) <= width or len(line.split()) == 1 for line in lines), max(lines, key=len)
+    assert lines[-1] == f"{len(found)} presets with 'base_en'"
+
+
+def presets(contains: str, capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
+    assert run(["presets", contains, "--json"]) == 0
+    found: list[dict[str, str]] = json.loads(capsys.readouterr().out)
+    return found

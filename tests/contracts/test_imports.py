@@ -14,10 +14,11 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "notices", "places", "settings", "runfolder", "version"),
+    ("errors", "hubs", "notices", "places", "settings", "runfolder", "version"),
     # what Keras and KerasHub are touched through, and what is only there for speed
     ("backend", "compat", "fast", "kernels"),
     ("data",),
+    ("tracking",),
     ("lora",),
     ("models",),
     ("evaluation",),
@@ -48,10 +49,23 @@ OPTIONAL_IMPORTS = {
     "data/memory.py": {"pyarrow.parquet"},
     # the hubs' clients, a third of a second that only a download needs
     "models/catalogue.py": {"kerora.models"},
+    "data/hub_source.py": {"kerora.hubs"},
+    "lora/source.py": {"kerora.hubs"},
     # the length of texts in words does not need Keras
     "tasks/classification/audit_screen.py": {"kerora.models.presets"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
     # what the extras bring
+    "tracking/tensorboard.py": {
+        "tensorboard.compat.proto.event_pb2",
+        "tensorboard.compat.proto.summary_pb2",
+        "tensorboard.compat.proto.tensor_pb2",
+        "tensorboard.compat.proto.tensor_shape_pb2",
+        "tensorboard.plugins.hparams.api_pb2",
+        "tensorboard.plugins.hparams.plugin_data_pb2",
+        "tensorboard.summary.writer.record_writer",
+    },
+    "tracking/wandb.py": {"wandb"},
+    "tracking/mlflow.py": {"mlflow", "mlflow.entities"},
     "exchange/verify.py": {"peft", "transformers"},
     "exchange/onnx_file.py": {"onnx", "onnxruntime"},
 }

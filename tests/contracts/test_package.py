@@ -19,7 +19,9 @@ from tests.contracts.pages import PYTHON
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # distributions whose modules have another name
-DISTRIBUTIONS = {"keras_hub": "keras-nlp", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"keras_hub": "keras-nlp", "sklearn": "scikit-learn", "yaml": "pyyaml", "mlflow": "mlflow-skinny"}
+# the extras whose packages the code imports
+EXTRAS = ("interop", "onnx", "tensorboard", "wandb", "mlflow")
 # declared without an import of Kerora's own: pyproject.toml says beside each who imports it
 IMPORTED_BY_OTHERS = {"importlib_resources", "protobuf"}
 
@@ -57,7 +59,8 @@ def requirements(texts: Iterable[str]) -> dict[str, str]:
 def declared() -> dict[str, str]:
     """Return the dependencies' version ranges by normal name."""
     extras = PROJECT["project"]["optional-dependencies"]
-    return requirements([*PROJECT["project"]["dependencies"], *extras["interop"], *extras["onnx"]])
+    optional = [line for extra in EXTRAS for line in extras[extra]]
+    return requirements([*PROJECT["project"]["dependencies"], *optional])
 
 
 def test_the_version_is_in_one_place_and_the_changelog_knows_it() -> None:

@@ -11,6 +11,7 @@ from kerora.exchange.training_facts import grouped
 from kerora.runfolder import RunFolder
 from kerora.runs.open import load, read_config
 from tests.exchange.conftest import Kerora
+from tests.hub_site import point_client_at, serving
 from tests.numerics.test_peft_files import batch, our_logits, their_logits, train_with_peft
 from tests.tiny_huggingface import tiny_huggingface
 from tests.training.test_fit import write_rows
@@ -103,3 +104,23 @@ def test_modules_of_like_name_are_one_item_with_the_numbers_of_their_blocks() ->
     modules = [f"layer.{number}.{name}" for number in (0, 1, 2, 5) for name in ("query", "output.dense")]
     assert grouped([*modules, "pooler"]) == "layer.0-2,5.query, layer.0-2,5.output.dense, pooler"
     assert grouped(["query", "transformer_layer_*/value"]) == "query, transformer_layer_*/value"
+
+
+def test_an_adapter_of_the_hub(base: Path, tmp_path: Path, kerora: Kerora, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_with_peft("bert", base, tmp_path / "theirs", {})
+    with serving(tmp_path / "uploads") as (site, address):
+        point_client_at(address, tmp_path / "hub", monkeypatch)
+        site.repositories["models/someone/adapter"] = tmp_path / "theirs"
+        site.revisions["v1"] = "1" * 40
+        rest = ("--preset", base, "--class-names", "bad,fair,good", "--precision", "float32")
+        answer = kerora("import", "--peft", "hf://someone/adapter@v1", *rest, "--output", tmp_path / "run")
+        assert answer.code == 0, answer.err
+        assert load(tmp_path / "run").classes == ("bad", "fair", "good")
+        assert RunFolder(tmp_path / "run").read_manifest()["imported_from"] == "hf://someone/adapter@v1"
+        error = kerora("import", "--peft", "hf://someone/other", *rest, "--output", tmp_path / "no").error
+        assert "The Hugging Face hub refuses hf://someone/other: there is no repository someone/other" in error
+    # the server is gone: the same adapter comes from the cache, another one does not
+    answer = kerora("import", "--peft", "hf://someone/adapter@v1", *rest, "--output", tmp_path / "again")
+    assert answer.code == 0, answer.err
+    error = kerora("import", "--peft", "hf://someone/adapter", *rest, "--output", tmp_path / "no").error
+    assert "is not in the cache" in error and not (tmp_path / "no").exists()

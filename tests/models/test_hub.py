@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import constants
 
 from kerora.errors import PresetError
+from kerora.hubs import patience
 from kerora.models import catalogue, hub
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
@@ -157,7 +158,7 @@ def silent_site() -> Iterator[str]:
 def test_a_site_that_never_answers(spec: str, silent_site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "get_endpoint", lambda environment: silent_site)
     monkeypatch.setattr(constants, "ENDPOINT", silent_site)
-    monkeypatch.setattr(hub, "PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(patience, "PROBE_SECONDS", 1.0)
     started = time.monotonic()
     with pytest.raises(PresetError, match=r"no answer within 1 seconds"):
         find_preset(spec)
@@ -185,7 +186,7 @@ def test_malformed_names(spec: str, message: str) -> None:
 
 
 def test_a_download_that_stops_moving_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "STALL_SECONDS", 0.6)
+    monkeypatch.setattr(patience, "STALL_SECONDS", 0.6)
     release = threading.Event()
 
     def download() -> None:
@@ -196,12 +197,12 @@ def test_a_download_that_stops_moving_is_given_up(tmp_path: Path, monkeypatch: p
 
     started = time.monotonic()
     with pytest.raises(TimeoutError):
-        hub._patiently(download, tmp_path)
+        patience.patiently(download, tmp_path)
     assert 1.2 < time.monotonic() - started < 5
     release.set()
 
 
 def test_a_download_hands_on_its_result_and_its_error(tmp_path: Path) -> None:
-    assert hub._patiently(lambda: np.int64(3), tmp_path) == 3
+    assert patience.patiently(lambda: np.int64(3), tmp_path) == 3
     with pytest.raises(ZeroDivisionError):
-        hub._patiently(lambda: 1 // 0, tmp_path)
+        patience.patiently(lambda: 1 // 0, tmp_path)

@@ -17,6 +17,7 @@ from kerora.cli import main
 from kerora.errors import PresetError
 from kerora.models.presets import find_preset
 from kerora.runfolder import RunFolder
+from tests.hub_site import point_client_at, serving
 from tests.old_presets import unpack, work_on
 from tests.tiny import tiny_huggingface
 from tests.training.test_fit import write_rows
@@ -237,6 +238,25 @@ def test_a_hugging_face_model_is_downloaded_once(weights: str, site: type[Site],
     site.requested.clear()
     assert find_preset("hf://someone/tiny").directory == preset.directory
     assert not site.requested
+
+
+def test_a_revision_of_a_hugging_face_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_huggingface("bert", tmp_path / "served", ["a", "b"])
+    with serving(tmp_path / "uploads") as (hub, address):
+        point_client_at(address, tmp_path / "hub", monkeypatch)
+        hub.repositories["models/someone/tiny"] = model
+        hub.revisions["v1"] = "1" * 40
+        preset = find_preset("hf://someone/tiny@v1")
+        assert (preset.name, preset.location, preset.revision) == ("tiny", "someone/tiny", "v1")
+        assert preset.directory.name == "1" * 40 and preset.fingerprint == find_preset(str(model)).fingerprint
+        for wrong, message in {
+            "hf://someone/tiny@v9": "someone/tiny has no revision 'v9'",
+            "hf://someone/tiny/file": "have the form hf://organisation/name",
+            "hf://datasets/someone/tiny": "have the form hf://organisation/name",
+        }.items():
+            with pytest.raises(PresetError, match=message):
+                find_preset(wrong)
+    assert find_preset("hf://someone/tiny@v1").fingerprint == preset.fingerprint
 
 
 def test_hugging_face_knows_no_such_model(site: type[Site], tmp_path: Path) -> None:

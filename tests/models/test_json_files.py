@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kerora.errors import PresetError
-from kerora.models.hub_names import HUGGING_FACE, KAGGLE, OfflineError
+from kerora.hubs.names import HUGGING_FACE, KAGGLE, OfflineError
 from kerora.models.json_files import read_json_object
 
 

@@ -248,7 +248,7 @@ def test_a_trial_that_others_gave_up_meanwhile_is_left_to_them(tmp_path: Path) -
             requeue(other, other.trials[trial.number])
         return value
 
-    run_trials(study, objective, 2, None, lambda: None, InterruptFlag())
+    run_trials(study, objective, 2, None, lambda: None, InterruptFlag(), Path())
     assert [record.state for record in read_records(study)] == ["complete"] * 2 and len(study.trials) == 3
 
 
@@ -267,7 +267,7 @@ def test_trials_beyond_the_number_asked_for_do_not_count(settings: Settings) -> 
     from kerora.tuning.workbench import Workbench
 
     bench = Workbench(resolve(settings))
-    objective = Objective(bench, load_space(SPACE), TuneConfig(trials=2), {}, lambda: None, InterruptFlag())
+    objective = Objective(bench, load_space(SPACE), TuneConfig(trials=2), {}, lambda: None, InterruptFlag(), Path())
     study.optimize(objective, n_trials=1, catch=(TrialFailed,))
     assert len(study.trials) == 3 and len(read_records(study)) == 2
     assert len(search(settings, trials=4).records) == 4
