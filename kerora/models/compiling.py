@@ -134,5 +134,5 @@ def check_callbacks(model: Any, callbacks: Any) -> None:
     if boards and importlib.util.find_spec("tensorflow") is None:
         raise ConfigError(
             "keras.callbacks.TensorBoard writes through TensorFlow, which is not installed. Use "
-            "keras.callbacks.CSVLogger, or install tensorflow."
+            "keras.callbacks.CSVLogger, kerora.fit(..., log='tensorboard'), or install tensorflow."
         )

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,8 @@ from kerora.settings.resolve import dump_yaml, resolve
 from kerora.tasks.contract import EVALUATED, Evaluation
 from kerora.tasks.registry import Task, task_of_model
 from kerora.training.fit import clear_run
+from kerora.training.kept_data import clear_data, relative
 from kerora.training.manifest import describe, now
-
-DATA = "data"
-"""Folder in the run with rows that were given in memory."""
 
 
 def save_run(
@@ -82,10 +79,10 @@ def save_run(
     run = create_run(target if "/" in target else f"./{target}", config.runs_dir, "saved", force)
     if force:
         clear_run(run)
-        shutil.rmtree(run.path / DATA, ignore_errors=True)
+        clear_data(run, config.data)
     if rows is not None and not isinstance(dataset, str | Path):
-        save_dataset(rows, run.path / DATA)
-        data = dataclasses.replace(config.data, source=str(run.path / DATA), validation_split=0.0, test_split=0.0)
+        save_dataset(rows, run.data)
+        data = dataclasses.replace(config.data, source=str(run.data), validation_split=0.0, test_split=0.0)
         config = dataclasses.replace(config, data=data)
     write_run(run, task, model, config, rows, found, saved_by="kerora.save_run")
     if history is not None:
@@ -127,7 +124,8 @@ def write_run(
     task.models.write_head(run, model)
     config = settled(config, description or read_adapter_config(run.adapter), model)
     # without the name: a fit with this file gets a run folder of its own
-    write_text(run.config, dump_yaml(dataclasses.replace(config, run=None)))
+    plain = dataclasses.replace(config, run=None, data=relative(run, config.data))
+    write_text(run.config, dump_yaml(plain))
     if found:
         before, after = found
         write_json(run.metrics, {"before": before.evaluation.metrics, "after": after.evaluation.metrics})

@@ -47,7 +47,7 @@ def test_compile_alone(model: TextClassifier, tiny_preset: Path) -> None:
         keras.losses.SparseCategoricalCrossentropy(),
         keras.losses.sparse_categorical_crossentropy,
     ],
-    ids=str,
+    ids=["by name", "by class name", "by kind", "an object", "a function"],
 )
 def test_losses_that_read_probabilities_are_mended(model: TextClassifier, loss: Any) -> None:
     model.compile()

@@ -16,7 +16,7 @@ from kerora.errors import Interrupted
 from kerora.notices import Notice
 from kerora.pretraining.pretrain import pretrain
 from kerora.runfolder import RunFolder
-from kerora.training.fit import FitResult, fit, resume
+from kerora.training.fit import TrainedRun, fit, resume
 from kerora.tuning.study import tune
 from tests.conftest import ROOT
 from tests.tiny import tiny_huggingface
@@ -78,7 +78,7 @@ def curve(events: Any, name: str) -> list[tuple[int, float]]:
     return [(point.step, round(point.value, 5)) for point in events.Scalars(name)]
 
 
-def expected(result: FitResult, name: str) -> list[float]:
+def expected(result: TrainedRun, name: str) -> list[float]:
     return [round(row[name], 5) for row in result.history]
 
 
