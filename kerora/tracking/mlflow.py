@@ -25,8 +25,9 @@ class MLflow:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        # a server that is gone is one note of Kerora, and no list of attempts
+        for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+            logging.getLogger(name).setLevel(level)
         self._client: Any = MlflowClient()
         self._id = run.resumed or self._new(run)
         if run.resumed is not None:

@@ -1,7 +1,7 @@
 """Weights & Biases. Without credentials the run is written to RUN/logs/wandb, and `wandb sync` uploads it later."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,11 @@ class WeightsAndBiases:
         import wandb
 
         self._run.summary.update(dict(values))
-        media = {".html": lambda path: wandb.Html(path.read_text(encoding="utf-8"), inject=False), ".png": wandb.Image}
-        found = {
-            f"report/{path.stem}": media[path.suffix](path if path.suffix == ".html" else str(path))
-            for path in files
-            if path.suffix in media
+        media: dict[str, Callable[[Path], Any]] = {
+            ".html": lambda path: wandb.Html(path.read_text(encoding="utf-8"), inject=False),
+            ".png": lambda path: wandb.Image(str(path)),
         }
+        found = {f"report/{path.stem}": media[path.suffix](path) for path in files if path.suffix in media}
         if found:
             self._run.log(found)
         self._run.finish(exit_code=EXIT_CODES[state])

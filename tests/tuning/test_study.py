@@ -248,7 +248,7 @@ def test_a_trial_that_others_gave_up_meanwhile_is_left_to_them(tmp_path: Path) -
             requeue(other, other.trials[trial.number])
         return value
 
-    run_trials(study, objective, 2, None, lambda: None, InterruptFlag(), Path())
+    run_trials(study, objective, 2, None, lambda: None, InterruptFlag())
     assert [record.state for record in read_records(study)] == ["complete"] * 2 and len(study.trials) == 3
 
 

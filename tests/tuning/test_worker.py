@@ -118,7 +118,7 @@ def test_the_trials_of_the_job_are_run_on_its_study(job: str, monkeypatch: pytes
         seen.update(study=study.study_name, trials=trials, deadline=deadline, held=flag.held, objective=objective)
 
     monkeypatch.setattr(worker, "run_trials", run_trials)
-    monkeypatch.setattr(worker, "Objective", lambda bench, space, settings, defaults, shown, flag: defaults)
+    monkeypatch.setattr(worker, "Objective", lambda bench, space, settings, defaults, shown, flag, logs: defaults)
     worker._work(job)
     assert seen == {"study": "s", "trials": 7, "deadline": 12.5, "held": True, "objective": {"lora.rank": 8}}
 
