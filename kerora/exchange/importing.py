@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kerora.errors import AdapterError
+from kerora.hubs.names import HUGGING_FACE
 from kerora.lora.files import CONFIG_FILE, load_adapter, read_adapter_config
 from kerora.lora.source import adapter_folder
 from kerora.models.presets import find_preset
@@ -49,6 +50,6 @@ def import_peft(
     # create_run puts a name without a slash into runs_dir, but the output of an import is a path
     run = create_run(output if "/" in output else f"./{output}", config.runs_dir, "imported")
     # only the name of the folder: model cards show it, and they are published
-    origin = {"imported_from": folder.resolve().name}
-    write_run(run, task, model, config, dataset, found, description=description, argv=argv, **origin)
+    origin = str(directory) if str(directory).startswith(HUGGING_FACE) else folder.resolve().name
+    write_run(run, task, model, config, dataset, found, description=description, argv=argv, imported_from=origin)
     return run

@@ -14,8 +14,8 @@ def import_keras_lean() -> None:
     """Import Keras and KerasHub without the optional modules that the commands of Kerora never use.
 
     Use this only in the processes of Kerora. Afterwards these parts of Keras and KerasHub do not work: the wrappers for
-    scikit-learn, plots, images and downloads. torch.compile would also compile functions that Keras excludes. Kerora
-    itself can import all these modules as usual.
+    scikit-learn, plots, images, frames of pandas and downloads. torch.compile would also compile functions that Keras
+    excludes. Kerora itself can import all these modules as usual.
     """
     if "keras" in sys.modules:
         return
@@ -24,7 +24,7 @@ def import_keras_lean() -> None:
         return
     gc.disable()  # The import creates very many objects, and each collection would visit all of them.
     try:
-        with hidden("sklearn", "matplotlib", "PIL", "kagglehub", "huggingface_hub"), _without_compiler():
+        with hidden("sklearn", "matplotlib", "PIL", "pandas", "kagglehub", "huggingface_hub"), _without_compiler():
             import_keras_hub()
     finally:
         # The objects of the import stay until the process ends. Later collections do not visit frozen objects.
