@@ -100,7 +100,8 @@ def _one_of(choices: object) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    # Two brackets in a row would be a link in Markdown.
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("][", "]\\[")
 
 
 def _default(value: object) -> str:
