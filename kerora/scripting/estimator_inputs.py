@@ -11,7 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from kerora.data.labels import label_of
 from kerora.data.memory_values import MISSING, is_column, tensor_values
-from kerora.errors import DataError
+from kerora.errors import ConfigError, DataError
+from kerora.models.tokenizer import checked_texts
 from kerora.settings.base import shown
 
 NAMES = ("sentence1", "sentence2")
@@ -60,6 +61,8 @@ def texts_of(X: Any) -> Texts:
         plain = [name for name in frame.columns if isinstance(name, str)]
         names = tuple(plain) if len(plain) == len(frame.columns) else None
         return _of_rows([list(row) for row in frame.iter_rows()], len(frame.columns), names)
+    if isinstance(X, tuple) and len(X) == 2 and all(is_column(tensor_values(part)) for part in X):
+        raise InputError("X is a tuple of two columns, which could be two rows too. Write list(zip(*X)) or a frame.")
     values = tensor_values(X)
     if not is_column(values) and not isinstance(values, list):
         raise InputError(f"X must be a list of texts, an array or a frame. Received: {shown(X)}")
@@ -86,10 +89,10 @@ def _of_rows(rows: Sequence[Sequence[Any]], width: int, names: tuple[str, ...] |
 def _checked(values: Sequence[Any]) -> list[str]:
     if not values:
         raise InputError("X has 0 samples. Give at least one text.")
-    for number, value in enumerate(values):
-        if not isinstance(value, str):
-            raise InputError(f"X must be texts. Received: {shown(value)} in row {number}.")
-    return [str(value) for value in values]
+    try:
+        return list(map(str, checked_texts(values, "X")))
+    except ConfigError as error:
+        raise InputError(str(error)) from error
 
 
 def labels_of(y: Any, rows: int) -> tuple[np.ndarray, dict[Any, str]]:
