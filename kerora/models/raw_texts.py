@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from kerora.data.extract import is_missing
 from kerora.data.labels import label_of
+from kerora.data.memory_values import is_absent
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, DataError, listed, nearest
 from kerora.models.tokenizer import checked_pairs
@@ -220,7 +220,7 @@ def _is_column(x: Any) -> bool:
         return False
     if (hasattr(x, "shape") and not hasattr(x, "to_numpy")) or isinstance(x, Mapping):
         return False
-    first = next((value for value in x if not is_missing(value)), None)
+    first = next((value for value in x if not is_absent(value)), None)
     return isinstance(first, str | bytes)
 
 

@@ -10,13 +10,11 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from kerora.data.labels import label_of
-from kerora.data.memory_values import MISSING, is_column, tensor_values
+from kerora.data.memory import PAIR
+from kerora.data.memory_values import is_absent, is_column, tensor_values
 from kerora.errors import ConfigError, DataError
 from kerora.models.tokenizer import checked_texts
 from kerora.settings.base import shown
-
-NAMES = ("sentence1", "sentence2")
-"""The columns of pairs in the run folder."""
 
 
 class InputError(DataError, ValueError):
@@ -41,7 +39,7 @@ class Texts:
 
     def columns(self) -> dict[str, list[str]]:
         """Return the texts as columns of a table."""
-        return {"text": self.first} if self.second is None else dict(zip(NAMES, (self.first, self.second), strict=True))
+        return {"text": self.first} if self.second is None else dict(zip(PAIR, (self.first, self.second), strict=True))
 
 
 def texts_of(X: Any) -> Texts:
@@ -128,7 +126,7 @@ def labels_of(y: Any, rows: int) -> tuple[np.ndarray, dict[Any, str]]:
 
 def _check_labels(values: Sequence[Any]) -> None:
     for number, value in enumerate(values):
-        if value is None or type(value).__name__ in MISSING or (isinstance(value, float) and value != value):
+        if is_absent(value):
             raise InputError(f"y contains NaN or None: row {number} has no label. Leave out rows without labels.")
     if len({isinstance(value, str) for value in values}) > 1:
         raise InputError("y holds both text and other values. Give labels of one type.")

@@ -39,7 +39,9 @@ def model(fingerprint: str = "f" * 64) -> Any:
 def run(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path / "run")
     summary = LoraSummary(20, 3, 100, ("query",))
-    run.update_manifest(**describe(resolve(), dataset("a", "b", "c"), model(), summary, ["fit", "--quiet", "pg://me:secret@host"]))
+    run.update_manifest(
+        **describe(resolve(), dataset("a", "b", "c"), model(), summary, ["fit", "--quiet", "pg://me:secret@host"])
+    )
     return run
 
 
