@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from kerora.scripting.fit import fit
     from kerora.scripting.result import FitResult
     from kerora.scripting.runs import evaluate, predict
+    from kerora.scripting.save_run import save_run
     from kerora.settings.fit import FitConfig
     from kerora.settings.language import Sampling
     from kerora.settings.pretrain import PretrainConfig
     from kerora.settings.tune import TuneConfig
-    from kerora.training.saved_run import save_run
     from kerora.training.schedules import WarmupSchedule
     from kerora.training.step import TrainStep
     from kerora.tuning.study import tune
@@ -77,7 +77,7 @@ _HOMES = {
     "remove_lora": "kerora.lora.inject",
     "report": "kerora.runs.report",
     "save_adapter": "kerora.lora.files",
-    "save_run": "kerora.training.saved_run",
+    "save_run": "kerora.scripting.save_run",
     "set_random_seed": "kerora.backend",
     "tune": "kerora.tuning.study",
     "unmerge_lora": "kerora.lora.inject",

@@ -7,7 +7,7 @@ Every message is one line: what is wrong, with which value, where, and what to d
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class KeroraError(Exception):
@@ -52,6 +52,18 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ` Did you mean 'a' or 'b'?` for the known names closest to `name`, or ``""``."""
     matches = difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+
+
+def quoted(names: Sequence[str], most: int = 10) -> str:
+    """Return names for a message: ``'text', 'label'``. After `most` of them, their number follows."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"'{name:.40}'" for name in names[:most]) + more
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Return class names for a message: ``bad, good``. After `most` of them, the number of all follows."""
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(f"{name:.40}" for name in names[:most]) + more
 
 
 def reason_of(error: OSError) -> str:

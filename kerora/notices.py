@@ -4,6 +4,8 @@ In a script a notice is a Python warning. The command line prints each notice on
 """
 
 import contextlib
+import inspect
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -11,6 +13,7 @@ from typing import Any
 
 from kerora.errors import KeroraError
 
+_LIBRARIES = ("kerora", "keras", "contextlib", "sklearn")
 _RENAME: ContextVar[Callable[[str], str] | None] = ContextVar("rename", default=None)
 
 
@@ -20,8 +23,15 @@ class Notice(UserWarning):
 
 def notice(text: str) -> None:
     """Say one line about a choice."""
-    # 3: the place of the caller of the function that makes the choice.
-    warnings.warn(_renamed(text), Notice, stacklevel=3)
+    warnings.warn(_renamed(text), Notice, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """Return the level of the code that called Kerora, directly or through Keras, as seen by `notice`."""
+    for level, (frame, _) in enumerate(traceback.walk_stack(inspect.currentframe()), 0):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
+            return level
+    return 1
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from kerora.data.extract import LabelledRows
 from kerora.data.labels import SEPARATORS, label_of, several_labels
 from kerora.data.rows import Rows
-from kerora.errors import DataError, nearest
+from kerora.errors import DataError, listed, nearest
 from kerora.settings.fit import DataConfig
 
 INTEGER = re.compile(r"[+-]?\d+")
@@ -65,7 +65,7 @@ def choose_classes(train: LabelledRows, config: DataConfig) -> tuple[tuple[str, 
     # A different label in every row: the column holds texts or identifiers, not classes.
     if len(train.rows) < len(labels) or len(train.rows) == len(train.first_seen):
         raise DataError(
-            f"{train.source}: {len(train.rows)} rows are too few for {len(labels)} classes ({_listed(labels, 5)}). "
+            f"{train.source}: {len(train.rows)} rows are too few for {len(labels)} classes ({listed(labels, 5)}). "
             "Give more rows, or name the right column with --label."
         )
     if set(reordered) == set(labels) and len(reordered) == len(labels):
@@ -144,7 +144,7 @@ def numbered(
     if unknown is not None:
         raise DataError(
             f"{part.source}, {part.first_seen[unknown]}: label {unknown!r:.60} does not occur in {origin}, which has "
-            f"{_listed(known or list(numbers))}.{nearest(unknown, numbers)} Correct the label or add training rows "
+            f"{listed(known or list(numbers))}.{nearest(unknown, numbers)} Correct the label or add training rows "
             "for it."
         )
     rows = part.rows
@@ -175,7 +175,7 @@ def numbers_for_run(part: LabelledRows, classes: ClassLabels, config: DataConfig
     if unclear is not None:
         raise DataError(
             f"{part.source}: label {unclear!r:.60} is the class {classes.names[values[unclear]]!r:.60} as a label of "
-            f"the training data, but it is also the name of another class. The run has {_listed(classes.described())}. "
+            f"the training data, but it is also the name of another class. The run has {listed(classes.described())}. "
             "Write the names of all classes, or train the run again without --class-names."
         )
     return {**names, **values}
@@ -198,8 +198,8 @@ def _numbers_by_order(part: LabelledRows, classes: ClassLabels, config: DataConf
     if len(labels) == len(classes.names):
         return {label or "": number for number, label in enumerate(labels)}
     raise DataError(
-        f"{part.source}: cannot tell which classes the labels {_listed(ordered(part.first_seen))} are. The run has the "
-        f"classes {_listed(classes.names)}, and it was trained by an older version, which did not keep the labels of "
+        f"{part.source}: cannot tell which classes the labels {listed(ordered(part.first_seen))} are. The run has the "
+        f"classes {listed(classes.names)}, and it was trained by an older version, which did not keep the labels of "
         "the training data. Write these names into the file."
     )
 
@@ -232,17 +232,12 @@ def _renamed(labels: Sequence[str], train: LabelledRows, config: DataConfig) -> 
     # The names follow the sorted labels. A user knows that order only of integers.
     if train.classes is None and not are_integers(labels):
         raise DataError(
-            f"{train.source}: class_names names integer labels, but the labels are {_listed(labels)}. "
+            f"{train.source}: class_names names integer labels, but the labels are {listed(labels)}. "
             "Leave class_names out."
         )
     if len(names) != len(labels) or len(set(names)) != len(names):
         raise DataError(
-            f"{train.source}: class_names has {len(names)} names ({_listed(names)}) for {len(labels)} labels "
-            f"({_listed(labels)}). Give one different name for each."
+            f"{train.source}: class_names has {len(names)} names ({listed(names)}) for {len(labels)} labels "
+            f"({listed(labels)}). Give one different name for each."
         )
     return names
-
-
-def _listed(names: Sequence[str], count: int = 12) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > count else ""
-    return ", ".join(f"{name:.40}" for name in names[:count]) + more

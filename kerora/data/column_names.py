@@ -40,9 +40,3 @@ def same_column(name: str | None, columns: Sequence[str]) -> str | None:
     if name is None or name in columns:
         return name
     return column_by_name(columns, (plain_name(name),))
-
-
-def quoted(names: Sequence[str], most: int = 10) -> str:
-    """Return names for a message: ``'text', 'label'``. After `most` of them, their number follows."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"'{name:.40}'" for name in names[:most]) + more

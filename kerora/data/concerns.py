@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from kerora.data.audit import Audit, Leakage
-from kerora.data.column_names import quoted
 from kerora.data.labels import WHOLE_NUMBER
+from kerora.errors import quoted
 
 DECIMAL = re.compile(r"[+-]?\d+\.\d+")
 MISSING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat")

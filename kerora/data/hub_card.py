@@ -116,7 +116,10 @@ def card_files(folder: Path, config: CardConfig) -> dict[str, list[Path]]:
 def _matching(folder: Path, patterns: Iterable[str], part: str) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
-        files = sorted(path for path in folder.glob(pattern) if path.is_file())
+        try:
+            files = sorted(path for path in folder.glob(pattern) if path.is_file())
+        except ValueError as error:  # ** beside other characters
+            raise DataError(f"{folder / CARD} names {pattern!r:.60}: {error}. Name files with --train.") from error
         if not files:
             raise DataError(
                 f"{folder / CARD} names {pattern} as the {part} part, but no file has such a name. Restore them, or "
@@ -129,6 +132,7 @@ def _matching(folder: Path, patterns: Iterable[str], part: str) -> list[Path]:
 def _config(entry: Mapping[str, Any], card: Path) -> CardConfig:
     name = str(entry.get("config_name", "default"))
     folder = str(entry.get("data_dir") or "")
+    _check_inside(folder, card)
     files = entry.get("data_files")
     # a text or a list of texts is the training part, as in the library `datasets`
     if isinstance(files, str) or (isinstance(files, list) and all(isinstance(item, str) for item in files)):
@@ -144,12 +148,16 @@ def _config(entry: Mapping[str, Any], card: Path) -> CardConfig:
 
 
 def _inside(folder: str, paths: Any, card: Path) -> tuple[str, ...]:
-    names = [paths] if isinstance(paths, str) else list(paths or ())
-    whole = [f"{folder}/{name}" if folder else str(name) for name in names]
-    # a card is written by others: its patterns must not lead to files outside of its folder
-    wrong = next(
-        (name for name in whole if name.startswith(("/", "~")) or ".." in Path(name).parts or ":" in name), None
-    )
-    if wrong is not None or not whole:
-        raise DataError(f"{card} names {wrong!r} as a data file, which is not in its folder. Name files with --train.")
-    return tuple(whole)
+    names = [name for name in (paths if isinstance(paths, list) else [paths]) if name]
+    if not names:
+        raise DataError(f"{card} names a part without files. Name files with --train.")
+    whole = tuple(f"{folder}/{name}" if folder else str(name) for name in names)
+    for name in whole:
+        _check_inside(name, card)
+    return whole
+
+
+def _check_inside(name: str, card: Path) -> None:
+    # a card is written by others: it must not lead to files outside of its folder
+    if name.startswith(("/", "~")) or ".." in Path(name).parts or ":" in name:
+        raise DataError(f"{card} names {name!r:.60} as data, which is not in its folder. Name files with --train.")

@@ -11,7 +11,7 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 
-from kerora.data.memory_values import NotWritableError, batch_of, is_column, plain_value, tensor_values
+from kerora.data.memory_values import NotWritableError, batch_of, is_absent, is_column, plain_value, tensor_values
 from kerora.data.split_names import SPLIT_NAMES
 from kerora.errors import DataError
 from kerora.notices import notice
@@ -23,6 +23,8 @@ FORMS = (
     "a frame of pandas, polars or pyarrow, a dict of columns, a list of records, (texts, labels), a data set of "
     "Hugging Face, TensorFlow or torch, or the path of a file"
 )
+PAIR = ("sentence1", "sentence2")
+"""Names of the columns of pairs that have no names. Readers of files know them."""
 Row = dict[str, Any]
 # Of other libraries, recognised by the names of their modules: an import of them would take seconds.
 HUGGING_FACE = "datasets"
@@ -112,6 +114,10 @@ def rows_in_memory(value: Any, name: str, config: DataConfig) -> Iterator[Row]:
     if isinstance(value, Mapping):
         return _columns(value, name)
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        first = value[0] if len(value) == 2 else None
+        if isinstance(first, tuple) and len(first) == 2 and all(is_column(tensor_values(part)) for part in first):
+            names = config.text if len(config.text) == 2 else PAIR
+            return _columns({names[0]: first[0], names[1]: first[1], label: value[1]}, name)
         return _texts_and_labels(value, name, text, label)
     _check_names(value, name)
     found = nw.from_native(value, pass_through=True, allow_series=True)
@@ -162,8 +168,8 @@ def _texts_and_labels(value: Sequence[Any], name: str, text: str, label: str) ->
     if len(parts) != 2 or not all(is_column(part) for part in parts):
         raise DataError(
             f"{name}: a tuple must be (texts, labels), two lists. Received: {len(parts)} values of the types "
-            f"{', '.join(type(part).__name__ for part in value)}. Sentence pairs and further columns go into a dict of "
-            "columns, such as {'text1': [...], 'text2': [...], 'label': [...]}."
+            f"{', '.join(type(part).__name__ for part in value)}. Sentence pairs are ((firsts, seconds), labels), and "
+            "further columns go into a dict of columns."
         )
     texts, labels = parts
     if len(texts) != len(labels):
@@ -197,7 +203,7 @@ def _items(items: Iterator[Any], name: str, text: str, label: str) -> Iterator[R
                 part = part._asdict()
             if isinstance(part, Mapping):
                 yield {str(key): value for key, value in part.items()}
-            elif isinstance(part, str | bytes):
+            elif isinstance(part, str | bytes) or is_absent(part):
                 yield {text: part}
             elif isinstance(part, tuple) and len(part) == 2:
                 yield dict(zip((text, label), part, strict=True))

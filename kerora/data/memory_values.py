@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from kerora.data.extract import is_missing
+
 # The missing values of pandas, by the names of their types: pandas need not be installed.
 MISSING = ("NAType", "NaTType")
 
 
 class NotWritableError(Exception):
     """A value is neither text, a number, a date nor a list of these."""
+
+
+def is_absent(value: Any) -> bool:
+    """Tell whether a value is missing: None, NaN, or NA or NaT of pandas."""
+    return is_missing(value) or type(value).__name__ in MISSING
 
 
 def plain_value(value: Any) -> Any:
@@ -26,14 +33,14 @@ def plain_value(value: Any) -> Any:
     """
     if isinstance(value, enum.Enum):
         value = value.value
-    if value is None or type(value).__name__ in MISSING:
+    if is_absent(value):
         return None
     if isinstance(value, str):
         return str.__str__(value)  # numpy.str_ is a subclass of str
     if isinstance(value, bool | int):
         return value
     if isinstance(value, float):
-        return None if value != value else float(value)
+        return float(value)
     if isinstance(value, bytes):
         return _decoded(value)
     if isinstance(value, datetime.datetime | decimal.Decimal):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerora.data.bad_rows import by_reason, write_bad_rows
-from kerora.data.column_names import column_by_name, quoted, same_column
+from kerora.data.column_names import column_by_name, same_column
 from kerora.data.columns import column_named, find_columns
 from kerora.data.documents import Documents, Parts, prompt_parts
 from kerora.data.extract import identifier_of
@@ -16,7 +16,7 @@ from kerora.data.streams import stream_texts
 from kerora.data.table import RawRow, Table
 from kerora.data.text_columns import TURNS, joined_prompt, optional_columns, turns_of
 from kerora.data.trained_columns import RunDataConfig, TrainedColumns
-from kerora.errors import DataError
+from kerora.errors import DataError, quoted
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 

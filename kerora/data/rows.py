@@ -97,6 +97,14 @@ class Rows(Generic[T]):
     def __len__(self) -> int:
         return len(self.texts)
 
+    @classmethod
+    def numbered(
+        cls, texts: Sequence[str], targets: Column[T] | None = None, pairs: Sequence[str] | None = None
+    ) -> "Rows[T]":
+        """Return rows from lists. Their ids are the numbers of the rows from 1."""
+        ids = [str(number) for number in range(1, len(texts) + 1)]
+        return Rows(list(texts), ids, targets, None if pairs is None else list(pairs))
+
     def append(self, text: str, identifier: str, target: T | None = None, pair: str | None = None) -> None:
         """Add a row. The columns of targets and pairs are created when the first value is given."""
         self.texts.append(text)

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from kerora.data.column_names import column_by_name, plain_name, quoted
+from kerora.data.column_names import column_by_name, plain_name
 from kerora.data.extract import is_missing
 from kerora.data.files import is_table, open_table
 from kerora.data.row_reader import P, RowReader
 from kerora.data.rows import S
 from kerora.data.split_names import SPLIT_NAMES, in_order
 from kerora.data.table import RawRow
-from kerora.errors import DataError
+from kerora.errors import DataError, quoted
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from kerora.data.column_names import column_by_name, plain_name, quoted
+from kerora.data.column_names import column_by_name, plain_name
 from kerora.data.columns import column_named, find_columns
 from kerora.data.documents import Form, Parts, completion, conversation, plain_text
 from kerora.data.extract import identifier_of, is_missing, record_of, row_problem, text_problem
 from kerora.data.table import RawRow, Table
 from kerora.data.trained_columns import RunDataConfig, TrainedColumns
+from kerora.errors import quoted
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 from kerora.settings.language import LanguageConfig

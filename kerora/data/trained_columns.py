@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kerora.data.column_names import LABEL_NAMES, plain_name, quoted, same_column
-from kerora.errors import DataError
+from kerora.data.column_names import LABEL_NAMES, plain_name, same_column
+from kerora.errors import DataError, quoted
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig
 

@@ -212,8 +212,9 @@ def _kerora(job: Job, work: Path) -> Verification:
         elif (run / name).is_file():
             shutil.copyfile(run / name, work / name)
     # exports are shared: no command line, no folder of this machine
-    manifest = read_json(work / "run.json")
-    write_json(work / "run.json", {key: value for key, value in manifest.items() if key not in PRIVATE})
+    manifest = {key: value for key, value in read_json(work / "run.json").items() if key not in PRIVATE}
+    manifest["preset"] = {key: value for key, value in manifest.get("preset", {}).items() if key != "directory"}
+    write_json(work / "run.json", manifest)
     again = load(work, str(job.model.preset.directory), dtype="float32")
     return job.verification("kerora", job.task.exchange.logits(again, job.probe))
 

@@ -36,9 +36,16 @@ def patiently(download: Callable[[], Result], folder: Path) -> Result:
     """Run a download. It fails if the size of the folder does not change for `STALL_SECONDS`."""
 
     def size() -> int:
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+        return sum(map(_size_of, folder.rglob("*"))) if folder.is_dir() else 0
 
     return _in_thread(download, size, STALL_SECONDS)
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:  # The client has just renamed it.
+        return 0
 
 
 def _in_thread(work: Callable[[], Result], progress: Callable[[], Any], seconds: float) -> Result:

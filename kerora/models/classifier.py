@@ -304,7 +304,7 @@ class TextClassifier(TaskModel):
 
 def _unlabelled(texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> Rows:
     first, second = checked_pairs(texts, pairs)
-    return Rows(first, [""] * len(first), pairs=second)
+    return Rows.numbered(first, pairs=second)
 
 
 def _with_places(batches: Batches) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from kerora.data.extract import is_missing
 from kerora.data.labels import label_of
+from kerora.data.memory_values import is_absent
 from kerora.data.rows import Rows
-from kerora.errors import ConfigError, DataError, nearest
-from kerora.models.tokenizer import checked_pairs, checked_texts
+from kerora.errors import ConfigError, DataError, listed, nearest
+from kerora.models.tokenizer import checked_pairs
 from kerora.notices import notice
 from kerora.settings.base import is_table, shown
 
@@ -95,7 +95,7 @@ def text_columns(x: Any) -> tuple[list[str], list[str] | None]:
     columns = _columns(x)
     if len(columns) > 2:
         raise ConfigError(f"Texts come in one column, or two for pairs. Received: {len(columns)} columns. Name them.")
-    return checked_pairs(*(_decoded(column) for column in columns), *[None] * (2 - len(columns)))
+    return checked_pairs(*map(_plain, columns), *[None] * (2 - len(columns)))
 
 
 def class_numbers(labels: np.ndarray, classes: Sequence[str], values: Sequence[str] = ()) -> np.ndarray:
@@ -112,6 +112,8 @@ def class_numbers(labels: np.ndarray, classes: Sequence[str], values: Sequence[s
     if labels.ndim > 1 and labels.shape[1] != 1:
         return labels
     labels = labels.reshape(-1)
+    if labels.dtype.kind == "O" and all(type(label) is int or isinstance(label, np.integer) for label in labels):
+        labels = labels.astype(np.int64)  # A column of a frame can hold whole numbers as objects.
     if labels.dtype.kind == "b" and {"true", "false"} <= {str(label_of(name)) for name in classes}:
         labels = labels.astype(object)
     if labels.dtype.kind in TEXT_KINDS:
@@ -121,7 +123,7 @@ def class_numbers(labels: np.ndarray, classes: Sequence[str], values: Sequence[s
     if wrong.size:
         raise DataError(
             f"Label {labels[wrong[0]]} at position {wrong[0]} is no class number: there are {len(classes)} classes, 0 "
-            f"to {len(classes) - 1}. Give numbers in this range, or class names as text ({_listed(classes)})."
+            f"to {len(classes) - 1}. Give numbers in this range, or class names as text ({listed(classes)})."
         )
     _note_numbers(numbers, classes)
     return numbers
@@ -150,20 +152,21 @@ def _numbers_by_name(labels: np.ndarray, classes: Sequence[str], values: Sequenc
     by_name = _lookup(classes)
     by_value = _lookup(values)
     names = [None if value is None else label_of(value) for value in labels]
-    for number, name in enumerate(names):
-        if name is None or (name not in by_name and name not in by_value):
-            what = "is missing" if name is None else "is no class"
-            hint = nearest(str(name), classes)
-            raise DataError(
-                f"Label {_shown(labels[number])} at position {number} {what}. The classes are {_listed(classes)}.{hint}"
-            )
+    # First what is missing: beside it, numpy keeps whole numbers as objects, which are no names.
+    wrong = [number for number, name in enumerate(names) if name is None]
+    wrong += [number for number, name in enumerate(names) if name not in by_name and name not in by_value]
+    if wrong:
+        name, label = names[wrong[0]], _shown(labels[wrong[0]])
+        what = "is missing" if name is None else "is no class"
+        hint = nearest(str(name), classes)
+        raise DataError(f"Label {label} at position {wrong[0]} {what}. The classes are {listed(classes)}.{hint}")
     # All labels have one reading: the names first, as `kerora predict` writes them.
     known = by_name if all(name in by_name for name in names) else by_value
     strange = next((name for name in names if name not in known), None)
     if strange is not None:
         raise DataError(
             f"Label {strange!r:.60} is a class name, but other labels are those of the training data. Use one kind: "
-            f"{_listed(classes)}, or {_listed(values)}."
+            f"{listed(classes)}, or {listed(values)}."
         )
     return np.array([known[str(name)] for name in names], np.int64)
 
@@ -217,7 +220,7 @@ def _is_column(x: Any) -> bool:
         return False
     if (hasattr(x, "shape") and not hasattr(x, "to_numpy")) or isinstance(x, Mapping):
         return False
-    first = next((value for value in x if not is_missing(value)), None)
+    first = next((value for value in x if not is_absent(value)), None)
     return isinstance(first, str | bytes)
 
 
@@ -237,28 +240,6 @@ def _plain(values: Any) -> Any:
     if hasattr(values, "detach"):
         return values.detach().cpu().numpy()
     return values.numpy() if _is_tensorflow(values) else values
-
-
-def _decoded(column: Any) -> Any:
-    """Return a column with text in place of bytes, which are UTF-8."""
-    column = _plain(column)
-    if isinstance(column, bytes):
-        column = [column]
-    if isinstance(column, str | Mapping) or is_table(column) or not hasattr(column, "__iter__"):
-        return column
-    values = list(column)
-    for number, value in enumerate(values):
-        if isinstance(value, bytes):
-            try:
-                values[number] = value.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ConfigError(f"The text at position {number} is not UTF-8: {shown(value)}. Decode it.") from error
-    return checked_texts(values)
-
-
-def _listed(names: Sequence[str], count: int = 12) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > count else ""
-    return ", ".join(f"{name:.40}" for name in names[:count]) + more
 
 
 def _shown(label: Any) -> str:

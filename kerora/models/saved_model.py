@@ -6,7 +6,11 @@ checked when the file is read.
 """
 
 import base64
+import binascii
 import json
+import os
+import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +37,8 @@ from kerora.runfolder import write_bytes
 FORMAT = 1
 DESCRIPTION = "description"
 """Name of the entry beside the weights: JSON in UTF-8, as bytes."""
+SHA256 = re.compile("[0-9a-f]{64}")
+_GET = "Get the file again from its author."
 
 
 class SavedModel(keras.Model):
@@ -281,18 +287,41 @@ def _packed(preset: Preset) -> dict[str, str]:
 
 def _unpacked(recorded: Mapping[str, Any], fingerprint: str) -> Preset:
     """Write the files of a preset into the cache, and open it there."""
-    folder = cache_directory() / "bases" / fingerprint[:32]
-    for name, content in recorded["files"].items():
-        path = (folder / name).resolve()
-        # A file from another person must not write elsewhere.
-        if not path.is_relative_to(folder.resolve()):
-            raise PresetError(f"The saved model names a file outside of its base: {name!r}. Do not use it.")
-        if not path.is_file():
-            write_bytes(path, base64.b64decode(content))
-    preset = open_folder(folder, str(folder), recorded["name"])
-    if preset.fingerprint != fingerprint:
-        raise PresetError(f"The base in the saved model is damaged: {folder} has another fingerprint. Delete it.")
-    return preset
+    # The fingerprint names the folder, and a file from another person must not write elsewhere.
+    if not SHA256.fullmatch(fingerprint):
+        raise PresetError(f"The fingerprint of the base in the saved model is no sha256: {fingerprint!r:.60}. {_GET}")
+    bases = cache_directory() / "bases"
+    folder, name = bases / fingerprint[:32], str(recorded["name"])
+    if _has_fingerprint(folder, name, fingerprint):
+        return open_folder(folder, str(folder), name)
+    bases.mkdir(parents=True, exist_ok=True)
+    # Only a base with the right fingerprint gets its place in the cache: a wrong one would spoil it for other models.
+    with tempfile.TemporaryDirectory(prefix="base-", dir=bases) as parent:
+        unpacked = Path(parent) / "base"
+        _write_files(recorded["files"], unpacked)
+        if not _has_fingerprint(unpacked, name, fingerprint):
+            raise PresetError(f"The base in the saved model is damaged: it has another fingerprint. {_GET}")
+        if folder.is_dir():
+            os.replace(folder, Path(parent) / "damaged")
+        os.replace(unpacked, folder)
+    return open_folder(folder, str(folder), name)
+
+
+def _has_fingerprint(folder: Path, name: str, fingerprint: str) -> bool:
+    try:
+        return folder.is_dir() and open_folder(folder, str(folder), name).fingerprint == fingerprint
+    except PresetError:  # files are missing or damaged
+        return False
+
+
+def _write_files(files: Mapping[str, str], folder: Path) -> None:
+    for name, content in files.items():
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise PresetError(f"The saved model names a file outside of its base: {name!r:.60}. {_GET}")
+        try:
+            write_bytes(folder / name, base64.b64decode(content, validate=True))
+        except (binascii.Error, TypeError, ValueError) as error:
+            raise PresetError(f"The base in the saved model is damaged: {name!r:.60}. {_GET}") from error
 
 
 def _shown(value: Any) -> str:

@@ -315,10 +315,12 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
             ConfigError: something other than texts was given, or the numbers of texts and labels differ.
             DataError: a label is no class.
         """
+        if isinstance(rows, Rows) and labels is not None:
+            raise ConfigError("Rows of a data set hold their labels. Leave the argument labels out.")
         raw = None if isinstance(rows, Rows) else raw_rows(rows, labels)
         targets: Any = rows.targets if raw is None else raw.labels
         if raw is not None:
-            rows = _rows(raw)
+            rows = Rows.numbered(raw.texts, pairs=raw.pairs)
             targets = None if targets is None else self.targets_of(targets)
         return Batches(
             (cached_tokens if cache else tokenize)(rows, self.tokenizer, self.max_length),
@@ -334,11 +336,6 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
     def encode_rows(self, rows: RawRows) -> dict[str, np.ndarray]:
         """Return the inputs for texts; see `encode`."""
         return self.encode(rows.texts, rows.pairs)
-
-
-def _rows(raw: RawRows) -> Rows[Any]:
-    texts, pairs = list(raw.texts), None if raw.pairs is None else list(raw.pairs)
-    return Rows(texts, [str(number) for number in range(1, len(texts) + 1)], pairs=pairs)
 
 
 def evaluation_tokens(batch_size: int) -> int | None:

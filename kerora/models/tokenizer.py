@@ -215,22 +215,30 @@ class TextTokenizer:
 
 
 def checked_texts(texts: Any, name: str = "texts") -> list[str]:
-    """Return texts as a list. A single string is one text.
+    """Return texts as a list. A single string is one text. Bytes are UTF-8.
 
     Raises:
         ConfigError: the value is a table, a dict, or holds something other than text.
     """
-    if isinstance(texts, str):
-        return [texts]
-    if isinstance(texts, Mapping | bytes) or is_table(texts) or not isinstance(texts, Iterable):
+    if isinstance(texts, str | bytes):
+        texts = [texts]
+    if isinstance(texts, Mapping) or is_table(texts) or not isinstance(texts, Iterable):
         raise ConfigError(
             f"{name} must be texts. Received: {shown(texts)}. Give a list of strings, or one column of a table."
         )
-    found = list(texts.to_pylist() if hasattr(texts, "to_pylist") else texts)
+    values = texts.to_pylist() if hasattr(texts, "to_pylist") else texts
+    found = [_decoded(value, number) if isinstance(value, bytes) else value for number, value in enumerate(values)]
     wrong = next((number for number, text in enumerate(found) if not isinstance(text, str)), None)
     if wrong is not None:
         raise ConfigError(f"{name} must be texts. Received: {shown(found[wrong])} at position {wrong}.")
     return found
+
+
+def _decoded(text: bytes, number: int) -> str:
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The text at position {number} is not UTF-8: {shown(text)}. Decode it.") from error
 
 
 def checked_pairs(texts: Any, pairs: Any) -> tuple[list[str], list[str] | None]:

@@ -115,9 +115,10 @@ def open_preset(run: RunFolder, config: FitConfig, preset: str | Path | Preset |
     """
     recorded = run.read_manifest().get("preset", {})
     spec: Any = preset or config.model.preset
-    if preset is None and not Path(spec).exists() and Path(recorded.get("directory", "")).is_dir():
+    directory = recorded.get("directory")  # an export has none
+    if preset is None and not Path(spec).exists() and directory and Path(directory).is_dir():
         # the run recorded the folder of the base model: use it, without a search for the name
-        spec = recorded["directory"]
+        spec = directory
     base = spec if isinstance(spec, Preset) else find_preset(spec)
     # None: a run folder without this entry is accepted as it is
     if recorded.get("fingerprint") not in (None, base.fingerprint):

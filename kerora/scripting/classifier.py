@@ -192,7 +192,7 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "classes_")
         found = texts_of(X)
         self._check_features(found)
-        rows: Rows[Any] = Rows(found.first, [""] * len(found.first), pairs=found.second)
+        rows: Rows[Any] = Rows.numbered(found.first, pairs=found.second)
         config = read_config(RunFolder.open(self.run_))
         with LOCK:
             model = model_of(Path(self.run_).resolve(), config)

@@ -10,12 +10,11 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from kerora.data.labels import label_of
-from kerora.data.memory_values import MISSING, is_column, tensor_values
-from kerora.errors import DataError
+from kerora.data.memory import PAIR
+from kerora.data.memory_values import is_absent, is_column, tensor_values
+from kerora.errors import ConfigError, DataError
+from kerora.models.tokenizer import checked_texts
 from kerora.settings.base import shown
-
-NAMES = ("sentence1", "sentence2")
-"""The columns of pairs in the run folder."""
 
 
 class InputError(DataError, ValueError):
@@ -40,7 +39,7 @@ class Texts:
 
     def columns(self) -> dict[str, list[str]]:
         """Return the texts as columns of a table."""
-        return {"text": self.first} if self.second is None else dict(zip(NAMES, (self.first, self.second), strict=True))
+        return {"text": self.first} if self.second is None else dict(zip(PAIR, (self.first, self.second), strict=True))
 
 
 def texts_of(X: Any) -> Texts:
@@ -60,6 +59,8 @@ def texts_of(X: Any) -> Texts:
         plain = [name for name in frame.columns if isinstance(name, str)]
         names = tuple(plain) if len(plain) == len(frame.columns) else None
         return _of_rows([list(row) for row in frame.iter_rows()], len(frame.columns), names)
+    if isinstance(X, tuple) and len(X) == 2 and all(is_column(tensor_values(part)) for part in X):
+        raise InputError("X is a tuple of two columns, which could be two rows too. Write list(zip(*X)) or a frame.")
     values = tensor_values(X)
     if not is_column(values) and not isinstance(values, list):
         raise InputError(f"X must be a list of texts, an array or a frame. Received: {shown(X)}")
@@ -86,10 +87,10 @@ def _of_rows(rows: Sequence[Sequence[Any]], width: int, names: tuple[str, ...] |
 def _checked(values: Sequence[Any]) -> list[str]:
     if not values:
         raise InputError("X has 0 samples. Give at least one text.")
-    for number, value in enumerate(values):
-        if not isinstance(value, str):
-            raise InputError(f"X must be texts. Received: {shown(value)} in row {number}.")
-    return [str(value) for value in values]
+    try:
+        return list(map(str, checked_texts(values, "X")))
+    except ConfigError as error:
+        raise InputError(str(error)) from error
 
 
 def labels_of(y: Any, rows: int) -> tuple[np.ndarray, dict[Any, str]]:
@@ -125,7 +126,7 @@ def labels_of(y: Any, rows: int) -> tuple[np.ndarray, dict[Any, str]]:
 
 def _check_labels(values: Sequence[Any]) -> None:
     for number, value in enumerate(values):
-        if value is None or type(value).__name__ in MISSING or (isinstance(value, float) and value != value):
+        if is_absent(value):
             raise InputError(f"y contains NaN or None: row {number} has no label. Leave out rows without labels.")
     if len({isinstance(value, str) for value in values}) > 1:
         raise InputError("y holds both text and other values. Give labels of one type.")

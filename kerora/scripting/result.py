@@ -83,7 +83,7 @@ class FitResult(TrainedRun):
         if trained_on_pairs != (second is not None):
             wanted, given = ("pairs", "single texts") if trained_on_pairs else ("single texts", "pairs")
             raise RunError(f"{self.run.path} was trained on {wanted}. Received: {given}.")
-        rows: Rows[Any] = Rows(first, [str(number) for number in range(1, len(first) + 1)], pairs=second)
+        rows: Rows[Any] = Rows.numbered(first, pairs=second)
         return list(task.predictions.predict(self.model, rows, 64, False)) if first else []
 
     def __repr__(self) -> str:

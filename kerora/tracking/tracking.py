@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +11,13 @@ from typing import Any, Self
 
 from kerora.errors import ConfigError, Interrupted
 from kerora.notices import notice
+from kerora.settings.secrets import masked
 from kerora.tracking.contract import State, Tool, TrackedRun
 from kerora.tracking.mlflow import MLflow
 from kerora.tracking.tensorboard import TensorBoard
 from kerora.tracking.wandb import WeightsAndBiases
 
 TOOLS: dict[str, Callable[[], Tool]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}
-# the password of an address, and values that are named like a secret
-_SECRETS = (
-    (re.compile(r"(?<=://)[^/\s@]+(?=@)"), "***"),
-    (re.compile(r"(?i)((?:token|key|secret|password|passwd|signature|sig)=)[^&\s]+"), r"\1***"),
-    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), "hf_***"),
-)
 
 
 def check_tools(names: Sequence[str]) -> None:
@@ -33,7 +27,9 @@ def check_tools(names: Sequence[str]) -> None:
         ConfigError: one is missing. The message has the command that installs it.
     """
     for name in names:
-        if importlib.util.find_spec(name) is None:
+        found = importlib.util.find_spec(name)
+        # A folder of that name in the working directory is found too: wandb makes one. It has no origin.
+        if found is None or found.origin is None:
             raise ConfigError(f"--log {name} needs the package {name}. Install it: pip install 'kerora[{name}]'")
 
 
@@ -141,13 +137,6 @@ def loggable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: masked(value) if isinstance(value, str) else value for key, value in joined.items() if value is not None
     }
-
-
-def masked(text: str) -> str:
-    """Return text without passwords in addresses, values that are named like a secret, and tokens of the hub."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
 
 
 def reason(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
 from kerora.training.defaults import default_epochs, settle_for_data, settle_for_model
 from kerora.training.interrupt import InterruptFlag
-from kerora.training.kept_data import clear_data, keep, relative
+from kerora.training.kept_data import clear_run, keep, relative
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
 from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
@@ -123,8 +122,7 @@ def fit(
     )
     run = create_run(setup.config.run, setup.config.runs_dir, name, force)
     if force:
-        clear_run(run)
-        clear_data(run, setup.config.data)
+        clear_run(run, setup.config.data)
     # The manifest makes the folder a run, so it is written first. If the disk is full later, --force can replace the
     # rest.
     manifest = describe(setup.config, setup.dataset, setup.model, setup.summary, argv)
@@ -336,11 +334,3 @@ def write_adapter(setup: Setup, run: RunFolder) -> None:
     round_adapter(setup.model, dtype)  # so that the evaluation measures the weights as they are stored
     task.models.write_head(run, setup.model)
     save_adapter(setup.model, run.adapter, task.training.adapter_facts(setup.config, setup.dataset), dtype=dtype)
-
-
-def clear_run(run: RunFolder) -> None:
-    """Remove the files of the replaced run, and nothing else."""
-    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission, run.manifest):
-        path.unlink(missing_ok=True)
-    for folder in (run.adapter, run.checkpoints, run.report, run.evaluations, run.logs):
-        shutil.rmtree(folder, ignore_errors=True)

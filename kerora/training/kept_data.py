@@ -8,7 +8,7 @@ from typing import Any
 
 from kerora.errors import RunError, reason_of
 from kerora.places import expanded
-from kerora.runfolder import RunFolder
+from kerora.runfolder import RunFolder, write_json
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import FILES, HERE
 
@@ -53,8 +53,18 @@ def relative(run: RunFolder, data: DataConfig) -> DataConfig:
     return dataclasses.replace(data, **found)
 
 
-def clear_data(run: RunFolder, data: DataConfig) -> None:
-    """Remove the rows of a run that is replaced, except if the new run reads them."""
+def clear_run(run: RunFolder, data: DataConfig) -> None:
+    """Remove the files of a run that is replaced, and nothing else. Rows that the new run reads stay.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    # Never without a manifest: --force does not replace a folder that is no run.
+    write_json(run.manifest, {"state": "running"})
+    for path in (run.history, run.steps, run.metrics, run.samples, run.predictions, run.submission):
+        path.unlink(missing_ok=True)
+    for folder in (run.adapter, run.checkpoints, run.report, run.evaluations, run.logs):
+        shutil.rmtree(folder, ignore_errors=True)
     if not any(_is_inside(getattr(data, name), run.data) for name in _NAMES):
         shutil.rmtree(run.data, ignore_errors=True)
 

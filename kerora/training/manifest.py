@@ -22,6 +22,7 @@ from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import to_dict
+from kerora.settings.secrets import masked
 from kerora.version import __version__
 
 PACKAGES = ("keras", "keras-hub", "torch", "numpy", "scikit-learn", "tokenizers", "safetensors")
@@ -35,7 +36,7 @@ def describe(
     return {
         "kerora": __version__,
         "versions": _versions(),
-        "argv": list(argv),
+        "argv": [masked(part) for part in argv],
         "working_directory": str(Path.cwd()),
         "task": config.task,
         "seed": config.training.seed,

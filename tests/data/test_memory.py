@@ -156,6 +156,13 @@ def test_other_values_are_refused(value: Any, message: str, tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
+def test_pairs_and_missing_texts(tmp_path: Path) -> None:
+    names = {"sentence1": "late parcel", "sentence2": "wrong invoice", "label": "delivery"}
+    assert written(((TEXTS, tuple(TEXTS[::-1])), LABELS), tmp_path)[0] == names
+    assert list(written(((TEXTS, TEXTS), LABELS), tmp_path, text=("a", "b"))[0]) == ["a", "b", "label"]
+    assert written(["late", None, float("nan")], tmp_path) == [{"text": "late"}, {"text": None}, {"text": None}]
+
+
 def test_values_that_a_file_cannot_hold_are_left_out_with_a_notice(tmp_path: Path) -> None:
     rows = [{"text": "a", "picture": object()}]
     with pytest.warns(Notice, match=r"values of 'picture' \(object\) are neither .* They are left out\."):

@@ -71,7 +71,7 @@ def test_a_new_repository(trained: Path, site: type[HubSite], kerora: Kerora, tm
         assert (served / name).read_bytes() == (tmp_path / "kept" / name).read_bytes()
     assert "/me/tickets/commit/" in answer.out.splitlines()[-1]
     manifest = json.loads((served / "run.json").read_text())
-    assert "argv" not in manifest and "working_directory" not in manifest
+    assert "argv" not in manifest and "working_directory" not in manifest and "directory" not in manifest["preset"]
 
 
 def test_files_that_are_there_are_never_replaced_in_silence(

@@ -9,6 +9,7 @@ import pyarrow
 import pytest
 import torch
 
+from kerora.data.rows import Rows
 from kerora.errors import ConfigError, DataError
 from kerora.models.classifier import TextClassifier
 from kerora.models.raw_texts import class_numbers, is_raw, plain_labels, raw_rows, text_columns
@@ -85,7 +86,16 @@ def test_texts_that_cannot_be_read(x: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "labels", [[1, 0], ["good", "bad"], np.array(["good", "bad"]), torch.tensor([1, 0]), [[1], [0]], [1.0, 0.0]]
+    "labels",
+    [
+        [1, 0],
+        ["good", "bad"],
+        np.array(["good", "bad"]),
+        torch.tensor([1, 0]),
+        [[1], [0]],
+        [1.0, 0.0],
+        np.array([1, 0], object),
+    ],
 )
 def test_labels(labels: Any) -> None:
     assert class_numbers(plain_labels(labels), ["bad", "good"]).tolist() == [1, 0]
@@ -99,11 +109,17 @@ def test_labels(labels: Any) -> None:
         ([0.5, 0], "Label 0.5 at position 0"),
         (["god", "bad"], "'god' at position 0 is no class.*Did you mean 'good'"),
         ([None, "bad"], "None at position 0 is missing"),
+        ([0, None], "None at position 1 is missing"),
     ],
 )
 def test_labels_that_are_no_classes(labels: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         class_numbers(plain_labels(labels), ["bad", "good"])
+
+
+def test_rows_of_a_data_set_hold_their_labels(tiny_preset: Path) -> None:
+    with pytest.raises(ConfigError, match="hold their labels"):
+        model(tiny_preset).batches(Rows.numbered(TEXTS, LABELS), LABELS)
 
 
 def test_numbers_that_are_also_names_are_class_numbers_and_a_notice_says_so() -> None:

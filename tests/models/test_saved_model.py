@@ -72,6 +72,35 @@ def test_a_small_file_needs_its_base_and_a_whole_file_holds_it(tmp_path: Path) -
     assert np.array_equal(logits(keras.saving.load_model(tmp_path / "whole.keras")), expected)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fingerprint": "../../../escaped"}, "is no sha256"),
+        ({"fingerprint": "/tmp/escaped"}, "is no sha256"),
+        ({"fingerprint": "0" * 64}, "is damaged: it has another fingerprint"),
+        ({"files": {"../../escaped": "aGk="}}, "names a file outside of its base: '../../escaped'"),
+        ({"files": {"/escaped": "aGk="}}, "names a file outside of its base: '/escaped'"),
+        ({"files": {"config.json": "no base64"}}, "is damaged: 'config.json'"),
+    ],
+)
+def test_a_base_from_others_stays_in_its_place(
+    tiny_preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
+) -> None:
+    monkeypatch.setenv("KERORA_CACHE", str(tmp_path / "cache"))
+    model = TextClassifier.from_preset(str(tiny_preset), 2)
+    model.__dict__["_include_base"] = True
+    config = model.get_config()
+    with pytest.raises(PresetError, match=message):
+        TextClassifier.from_config({**config, "preset": {**config["preset"], **change}})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    # a spoilt folder of the base is replaced
+    folder = tmp_path / "cache" / "bases" / config["preset"]["fingerprint"][:32]
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert TextClassifier.from_config(config).preset.fingerprint == config["preset"]["fingerprint"]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
 def test_load_model_needs_only_the_import_of_kerora(tiny_preset: Path, tmp_path: Path) -> None:
     model = trained(tiny_preset)
     model.save(tmp_path / "model.keras")

@@ -173,7 +173,8 @@ def test_pairs_and_columns(small: dict[str, Any]) -> None:
     [
         ("one text", ["a"], "X must be a list of texts. Received one text: 'one text'"),
         ([], [], "X has 0 samples"),
-        (["a", None], [0, 1], "Received: None .nothing. in row 1"),
+        (["a", None], [0, 1], "Received: None .nothing. at position 1"),
+        ((["a"], ["b"]), [0], "a tuple of two columns"),
         ([["a", "b", "c"]] * 2, [0, 1], "X has 3 columns"),
         ([["a"], ["b", "c"]], [0, 1], "rows of different lengths"),
         (TEXTS, None, "requires y to be passed"),

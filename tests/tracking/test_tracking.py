@@ -10,9 +10,10 @@ import pytest
 from kerora.errors import ConfigError, Interrupted
 from kerora.notices import Notice
 from kerora.settings.fit import TRACKERS
+from kerora.settings.secrets import masked
 from kerora.tracking import tracking
 from kerora.tracking.contract import TrackedRun
-from kerora.tracking.tracking import TOOLS, Tracking, check_tools, loggable, masked, numbers
+from kerora.tracking.tracking import TOOLS, Tracking, check_tools, loggable, numbers
 from tests.conftest import ROOT
 
 RUN = TrackedRun("run", Path("logs"), {"lora.rank": 8})
@@ -59,8 +60,10 @@ def test_every_name_of_the_setting_is_a_tool_and_an_extra() -> None:
     assert all(f"\n{name} = [" in extras for name in TRACKERS)
 
 
-def test_a_missing_package_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [])
+def test_a_missing_package_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # wandb keeps its files in a folder of this name, which Python takes for a package
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     with pytest.raises(ConfigError) as caught:
         check_tools(["wandb"])

@@ -39,7 +39,9 @@ def model(fingerprint: str = "f" * 64) -> Any:
 def run(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path / "run")
     summary = LoraSummary(20, 3, 100, ("query",))
-    run.update_manifest(**describe(resolve(), dataset("a", "b", "c"), model(), summary, ["fit", "--quiet"]))
+    run.update_manifest(
+        **describe(resolve(), dataset("a", "b", "c"), model(), summary, ["fit", "--quiet", "pg://me:secret@host"])
+    )
     return run
 
 
@@ -52,7 +54,7 @@ def test_the_manifest_of_a_run(run: RunFolder, monkeypatch: pytest.MonkeyPatch) 
     }  # fmt: skip
     assert found["parameters"] == {"trainable": 23, "lora": 20, "head": 3, "total": 100}
     assert found["versions"].keys() == {"python", *PACKAGES} and found["versions"]["numpy"] == np.__version__
-    assert (found["kerora"], found["argv"], found["seed"]) == (__version__, ["fit", "--quiet"], 42)
+    assert (found["kerora"], found["argv"], found["seed"]) == (__version__, ["fit", "--quiet", "pg://***@host"], 42)
     assert found["working_directory"] == str(Path.cwd())
 
 
