@@ -23,7 +23,7 @@ class Notice(UserWarning):
 
 def notice(text: str) -> None:
     """Say one line about a choice."""
-    warnings.warn(_renamed(text), Notice, stacklevel=_level_of_caller())
+    warnings.warn(renamed(text), Notice, stacklevel=_level_of_caller())
 
 
 def _level_of_caller() -> int:
@@ -36,7 +36,7 @@ def _level_of_caller() -> int:
 
 @contextlib.contextmanager
 def naming(rename: Callable[[str], str]) -> Iterator[None]:
-    """Change the texts of the notices and errors of the block.
+    """Change the texts of the notices and errors of the block, and the names of files in its lists of bad rows.
 
     Args:
         rename: returns the new text, for example with the name of an argument for the path of a temporary file.
@@ -51,7 +51,8 @@ def naming(rename: Callable[[str], str]) -> Iterator[None]:
         _RENAME.reset(token)
 
 
-def _renamed(text: str) -> str:
+def renamed(text: str) -> str:
+    """Return a text as the enclosing `naming` changes it."""
     rename = _RENAME.get()
     return text if rename is None else rename(text)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from kerora.cli.options import import_models
 from kerora.errors import ConfigError
@@ -58,7 +59,8 @@ def command(
     If that tool is installed, it loads the export, and its outputs are compared with those of the run on 32
     real rows. A difference is an error, and the export is removed. With --push it is then uploaded.
     """
-    _check(run, base, form, output, preset, target, dry_run or force)
+    named = click.get_current_context().get_parameter_source("private") is not ParameterSource.DEFAULT
+    _check(run, base, form, output, preset, target, dry_run or force or named)
     import_models(*([] if run is None else [run]))
     from kerora.exchange.base import export_base
     from kerora.exchange.export import export_run
@@ -94,7 +96,9 @@ def _check(
     if output is None and target is None:
         raise ConfigError("Name the output folder with --output, or a repository with --push.")
     if pushes and target is None:
-        raise ConfigError("--dry-run and --force are options of an upload. Name the repository with --push.")
+        raise ConfigError(
+            "--dry-run, --private, --public and --force are options of an upload. Name the repository with --push."
+        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from kerora.errors import DataError
+from kerora.notices import renamed
 from kerora.places import expanded
 from kerora.runfolder import atomic_file
 
@@ -87,7 +88,8 @@ def write_bad_rows(path: Path | str | None, found: Iterable[BadRows]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for rows in found:
-            writer.writerows((source, *row) for source, row in rows.listed)
+            # rows in memory are read from a temporary file, which nobody knows
+            writer.writerows((renamed(source), *row) for source, row in rows.listed)
 
 
 def check_bad_rows_path(path: Path) -> None:

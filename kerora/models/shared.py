@@ -1,5 +1,6 @@
 """A base model that is loaded once for several models, one after another."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,7 @@ class SharedPreset(Preset):
 def open_shared(spec: str | Path) -> SharedPreset:
     """Find a preset, as `find_preset` does, and return it with a backbone that is loaded once."""
     found = find_preset(spec)
-    return SharedPreset(
-        found.name, found.spec, found.directory, found.kind, found.source, found.class_names, found.keras_lora
-    )
+    return SharedPreset(**{spec.name: getattr(found, spec.name) for spec in dataclasses.fields(Preset)})
 
 
 def _restored(loaded: _Loaded) -> bool:

@@ -23,8 +23,12 @@ class OwnFolder:
 
 
 def files_of(path: Path) -> dict[str, bytes]:
-    """Return the files of a run that a model needs, by their paths in the folder. They hold no texts."""
-    run = RunFolder(path)
+    """Return the files of a run that a model needs, by their paths in the folder. They hold no texts.
+
+    Raises:
+        RunError: the folder does not exist any more.
+    """
+    run = RunFolder.open(path)
     small = [run.config, run.manifest, run.history, run.metrics]
     found = [*(file for file in small if file.is_file()), *sorted(run.adapter.iterdir())]
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}

@@ -23,6 +23,7 @@ from kerora.runfolder import RunFolder, create_run, write_text
 from kerora.scripting.request import Request, staged
 from kerora.settings.base import shown
 from kerora.settings.fit import FitConfig
+from kerora.settings.flat import from_flat
 from kerora.settings.resolve import resolve
 from kerora.tasks.registry import Task, task_of_model
 from kerora.training.kept_data import clear_run
@@ -37,6 +38,7 @@ def save_run(
     settings: Mapping[str, Any] | None = None,
     history: Any = None,
     force: bool = False,
+    **flat: Any,
 ) -> RunFolder:
     """Write a run folder from a trained model. All commands that take a run accept it.
 
@@ -53,6 +55,7 @@ def save_run(
         settings: settings of the data by their dotted names, such as ``{"data.text": "body"}``.
         history: what `fit` returned, or its dict, for the curves of the report. Default: None.
         force: replace an earlier run at `path`.
+        **flat: settings of the data by the names of their options: ``text="body"``.
 
     Raises:
         ConfigError: the model is no model of Kerora, or holds changes that a run folder cannot hold.
@@ -60,17 +63,10 @@ def save_run(
         RunError: the folder exists, or cannot be written.
         DataError: the rows cannot be used.
     """
-    if not isinstance(model, TaskModel):
-        raise ConfigError(
-            f"save_run takes a TextClassifier or CausalLM of Kerora. Received: {type(model).__name__}. For any other "
-            "Keras model use kerora.save_adapter."
-        )
-    if Path(path).is_dir() and any(Path(path).iterdir()) and not force:
-        raise RunError(
-            f"{path} exists and is not empty. Choose another path, or replace the run in it with force=True."
-        )
+    _check_call(model, path, force)
     task = task_of_model(model)
-    config = _config_of(model, task, settings or {}, dataset)
+    given = {**(settings or {}), **from_flat(flat, call="kerora.save_run")}
+    config = _config_of(model, task, given, dataset)
     rows = _dataset(dataset, task, model, config)
     _check_savable(model, config)
     curves = None if history is None else _history_csv(history, task.training.COLUMNS)
@@ -90,6 +86,18 @@ def save_run(
     if curves is not None:
         write_text(run.history, curves)
     return run
+
+
+def _check_call(model: Any, path: str | Path, force: bool) -> None:
+    if not isinstance(model, TaskModel):
+        raise ConfigError(
+            f"save_run takes a TextClassifier or CausalLM of Kerora. Received: {type(model).__name__}. For any other "
+            "Keras model use kerora.save_adapter."
+        )
+    if Path(path).is_dir() and any(Path(path).iterdir()) and not force:
+        raise RunError(
+            f"{path} exists and is not empty. Choose another path, or replace the run in it with force=True."
+        )
 
 
 def _config_of(model: TaskModel, task: Task, settings: Mapping[str, Any], dataset: Any) -> FitConfig:

@@ -113,10 +113,8 @@ def test_public(trained: Path, site: type[HubSite], kerora: Kerora) -> None:
         (["--push", "me/x@main"], "--push needs organisation/name"),
         (["--push", "me/a b"], "--push needs organisation/name"),
         ([], "Name the output folder with --output, or a repository with --push."),
-        (
-            ["--output", "x", "--dry-run"],
-            "--dry-run and --force are options of an upload. Name the repository with --push",
-        ),
+        (["--output", "x", "--dry-run"], "--force are options of an upload. Name the repository with --push"),
+        (["--output", "x", "--public"], "--force are options of an upload. Name the repository with --push"),
     ],
 )
 def test_arguments_that_do_not_fit(

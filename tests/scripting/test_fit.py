@@ -69,6 +69,12 @@ def test_a_run_on_rows_in_memory_is_complete_and_can_be_moved(settings: dict[str
     assert not (again.run.path / "data").exists()
 
 
+def test_the_list_of_bad_rows_names_the_argument(settings: dict[str, Any], tmp_path: Path) -> None:
+    rows = {"message": [*TEXTS, None], "queue": [*LABELS, "good"]}
+    kerora.load_dataset(train=rows, text="message", label="queue", skip_bad_rows=True, bad_rows="bad.csv")
+    assert (tmp_path / "bad.csv").read_text().splitlines()[1].startswith("train (dict),row 65")
+
+
 def test_a_stopped_run_continues_from_its_own_rows(settings: dict[str, Any]) -> None:
     whole = kerora.fit(train=FRAME, run="whole", **{**settings, "epochs": 2})
     with pytest.raises(Interrupted):

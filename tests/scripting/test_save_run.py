@@ -53,8 +53,9 @@ def test_without_data(model: TextClassifier, tmp_path: Path) -> None:
 def test_rows_as_kerora_fit_takes_them(model: TextClassifier, tmp_path: Path) -> None:
     table = pyarrow.table({"review": TEXTS, "kind": LABELS})
     wanted = kerora.save_run(model, tmp_path / "tuples", dataset={"train": (TEXTS, LABELS), "test": (TEXTS, LABELS)})
-    columns = {"data.text": "review", "data.label": "kind"}
-    run = kerora.save_run(model, tmp_path / "run", dataset={"train": (TEXTS, LABELS), "test": table}, settings=columns)
+    run = kerora.save_run(
+        model, tmp_path / "run", dataset={"train": (TEXTS, LABELS), "test": table}, text="review", label="kind"
+    )
     assert read_json(run.metrics) == read_json(wanted.metrics)
     assert kerora.evaluate(run.path).metrics == kerora.evaluate(wanted.path).metrics
     rows = kerora.load_dataset({"source": str(run.data), "validation_split": 0.0})
