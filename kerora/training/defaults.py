@@ -9,7 +9,7 @@ import math
 
 from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
-from kerora.errors import ConfigError
+from kerora.errors import ConfigError, nearest
 from kerora.models.learning_rate import default_learning_rate
 from kerora.models.precision import resolve_precision
 from kerora.models.task import TaskModel
@@ -37,7 +37,8 @@ def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfi
     known = task.training.MONITORS
     training = dataclasses.replace(training, monitor=training.monitor or task.training.MONITOR)
     if training.early_stopping and training.monitor not in known:
-        raise ConfigError(f"Unknown --monitor '{training.monitor}'. Known: {', '.join(sorted(known))}.")
+        hint = nearest(training.monitor, known)
+        raise ConfigError(f"Unknown --monitor '{training.monitor}'.{hint} Known: {', '.join(sorted(known))}.")
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, precision=resolve_precision(config.model.precision)),

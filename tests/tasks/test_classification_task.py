@@ -18,7 +18,7 @@ def dataset(*validation: int) -> Dataset[Rows[int]]:
     ("monitor", "labels", "message"),
     [
         ("val_roc_auc", (1, 1), "--monitor val_roc_auc needs validation rows of every class, .* no rows of class a, c"),
-        ("val_roc_auc", (0, 1), "no rows of class c. Give other validation rows, or choose another value, such as mac"),
+        ("val_roc_auc", (0, 1), "no rows of class c. Give .*, or choose another value, such as val_macro_f1."),
         ("val_mcc", (2, 2), "needs validation rows of two classes"),
     ],
 )

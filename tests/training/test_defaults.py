@@ -112,7 +112,8 @@ def test_an_unknown_monitor_is_told_with_the_known_ones_where_it_would_be_used()
     with pytest.raises(ConfigError) as caught:
         settle_for_data(config, CLASSIFICATION, with_splits("train", "validation"))
     known = ", ".join(sorted(CLASSIFICATION.training.MONITORS))
-    assert str(caught.value) == f"Unknown --monitor 'val_f1'. Known: {known}."
+    hint = "Did you mean 'val_macro_f1' or 'val_mcc' or 'val_ece'?"
+    assert str(caught.value) == f"Unknown --monitor 'val_f1'. {hint} Known: {known}."
     assert settle_for_data(config, CLASSIFICATION, with_splits("train")).training.monitor == "val_f1"
 
 

@@ -62,10 +62,12 @@ def check_defined(metric: str, option: str, dataset: Dataset[Rows[int]]) -> None
     absent = [name for number, name in enumerate(dataset.classes) if number not in present]
     if absent and (metric == "roc_auc" or len(present) < 2):
         needs = "every class" if metric == "roc_auc" else "two classes"
+        # monitors are named val_..., metrics of a search are not
+        other = option.rpartition(" ")[2].replace(metric, "macro_f1")
         raise ConfigError(
             f"{option} needs validation rows of {needs}, but the validation part has no rows of class "
             f"{', '.join(f'{name:.40}' for name in absent[:5])}. Give other validation rows, or choose another value, "
-            "such as macro_f1."
+            f"such as {other}."
         )
 
 
