@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,13 @@ def tensorboard(folder: Path) -> Any:
 
 
 def offline_runs(folder: Path) -> list[dict[str, Any]]:
-    return [read_offline_run(path) for path in sorted((folder / "wandb").glob("offline-run-*/*.wandb"))]
+    """Return the runs in a folder. The service of wandb writes the end of a run a moment after `finish`."""
+    limit = time.monotonic() + 30
+    while True:
+        found = [read_offline_run(path) for path in sorted((folder / "wandb").glob("offline-run-*/*.wandb"))]
+        if all(run["exit"] is not None for run in found) or time.monotonic() > limit:
+            return found
+        time.sleep(0.2)
 
 
 def curve(events: Any, name: str) -> list[tuple[int, float]]:
