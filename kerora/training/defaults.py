@@ -37,7 +37,7 @@ def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfi
     known = task.training.MONITORS
     training = dataclasses.replace(training, monitor=training.monitor or task.training.MONITOR)
     if training.early_stopping and training.monitor not in known:
-        hint = nearest(training.monitor, known)
+        hint = nearest(str(training.monitor), known)
         raise ConfigError(f"Unknown --monitor '{training.monitor}'.{hint} Known: {', '.join(sorted(known))}.")
     return dataclasses.replace(
         config,
