@@ -281,13 +281,12 @@ def _label_name(row: RawRow, column: str, source: str, known: tuple[str, ...] | 
     place = f"{source}, {row.place}, column '{column}'"
     # An error for the whole file and not a bad row: the column is wrong, or the task needs several labels.
     if is_list(value):
-        fields = [f"--label {column}.{name}" for name in value] if isinstance(value, Mapping) else []
-        kind, remedy = ("an object", f"name its field, {' or '.join(fields[:3])}") if fields else (
-            "a list", "give one label in each row, or name another column with --label"
-        )  # fmt: skip
+        kind, remedy = "a list", "Give one label in each row, or name another column with --label."
+        if isinstance(value, Mapping) and value:
+            fields = " or ".join(f"--label {column}.{name}" for name in list(value)[:3])
+            kind, remedy = "an object", f"Name its field, {fields}."
         raise DataError(
-            f"{place}: the label {value!s:.60} is {kind}, but a classifier learns one label for each text. "
-            f"{remedy[0].upper()}{remedy[1:]}."
+            f"{place}: the label {value!s:.60} is {kind}, but a classifier learns one label for each text. {remedy}"
         )
     label = label_of(value)
     if label is None:
