@@ -10,7 +10,6 @@ import importlib
 import importlib.abc
 import importlib.util
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 from kerora.errors import KeroraError
 from kerora.fast.allocator import keep_heap, use_huge_pages
 from kerora.fast.saving import remember_attributes
+from kerora.notices import quiet
 from kerora.places import expanded
 
 KERAS_SETTINGS = "keras.json"
@@ -186,22 +186,10 @@ def import_keras_hub() -> ModuleType:
     keep_heap()
     use_huge_pages()
     # KerasHub imports grain if it is installed, and grain warns on standard error that jax is absent
-    with without_tensorflow(), quiet_absl():
+    with without_tensorflow(), quiet("absl"):
         keras_hub = importlib.import_module("keras_hub")
     remember_attributes()
     return keras_hub
-
-
-@contextmanager
-def quiet_absl() -> Iterator[None]:
-    """Hide warnings that TFDS and grain write through absl, whose logger prints on standard error by default."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def set_random_seed(seed: int) -> None:

@@ -5,6 +5,7 @@ In a script a notice is a Python warning. The command line prints each notice on
 
 import contextlib
 import inspect
+import logging
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -78,3 +79,19 @@ def shown(say: Callable[[str], None]) -> Iterator[None]:
 
         warnings.showwarning = show_notice
         yield
+
+
+@contextlib.contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Hide warnings that another library logs, such as ``absl``: they appear on standard error, and Kerora says more.
+
+    Args:
+        name: name of the logger.
+    """
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

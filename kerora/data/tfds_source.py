@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerora.backend import quiet_absl
 from kerora.data.network import first_reachable
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import S
 from kerora.data.table import RawRow, Table
 from kerora.errors import DataError, nearest
+from kerora.notices import quiet
 from kerora.places import expanded
 from kerora.settings.fit import DataConfig
 
@@ -54,7 +54,7 @@ def find_tfds(name: str, config: DataConfig, other_names: Iterable[str], reader:
     """
     tfds = _import_tfds()
     # TFDS warns of absent folders, which the error message names too
-    with quiet_absl():
+    with quiet("absl"):
         builder = _builder(tfds, name, config, other_names)
         if not builder.is_prepared():
             # TFDS would write TFRecord files, and needs TensorFlow for them
@@ -143,7 +143,7 @@ def _read_split(
     names = {column: getattr(features[column], "names", None) for column in columns}
     class_names = {column: tuple(found) for column, found in names.items() if found is not None}
     rows = _rows(_whole_examples(builder, split, place), label)
-    with quiet_absl():
+    with quiet("absl"):
         first = next(rows, None)
         if first is None and part == "test":
             # a test part without any label can be predicted

@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
 
 from kerora.hubs.names import OfflineError, RefusedError, Repository
 from kerora.hubs.patience import PROBE_SECONDS, patiently, probe, reason
+from kerora.notices import quiet
 
 REFUSED = (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError)
 LOGIN = "Log in with `hf auth login` or HF_TOKEN"
@@ -78,11 +79,13 @@ def refusal(error: Exception, name: str, revision: str | None = None) -> str:
 
 
 def _snapshot(repository: Repository, patterns: Sequence[str], **options: object) -> str:
-    folder: str = snapshot_download(  # type: ignore[call-overload]
-        repository.name,
-        repo_type=repository.kind,
-        revision=repository.revision,
-        allow_patterns=list(patterns),
-        **options,
-    )
+    # A pattern without a file is a warning of the client. The caller reports it in words of its own.
+    with quiet("huggingface_hub"):
+        folder: str = snapshot_download(  # type: ignore[call-overload]
+            repository.name,
+            repo_type=repository.kind,
+            revision=repository.revision,
+            allow_patterns=list(patterns),
+            **options,
+        )
     return folder
