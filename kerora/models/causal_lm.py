@@ -14,7 +14,7 @@ from kerora.data.language_batches import LanguageBatches
 from kerora.data.language_tokens import document_tokens, lay_out
 from kerora.data.tokens import TokenTable
 from kerora.errors import ConfigError, DataError, PresetError
-from kerora.models.classifier import DTYPES, SHORTEST, check_vocabulary
+from kerora.models.checks import check_sizes, check_vocabulary
 from kerora.models.decoders import documents_in_rows
 from kerora.models.next_token import logits_of, next_token_loss, token_losses
 from kerora.models.presets import Preset, find_preset
@@ -67,10 +67,7 @@ class CausalLM(TaskModel):
             ConfigError: a setting is out of range.
         """
         opened = preset if isinstance(preset, Preset) else find_preset(preset)
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
-        if max_length < SHORTEST:
-            raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+        check_sizes(dtype, max_length)
         if not opened.architecture.is_decoder:
             raise PresetError(
                 f"{opened.spec} is {opened.architecture.title}, an encoder: it cannot continue a text. "

@@ -12,8 +12,8 @@ from kerora.cli.init import command as init_command
 from kerora.config import FitConfig, PretrainConfig, load_yaml, resolve, settings
 from kerora.data.sources import load_dataset
 from kerora.models.learning_rate import default_learning_rate
-from kerora.tasks.classification.task import MASK_SHARE
 from kerora.tasks.registry import task_named
+from kerora.tasks.whole_text.training import MASK_SHARE
 from kerora.training.defaults import default_epochs, settle_for_data
 from kerora.tuning.space import load_space
 from tests.conftest import ROOT

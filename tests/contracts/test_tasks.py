@@ -41,6 +41,7 @@ KNOWS_A_KIND = {
     "data/document_reader.py",
     "data/language.py",
     "models/classifier.py",
+    "models/whole_text.py",
     "models/causal_lm.py",
     "pretraining/pretrain.py",
 }

@@ -15,7 +15,8 @@ from kerora.models.classifier import TextClassifier
 from kerora.models.presets import find_preset
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
-from kerora.tasks.classification import keras_head, model
+from kerora.tasks.classification import model
+from kerora.tasks.whole_text import keras_head
 from tests.tiny import WORDS
 
 CLASSES = ("bad", "fair", "good")

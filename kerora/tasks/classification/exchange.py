@@ -4,23 +4,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.rows import Dataset, Rows
-from kerora.errors import AdapterError, ConfigError
-from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
+from kerora.errors import ConfigError
 from kerora.models.classifier import TextClassifier
-from kerora.models.keras_presets import HEAD_FILE
 from kerora.models.presets import Preset
 from kerora.settings.fit import FitConfig
-from kerora.tasks.classification import keras_head
 from kerora.tasks.classification.rows import load
 from kerora.tasks.contract import HubNames
-from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
+from kerora.tasks.probe import Probe
+from kerora.tasks.whole_text import keras_head
+from kerora.tasks.whole_text.exchange import keras_logits, outputs_of_adapter, probe_of
+from kerora.tasks.whole_text.exchange import logits as logits
 
-keras_hub = import_keras_hub()
 NAMES = HubNames(
     pipeline="text-classification",
     keras_class="TextClassifier",
@@ -77,19 +74,9 @@ def hub_config(model: TextClassifier) -> dict[str, Any]:
     }
 
 
-def logits(model: TextClassifier, probe: Probe) -> np.ndarray:
-    """Return the logits of the model for the rows, (rows, classes)."""
-    return probe.logits(lambda inputs: model(inputs, training=False))
-
-
 def probe(model: TextClassifier, config: FitConfig) -> Probe:
     """Return 32 rows of the data of the run. If that data is gone, return rows of the bundled tickets."""
-    dataset = dataset_or_tickets(load, config)
-    found = probed_rows(dataset)
-    pairs = None if found.pairs is None else found.pairs[:ROWS]
-    # without labels: the logits of both sides are compared
-    rows: Rows[int] = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
-    return Probe(rows, dataset.name, model.encode(rows.texts, rows.pairs))
+    return probe_of(load, model, config)
 
 
 def text_agreement(
@@ -104,16 +91,7 @@ def text_agreement(
 
 def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.ndarray, model: TextClassifier) -> float:
     """Return the share of the rows with the same label, if the preprocessor of the preset reads the text."""
-    # KerasHub has no classifier of such a kind, so it has no preprocessor either
-    if (directory / HEAD_FILE).is_file():
-        inputs = keras_head.plain_inputs(directory, probe.rows.texts, model)
-    else:
-        with without_tensorflow():
-            preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
-            found = preprocessor(probe.rows.texts)
-        inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
-    # the same rows, with the inputs that the preset makes of the texts
-    own = Probe(probe.rows, probe.source, inputs).logits(plain)
+    own = keras_logits(plain, directory, probe, model)
     return float((own.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
 
@@ -129,14 +107,7 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[R
 
 
 def _classes(folder: Path, preset: Preset, dataset: Dataset[Rows[int]] | None, given: Sequence[str]) -> tuple[str, ...]:
-    # PEFT writes the head under its name in transformers, without modules_to_save
-    key = f"base_model.model.{preset.architecture.head.logits}.weight"
-    tensors = read_tensors(folder / WEIGHTS_FILE, None)
-    if key not in tensors or tensors[key].ndim != 2:
-        raise AdapterError(
-            f"{folder / WEIGHTS_FILE} holds no classification head: it lacks {key}. Save it with PEFT again."
-        )
-    count = tensors[key].shape[0]  # (classes, width)
+    count = outputs_of_adapter(folder, preset)
     # The number of outputs is a fact of the adapter. The names come from the data, the setting, or the base model.
     own = preset.class_names or ()
     for source, names in (("The data", dataset.classes if dataset else ()), ("--class-names", tuple(given))):

@@ -12,33 +12,26 @@ from kerora.data.concerns import concerns as found_concerns
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import ConfigError
 from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics
-from kerora.fast.frozen_start import FrozenStart
-from kerora.fast.switch import is_plain
 from kerora.models.classifier import TextClassifier
-from kerora.models.task import TOKENS_A_ROW, evaluation_tokens
 from kerora.runfolder import RunFolder
-from kerora.settings.fit import FitConfig, TrainingConfig
+from kerora.settings.fit import FitConfig
 from kerora.tasks.classification.callback import ClassificationReport
 from kerora.tasks.classification.losses import CrossEntropy
 from kerora.tasks.classification.predict import predict_probabilities, write_predictions
 from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
+from kerora.tasks.whole_text.training import check_frozen, evaluation_batches, truncation_notes, with_states
+from kerora.tasks.whole_text.training import prepare as prepare
 
 COLUMNS = HISTORY_COLUMNS
 MONITOR = "val_macro_f1"
 # without val_: the values of the training rows, from the training itself
 MONITORS = frozenset({"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)})
-# weights and rows below which masking is on by default, and its share
-SMALL, FEW_ROWS, MASK_SHARE = 10_000_000, 2000, 0.3
 
 
 def check(config: FitConfig, dataset: Dataset[Rows[int]]) -> None:
     """Refuse --cache-frozen with --mask-share, and a --monitor that the validation rows leave undefined."""
     training = config.training
-    # a cached state would not change when other tokens are masked
-    if training.cache_frozen and training.mask_share:
-        raise ConfigError(
-            "--cache-frozen computes each row once, but --mask-share masks other tokens at each step. Leave one out."
-        )
+    check_frozen(training)
     if training.early_stopping and training.monitor is not None:
         check_defined(training.monitor.removeprefix("val_"), f"--monitor {training.monitor}", dataset)
 
@@ -71,31 +64,6 @@ def check_defined(metric: str, option: str, dataset: Dataset[Rows[int]]) -> None
         )
 
 
-def prepare(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> None:
-    """Set the share of masked tokens, and whether the frozen blocks are computed only once per row."""
-    model.mask_share = settled_mask_share(config.training, len(dataset["train"]), model)
-    # is_plain: KERORA_PLAIN=1 turns off every fast path, so that results can be compared without it
-    model.use_frozen_start(FrozenStart(model) if config.training.cache_frozen and not is_plain() else None)
-
-
-def settled_mask_share(config: TrainingConfig, rows: int, model: TextClassifier) -> float:
-    """Return the share of the tokens that training masks.
-
-    Default: 0.3 for models of less than 10 million weights on up to 2,000 rows, else 0. Such small models know few
-    words well and soon memorise few rows. Masking works against that.
-
-    Args:
-        config: the settings.
-        rows: number of training rows.
-        model: the model to train.
-    """
-    if config.mask_share is not None:
-        return config.mask_share
-    wanted = rows <= FEW_ROWS and model.backbone.count_params() < SMALL
-    # not every tokenizer has a mask token, and cached states cannot be masked
-    return MASK_SHARE if wanted and model.tokenizer.mask_id is not None and not config.cache_frozen else 0.0
-
-
 def training_batches(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> Batches:
     """Return the training rows in batches of rows of similar length."""
     training, rows = config.training, dataset["train"]
@@ -107,7 +75,7 @@ def training_batches(config: FitConfig, dataset: Dataset[Rows[int]], model: Text
         seed=training.seed,
         class_weights=balanced_class_weights(rows.targets, len(dataset.classes)) if balanced else None,
     )
-    return _with_states(model, batches, training.evaluation_batch_size)
+    return with_states(model, batches, training.evaluation_batch_size)
 
 
 def compile(model: TextClassifier, config: FitConfig, optimizer: Any, step: Any) -> None:
@@ -118,28 +86,14 @@ def compile(model: TextClassifier, config: FitConfig, optimizer: Any, step: Any)
 
 def validation(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> keras.callbacks.Callback:
     """Return the callback that evaluates the validation rows with scikit-learn."""
-    size = config.training.evaluation_batch_size
-    batches = model.batches(dataset["validation"], batch_size=size, max_tokens=evaluation_tokens(size))
-    # the states of the validation rows are computed once too, as each epoch evaluates them
-    return ClassificationReport(_with_states(model, batches, size), dataset.classes)
+    return ClassificationReport(evaluation_batches(config, dataset["validation"], model), dataset.classes)
 
 
 def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) -> list[str]:
     """Return a line with the name of the data, its rows and its classes, and the side of truncation if it is left."""
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset)
     data = f"Data: {dataset.name}, {rows} rows, {len(dataset.classes)} classes{dataset.dropped()}"
-    return [data, *_truncation_notes(model)]
-
-
-def _truncation_notes(model: TextClassifier) -> list[str]:
-    """Say which side was taken, if the tokenizer or the setting names the left one."""
-    side, own = model.truncate, model.tokenizer.own_side
-    # right is usual, so it needs no line
-    if "left" not in (side, own):
-        return []
-    kept = "end" if side == "left" else "start"
-    why = "as its tokenizer says" if side == own else f"as --truncate says; the tokenizer says {own}"
-    return [f"Truncation: {side}, {why}. Of longer texts the {kept} is kept."]
+    return [data, *truncation_notes(model)]
 
 
 def concerns(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> list[str]:
@@ -183,10 +137,3 @@ def adapter_facts(config: FitConfig, dataset: Dataset[Rows[int]] | None) -> dict
     """Return whether the rows are pairs of texts."""
     # `kerora predict` refuses single texts for such a run
     return {"pairs": dataset is not None and dataset["train"].pairs is not None}
-
-
-def _with_states(model: TextClassifier, batches: Batches, batch_size: int) -> Batches:
-    # the frozen blocks give the same states in each epoch, so they are computed once before the first
-    if model.frozen_start is not None:
-        batches.states = model.frozen_states(batches, batch_size * TOKENS_A_ROW)
-    return batches

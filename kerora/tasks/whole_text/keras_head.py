@@ -1,6 +1,6 @@
-"""Export of classifiers whose architecture has no classifier in KerasHub: a preset, and the head as a Keras model.
+"""Export of a model with a head whose architecture has no classifier in KerasHub: a preset, and the head in Keras.
 
-The module is the `PlainHead` of classification.
+The module is the `PlainHead` of the tasks that read a whole text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ import numpy as np
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.batches import padded_inputs
 from kerora.data.tokens import TokenTable
-from kerora.models.classifier import TextClassifier
 from kerora.models.heads import ClassifierHead
 from kerora.models.keras_presets import HEAD_FILE
+from kerora.models.whole_text import WholeTextModel
 
 keras_hub = import_keras_hub()
 # ids * 0 + 1 is a mask of ones in the shape of ids, because a single text has no padding
@@ -26,12 +26,12 @@ print(head([backbone({{{inputs}}}){states}, ids * 0 + 1]))"""
 """Code that loads such a preset and its head."""
 
 
-def write(model: TextClassifier, directory: Path) -> None:
+def write(model: WholeTextModel, directory: Path) -> None:
     """Write the head as a Keras model from final hidden states (batch, length, width) and padding mask to logits."""
     width = model.backbone.hidden_dim
     shape = model.preset.architecture.head
     # a new head without the backbone; the seed has no effect, as the weights are copied below
-    head = ClassifierHead(shape, width, len(model.classes), dropout=model.head.dropout.rate, use_pooler=False, seed=0)
+    head = ClassifierHead(shape, width, model.output_count, dropout=model.head.dropout.rate, use_pooler=False, seed=0)
     states = keras.Input((None, width), dtype="float32", name="hidden_states")
     # a decoder's head needs the mask to find the last token
     mask = keras.Input((None,), dtype="int32", name="padding_mask")
@@ -56,7 +56,7 @@ def load(directory: Path) -> Any:
     return compute
 
 
-def special_ids(model: TextClassifier) -> tuple[list[int], list[int]]:
+def special_ids(model: WholeTextModel) -> tuple[list[int], list[int]]:
     """Return the ids of the special tokens before and after the tokens of a text."""
     # decoders put nothing behind a text of a classifier
     if model.preset.architecture.is_decoder:
@@ -65,7 +65,7 @@ def special_ids(model: TextClassifier) -> tuple[list[int], list[int]]:
     return [first], [last]
 
 
-def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -> dict[str, np.ndarray]:
+def plain_inputs(directory: Path, texts: Sequence[str], model: WholeTextModel) -> dict[str, np.ndarray]:
     """Tokenize texts with plain KerasHub and pack them as the code in the model card does. Return the inputs."""
     with without_tensorflow():
         tokenizer = keras_hub.models.Tokenizer.from_preset(str(directory))
@@ -80,7 +80,7 @@ def plain_inputs(directory: Path, texts: Sequence[str], model: TextClassifier) -
     return padded_inputs(table, np.arange(len(rows)), model.tokenizer.pad_id)
 
 
-def loading(model: TextClassifier) -> str:
+def loading(model: WholeTextModel) -> str:
     """Return the lines of Python that load preset and head, and classify a text."""
     front, back = special_ids(model)
     longest = model.max_length - len(front) - len(back)

@@ -1,0 +1,1 @@
+"""What the tasks share that read a whole text at once: classification and its kin."""

@@ -1,0 +1,82 @@
+"""What the tasks share that read a whole text at once, for exports and imports."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.data.rows import Dataset, Rows
+from kerora.errors import AdapterError
+from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
+from kerora.models.keras_presets import HEAD_FILE
+from kerora.models.presets import Preset
+from kerora.models.whole_text import WholeTextModel
+from kerora.settings.fit import FitConfig
+from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
+from kerora.tasks.whole_text import keras_head
+
+keras_hub = import_keras_hub()
+
+
+def logits(model: WholeTextModel, probe: Probe) -> np.ndarray:
+    """Return the logits of the model for the rows, (rows, outputs)."""
+    return probe.logits(lambda inputs: model(inputs, training=False))
+
+
+def probe_of(load: Callable[[FitConfig], Dataset[Rows[Any]]], model: WholeTextModel, config: FitConfig) -> Probe:
+    """Return 32 rows of the data of the run. If that data is gone, return rows of the bundled tickets.
+
+    Args:
+        load: reads the data as the task does.
+        model: the model of the run.
+        config: the settings of the run.
+
+    Raises:
+        DataError: there are no rows.
+    """
+    dataset = dataset_or_tickets(load, config)
+    found = probed_rows(dataset)
+    pairs = None if found.pairs is None else found.pairs[:ROWS]
+    # without labels: the logits of both sides are compared
+    rows: Rows[Any] = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
+    return Probe(rows, dataset.name, model.encode(rows.texts, rows.pairs))
+
+
+def keras_logits(plain: Any, directory: Path, probe: Probe, model: WholeTextModel) -> np.ndarray:
+    """Return the logits of an exported Keras preset whose own preprocessor reads the texts, (rows, outputs).
+
+    Args:
+        plain: function that computes logits from inputs with plain KerasHub.
+        directory: the preset.
+        probe: the rows.
+        model: the exported model.
+    """
+    # KerasHub has no classifier of such a kind, so it has no preprocessor either
+    if (directory / HEAD_FILE).is_file():
+        inputs = keras_head.plain_inputs(directory, probe.rows.texts, model)
+    else:
+        with without_tensorflow():
+            preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(str(directory))
+            found = preprocessor(probe.rows.texts)
+        inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
+    # the same rows, with the inputs that the preset makes of the texts
+    return Probe(probe.rows, probe.source, inputs).logits(plain)
+
+
+def outputs_of_adapter(folder: Path, preset: Preset) -> int:
+    """Return the number of outputs of the head in an adapter of PEFT.
+
+    Raises:
+        AdapterError: the adapter holds no head.
+    """
+    # PEFT writes the head under its name in transformers, without modules_to_save
+    key = f"base_model.model.{preset.architecture.head.logits}.weight"
+    tensors = read_tensors(folder / WEIGHTS_FILE, None)
+    if key not in tensors or tensors[key].ndim != 2:
+        raise AdapterError(
+            f"{folder / WEIGHTS_FILE} holds no classification head: it lacks {key}. Save it with PEFT again."
+        )
+    return int(tensors[key].shape[0])  # (outputs, width)
