@@ -33,15 +33,20 @@ class Columns:
 
     Attributes:
         texts: text columns in order.
-        label: label column, or None for unlabelled rows.
+        labels: label columns in order; empty for unlabelled rows.
         id: identifier column, or None for row numbers.
         paired: whether the two text columns are a sentence pair.
     """
 
     texts: tuple[str, ...]
-    label: str | None
+    labels: tuple[str, ...]
     id: str | None
     paired: bool
+
+    @property
+    def label(self) -> str | None:
+        """The label column, or None for unlabelled rows. For tasks with one."""
+        return self.labels[0] if self.labels else None
 
 
 def find_columns(
@@ -69,11 +74,15 @@ def find_columns(
     # First, because the columns of a run take precedence over usual names.
     config = settled_for(columns, config, place, labelled)
     # Before the texts: --label can name a column that would else be found as the text, such as "comment".
-    label = _label_column(columns, config, place) if labelled else None
-    texts = _text_columns([name for name in columns if name != label], config, place, columns, labelled)
-    if label in texts:
-        raise DataError(f"{place}: column '{label}' cannot be both the text and the label. Change --text or --label.")
-    return Columns(texts, label, _id_column(columns, config, place, (*texts, label)), _is_paired(texts, config, place))
+    labels = _label_columns(columns, config, place) if labelled else ()
+    texts = _text_columns([name for name in columns if name not in labels], config, place, columns, labelled)
+    for label in labels:
+        if label in texts:
+            raise DataError(
+                f"{place}: column '{label}' cannot be both the text and the label. Change --text or --label."
+            )
+    identifier = _id_column(columns, config, place, (*texts, *labels))
+    return Columns(texts, labels, identifier, _is_paired(texts, config, place))
 
 
 def _check_header(columns: Sequence[str], place: str) -> None:
@@ -86,9 +95,9 @@ def _check_header(columns: Sequence[str], place: str) -> None:
         )
 
 
-def _label_column(columns: Sequence[str], config: DataConfig, place: str) -> str:
-    if config.label is not None:
-        return column_named(config.label, columns, place, "label")
+def _label_columns(columns: Sequence[str], config: DataConfig, place: str) -> tuple[str, ...]:
+    if config.label:
+        return tuple(column_named(name, columns, place, "label") for name in config.label)
     found = column_by_name(columns, LABEL_NAMES)
     others = [name for name in columns if plain_name(name) in LABEL_NAMES and name != found]
     if found is not None and others:
@@ -97,7 +106,7 @@ def _label_column(columns: Sequence[str], config: DataConfig, place: str) -> str
             f"The label column is '{found:.40}'. {listed} could hold labels too. The first of the names "
             f"{', '.join(LABEL_NAMES[:4])}, ... is taken. --label chooses another."
         )
-    return found or _fail(columns, place, "label", f"a label column ({', '.join(LABEL_NAMES[:5])}, ...)")
+    return (found or _fail(columns, place, "label", f"a label column ({', '.join(LABEL_NAMES[:5])}, ...)"),)
 
 
 def _text_columns(
@@ -117,7 +126,7 @@ def _text_columns(
     return (single or _fail(columns, place, "text", f"a text column ({', '.join(TEXT_NAMES[:5])}, ...)"),)
 
 
-def _id_column(columns: Sequence[str], config: DataConfig, place: str, used: Sequence[str | None]) -> str | None:
+def _id_column(columns: Sequence[str], config: DataConfig, place: str, used: Sequence[str]) -> str | None:
     if config.id is not None:
         return column_named(config.id, columns, place, "id")
     # A column that is already the text or the label is no identifier, even with the name "id".

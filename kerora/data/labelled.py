@@ -20,7 +20,7 @@ from kerora.data.save import check_same
 from kerora.data.table import RawRow, Table
 from kerora.data.text_store import TextStore
 from kerora.data.trained_columns import TrainedColumns
-from kerora.errors import DataError
+from kerora.errors import DataError, quoted
 from kerora.notices import notice
 from kerora.settings.fit import SPLITS, DataConfig
 
@@ -44,11 +44,16 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
         # A file without a label column can still be the test part of a competition.
         except DataError as error:
             return self._without_column(table, config, error)
+        if len(columns.labels) > 1:
+            raise DataError(
+                f"{table.name}: --label names the columns {quoted(columns.labels)}, but a classifier learns one label "
+                "for each text. Name one, or add --task multi-label or --task regression."
+            )
         label = columns.label or ""
         # `waiting` holds the rows in case no row of the table has a label.
         part, waiting = self.empty(table.name), self.empty(table.name)
         part.classes = table.class_names.get(label)
-        part.columns = waiting.columns = TrainedColumns(columns.texts, columns.label, columns.id, columns.paired)
+        part.columns = waiting.columns = TrainedColumns(columns.texts, columns.labels, columns.id, columns.paired)
         # Tells "no row has a label" from an error in the middle of the file, after which labels could follow.
         ended = False
 
@@ -91,7 +96,7 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
             raise reason from None
         part = self.empty(table.name)
         part.unlabelled = str(reason)
-        part.columns = TrainedColumns(columns.texts, None, columns.id, columns.paired)
+        part.columns = TrainedColumns(columns.texts, (), columns.id, columns.paired)
 
         def add(row: RawRow) -> str | None:
             problem = row_problem(row, columns)
@@ -153,7 +158,7 @@ class LabelledReader(RowReader[LabelledRows, Rows[int]]):
             texts = ("text", "pair") if "pair" in table.columns else ("text",)
             join = "pair" if len(texts) == 2 else "space"
             # The names are those of `objects`. The user's --text and --label are for other files.
-            part = self.table(table, DataConfig(text=texts, text_join=join, label="label", id="id"))
+            part = self.table(table, DataConfig(text=texts, text_join=join, label=("label",), id="id"))
         # From the description and not from the rows, so that a class without rows keeps its number.
         part.classes, part.values = classes, values
         if part.unlabelled is not None:

@@ -110,7 +110,7 @@ def rows_in_memory(value: Any, name: str, config: DataConfig) -> Iterator[Row]:
         DataError: the value has none of the known forms.
     """
     text = config.text[0] if len(config.text) == 1 else "text"
-    label = config.label or "label"
+    label = config.label[0] if config.label else "label"
     if isinstance(value, Mapping):
         return _columns(value, name)
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
@@ -235,7 +235,7 @@ def _tell_left_out(left_out: Mapping[str, Any], name: str, config: DataConfig) -
         return
     listed = ", ".join(f"'{key:.40}' ({described(value)})" for key, value in left_out.items())
     problem = f"{name}: values of {listed} are neither text, numbers, dates nor lists of these"
-    if any(key in (*config.text, config.label, config.id) for key in left_out):
+    if any(key in (*config.text, *config.label, config.id) for key in left_out):
         raise DataError(f"{problem}. Convert them, or name another column.")
     notice(f"{problem}. They are left out.")
 

@@ -33,7 +33,7 @@ def find_split_column(path: Path, config: DataConfig) -> tuple[str, list[str]] |
         return None
     with open_table(path, config) as table:
         column = column_by_name(table.columns, COLUMNS)
-        used = [plain_name(name) for name in (*config.text, config.label, config.id) if name]
+        used = [plain_name(name) for name in (*config.text, *config.label, config.id) if name]
         if column is None or plain_name(column) in used:
             return None
         # A row that cannot be read has no value. Its problem is reported when the part is read.

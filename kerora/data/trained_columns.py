@@ -17,21 +17,21 @@ class TrainedColumns:
 
     Attributes:
         texts: text columns in order; of a language model also the columns of prompts, completions or turns.
-        label: label column, or None.
+        labels: label columns in order.
         id: identifier column, or None.
         paired: whether the two text columns are a sentence pair.
         form: what the columns hold: ``text``, ``completion`` (of a prompt) or ``turns``.
     """
 
     texts: tuple[str, ...]
-    label: str | None = None
+    labels: tuple[str, ...] = ()
     id: str | None = None
     paired: bool = False
     form: str = "text"  # the default for runs that do not record it
 
     def as_dict(self) -> dict[str, Any]:
         """Return the columns as plain values for run.json."""
-        return {**dataclasses.asdict(self), "texts": list(self.texts)}
+        return {**dataclasses.asdict(self), "texts": list(self.texts), "labels": list(self.labels)}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,14 @@ def for_run(config: DataConfig, recorded: object) -> DataConfig:
     names = [spec.name for spec in dataclasses.fields(TrainedColumns)]
     # Entries of a newer version are left out, so that its runs can still be read.
     known = {name: recorded[name] for name in names if name in recorded}
-    return RunDataConfig(**values, trained=TrainedColumns(**{**known, "texts": tuple(map(str, recorded["texts"]))}))
+    known |= {"texts": tuple(map(str, recorded["texts"])), "labels": _labels_of(recorded)}
+    return RunDataConfig(**values, trained=TrainedColumns(**known))
+
+
+def _labels_of(recorded: Mapping[str, Any]) -> tuple[str, ...]:
+    # Runs of version 0.1 hold one name or none.
+    old = recorded.get("label")
+    return tuple(map(str, recorded.get("labels") or ([] if old is None else [old])))
 
 
 def settled_for(columns: Sequence[str], config: DataConfig, place: str, labelled: bool) -> DataConfig:
@@ -75,8 +82,8 @@ def settled_for(columns: Sequence[str], config: DataConfig, place: str, labelled
     # `TextColumns` takes the columns of prompts and conversations itself.
     if trained is None or trained.form != "text":
         return config
-    label = config.label or (_label(columns, trained, place) if labelled else None)
-    texts = config.text or _texts(columns, trained, place, {label, trained.label, trained.id})
+    labels = config.label or (_labels(columns, trained, place) if labelled else ())
+    texts = config.text or _texts(columns, trained, place, {*labels, *trained.labels, trained.id})
     # "auto" would go by the names of the columns. The run goes by what it was trained on.
     join = config.text_join
     if join == "auto" and len(texts) > 1:
@@ -84,7 +91,7 @@ def settled_for(columns: Sequence[str], config: DataConfig, place: str, labelled
     identifier = config.id or same_column(trained.id, columns)
     # A plain `DataConfig`: its columns are settled, and a second call must not change them.
     plain = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(DataConfig)}
-    return DataConfig(**{**plain, "text": texts, "text_join": join, "label": label, "id": identifier})
+    return DataConfig(**{**plain, "text": texts, "text_join": join, "label": labels, "id": identifier})
 
 
 def _texts(
@@ -112,19 +119,26 @@ def _texts(
     )
 
 
-def _label(columns: Sequence[str], trained: TrainedColumns, place: str) -> str | None:
-    found = same_column(trained.label, columns)
-    if trained.label is None or found is not None:
+def _labels(columns: Sequence[str], trained: TrainedColumns, place: str) -> tuple[str, ...]:
+    found = tuple(name for wanted in trained.labels if (name := same_column(wanted, columns)) is not None)
+    if len(found) == len(trained.labels):
         return found
+    # One column cannot stand for several.
+    if len(trained.labels) > 1:
+        missing = [name for name in trained.labels if same_column(name, columns) is None]
+        raise DataError(
+            f"{place}: the run was trained on the labels of {quoted(trained.labels)}, but the file lacks "
+            f"{quoted(missing)}. Its columns: {quoted(columns, 30)}. Name the label columns with --label."
+        )
     choices = [name for name in columns if plain_name(name) in LABEL_NAMES]
     if len(choices) > 1:
         raise DataError(
-            f"{place}: the run was trained on the labels of {quoted([trained.label])}, but the file lacks this "
+            f"{place}: the run was trained on the labels of {quoted(trained.labels)}, but the file lacks this "
             f"column. Its columns: {quoted(columns, 30)}. Name the label column with --label."
         )
     if choices:
         notice(
-            f"{place}: the run was trained on the labels of {quoted([trained.label])}. The file has no such column, "
+            f"{place}: the run was trained on the labels of {quoted(trained.labels)}. The file has no such column, "
             f"so its only label column {quoted(choices)} is read."
         )
-    return choices[0] if choices else None
+    return tuple(choices)

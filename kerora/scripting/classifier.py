@@ -142,7 +142,7 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
             place = {"run": "run", "runs_dir": str(folder.path)}
         columns = list(texts.columns())
         join = "pair" if texts.second is not None else "space"
-        names = {"data.text": columns, "data.text_join": join, "data.label": "label"}
+        names = {"data.text": columns, "data.text_join": join, "data.label": ["label"]}
         config = resolve(to_dict(config), place, names)
         progress = Progress() if self.verbose else Silent()
         with LOCK, _own_randomness(), staged(Request(config, parts)) as stage:

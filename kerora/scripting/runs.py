@@ -138,7 +138,7 @@ def _written(run: RunFolder, value: Any, name: str, settings: Mapping[str, Any])
     found = read_by_columns_of(run, data)
     if isinstance(found, RunDataConfig) and found.trained is not None:
         # values without names of columns are those that the run was trained on
-        data = dataclasses.replace(data, text=found.trained.texts, label=found.trained.label)
+        data = dataclasses.replace(data, text=found.trained.texts, label=found.trained.labels)
     named = {key.removeprefix("data."): item for key, item in settings.items()}
     wanted = {key: named[key] for key in ("text", "label") if key in named}
     data = dataclasses.replace(data, **wanted)

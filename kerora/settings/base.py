@@ -192,6 +192,11 @@ def _names(value: Any) -> Any:
             fields = next(csv.reader([value], skipinitialspace=True, strict=True), [])
             return tuple(name.strip() for name in fields if name.strip())
         return tuple(part.strip() for part in value.split(",") if part.strip())
+    if value is None:
+        return ()
+    # YAML reads the name of a column such as 3 as a number
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (_text(value),)
     if not isinstance(value, list | tuple):
         return value
     # YAML reads unquoted numbers in a list of names as numbers

@@ -49,7 +49,11 @@ class DataConfig(Settings):
         "pair. 'auto' uses 'pair' for columns that are known pairs and 'space' for all others.",
         choices=TEXT_JOINS,
     )
-    label: str | None = setting(None, "Label column. Default: found by name (label, class, ...).")
+    label: tuple[str, ...] = setting(
+        (),
+        "Label column. Default: found by name (label, class, ...). Tasks with several values for a text take several "
+        "columns, separated by commas.",
+    )
     id: str | None = setting(
         None, "Column that identifies a row. Default: the column 'id' if it exists, else the row number."
     )

@@ -76,9 +76,9 @@ def describe(item: Setting) -> dict[str, Any]:
         "default": list(item.default) if isinstance(item.default, tuple) else item.default,
     }
     if typing.get_origin(kind) is tuple:
-        # a list, or one text with commas
+        # a list, or one text with commas, or a number as the only name, or nothing
         names = {"enum": list(item.choices)} if item.choices else {"type": _TEXT}
-        return {**facts, "anyOf": [{"type": "array", "items": names}, {"type": "string"}]}
+        return {**facts, "anyOf": [{"type": "array", "items": names}, {"type": ["string", "integer", "null"]}]}
     if item.choices:
         return {**facts, "enum": [*item.choices, *([None] if empty else [])]}
     pattern = {"pattern": _NUMBER} if kind is float else {}

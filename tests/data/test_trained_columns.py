@@ -16,9 +16,9 @@ from kerora.errors import DataError
 from kerora.notices import Notice
 from kerora.settings.language import LanguageConfig
 
-JOINED = TrainedColumns(("title", "description"), "label", "key")
-PAIR = TrainedColumns(("a", "b"), "label", paired=True)
-ONE = TrainedColumns(("body",), "topic")
+JOINED = TrainedColumns(("title", "description"), ("label",), "key")
+PAIR = TrainedColumns(("a", "b"), ("label",), paired=True)
+ONE = TrainedColumns(("body",), ("topic",))
 
 
 def found(columns: str, trained: TrainedColumns, labelled: bool = False, **settings: str):
@@ -93,8 +93,8 @@ def test_runs_of_older_versions_change_nothing():
 def test_data_sets_know_their_columns(tmp_path: Path):
     path = tmp_path / "rows.csv"
     path.write_text("id,sentence1,sentence2,label\n" + "".join(f"{n},x {n},y,{n % 2}\n" for n in range(8)))
-    assert load_dataset(str(path)).columns == TrainedColumns(("sentence1", "sentence2"), "label", "id", True)
-    assert load_dataset("tickets").columns == TrainedColumns(("text",), "label")
+    assert load_dataset(str(path)).columns == TrainedColumns(("sentence1", "sentence2"), ("label",), "id", True)
+    assert load_dataset("tickets").columns == TrainedColumns(("text",), ("label",))
 
 
 def test_several_label_columns_are_said(tmp_path: Path):
@@ -128,3 +128,18 @@ def test_texts_know_their_columns(tmp_path: Path):
     path.write_text('{"instruction": "a", "output": "b"}\n')
     part = DocumentReader(LanguageConfig()).file(path, "rows", DataConfig())
     assert part.columns == TrainedColumns(("instruction", "output"), form="completion")
+
+
+def test_runs_of_version_0_1_hold_one_label_column() -> None:
+    old = {"texts": ["body"], "label": "topic", "id": None, "paired": False, "form": "text"}
+    config = for_run(DataConfig(), old)
+    assert isinstance(config, RunDataConfig) and config.trained == ONE
+    unlabelled = for_run(DataConfig(), {**old, "label": None})
+    assert isinstance(unlabelled, RunDataConfig) and unlabelled.trained == TrainedColumns(("body",))
+
+
+def test_one_of_several_label_columns_is_missing() -> None:
+    several = TrainedColumns(("body",), ("joy", "anger"))
+    assert found("body,anger,Joy", several, labelled=True).labels == ("Joy", "anger")
+    with pytest.raises(DataError, match="trained on the labels of 'joy', 'anger', but the file lacks 'anger'"):
+        found("body,joy,label", several, labelled=True)

@@ -19,7 +19,7 @@ from kerora.settings.resolve import dump_yaml, load_yaml, parse_assignment, reso
     [
         ("data.short_rows", 1.0, "'short_rows' must be at least 0 and less than 1. Received: 1.0"),
         ("data.holdout", 1, "'holdout' must be at least 0 and less than 1. Received: 1.0"),
-        ("data.text", 3, "'text' must be a list of names"),
+        ("data.text", 3.5, "'text' must be a list of names"),
         ("model.architecture", "roberta", "'architecture' must be one of distil_bert, bert. Received: 'roberta'"),
         ("model.layers", 0, "'layers' must be 1 or more. Received: 0"),
         ("model.vocabulary_size", 99, "'vocabulary_size' must be 100 or more. Received: 99"),
