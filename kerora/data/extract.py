@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from kerora.data.bad_rows import BadRow, BadRows, write_bad_rows
 from kerora.data.columns import Columns, find_columns
@@ -12,6 +12,8 @@ from kerora.data.row_reader import SourcePart, check_problems
 from kerora.data.rows import Rows
 from kerora.data.table import RawRow, Table
 from kerora.settings.fit import DataConfig
+
+S = TypeVar("S", bound=Rows[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +36,34 @@ class Record:
 
 
 @dataclass
-class LabelledRows(SourcePart[Rows[str]]):
+class TargetRows(SourcePart[S]):
+    """Rows of one part, each with a target.
+
+    Attributes:
+        unlabelled: if no row has a target, the reason in words; the rows then have no targets.
+    """
+
+    unlabelled: str | None = None
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether a row with a target was added."""
+        return bool(self.rows.targets)
+
+
+@dataclass
+class LabelledRows(TargetRows[Rows[str]]):
     """Rows of one part whose labels are still names, in the form of `kerora.data.labels.label_of`.
 
     Attributes:
         first_seen: place of the first row with each label, for messages.
         classes: all class names in order, if the source itself has them; else None.
         values: for data that was saved with renamed classes, the original label of each of `classes`.
-        unlabelled: if no row has a label, the reason in words; the rows then have no targets.
     """
 
     first_seen: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
     values: tuple[str, ...] | None = None
-    unlabelled: str | None = None
 
     def append(self, record: Record, label: str, place: str) -> None:
         """Add a row. `place` says where it is in the source, such as ``row 3 (line 4)``."""
