@@ -28,11 +28,15 @@ _DIRECTIONS = {"better": "green", "worse": "red", "": ""}
 
 
 def before_after_table(results: RunResults) -> Table | None:
-    """Return the metrics before and after training by split. None if the run has no metrics before training."""
+    """Return the metrics before and after training by split, and those of the baseline if there is one.
+
+    None if the run has no metrics before training.
+    """
     changes = wording.changes(results)
     if not changes:
         return None
-    table = plain_table("split", "metric", "before", "after", "difference")
+    with_baseline = ["baseline"] * bool(results.baseline)
+    table = plain_table("split", "metric", "before", "after", "difference", *with_baseline)
     table.columns[1].justify = "left"
     for split, rows in changes.items():
         for row in (row for row in rows if row.key in wording.CHANGED):
@@ -44,6 +48,7 @@ def before_after_table(results: RunResults) -> Table | None:
                 wording.decimal(row.before),
                 wording.decimal(row.after),
                 difference,
+                *[wording.decimal(row.baseline)] * len(with_baseline),
             )
         table.add_section()
     return table

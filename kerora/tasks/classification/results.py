@@ -15,14 +15,13 @@ from kerora.errors import RunError
 from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
 from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
-from kerora.evaluation.significance import McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
+from kerora.evaluation.significance import SIGNIFICANCE, McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
 from kerora.evaluation.wording import decimal, state_notes
 from kerora.runfolder import RunFolder
 from kerora.tasks.classification.labels import read_labels
 from kerora.tasks.classification.majority import majority_note, supports_of
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
-SIGNIFICANCE = 0.05
 # split, id, and how many rows with this id came before
 Key = tuple[str, str, int]
 
