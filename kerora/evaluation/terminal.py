@@ -4,7 +4,7 @@ import copy
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from rich import box
@@ -17,6 +17,7 @@ from rich.text import Text
 from kerora.evaluation import wording
 from kerora.evaluation.comparison import Cost
 from kerora.evaluation.results import RunResults
+from kerora.evaluation.verdict import RunBaseline, baseline_line
 
 LONGEST_NAME = 40
 # cells between two columns, and the least width of a column of names, which may be divided
@@ -161,6 +162,25 @@ def cost_table(costs: Iterable[Cost]) -> NumberTable:
         # Text, because rich reads brackets in a plain string as markup
         table.add_row(Text(visible(cost.name)), cost.method, *numbers, wording.whole(cost.tokens))
     return table
+
+
+def baseline_table(baselines: Sequence[RunBaseline]) -> NumberTable | None:
+    """Return the runs beside their baselines, one row per run and split. None if no run has a baseline."""
+    if not baselines:
+        return None
+    table = plain_table("run", "split", "metric", "this run", "baseline", "verdict")
+    for column in (1, 2, 5):
+        table.columns[column].justify = "left"
+    for row in baselines:
+        values = wording.decimal(row.own), wording.decimal(row.value)
+        table.add_row(Text(visible(row.run)), visible(row.split), row.label, *values, row.verdict)
+    return table
+
+
+def verdict_text(results: RunResults, split: str | None = None) -> Text | None:
+    """Return the sentence on the baseline. None if there is none."""
+    line = baseline_line(results, split)
+    return None if line is None else Text(visible(line))
 
 
 class Facts:

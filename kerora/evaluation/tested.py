@@ -5,16 +5,19 @@ from typing import Any
 from kerora.evaluation.significance import Difference
 
 
-def outcome(name: str, metrics: dict[str, Any], simplest: dict[str, Any], test: dict[str, Any]) -> dict[str, Any]:
+def outcome(
+    name: str, metrics: dict[str, Any], least: str, simplest: dict[str, Any], test: dict[str, Any]
+) -> dict[str, Any]:
     """Return the baseline of one split as metrics.json holds it.
 
     Args:
         name: the model, in words.
         metrics: its metrics, with the keys of the tuned model.
-        simplest: the metrics of the answer that needs no text, such as the most frequent class.
+        least: the answer that needs no text, in words, such as the most frequent class.
+        simplest: the metrics of that answer.
         test: what `tested` returned.
     """
-    return {"name": name, **metrics, "majority": simplest, "test": test}
+    return {"name": name, **metrics, "majority": {"name": least, **simplest}, "test": test}
 
 
 def tested(metric: str, difference: Difference, *, lower_is_better: bool = False) -> dict[str, Any]:

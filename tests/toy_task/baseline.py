@@ -21,7 +21,7 @@ def baseline(
         targets = np.asarray(part.targets)
         own, simple = (predicted(model, part, 64) - targets) ** 2, (mean - targets) ** 2
         metrics = {"loss": float(np.mean(simple))}
-        found[split] = outcome("the mean", metrics, metrics, compared(own - simple))
+        found[split] = outcome("the mean", metrics, "the mean", metrics, compared(own - simple))
     return found
 
 

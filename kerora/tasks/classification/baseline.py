@@ -39,6 +39,7 @@ def baseline(
     name = f"{features.name} with logistic regression{' and balanced class weights' if balanced else ''}"
     # the most frequent class has the largest share, so that it is the answer for every row
     shares = np.bincount(targets, minlength=count) / len(targets)
+    least = f"always '{model.classes[shares.argmax()]}'"
     found = {}
     # evaluated rows and their probabilities, as `evaluate` of this task returns them
     for split, part, own in evaluation.details:
@@ -49,7 +50,7 @@ def baseline(
         simplest = classification_metrics(labels, np.tile(shares, (len(part), 1)), model.classes)
         metrics = classification_metrics(labels, probabilities, model.classes)
         test = compared(labels, own.argmax(axis=1), probabilities.argmax(axis=1), count)
-        found[split] = outcome(name, metrics, simplest, test)
+        found[split] = outcome(name, metrics, least, simplest, test)
     return found
 
 

@@ -17,6 +17,7 @@ from kerora.settings.fit import FitConfig
 from kerora.tasks.contract import Evaluation
 
 NAME = "a trigram model of the same tokens"
+LEAST = "the frequency of each token"
 # training tokens above which the counts would need gigabytes
 MOST_TOKENS = 50_000_000
 # neighbouring tokens depend on each other, so the bootstrap draws stretches of them
@@ -48,7 +49,7 @@ def baseline(
         simple, simplest = (each.losses(held.ids, held.offsets, places) for each in (trigrams, unigrams))
         metrics, least = (language_metrics(each.sum(), len(places), measured.size) for each in (simple, simplest))
         difference = stretches_difference(measured.losses[places].astype(np.float64) - simple)
-        found[split] = outcome(NAME, metrics, least, tested("loss", difference, lower_is_better=True))
+        found[split] = outcome(NAME, metrics, LEAST, least, tested("loss", difference, lower_is_better=True))
     return found
 
 
