@@ -43,7 +43,7 @@ def add_baseline(
     Returns:
         The baseline by split. Empty if there is none.
     """
-    if not rows or not is_wanted(config, len(train)):
+    if not rows or not is_wanted(config, train):
         return {}
     say("Fitting a baseline")
     try:
@@ -56,11 +56,12 @@ def add_baseline(
     return found
 
 
-def is_wanted(config: FitConfig, rows: int) -> bool:
-    """Tell whether the settings ask for a baseline of so many training rows. A notice says if there are too many."""
-    if config.training.baseline is None and rows > MOST_ROWS:
+def is_wanted(config: FitConfig, train: Any) -> bool:
+    """Tell whether the settings ask for a baseline of these training rows. A notice says if there are too many."""
+    if config.training.baseline is None and len(train) > MOST_ROWS:
+        count = f"{len(train):,} training {train.noun}"
         notice(
-            f"No baseline: there are {rows:,} training rows, and the default computes one for up to {MOST_ROWS:,}. "
+            f"No baseline: there are {count}, and the default computes one for up to {MOST_ROWS:,}. "
             "--baseline computes it."
         )
         return False
