@@ -19,8 +19,16 @@ from kerora.cli.options import SettingsCommand, collect, import_models, setting_
     help="Folder for metrics.json and predictions.csv. Default: RUN. For other rows: RUN/evaluations/<name>.",
 )
 @click.option("--force", is_flag=True, help="Replace the files of an earlier evaluation.")
+@click.option(
+    "--baseline/--no-baseline",
+    default=None,
+    help="Fit the baseline again on the training rows of RUN, and evaluate it too. Default: as in the training, if "
+    "these rows are in a file or bundled.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
-def command(run: str, preset: str | None, output: str | None, force: bool, as_json: bool, **values: Any) -> None:
+def command(
+    run: str, preset: str | None, output: str | None, force: bool, baseline: bool | None, as_json: bool, **values: Any
+) -> None:
     """Compute, print and write the metrics of RUN.
 
     Without --data or a file, the validation and test rows of the run itself are evaluated.
@@ -28,11 +36,15 @@ def command(run: str, preset: str | None, output: str | None, force: bool, as_js
     import_models(run)
     from rich.console import Console
 
+    from kerora.evaluation.terminal import say, visible
+    from kerora.evaluation.verdict import baseline_sentence
     from kerora.runs.evaluate import evaluate_run
 
-    result = evaluate_run(run, collect(values), preset=preset, output=output, force=force)
+    result = evaluate_run(run, collect(values), preset=preset, output=output, force=force, baseline=baseline)
     if as_json:
-        click.echo(json.dumps({"metrics": result.metrics, "folder": str(result.folder.path)}, ensure_ascii=False))
+        baselines = {"baseline": result.baseline} if result.baseline else {}
+        answer = {"metrics": result.metrics, **baselines, "folder": str(result.folder.path)}
+        click.echo(json.dumps(answer, ensure_ascii=False))
         return
     # Names of classes and texts hold square brackets and colons, which rich would read as markup and emoji.
     console = Console(highlight=False, markup=False, emoji=False)
@@ -41,4 +53,8 @@ def command(run: str, preset: str | None, output: str | None, force: bool, as_js
             console.rule(heading, align="left", style="dim")
         for part in parts:
             console.print(part)
+    for split, found in result.baseline.items():
+        sentence = baseline_sentence(split, result.metrics[split], found)
+        if sentence is not None:
+            say(console, visible(sentence))
     click.echo(f"Written: {result.folder.path}")

@@ -2,12 +2,16 @@
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kerora.cli.options import SettingsCommand, collect, config_options, import_models, resolve_options, setting_options
 from kerora.errors import ConfigError
+
+# At run time this would load Keras for every `kerora fit --help`.
+if TYPE_CHECKING:
+    from kerora.training.fit import TrainedRun
 
 
 @click.command("fit", cls=SettingsCommand)
@@ -28,12 +32,6 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     config = None if resume else resolve_options(values)
 
     import_models(*([resume] if resume else []))
-    from rich.console import Console
-
-    from kerora.evaluation.terminal import before_after_table, say, visible
-    from kerora.evaluation.wording import duration
-    from kerora.runs.results import read_results
-    from kerora.tasks.registry import task_named
     from kerora.training.fit import fit
     from kerora.training.fit import resume as resume_run
     from kerora.training.progress import Progress, Silent
@@ -44,20 +42,38 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
         if resume
         else fit(config, force=force, progress=progress, argv=sys.argv[1:])  # argv for run.json
     )
+    if as_json:
+        click.echo(json.dumps(_summary(result), ensure_ascii=False))
+    else:
+        _print(result)
+
+
+def _summary(result: "TrainedRun") -> dict[str, Any]:
     manifest = result.run.read_manifest()
     weights = manifest.get("base_weights")  # only of a quantised base
-    if as_json:
-        summary = {
-            "run": str(result.run.path),
-            "metrics": result.metrics,
-            "training_seconds": result.seconds,
-            "parameters": manifest["parameters"],
-            **({"base_weights": weights} if weights else {}),
-            **({"submission": str(result.run.submission)} if result.run.submission.is_file() else {}),
-        }
-        click.echo(json.dumps(summary, ensure_ascii=False))
-        return
+    return {
+        "run": str(result.run.path),
+        "metrics": result.metrics,
+        "training_seconds": result.seconds,
+        "parameters": manifest["parameters"],
+        **({"base_weights": weights} if weights else {}),
+        **({"submission": str(result.run.submission)} if result.run.submission.is_file() else {}),
+    }
+
+
+def _print(result: "TrainedRun") -> None:
+    from rich.console import Console
+
+    from kerora.evaluation.terminal import before_after_table, say, visible
+    from kerora.evaluation.verdict import baseline_line
+    from kerora.evaluation.wording import duration
+    from kerora.runs.results import read_results
+    from kerora.tasks.registry import task_named
+
+    manifest = result.run.read_manifest()
+    weights = manifest.get("base_weights")
     console = Console(markup=False, emoji=False)
+    verdict = None
     # without validation and test rows nothing was evaluated
     if result.metrics["after"]:
         results, task = read_results(result.run), task_named(manifest["task"])
@@ -66,6 +82,7 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
             console.print(table)
         for note in task.screen.notes(results, task.results.split(results, None)):
             say(console, f"Note: {visible(note)}")
+        verdict = baseline_line(results)
     say(console, f"Training took {duration(result.seconds)}; {result.parameters}")
     if weights:
         line = "Base weights: {mb:.1f} MB in {quantize}, {unquantised_mb:.1f} MB unquantised ({layers} layers)"
@@ -77,3 +94,5 @@ def command(resume: str | None, force: bool, as_json: bool, quiet: bool, **value
     first_use = task_named(manifest["task"]).first_use
     use = "report {run}" if result.metrics["after"] else first_use
     say(console, f"Next: kerora {use.format(run=result.run.path)}")
+    if verdict is not None:
+        say(console, visible(verdict))

@@ -45,6 +45,13 @@ class LanguageBatches(Batches):
         self._served = max(self._served, index + 1)
         return self._batch(self._plan[self.start + index])
 
+    def predicted(self, index: int) -> np.ndarray:
+        """Return the places in the table of the tokens that count in batch `index`, row by row, int64 (tokens,)."""
+        rows = self._plan[self.start + index]
+        mask, places = rectangle(self.rows.starts[rows], self.rows.lengths[rows], self._longest)
+        counted: np.ndarray = (places + 1)[self._counted(rows, mask, places)]
+        return counted
+
     def _batch(self, rows: np.ndarray) -> tuple[Any, ...]:
         starts = self.rows.starts[rows]
         # mask (rows, width) and places (tokens,): token `places[i]` is the i-th True of the mask, row by row.

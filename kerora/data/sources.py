@@ -90,6 +90,12 @@ def load_splits(
     )
 
 
+def is_at_hand(config: DataConfig) -> bool:
+    """Tell whether the training rows are bundled or lie in a file or folder, so that no download can be needed."""
+    spec = config.train or config.source
+    return spec == BUNDLED or (not is_hub_name(spec) and expanded(spec).exists())
+
+
 def has_test_rows(config: DataConfig) -> bool:
     """Tell whether `load_dataset` would find or cut a test part. The rows are not read."""
     # without=SPLITS: every part is found but none is read.

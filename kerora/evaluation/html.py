@@ -22,6 +22,7 @@ from markupsafe import Markup
 from kerora.evaluation import plots, wording
 from kerora.evaluation.comparison import NOT_SETTINGS, flatten_settings
 from kerora.evaluation.results import RunResults
+from kerora.evaluation.verdict import baseline_views
 from kerora.settings.resolve import settings as known_settings
 
 # texts from web pages, such as IMDb's reviews, write line breaks as <br />
@@ -48,7 +49,9 @@ def render_run(
     changes = wording.changes(results)
     seconds = results.manifest.get("training_seconds")
     # a list times False is empty, so the page has no link to a section without content
-    shown = [("before-after", "Before and after")] * bool(changes) + [("curves", "Curves")] * bool(values["curves"])
+    baselines = baseline_views(results)
+    shown = [("before-after", "Before and after")] * bool(changes) + [("baseline", "Baseline")] * bool(baselines)
+    shown += [("curves", "Curves")] * bool(values["curves"])
     last = [("settings", "Settings")] * bool(results.settings) + [("provenance", "Provenance")]
     return render_page(
         "report.html",
@@ -58,6 +61,7 @@ def render_run(
         subtitle=_subtitle(results),
         sections=[("results", "Results"), *shown, *sections, *last],
         changes=changes.items(),
+        baselines=baselines,
         training_time=wording.duration(seconds) if wording.number(seconds) is not None else None,
         history=results.history,
         settings=_settings(results.settings, results.manifest.get("changed_settings")),
@@ -83,6 +87,7 @@ def render_summary(results: RunResults, package: str, template: str = "summary.h
         run=results,
         subtitle=_subtitle(results),
         changes=wording.changes(results).items(),
+        verdicts=[view.sentence for view in baseline_views(results) if view.sentence],
         training_time=wording.duration(seconds) if wording.number(seconds) is not None else None,
         **values,
     )

@@ -35,6 +35,7 @@ class RunResults:
         before: metrics of the model before training, by split.
         after: metrics of the trained model, by split.
         steps: columns of steps.csv by name, shape (recorded updates,). Empty if the file is missing.
+        baseline: the simple model that the trained one is compared with, by split. Empty if there is none.
     """
 
     folder: RunFolder
@@ -44,6 +45,7 @@ class RunResults:
     before: Mapping[str, Mapping[str, Any]]
     after: Mapping[str, Mapping[str, Any]]
     steps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -82,7 +84,7 @@ def read_common(run: RunFolder, manifest: Mapping[str, Any], needed: Sequence[Pa
     if missing is not None:
         raise not_evaluated(run, f"{missing} does not exist", manifest)
     metrics = read_json(run.metrics)
-    before, after = (_by_split(metrics, part, run.metrics) for part in ("before", "after"))
+    before, after, baseline = (_by_split(metrics, part, run.metrics) for part in ("before", "after", "baseline"))
     return {
         "folder": run,
         "manifest": manifest,
@@ -91,6 +93,7 @@ def read_common(run: RunFolder, manifest: Mapping[str, Any], needed: Sequence[Pa
         "before": before,
         "after": after,
         "steps": read_history(run.steps),
+        "baseline": baseline,
     }
 
 

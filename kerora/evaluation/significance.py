@@ -1,4 +1,4 @@
-"""Bootstrap intervals of metrics, and McNemar's test of the difference between two models."""
+"""Bootstrap intervals of metrics and of their differences, and McNemar's test of two models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +13,10 @@ MatrixMetric = Callable[[np.ndarray], np.ndarray]
 
 # rows with different answers below which McNemar's test is the exact binomial test
 EXACT_BELOW = 25
+SIGNIFICANCE = 0.05
+"""The level of the tests: a smaller p-value counts as a difference."""
+# with 1,000 resamples, 25 lie beyond each end of the 95 % interval
+SAMPLES, LEVEL = 1000, 0.95
 # bounds the memory of the bootstrap: with many classes, fewer resamples are computed together
 _CELLS_AT_ONCE = 2_000_000
 
@@ -37,9 +41,9 @@ def bootstrap_interval(
     labels: np.ndarray,
     predicted: np.ndarray,
     metric: MatrixMetric = accuracy,
-    samples: int = 1000,
+    samples: int = SAMPLES,
     seed: int = 0,
-    level: float = 0.95,
+    level: float = LEVEL,
     count: int | None = None,
 ) -> tuple[float, float]:
     """Return a percentile bootstrap interval of a metric, resampling rows (Efron 1979).
@@ -69,6 +73,75 @@ def bootstrap_interval(
     values = [_evaluate(draws[start : start + step], cells, classes, metric) for start in range(0, samples, step)]
     low, high = np.quantile(np.concatenate(values), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of one model minus the same metric of another, on the same rows.
+
+    Attributes:
+        value: the difference.
+        low: lower end of its 95 % interval.
+        high: upper end of its 95 % interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def matrix_difference(
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, metric: MatrixMetric, count: int, seed: int = 0
+) -> Difference:
+    """Return the difference of a metric of two classifiers, with a paired bootstrap interval.
+
+    Each resample has the same rows for both (Efron and Tibshirani 1993, chapter 16). As in `bootstrap_interval`, the
+    function samples the numbers of the rows with the same label and the same two predictions.
+
+    Args:
+        labels: class numbers, shape (rows,).
+        first: class numbers that the first model predicts, shape (rows,).
+        second: the same for the second model.
+        metric: a function of stacked confusion matrices.
+        count: number of classes.
+        seed: seed of the resampling. Default: 0.
+    """
+    kinds, rows = np.unique(np.stack([labels, first, second]), axis=1, return_counts=True)
+    generator = np.random.default_rng(seed)
+    # number 0 is the data itself
+    draws = np.vstack([rows, generator.multinomial(len(labels), rows / len(labels), size=SAMPLES)])
+    sides = [_of_cells(draws, kinds[0] * count + predicted, count, metric) for predicted in kinds[1:]]
+    return _difference(sides[0] - sides[1])
+
+
+def row_difference(difference: Callable[[np.ndarray], float], rows: int, seed: int = 0) -> Difference:
+    """Return the difference of any metric of two models, with a paired bootstrap interval.
+
+    Args:
+        difference: returns the metric of the first model minus that of the second on the rows at some places,
+            int64 (rows,). A place can occur several times. Return NaN if the metric is undefined for these rows.
+        rows: number of rows.
+        seed: seed of the resampling. Default: 0.
+    """
+    generator = np.random.default_rng(seed)
+    # number 0 is the data itself
+    places = [np.arange(rows), *(generator.integers(0, rows, rows) for _ in range(SAMPLES))]
+    return _difference(np.array([difference(some) for some in places]))
+
+
+def _difference(values: np.ndarray) -> Difference:
+    low, high = np.nanquantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Difference(float(values[0]), float(low), float(high))
+
+
+def _of_cells(draws: np.ndarray, cells: np.ndarray, classes: int, metric: MatrixMetric) -> np.ndarray:
+    # rows of several kinds can lie in one cell: their counts are added
+    order = np.argsort(cells, kind="stable")
+    filled, starts = np.unique(cells[order], return_index=True)
+    added = np.add.reduceat(draws[:, order], starts, axis=1)
+    step = max(1, _CELLS_AT_ONCE // classes**2)
+    parts = [_evaluate(added[start : start + step], filled, classes, metric) for start in range(0, len(added), step)]
+    return np.concatenate(parts)
 
 
 def _evaluate(draws: np.ndarray, cells: np.ndarray, classes: int, metric: MatrixMetric) -> np.ndarray:

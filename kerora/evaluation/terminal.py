@@ -4,7 +4,7 @@ import copy
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from rich import box
@@ -17,6 +17,7 @@ from rich.text import Text
 from kerora.evaluation import wording
 from kerora.evaluation.comparison import Cost
 from kerora.evaluation.results import RunResults
+from kerora.evaluation.verdict import RunBaseline, baseline_line
 
 LONGEST_NAME = 40
 # cells between two columns, and the least width of a column of names, which may be divided
@@ -28,11 +29,15 @@ _DIRECTIONS = {"better": "green", "worse": "red", "": ""}
 
 
 def before_after_table(results: RunResults) -> Table | None:
-    """Return the metrics before and after training by split. None if the run has no metrics before training."""
+    """Return the metrics before and after training by split, and those of the baseline if there is one.
+
+    None if the run has no metrics before training.
+    """
     changes = wording.changes(results)
     if not changes:
         return None
-    table = plain_table("split", "metric", "before", "after", "difference")
+    with_baseline = ["baseline"] * bool(results.baseline)
+    table = plain_table("split", "metric", "before", "after", "difference", *with_baseline)
     table.columns[1].justify = "left"
     for split, rows in changes.items():
         for row in (row for row in rows if row.key in wording.CHANGED):
@@ -44,6 +49,7 @@ def before_after_table(results: RunResults) -> Table | None:
                 wording.decimal(row.before),
                 wording.decimal(row.after),
                 difference,
+                *[wording.decimal(row.baseline)] * len(with_baseline),
             )
         table.add_section()
     return table
@@ -156,6 +162,25 @@ def cost_table(costs: Iterable[Cost]) -> NumberTable:
         # Text, because rich reads brackets in a plain string as markup
         table.add_row(Text(visible(cost.name)), cost.method, *numbers, wording.whole(cost.tokens))
     return table
+
+
+def baseline_table(baselines: Sequence[RunBaseline]) -> NumberTable | None:
+    """Return the runs beside their baselines, one row per run and split. None if no run has a baseline."""
+    if not baselines:
+        return None
+    table = plain_table("run", "split", "metric", "this run", "baseline", "verdict")
+    for column in (1, 2, 5):
+        table.columns[column].justify = "left"
+    for row in baselines:
+        values = wording.decimal(row.own), wording.decimal(row.value)
+        table.add_row(Text(visible(row.run)), visible(row.split), row.label, *values, row.verdict)
+    return table
+
+
+def verdict_text(results: RunResults, split: str | None = None) -> Text | None:
+    """Return the sentence on the baseline. None if there is none."""
+    line = baseline_line(results, split)
+    return None if line is None else Text(visible(line))
 
 
 class Facts:

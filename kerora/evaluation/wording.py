@@ -45,11 +45,13 @@ class Change:
         key: the metric's key in metrics.json.
         before: its value before training. None if not recorded.
         after: its value after training. None if not recorded.
+        baseline: its value of the baseline. None if there is none.
     """
 
     key: str
     before: float | None
     after: float | None
+    baseline: float | None = None
 
     @property
     def label(self) -> str:
@@ -73,10 +75,10 @@ def changes(results: RunResults) -> dict[str, list[Change]]:
     """Return the metrics before and after training by split. Empty if nothing was recorded before training."""
     table = {}
     for split in results.evaluated:
-        before, after = results.before.get(split, {}), results.after.get(split, {})
-        if before:
+        parts = [found.get(split, {}) for found in (results.before, results.after, results.baseline)]
+        if parts[0]:
             # the order of LABELS, so that all tables list the metrics in the same order
-            rows = [Change(key, number(before.get(key)), number(after.get(key))) for key in LABELS]
+            rows = [Change(key, *(number(part.get(key)) for part in parts)) for key in LABELS]
             table[split] = [row for row in rows if row.before is not None or row.after is not None]
     return table
 

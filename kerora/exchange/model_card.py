@@ -8,6 +8,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from kerora.data.hub_card import CARD, card_block
 from kerora.errors import DataError
+from kerora.evaluation.results import SPLIT_ORDER
+from kerora.evaluation.verdict import baseline_sentence
 from kerora.exchange.keras_task import has_task, plain_head
 from kerora.exchange.training_facts import training_facts
 from kerora.exchange.verify import Verification
@@ -42,7 +44,8 @@ def model_card(
     """
     manifest = runs[0].read_manifest()
     # the metrics of a run describe the model only if it is the only run in it
-    after = read_json(runs[0].metrics).get("after", {}) if len(runs) == 1 and runs[0].metrics.is_file() else {}
+    metrics = read_json(runs[0].metrics) if len(runs) == 1 and runs[0].metrics.is_file() else {}
+    after = metrics.get("after", {})
     task = task_of_model(model)
     classes = task.exchange.classes(model)
     named = f" Classes: {', '.join(classes)}." if classes else ""
@@ -55,7 +58,9 @@ def model_card(
         f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nReplace `DIR` with the path of this folder.",
         f"## Training\n\n{training_facts(runs, shares, model)}",
     ]
-    parts += [f"## Results\n\n{_results(after, task.exchange.NAMES.scores)}"] if after else []
+    if after:
+        table = _results(after, task.exchange.NAMES.scores)
+        parts.append("\n\n".join(["## Results", table, *_verdict(after, metrics.get("baseline") or {})]))
     parts += [
         f"## Verification\n\n{verification}.",
         f"## Licence\n\n{_licence(model)}",
@@ -142,6 +147,13 @@ def _base_name(model: TaskModel) -> str:
     # a model card is published: it must not hold a path of the machine
     location = model.preset.location
     return location.rpartition("/")[2] if location.startswith("/") else location
+
+
+def _verdict(after: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
+    """Return one line on the baseline, of the test rows if there are any. Empty without a baseline."""
+    split = next((name for name in (*SPLIT_ORDER, *after) if name in after and name in baseline), None)
+    line = None if split is None else baseline_sentence(split, after[split], baseline[split])
+    return [] if line is None else [line]
 
 
 def _results(after: Mapping[str, Any], scores: Sequence[str]) -> str:

@@ -3,13 +3,15 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerora.errors import ConfigError, DataError, RunError
+from kerora.errors import ConfigError, DataError, KeroraError, RunError
+from kerora.notices import notice
 from kerora.places import expanded
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
+from kerora.runs.baseline import add_baseline, training_rows
 from kerora.runs.open import load, read_by_columns_of, read_config
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import resolve, to_dict
@@ -27,12 +29,14 @@ class Evaluation:
         folder: the folder that holds the files.
         task: the task of the run.
         head: what the task read from the run, such as class names.
+        baseline: the simple model that the run is compared with, by split. Empty if there is none.
     """
 
     metrics: dict[str, dict[str, Any]]
     folder: RunFolder
     task: Task
     head: Any
+    baseline: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate_run(
@@ -42,6 +46,7 @@ def evaluate_run(
     preset: str | Path | None = None,
     output: Path | str | None = None,
     force: bool = False,
+    baseline: bool | None = None,
 ) -> Evaluation:
     """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
 
@@ -56,6 +61,8 @@ def evaluate_run(
         output: folder of the results. None means the run folder for the run's own rows, else
             ``RUN/evaluations/<name>``.
         force: whether to replace earlier results.
+        baseline: whether to fit the baseline again on the training rows of the run and evaluate it too. Default: as
+            in the settings of the run, if its training rows can be read without a download.
 
     Raises:
         RunError: the path is not a run, or the results exist.
@@ -67,7 +74,7 @@ def evaluate_run(
     head = task.models.read_head(run)
     check_has_adapter(run)
     settings = dict(settings or {})
-    name, rows = _rows_to_evaluate(run, config, task, head, settings)
+    name, rows, train = _rows_to_evaluate(run, config, task, head, settings)
     # other rows get a folder of their own, so that the figures of the run stay those of its own rows
     default = run.evaluations / name if name else run.path
     folder = default if output is None else Path(output)
@@ -81,14 +88,45 @@ def evaluate_run(
     results = RunFolder(folder)
     task.training.write_details(results, model, found)
     earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
+    # the test in it compares with the metrics of that time
+    if earlier.get("after") != found.metrics:
+        earlier.pop("baseline", None)
     # `before` stays: the metrics of the untrained model are not computed here
     write_json(results.metrics, {**earlier, "after": found.metrics})
-    return Evaluation(found.metrics, results, task, head)
+    # the same metrics of the same rows: the recorded baseline is still right
+    again = {} if baseline is False else earlier.get("baseline") or {}
+    if not again:
+        training = config.training if baseline is None else dataclasses.replace(config.training, baseline=baseline)
+        again = _baseline(run, results, task, dataclasses.replace(config, training=training), model, train, rows, found)
+    return Evaluation(found.metrics, results, task, head, again)
+
+
+def _baseline(
+    run: RunFolder,
+    results: RunFolder,
+    task: Task,
+    config: FitConfig,
+    model: Any,
+    train: Any | None,
+    rows: dict[str, Any],
+    found: Any,
+) -> dict[str, Any]:
+    """Fit the baseline again and add it to the results. Empty if it is not wanted or cannot be fitted."""
+    # PEFT trained an imported adapter, on rows that are not known
+    if config.training.baseline is False or "imported_from" in run.read_manifest():
+        return {}
+    try:
+        train = training_rows(run, task, config) if train is None else train
+    except KeroraError as error:
+        notice(f"No baseline: {error}")
+        return {}
+    return add_baseline(results, task, config, model, train, rows, found)
 
 
 def _rows_to_evaluate(
     run: RunFolder, config: FitConfig, task: Task, head: Any, settings: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[str, Any], Any | None]:
+    """Return the name of the rows (empty for those of the run), the rows, and the training rows if they were read."""
     if not any(key in settings for key in NEW_ROWS):
         return _own_rows(run, config, task, head, settings)
     if settings.get("data.source") and settings.get("data.test"):
@@ -99,7 +137,7 @@ def _rows_to_evaluate(
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
     name = "-".join(_short_name(spec) for spec in specs.values())
     config = dataclasses.replace(config, data=data)
-    return name, {split: task.rows.load_part(spec, config, head, split) for split, spec in specs.items()}
+    return name, {split: task.rows.load_part(spec, config, head, split) for split, spec in specs.items()}, None
 
 
 def _new_data_config(trained: DataConfig, settings: dict[str, Any]) -> DataConfig:
@@ -118,7 +156,7 @@ def _short_name(spec: str) -> str:
 
 def _own_rows(
     run: RunFolder, config: FitConfig, task: Task, head: Any, settings: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[str, Any], Any | None]:
     """Return the run's own rows. The name is empty, except if settings change the rows, such as a subset."""
     data = dataclasses.replace(config.data, **{key.removeprefix("data."): value for key, value in settings.items()})
     dataset = task.rows.load(dataclasses.replace(config, data=data))
@@ -135,4 +173,4 @@ def _own_rows(
     parts = {split: rows for split, rows in dataset if split != "train"}
     if not parts:
         raise DataError(f"{run.path} was trained without validation and test rows. Name rows with --data or --test.")
-    return "own-rows" if changed else "", parts
+    return ("own-rows", parts, None) if changed else ("", parts, dataset["train"])

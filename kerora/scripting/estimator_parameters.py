@@ -16,6 +16,8 @@ GROUPS = ("model", "lora", "training")
 RENAMED = {"training.seed": "random_state", "training.class_weights": "class_weight"}
 OWN: dict[str, Any] = {
     **{"class_weight": None, "random_state": 42, "validation_fraction": 0.1},
+    # scikit-learn compares estimators by itself
+    "baseline": False,
     **{"callbacks": None, "verbose": 0, "run": None, "runs_dir": None},
 }
 """The parameters that are no settings of a fit, or have another default, with their defaults."""

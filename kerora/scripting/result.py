@@ -13,6 +13,7 @@ from markupsafe import Markup
 from kerora.data.rows import Rows
 from kerora.errors import RunError
 from kerora.evaluation import wording
+from kerora.evaluation.verdict import baseline_line
 from kerora.exchange.export import export_run
 from kerora.exchange.verify import Verification
 from kerora.lora.files import read_adapter_config
@@ -91,18 +92,19 @@ class FitResult(TrainedRun):
         return "\n".join(lines)
 
     def _changes(self) -> list[str]:
-        """Return one line for each evaluated split: its main metrics before and after the training."""
+        """Return one line for each evaluated split, its main metrics before and after, and one for the baseline."""
         if not self.metrics["after"]:
             return ["No validation or test rows were evaluated."]
-        lines = []
-        for split, changes in wording.changes(read_results(self.run)).items():
+        lines, results = [], read_results(self.run)
+        for split, changes in wording.changes(results).items():
             shown = [change for change in changes if change.key in wording.MAIN]
             parts = [
                 f"{change.label} {wording.decimal(change.before)} -> {wording.decimal(change.after)}"
                 for change in shown
             ]
             lines.append(f"{split}: {', '.join(parts)}")
-        return lines
+        verdict = baseline_line(results)
+        return lines if verdict is None else [*lines, verdict]
 
     def _repr_html_(self) -> str:
         if not self.metrics["after"]:

@@ -37,6 +37,7 @@ def evaluate(
     preset: str | Path | None = None,
     output: Path | str | None = None,
     force: bool = False,
+    baseline: bool | None = None,
     **flat: Any,
 ) -> Evaluation:
     """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
@@ -49,6 +50,8 @@ def evaluate(
         output: folder of the results. Default: the run folder for its own rows, else ``RUN/evaluations/<name>``. The
             name of rows in memory is made from their content. The same rows give the same folder, which is replaced.
         force: whether to replace earlier results.
+        baseline: whether to fit the baseline again and evaluate it too. Default: as in the training, if the training
+            rows of the run are in a file or bundled.
         **flat: settings by the names of their options: ``text="message"``.
 
     Raises:
@@ -63,14 +66,15 @@ def evaluate(
     given = {**(settings or {}), **from_flat(flat, call=call)}
     if not is_in_memory(test):
         given |= {} if test is None else {"data.test": test}
-        return evaluate_run(path, given, preset=preset, output=output, force=force)
+        return evaluate_run(path, given, preset=preset, output=output, force=force, baseline=baseline)
     run = RunFolder.open(path)
     with _written(run, test, "test", given) as file:
         if output is None:
             text = json.dumps(given, sort_keys=True, default=str).encode()
             digest = hashlib.sha256(file.read_bytes() + text).hexdigest()[:HASH_DIGITS]
             output, force = run.evaluations / f"test-{digest}", True
-        return evaluate_run(path, {**given, "data.test": str(file)}, preset=preset, output=output, force=force)
+        given["data.test"] = str(file)
+        return evaluate_run(path, given, preset=preset, output=output, force=force, baseline=baseline)
 
 
 def predict(

@@ -20,6 +20,7 @@ from kerora.models.precision import backbone_dtype
 from kerora.models.raw_texts import is_raw, raw_rows
 from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, create_run, write_text
+from kerora.runs.baseline import add_baseline
 from kerora.scripting.request import Request, staged
 from kerora.settings.base import shown
 from kerora.settings.fit import FitConfig
@@ -83,6 +84,9 @@ def save_run(
         data = dataclasses.replace(config.data, source=str(run.data), validation_split=0.0, test_split=0.0)
         config = dataclasses.replace(config, data=data)
     write_run(run, task, model, config, rows, found, saved_by="kerora.save_run")
+    if found and rows is not None:
+        parts = {split: part for split, part in rows if split in found[1].evaluation.metrics}
+        add_baseline(run, task, config, model, rows["train"], parts, found[1].evaluation)
     if curves is not None:
         write_text(run.history, curves)
     return run

@@ -219,6 +219,12 @@ class TrainingConfig(OptimizerConfig):
         None,
         "Value that early stopping and the best checkpoint use. Default: val_macro_f1, for language models val_loss.",
     )
+    # None: the number of training rows decides
+    baseline: bool | None = setting(
+        None,
+        "Compare the trained model with a simple one, such as TF-IDF with logistic regression. The time is not part of "
+        "the training time. Default: on up to 200,000 training rows.",
+    )
     logging_steps: int | None = setting(
         None, "Write loss and learning rate to steps.csv every N updates.", check=at_least(1)
     )

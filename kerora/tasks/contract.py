@@ -11,6 +11,7 @@ So a report does not load Keras, and a prediction does not load scikit-learn.
     results.py   `ResultsFace`   read a run folder, compare runs; no Keras
     page.py      `PageFace`      the HTML pages; no Keras
     screen.py    `ScreenFace`    the terminal; no Keras
+    baseline.py  `BaselineFace`  a simple model to compare with; scikit-learn's linear models
     exchange.py  `ExchangeFace`  other tools' names, snippets, probes
 
 `Any` stands for the types that differ between tasks: the model, the rows, the results.
@@ -184,6 +185,29 @@ class TrainingFace(Protocol):
 
     def adapter_facts(self, config: FitConfig, dataset: Any | None) -> dict[str, Any]:
         """Return the keys of the task for adapter_config.json. `dataset` is None if an adapter is imported alone."""
+
+
+class BaselineFace(Protocol):
+    """baseline.py: the simple model that a trained model should beat."""
+
+    def baseline(
+        self, config: FitConfig, model: Any, train: Any, rows: Mapping[str, Any], evaluation: Evaluation
+    ) -> dict[str, dict[str, Any]]:
+        """Fit the baseline on the training rows and compare it with the trained model. Write nothing.
+
+        Args:
+            config: the settings of the run.
+            model: the trained model.
+            train: the training rows of the run.
+            rows: the evaluated rows by split.
+            evaluation: what `TrainingFace.evaluate` returned for these rows and this model.
+
+        Returns:
+            What `kerora.evaluation.tested.outcome` returns, by split.
+
+        Raises:
+            DataError: the rows allow no baseline. The run is complete without it.
+        """
 
 
 class ResultsFace(Protocol):

@@ -9,6 +9,7 @@ from kerora.errors import AdapterError, ConfigError, RunError
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import TASKS
 from kerora.tasks.contract import (
+    BaselineFace,
     ExchangeFace,
     ModelFace,
     PageFace,
@@ -64,6 +65,11 @@ class Task:
     def training(self) -> TrainingFace:
         """Training and evaluation."""
         return cast(TrainingFace, self._face("task"))
+
+    @property
+    def baselines(self) -> BaselineFace:
+        """The simple model to compare with."""
+        return cast(BaselineFace, self._face("baseline"))
 
     @property
     def results(self) -> ResultsFace:

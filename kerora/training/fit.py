@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel
 from kerora.notices import notice
 from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
+from kerora.runs.baseline import add_baseline
 from kerora.runs.open import read_config
 from kerora.runs.submission import write_unlabelled
 from kerora.settings.fit import FitConfig
@@ -252,7 +254,7 @@ def _train(
             raise
         progress.note(_ending(setup, history, loop.stopping))
         progress.note("Evaluating the fine-tuned model")
-        result = _conclude(setup, run, before, history, loop.stopping)
+        result = _conclude(setup, run, before, history, loop.stopping, progress)
         if tracking:
             tracking.conclude(result.metrics, report_files(run))
     return result
@@ -288,6 +290,7 @@ def _conclude(
     before: dict[str, Any],
     history: History,
     stopping: EarlyStopping | None,
+    progress: Progress,
 ) -> TrainedRun:
     write_adapter(setup, run)
     evaluation = _evaluate(setup)
@@ -303,6 +306,12 @@ def _conclude(
     ending = _ending(setup, history, stopping)
     times = {"training_seconds": seconds, "last_epoch": len(history.rows), "best_epoch": best, "ending": ending}
     run.update_manifest(state="finished", finished=now(), **times)
+    # last: whatever becomes of the baseline, the run is finished
+    started, train, rows = time.perf_counter(), setup.dataset["train"], _evaluated(setup)
+    found = add_baseline(run, setup.task, setup.config, setup.model, train, rows, evaluation, progress.note)
+    if found:
+        metrics["baseline"] = found
+        run.update_manifest(baseline_seconds=time.perf_counter() - started)
     return TrainedRun(run, metrics, history.rows, setup.summary, seconds)
 
 
@@ -316,9 +325,12 @@ def _ending(setup: Setup, history: History, stopping: EarlyStopping | None) -> s
     return f"Kept epoch {last}, the last one{limit}: {reason}"
 
 
+def _evaluated(setup: Setup) -> dict[str, Any]:
+    return {split: rows for split, rows in setup.dataset if split in EVALUATED}
+
+
 def _evaluate(setup: Setup) -> Evaluation:
-    rows = {split: rows for split, rows in setup.dataset if split in EVALUATED}
-    return setup.task.training.evaluate(setup.model, rows, setup.config, cache=True)
+    return setup.task.training.evaluate(setup.model, _evaluated(setup), setup.config, cache=True)
 
 
 def _demonstrate(setup: Setup, run: RunFolder, *, trained: bool) -> None:

@@ -194,6 +194,10 @@ def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
         run.update_manifest(state="stopped", finished=now())
         raise
     except KeyboardInterrupt as error:
+        # what follows the end of a training, such as the baseline, does not make it a stopped one
+        if run.read_manifest().get("state") == "finished":
+            message = f"Interrupted after the end of the training. {run.path} is finished."
+            raise Interrupted(message, flag.signal_number or signal.SIGINT) from error
         run.update_manifest(state="stopped", finished=now())
         message = f"Interrupted. Continue from the last saved state with: kerora {run.command} --resume {run.path}"
         # outside of the main thread the flag is never raised, so it has no number

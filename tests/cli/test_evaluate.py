@@ -25,7 +25,7 @@ def test_own_rows_give_the_numbers_of_the_run(kerora: Kerora, own: Path) -> None
 def test_json_is_all_that_is_printed(kerora: Kerora, own: Path) -> None:
     answer = json.loads(kerora("evaluate", "run", "--json").out)
     recorded = json.loads((own / "run" / "metrics.json").read_text())
-    assert answer == {"metrics": recorded["after"], "folder": "run"}
+    assert answer == {"metrics": recorded["after"], "baseline": recorded["baseline"], "folder": "run"}
 
 
 def test_a_file_gets_a_folder_of_its_own(kerora: Kerora, own: Path) -> None:

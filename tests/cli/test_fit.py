@@ -25,7 +25,8 @@ def test_result_table_and_next_step(kerora: Kerora, own: Path) -> None:
     answer = kerora(*fit_arguments("preset", "rows.jsonl", "./[bold]new"))
     assert answer.code == 0
     assert "before" in answer.out and "Macro F1" in answer.out and "trainable 3,170 (LoRA 2,048" in answer.out
-    assert answer.out.splitlines()[-2:] == ["Run: [bold]new", "Next: kerora report [bold]new"]
+    *_, run, step, last = answer.out.splitlines()
+    assert (run, step) == ("Run: [bold]new", "Next: kerora report [bold]new") and last.startswith("Baseline: the model")
     assert "epoch 1/1  loss" in answer.err
     manifest = RunFolder("[bold]new").read_manifest()
     assert manifest["working_directory"] == str(own)

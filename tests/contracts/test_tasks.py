@@ -24,6 +24,7 @@ FACES = {
     "rows": contract.RowsFace,
     "model": contract.ModelFace,
     "task": contract.TrainingFace,
+    "baseline": contract.BaselineFace,
     "results": contract.ResultsFace,
     "page": contract.PageFace,
     "screen": contract.ScreenFace,

@@ -94,7 +94,7 @@ def test_run_folder_is_as_documented(settings: dict[str, Any]) -> None:
     assert counts["trainable"] == counts["lora"] + counts["head"] < counts["total"]
     assert manifest["data"]["splits"]["train"]["labels"] == {"bad": 36, "good": 36}
     metrics = json.loads(run.metrics.read_text())
-    assert set(metrics) == {"before", "after"} and set(metrics["after"]) == {"validation", "test"}
+    assert set(metrics) == {"before", "after", "baseline"} and set(metrics["after"]) == {"validation", "test"}
     expected = {
         "loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision", "weighted_recall",
         "weighted_f1", "mcc", "roc_auc", "ece", "per_class",

@@ -15,14 +15,14 @@ from kerora.errors import RunError
 from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
 from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
-from kerora.evaluation.significance import McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
+from kerora.evaluation.significance import SIGNIFICANCE, McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
+from kerora.evaluation.verdict import RunBaseline, baseline_line, run_baselines
 from kerora.evaluation.wording import decimal, state_notes
 from kerora.runfolder import RunFolder
 from kerora.tasks.classification.labels import read_labels
 from kerora.tasks.classification.majority import majority_note, supports_of
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
-SIGNIFICANCE = 0.05
 # split, id, and how many rows with this id came before
 Key = tuple[str, str, int]
 
@@ -165,6 +165,8 @@ def summary(results: ClassificationResults, split: SplitResults) -> dict[str, An
         "metrics": split.metrics,
         "intervals": {key: list(ends) for key, ends in split.intervals.items()},
         "before": results.before.get(split.name),
+        "baseline": results.baseline.get(split.name),
+        "verdict": baseline_line(results, split.name),
     }
 
 
@@ -346,6 +348,7 @@ class Comparison:
             "splits": [split.name for split in self.splits],
             "pairs": pairs,
             "costs": costs_of_runs,
+            "baselines": [asdict(row) for row in self.baselines()],
             "notes": self.notes(),
         }
 
@@ -355,6 +358,10 @@ class Comparison:
         if len({split.name for split in self.splits}) > 1:
             said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
         return said
+
+    def baselines(self) -> list[RunBaseline]:
+        """Return the runs beside their baselines."""
+        return run_baselines(self.names, self.runs, {split.name for split in self.splits})
 
     def different_settings(self) -> dict[str, list[Any]]:
         """Return the settings that differ between the runs, with one value per run. None stands for no value."""

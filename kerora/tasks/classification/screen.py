@@ -12,11 +12,13 @@ from kerora.evaluation import wording
 from kerora.evaluation.comparison import costs
 from kerora.evaluation.terminal import (
     Facts,
+    baseline_table,
     before_after_table,
     cost_table,
     name_text,
     plain_table,
     training_time,
+    verdict_text,
     visible,
 )
 from kerora.runfolder import RunFolder
@@ -44,6 +46,7 @@ def report(results: ClassificationResults, split: SplitResults) -> Iterator[Rend
     """Yield the metrics, the confusion matrix and the classes."""
     yield headline(split)
     yield before_after_table(results)
+    yield verdict_text(results, split.name)
     yield training_time(results)
     yield ConfusionMatrix(split)
     yield confusions_table(split)
@@ -52,7 +55,9 @@ def report(results: ClassificationResults, split: SplitResults) -> Iterator[Rend
 
 def comparison(comparison: Comparison) -> tuple[list[str], list[Table]]:
     """Return the notes and the tables of a comparison."""
-    return comparison.notes(), [*comparison_tables(comparison), cost_table(costs(comparison.names, comparison.runs))]
+    baselines = baseline_table(comparison.baselines())
+    tables = [*comparison_tables(comparison), *([baselines] if baselines else [])]
+    return comparison.notes(), [*tables, cost_table(costs(comparison.names, comparison.runs))]
 
 
 def evaluation(

@@ -1,13 +1,14 @@
 """The results of the run of a language model: its metrics and samples, read and compared."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kerora.errors import RunError
 from kerora.evaluation.comparison import differ, different_settings, distinct_names, rate_notes
 from kerora.evaluation.results import RunResults, not_evaluated
+from kerora.evaluation.verdict import RunBaseline, baseline_line, run_baselines
 from kerora.evaluation.wording import lookup
 from kerora.runfolder import RunFolder, read_json
 from kerora.tasks.language.samples import Sample, read_samples
@@ -65,7 +66,12 @@ class LanguageComparison:
     def as_dict(self) -> dict[str, Any]:
         """Return names, metrics after training by split, and notes, as plain values."""
         metrics = {split: [run.after.get(split) for run in self.runs] for split in self.splits}
-        return {"names": list(self.names), "metrics": metrics, "notes": self.notes()}
+        baselines = [asdict(row) for row in self.baselines()]
+        return {"names": list(self.names), "metrics": metrics, "baselines": baselines, "notes": self.notes()}
+
+    def baselines(self) -> list[RunBaseline]:
+        """Return the runs beside their baselines."""
+        return run_baselines(self.names, self.runs, self.splits)
 
     def different_settings(self) -> dict[str, list[Any]]:
         """Return the settings that differ between the runs, with one value per run. None stands for no value."""
@@ -98,7 +104,8 @@ def split(results: LanguageResults, name: str | None) -> None:
 
 def summary(results: LanguageResults, split: None) -> dict[str, Any]:
     """Return the metrics before and after training."""
-    return {"metrics": {"before": results.before, "after": results.after}}
+    metrics = {"before": results.before, "after": results.after, "baseline": results.baseline}
+    return {"metrics": metrics, "verdict": baseline_line(results)}
 
 
 def compare(runs: Sequence[LanguageResults], split: str | None = None) -> LanguageComparison:

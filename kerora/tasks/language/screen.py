@@ -9,7 +9,16 @@ from rich.text import Text
 
 from kerora.evaluation import wording
 from kerora.evaluation.comparison import costs
-from kerora.evaluation.terminal import before_after_table, cost_table, cut, plain_table, training_time, visible
+from kerora.evaluation.terminal import (
+    baseline_table,
+    before_after_table,
+    cost_table,
+    cut,
+    plain_table,
+    training_time,
+    verdict_text,
+    visible,
+)
 from kerora.runfolder import RunFolder
 from kerora.tasks.language.results import LanguageComparison, LanguageResults
 from kerora.tasks.language.samples import Sample
@@ -29,13 +38,16 @@ def report(results: LanguageResults, split: None) -> Iterator[RenderableType | N
     """Yield the metrics and the samples."""
     yield language_table(results.after)
     yield before_after_table(results)
+    yield verdict_text(results)
     yield training_time(results)
     yield samples_text(results.samples) if results.samples else None
 
 
 def comparison(comparison: LanguageComparison) -> tuple[list[str], list[Table]]:
     """Return the notes and the tables of a comparison."""
-    return comparison.notes(), [comparison_table(comparison), cost_table(costs(comparison.names, comparison.runs))]
+    baselines = baseline_table(comparison.baselines())
+    tables = [comparison_table(comparison), *([baselines] if baselines else [])]
+    return comparison.notes(), [*tables, cost_table(costs(comparison.names, comparison.runs))]
 
 
 def evaluation(folder: RunFolder, metrics: Mapping[str, Any], head: None) -> Iterator[tuple[str, list[RenderableType]]]:

@@ -18,7 +18,7 @@ from kerora.models.causal_lm import CausalLM
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 from kerora.tasks.contract import COURSE_COLUMNS, Evaluation
-from kerora.tasks.language.measure import continue_prompts, evaluate_documents
+from kerora.tasks.language.measure import continue_prompts, evaluate_documents, measure_documents
 from kerora.tasks.language.samples import Sample, read_samples, sample_prompts, write_samples
 
 COLUMNS = ("epoch", "loss", "perplexity", "val_loss", "val_perplexity", "val_bits_per_byte", *COURSE_COLUMNS)
@@ -121,9 +121,10 @@ def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) ->
 
 
 def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:
-    """Return loss, perplexity and bits per byte."""
+    """Return loss, perplexity and bits per byte. The details are the `Measurement` of each split."""
     size, stride = config.training.evaluation_batch_size, config.language.stride
-    return Evaluation({split: evaluate_documents(model, part, size, stride) for split, part in rows.items()})
+    found = {split: measure_documents(model, part, size, stride) for split, part in rows.items()}
+    return Evaluation({split: measured.metrics for split, measured in found.items()}, found)
 
 
 def write_details(folder: RunFolder, model: CausalLM, evaluation: Evaluation) -> None:
