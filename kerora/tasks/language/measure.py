@@ -1,6 +1,7 @@
 """The metrics of a language model: loss, perplexity and bits per byte. The first token of a text is not counted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,30 @@ BATCH_TOKENS = 1 << 14
 """Maximum number of tokens in a batch of evaluation. Batches of long rows hold fewer rows."""
 
 
+@dataclass(frozen=True)
+class TextLosses:
+    """The losses of texts.
+
+    Attributes:
+        losses: sum of the losses of the predicted tokens of each text, in nats, float64 (texts,).
+        tokens: number of these tokens, int64 (texts,).
+        sizes: bytes in UTF-8 of these tokens, int64 (texts,).
+    """
+
+    losses: np.ndarray
+    tokens: np.ndarray
+    sizes: np.ndarray
+
+    def metrics(self, counts: np.ndarray | int = 1) -> dict[str, Any]:
+        """Return the metrics if each text counts as often as `counts` says, int64 (texts,). Default: once."""
+        total, tokens, size = ((column * counts).sum() for column in (self.losses, self.tokens, self.sizes))
+        return language_metrics(float(total), int(tokens), int(size))
+
+
 def evaluate_documents(
     model: CausalLM, documents: Documents, batch_size: int = 64, stride: int | None = None
-) -> dict[str, Any]:
-    """Return the metrics of texts.
+) -> TextLosses:
+    """Return the losses of texts, which have the metrics.
 
     A text that is longer than `max_length` is read through a window that moves by `stride` tokens. Each token is
     predicted once. It has at least ``max_length - stride`` tokens of context, or all tokens before it if these are
@@ -34,8 +55,8 @@ def evaluate_documents(
         stride: tokens by which the window moves. None means half of the model's `max_length`.
     """
     table = model.token_table(documents)
-    size = documents.counted_bytes() - _unpredicted_bytes(model, table)
-    return evaluate_table(model, table, size, batch_size, stride)
+    losses, tokens = table_losses(model, table, batch_size, stride)
+    return TextLosses(losses, tokens, documents.counted_bytes() - _unpredicted_bytes(model, table))
 
 
 def evaluate_table(
@@ -50,29 +71,50 @@ def evaluate_table(
         batch_size: rows in a batch. Default: 64.
         stride: see `evaluate_documents`.
     """
+    losses, tokens = table_losses(model, table, batch_size, stride)
+    return language_metrics(float(losses.sum()), int(tokens.sum()), size)
+
+
+def table_losses(
+    model: CausalLM, table: TokenTable, batch_size: int = 64, stride: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the loss of each text, float64 (texts,), and the number of its predicted tokens, int64 (texts,).
+
+    See `evaluate_table` for the arguments.
+    """
     # half: from the second window on, a token has half a window of context at least, at twice the cost
     rows = windows(table, model.max_length, stride or max(1, model.max_length // 2))
     # a row can be longer than the budget, and there may be no rows
     rows_at_a_time = max(1, min(batch_size, BATCH_TOKENS // int(rows.lengths.max(initial=1))))
     batches = LanguageBatches(table, rows, batch_size=rows_at_a_time, pad_id=model.tokenizer.pad_id, shuffle=False)
-    total, tokens = 0.0, 0
+    # the text of each row, in the order of the batches; of texts that begin at one place, only the last has tokens
+    texts = np.searchsorted(table.offsets, rows.starts[batches.order], side="right") - 1
+    # float64: a float32 sum over millions of tokens would lose digits
+    losses, tokens = np.zeros(len(table), np.float64), np.zeros(len(table), np.int64)
+    done = 0
     for index in range(len(batches)):
         inputs, targets, weights = batches[index]
         # weight 0: padding, prompts, and tokens that an earlier window predicted
-        losses = model.losses(inputs, targets, weights > 0)
-        # float64: a float32 sum over millions of tokens would lose digits
-        total += float(losses.sum(dtype=np.float64))
-        tokens += len(losses)
-    return language_metrics(total, tokens, size)
+        counted = weights > 0
+        places = np.repeat(texts[done : done + len(counted)], counted.sum(axis=1))
+        done += len(counted)
+        np.add.at(losses, places, model.losses(inputs, targets, counted))
+        np.add.at(tokens, places, 1)
+    return losses, tokens
 
 
-def _unpredicted_bytes(model: CausalLM, table: TokenTable) -> int:
-    """Return the bytes of the first tokens. They are not predicted, so bits per byte must not count their bytes."""
+def _unpredicted_bytes(model: CausalLM, table: TokenTable) -> np.ndarray:
+    """Return the bytes of the first token of each text, int64 (texts,).
+
+    First tokens are not predicted, so bits per byte must not count their bytes.
+    """
+    sizes = np.zeros(len(table), np.int64)
     # an empty text has no first token: its offset is the start of the next text
-    starts = table.offsets[:-1][table.lengths > 0]
+    texts = np.flatnonzero(table.lengths > 0)
     # only counted tokens: counted_bytes() does not contain the bytes of a prompt
-    first = table.ids[starts][table.counts(starts)]
-    return sum(model.tokenizer.byte_length(int(number)) for number in first)
+    texts = texts[table.counts(table.offsets[texts])]
+    sizes[texts] = [model.tokenizer.byte_length(int(number)) for number in table.ids[table.offsets[texts]]]
+    return sizes
 
 
 def continue_prompts(model: CausalLM, prompts: Sequence[Sequence[Part]], tokens: int) -> list[str]:
