@@ -76,7 +76,7 @@ class LiveTable(Observer):
         parts = [
             f"trial {record.number}/{self._search.settings.trials}",
             record.state,
-            f"{self._search.settings.metric} {wording.decimal(record.score)}",
+            f"{self._search.metric} {wording.decimal(record.score)}",
             f"best {wording.decimal(best.score)} (trial {best.number})" if best else "no best yet",
             wording.duration(record.seconds),
             f"ETA {wording.duration(time_left(records, self._search.settings.trials, self._search.settings.workers))}",
@@ -90,7 +90,9 @@ class LiveTable(Observer):
         best = best_record(records, self._search.maximize)
         ended = sum(record.ended for record in records)
         left = wording.duration(time_left(records, settings.trials, settings.workers))
-        found = f"best {settings.metric} {wording.decimal(best.score)} (trial {best.number})" if best else "no best yet"
+        found = (
+            f"best {self._search.metric} {wording.decimal(best.score)} (trial {best.number})" if best else "no best yet"
+        )
         return f"{ended} of {settings.trials} trials  {found}  ETA {left}"
 
     def _table(self, records: Sequence[Record]) -> Table:
@@ -98,7 +100,7 @@ class LiveTable(Observer):
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("trial", justify="right")
         # on a narrow terminal numbers would be cut, so whole columns are left out
-        names = ["state", self._search.settings.metric, "epoch", "time", "settings"]
+        names = ["state", self._search.metric, "epoch", "time", "settings"]
         names = names[: 2 if self.console.width < NARROW else 4 if self.console.width < WIDE else 5]
         for name in names:
             table.add_column(name, no_wrap=name != "settings", justify="left")

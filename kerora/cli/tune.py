@@ -44,16 +44,16 @@ def command(as_json: bool, quiet: bool, **values: Any) -> None:
     progress = Silent() if quiet else Progress()
     result = tune(config, settings, observer=observer, progress=progress, argv=sys.argv[1:])
     if as_json:
-        click.echo(json.dumps(_as_dict(result, settings.metric), ensure_ascii=False))
+        click.echo(json.dumps(_as_dict(result), ensure_ascii=False))
     else:
-        _print(result, settings.metric)
+        _print(result)
 
 
-def _as_dict(result: "TuneResult", metric: str) -> dict[str, Any]:
+def _as_dict(result: "TuneResult") -> dict[str, Any]:
     difference, default = result.difference, result.default
     return {
         "study": str(result.folder.path),
-        "metric": metric,
+        "metric": result.metric,
         "trials": [
             {"trial": record.number, "state": record.state, "score": record.score, "settings": dict(record.settings)}
             for record in result.records
@@ -72,14 +72,14 @@ def _as_dict(result: "TuneResult", metric: str) -> dict[str, Any]:
     }
 
 
-def _print(result: "TuneResult", metric: str) -> None:
+def _print(result: "TuneResult") -> None:
     from rich.console import Console
 
     from kerora.evaluation.terminal import say, visible
     from kerora.evaluation.wording import decimal, signed
 
     console = Console()
-    best, default, difference = result.best, result.default, result.difference
+    best, default, difference, metric = result.best, result.default, result.difference, result.metric
     say(console, f"Best: trial {best.number}, validation {metric} {decimal(best.score)}")
     for path, value in best.settings.items():
         say(console, visible(f"{path}: {value:.6g}" if isinstance(value, float) else f"{path}: {value}"))
@@ -93,13 +93,20 @@ def _print(result: "TuneResult", metric: str) -> None:
     if result.weak is not None:
         say(console, f"Note: {visible(result.weak)}")
     if result.refit is not None:
-        from kerora.runfolder import read_json
-
-        test = read_json(result.refit.metrics)["after"]["test"]
-        say(
-            console,
-            f"Refit: {result.refit.path}, test accuracy {decimal(test['accuracy'])}, "
-            f"macro F1 {decimal(test['macro_f1'])}; {result.folder.submission}",
-        )
+        say(console, _refit_line(result))
     say(console, f"Log: {result.folder.log}\nReport: {result.folder.report}")
     say(console, f"Next: kerora fit --config {result.folder.best}")
+
+
+def _refit_line(result: "TuneResult") -> str:
+    from kerora.evaluation.wording import MAIN, decimal, in_sentence
+    from kerora.runfolder import read_json
+
+    assert result.refit is not None
+    # no metrics if the test rows have no labels
+    test = read_json(result.refit.metrics)["after"].get("test", {})
+    names = [name for name in MAIN if name in test] or [name for name in (result.metric,) if name in test]
+    scores = ", ".join(f"{in_sentence(name)} {decimal(test[name])}" for name in names)
+    parts = [str(result.refit.path), *([f"test {scores}"] if scores else [])]
+    submission = f"; {result.folder.submission}" if result.folder.submission.is_file() else ""
+    return f"Refit: {', '.join(parts)}{submission}"

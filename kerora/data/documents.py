@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
+
 from kerora.data.rows import Texts, take
 from kerora.errors import DataError
 
@@ -132,10 +134,13 @@ class Documents:
             digest.update(b"\x1d")
         return digest.hexdigest()
 
-    def counted_bytes(self) -> int:
-        """Return the length of the counted parts in bytes of UTF-8."""
-        return sum(len(part.text.encode("utf-8", "surrogatepass")) for parts in self.parts for part in parts
-                   if part.counted)  # fmt: skip
+    def counted_bytes(self) -> np.ndarray:
+        """Return the length of the counted parts of each text in bytes of UTF-8, int64 (texts,)."""
+        sizes = (
+            sum(len(part.text.encode("utf-8", "surrogatepass")) for part in parts if part.counted)
+            for parts in self.parts
+        )
+        return np.fromiter(sizes, np.int64, len(self.parts))
 
 
 def plain_text(text: str) -> Parts:

@@ -96,10 +96,10 @@ def is_at_hand(config: DataConfig) -> bool:
     return spec == BUNDLED or (not is_hub_name(spec) and expanded(spec).exists())
 
 
-def has_test_rows(config: DataConfig) -> bool:
-    """Tell whether `load_dataset` would find or cut a test part. The rows are not read."""
+def has_test_rows(config: DataConfig, reader: RowReader[P, S]) -> bool:
+    """Tell whether `load_splits` would find or cut a test part. The rows are not read."""
     # without=SPLITS: every part is found but none is read.
-    return config.test_split > 0 or "test" in read_parts(config, LabelledReader(), without=SPLITS)
+    return config.test_split > 0 or "test" in read_parts(config, reader, without=SPLITS)
 
 
 def load_rows(spec: str, config: DataConfig, classes: ClassLabels, split: str = "test") -> Rows[int]:

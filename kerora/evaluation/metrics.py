@@ -130,8 +130,12 @@ def language_metrics(total: float, tokens: int, size: int) -> dict[str, Any]:
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean cross entropy in nats. Probabilities below 1e-12 count as 1e-12."""
-    true = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(true, _SMALLEST_PROBABILITY, 1.0)).mean())
+    return float(cross_entropies(probabilities[np.arange(len(labels)), labels]).mean())
+
+
+def cross_entropies(true: np.ndarray) -> np.ndarray:
+    """Return the cross entropy of each row in nats, from the probability of its true class, both (rows,)."""
+    return np.asarray(-np.log(np.clip(true, _SMALLEST_PROBABILITY, 1.0)))
 
 
 def roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:

@@ -71,6 +71,12 @@ class Change:
         return "better" if gain > 0 else "worse" if gain < 0 else ""
 
 
+def in_sentence(metric: str) -> str:
+    """Return the label of a metric within a sentence: ``macro F1``, but ``MCC``."""
+    label = LABELS.get(metric, metric)
+    return label if label[:2].isupper() else label[:1].lower() + label[1:]
+
+
 def changes(results: RunResults) -> dict[str, list[Change]]:
     """Return the metrics before and after training by split. Empty if nothing was recorded before training."""
     table = {}

@@ -12,16 +12,20 @@ PRUNERS = ("median", "hyperband", "none")
 class TuneConfig(Settings):
     """Search space, number of trials, sampler, pruner and storage."""
 
-    space: str = setting("lora", "Search space: a YAML file, or the name of a bundled space.")
+    space: str | None = setting(
+        None,
+        "Search space: a YAML file, or the name of a bundled space. Default: 'lora', or for causal-lm 'lora-language'.",
+    )
     trials: int = setting(
         20,
         "Number of trials of the whole study. Earlier trials and the trial of the defaults count.",
         check=at_least(1),
     )
     timeout: float | None = setting(None, "Start no new trial after this many seconds.", check=more_than(0))
-    # the value that early stopping monitors by default
-    metric: str = setting(
-        "macro_f1", "Validation metric to optimise. loss and ece are minimised, all others maximised."
+    metric: str | None = setting(
+        None,
+        "Validation metric to optimise: a metric of the task. Losses, errors, perplexity and bits per byte are "
+        "minimised, all others maximised. Default: macro_f1 for classification, loss for causal-lm.",
     )
     sampler: str = setting(
         "tpe",

@@ -6,8 +6,9 @@ So a report does not load Keras, and a prediction does not load scikit-learn.
 
     rows.py      `RowsFace`      read the data; no Keras
     model.py     `ModelFace`     build models; no scikit-learn
-    predict.py   `PredictFace`   label new rows; no scikit-learn
+    predict.py   `PredictFace`   label new rows; no scikit-learn. Optional
     task.py      `TrainingFace`  train and evaluate
+    search.py    `SearchFace`    search the settings. Optional
     results.py   `ResultsFace`   read a run folder, compare runs; no Keras
     page.py      `PageFace`      the HTML pages; no Keras
     screen.py    `ScreenFace`    the terminal; no Keras
@@ -17,7 +18,7 @@ So a report does not load Keras, and a prediction does not load scikit-learn.
 `Any` stands for the types that differ between tasks: the model, the rows, the results.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from kerora.data.batches import Batches
+    from kerora.data.row_reader import RowReader
     from kerora.models.presets import Preset
     from kerora.tasks.probe import Probe
 
@@ -163,7 +165,10 @@ class TrainingFace(Protocol):
         """Compile the model with the task's loss and metrics."""
 
     def validation(self, config: FitConfig, dataset: Any, model: Any) -> "keras.callbacks.Callback":
-        """Return the callback that evaluates the validation rows at the end of each epoch."""
+        """Return the callback that evaluates the validation rows at the end of each epoch.
+
+        It adds each metric that is a number to the logs, as ``val_<name>``.
+        """
 
     def notes(self, dataset: Any, model: Any, batches: Any) -> list[str]:
         """Return the lines about the data for the heading of a run. `batches` are the training batches."""
@@ -208,6 +213,60 @@ class BaselineFace(Protocol):
         Raises:
             DataError: the rows allow no baseline. The run is complete without it.
         """
+
+
+class SearchFace(Protocol):
+    """search.py: `kerora tune`. The settings of a task without it cannot be searched.
+
+    The value of a metric after an epoch is ``val_<name>`` in the logs; see `TrainingFace.validation`. All trials train
+    one model, one after another, so `TrainingFace.prepare` must set all that it sets, and not only what changed.
+
+    Attributes:
+        METRICS: metrics of the validation rows, in the order of their columns in experiment_log.csv. Each must be known
+            to `kerora.evaluation.directions`.
+        METRIC: the default of the setting `metric`.
+        SPACE: the default of the setting `space`: the name of a bundled space.
+    """
+
+    METRICS: tuple[str, ...]
+    METRIC: str
+    SPACE: str
+
+    def reader(self, config: FitConfig) -> "RowReader[Any, Any]":
+        """Return the reader of the rows."""
+
+    def check(self, metric: str, dataset: Any, searched: Collection[str]) -> None:
+        """Check that a metric can compare the trials. `searched` names the searched settings, such as ``lora.rank``.
+
+        Raises:
+            ConfigError: the validation rows do not define the metric, or a searched setting changes what it measures.
+        """
+
+    def predictions(self, validation: "keras.callbacks.Callback", rows: Any) -> "dict[str, np.ndarray]":
+        """Return what `resampled` needs of the newest epoch, in small types, because it is stored for each trial.
+
+        Args:
+            validation: what `TrainingFace.validation` returned.
+            rows: the validation rows.
+
+        Returns:
+            Arrays by name. Each has an entry for each row, in the order of the rows.
+        """
+
+    def resampled(
+        self, metric: str, predictions: "Mapping[str, np.ndarray]", dataset: Any
+    ) -> "Callable[[np.ndarray], float] | str":
+        """Return a function that computes a metric from the number of times that each validation row counts.
+
+        The function takes an int64 array (rows,). It returns NaN where the metric is undefined. If the metric cannot be
+        computed from `predictions`, return the reason instead: a clause for a message.
+        """
+
+    def weak(self, metrics: Mapping[str, Any], dataset: Any) -> str | None:
+        """Return a sentence if validation metrics are no better than those of a constant answer, else None."""
+
+    def submission(self, run: RunFolder) -> tuple[Sequence[str], Iterable[Sequence[Any]]] | None:
+        """Return columns and rows of the predicted test rows of a finished run, or None if it has no predictions."""
 
 
 class ResultsFace(Protocol):

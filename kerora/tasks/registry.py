@@ -1,6 +1,7 @@
 """The tasks by name, and the packages that hold their modules."""
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -17,6 +18,7 @@ from kerora.tasks.contract import (
     ResultsFace,
     RowsFace,
     ScreenFace,
+    SearchFace,
     TrainingFace,
 )
 
@@ -35,7 +37,6 @@ class Task:
         package: the package that holds the modules. See `kerora.tasks.contract`.
         first_use: command to try on a new run: the arguments of ``kerora``, with ``{run}`` for the path of the run.
         commands: commands that not every task has: by name of the command, what it does with a run.
-        searchable: whether `kerora tune` can search the settings of the task.
     """
 
     name: str
@@ -44,7 +45,6 @@ class Task:
     package: str
     first_use: str = "evaluate {run}"
     commands: Mapping[str, str] = field(default_factory=dict)
-    searchable: bool = False
 
     @property
     def rows(self) -> RowsFace:
@@ -90,6 +90,16 @@ class Task:
     def exchange(self) -> ExchangeFace:
         """Exports and imports."""
         return cast(ExchangeFace, self._face("exchange"))
+
+    @property
+    def search(self) -> SearchFace:
+        """`kerora tune`."""
+        return cast(SearchFace, self._face("search"))
+
+    @property
+    def searchable(self) -> bool:
+        """Whether `kerora tune` can search the settings of the task, that is, whether it has the face `search`."""
+        return importlib.util.find_spec(f"{self.package}.search") is not None
 
     def _face(self, name: str) -> Any:
         # imported late, so that a report does not load Keras and a prediction does not load scikit-learn
@@ -197,7 +207,6 @@ register(
         "kerora.tasks.classification",
         "predict {run} FILE",
         {"predict": "`kerora predict` labels texts with it"},
-        searchable=True,
     )
 )
 register(

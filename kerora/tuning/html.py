@@ -13,7 +13,7 @@ from kerora.evaluation import wording
 from kerora.evaluation.html import render_page
 from kerora.evaluation.plots import inline_svg
 from kerora.tuning import plots
-from kerora.tuning.noise import Difference, difference_to_defaults, verdict, weak_note
+from kerora.tuning.noise import Verdict, verdict, weak_note
 from kerora.tuning.records import Record, best_record, default_record
 from kerora.tuning.search import Search
 from kerora.version import __version__
@@ -24,22 +24,23 @@ def render_study(search: Search, study: optuna.Study, records: Sequence[Record])
     best, default = best_record(records, search.maximize), default_record(records)
     assert best is not None
     importance = plots.importances(study)
-    difference = difference_to_defaults(search, best, default)
+    found = verdict(search, best, default)
     return render_page(
         "study.html",
         __version__,
         name=search.folder.path.resolve().name,
         subtitle=_subtitle(search),
-        notes=_notes(records, difference, best, default, weak_note(search, best)),
-        metric=label_of(search.settings.metric),
+        notes=_notes(records, found, weak_note(search, best)),
+        metric=label_of(search.metric),
         best=best,
         default=default,
         spread={"best": _spread(best), "default": _spread(default)},
         counts=Counter(record.state for record in records),
         duration=wording.duration(sum(record.seconds or 0.0 for record in records)),
-        verdict=verdict(best, default, difference),
-        difference=difference,
+        verdict=found.sentence,
+        difference=found.difference,
         rows=len(search.bench.data["validation"]),
+        noun=search.bench.data["validation"].noun,
         paths=search.paths,
         defaults=search.defaults,
         importance=importance,
@@ -67,16 +68,14 @@ def _subtitle(search: Search) -> list[str]:
     return [part for part in parts if part]
 
 
-def _notes(
-    records: Sequence[Record], difference: Difference | None, best: Record, default: Record | None, weak: str | None
-) -> list[str]:
+def _notes(records: Sequence[Record], found: Verdict, weak: str | None) -> list[str]:
     notes = [] if weak is None else [weak]
     # the page is also written after an interrupt
     unended = sum(not record.ended for record in records)
     if unended:
         notes.append(f"The search is not finished: {unended} of {len(records)} trials are running or waiting.")
-    if difference is not None and difference.is_noise:
-        notes.append(verdict(best, default, difference) + " Use it only if it has no other cost.")
+    if found.difference is not None and found.difference.is_noise:
+        notes.append(f"{found.sentence} Use it only if it has no other cost.")
     failed = [record for record in records if record.state == "failed"]
     if failed:
         notes.append(f"{len(failed)} trials failed. The first error: {failed[0].error}")
@@ -89,7 +88,7 @@ def _spread(record: Record | None) -> float | None:
 
 
 def _figures(search: Search, records: Sequence[Record], best: Record, importance: dict[str, float]) -> dict[str, Any]:
-    metric, parameters = label_of(search.settings.metric), search.space.parameters
+    metric, parameters = label_of(search.metric), search.space.parameters
     figures: dict[str, Any] = {
         "history": _inline(plots.history(records, metric, search.maximize), "Score by trial"),
         "slices": [

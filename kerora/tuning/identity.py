@@ -9,9 +9,10 @@ import optuna
 from kerora.errors import ConfigError, RunError, nearest
 from kerora.evaluation.comparison import flatten_settings
 from kerora.evaluation.directions import is_lower_better
-from kerora.evaluation.metrics import SINGLE_METRICS
+from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import to_dict
 from kerora.settings.tune import TuneConfig
+from kerora.tasks.registry import Task
 from kerora.tuning.space import Space, Value
 from kerora.tuning.storage import DEFAULTS
 from kerora.tuning.workbench import Workbench
@@ -26,16 +27,16 @@ _FREE = (
 )
 
 
-def is_maximized(metric: str) -> bool:
+def is_maximized(task: Task, metric: str) -> bool:
     """Tell whether a higher value of the metric is better.
 
     Raises:
-        ConfigError: classification has no such metric.
+        ConfigError: the task has no such metric.
     """
-    if metric not in SINGLE_METRICS:
+    known = task.search.METRICS
+    if metric not in known:
         raise ConfigError(
-            f"Classification has no metric '{metric}'.{nearest(metric, SINGLE_METRICS)} "
-            f"It has: {', '.join(SINGLE_METRICS)}."
+            f"The task {task.name} has no metric '{metric}'.{nearest(metric, known)} It has: {', '.join(known)}."
         )
     return not is_lower_better(metric)
 
@@ -118,13 +119,25 @@ def _wait_for_identity(study: optuna.Study) -> dict[str, Any] | None:
 
 
 def _check_same(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    found = list(differences(then, now))
+    found = list(changed(then, now))
     if found:
         more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
         raise RunError(
             f"The study '{name}' was started with other settings: {'; '.join(found[:MOST_DIFFERENCES])}{more}. "
             "Choose another --study, or restore the settings."
         )
+
+
+def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what changed since a study was started, as text.
+
+    Args:
+        then: the identity in the storage. A setting that is younger than the study had its default.
+        now: the identity of the same study today.
+    """
+    defaults = dict(flatten_settings(to_dict(FitConfig())))
+    settings = {path: defaults[path] for path in now["settings"] if path in defaults} | then["settings"]
+    return differences({**then, "settings": settings}, now)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

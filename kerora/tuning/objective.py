@@ -15,7 +15,8 @@ from kerora.tracking.tracking import Tracking
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import is_out_of_memory
 from kerora.training.track import tracked
-from kerora.tuning.records import PREDICTIONS, RESULTS, SETTINGS, encode_predictions
+from kerora.tuning.packing import pack
+from kerora.tuning.records import PREDICTIONS, RESULTS, SETTINGS
 from kerora.tuning.space import Space, Value
 from kerora.tuning.storage import DEFAULTS, ERROR, PROCESS, SURPLUS, counted, requeue, this_worker
 from kerora.tuning.workbench import OnEpoch, Outcome, Workbench
@@ -31,7 +32,7 @@ class Objective:
     Args:
         bench: data and base models.
         space: the search space.
-        settings: metric, repeats, and the number of trials.
+        settings: the settled metric, repeats, and the number of trials.
         defaults: default values of the searched settings.
         shown: called after each epoch, for a live table.
         flag: records signals. It is held outside of training, see `run_trials`.
@@ -106,6 +107,7 @@ class Objective:
 
     def _score(self, trial: optuna.Trial, values: Mapping[str, Value]) -> float:
         metric, base = self.settings.metric, self.bench.config
+        assert metric is not None
         # the untouched settings, so that this trial is exactly `kerora fit`
         config = base if trial.user_attrs.get(DEFAULTS) else resolve(to_dict(base), dict(values))
         outcomes: list[Outcome] = []
@@ -119,9 +121,10 @@ class Objective:
                 outcomes.append(self.bench.train(seeded, metric, on_epoch, tracking.log))
                 tracking.conclude({"after": {"validation": outcomes[-1].metrics}}, ())
         trial.set_user_attr(RESULTS, _results(outcomes, metric))
-        trial.set_user_attr(
-            PREDICTIONS, [encode_predictions(outcome.labels, outcome.probabilities) for outcome in outcomes]
-        )
+        packed = [pack(outcome.predictions) for outcome in outcomes]
+        # all or none: the comparison with the defaults is a mean over the seeds
+        if None not in packed:
+            trial.set_user_attr(PREDICTIONS, packed)
         return float(np.mean([outcome.metrics[metric] for outcome in outcomes]))
 
     def _tracking(self, trial: optuna.Trial, config: FitConfig) -> Tracking:

@@ -1,11 +1,9 @@
 """The results of a study, trial by trial, read from its storage."""
 
-import base64
 import csv
 import io
 import json
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +13,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerora.evaluation.metrics import SINGLE_METRICS
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import resolve
+from kerora.tuning.packing import unpack
 from kerora.tuning.storage import DEFAULTS, ERROR, PROCESS, counted
 
 SETTINGS, RESULTS, PREDICTIONS = "settings", "results", "predictions"
@@ -30,19 +28,6 @@ STATES = {
 }
 ENDED = ("complete", "pruned", "failed")
 DIED = "The process of the trial ended several times without an error message."
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions of the validation rows. They are sufficient for every metric in `noise.RESAMPLED`.
-
-    Attributes:
-        predicted: predicted class numbers, shape (rows,).
-        true_probability: probability of the true class, shape (rows,).
-    """
-
-    predicted: np.ndarray
-    true_probability: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -93,9 +78,9 @@ class Record:
         return resolve(self.results["config"])
 
     @property
-    def predictions(self) -> list[Predictions]:
-        """The predictions of each seed."""
-        return [decode_predictions(text) for text in self.trial.user_attrs.get(PREDICTIONS, [])]
+    def predictions(self) -> list[dict[str, np.ndarray]]:
+        """The predictions of each seed, see `SearchFace.predictions`. Empty if they were not stored."""
+        return [unpack(text) for text in self.trial.user_attrs.get(PREDICTIONS, [])]
 
 
 def read_records(study: optuna.Study) -> list[Record]:
@@ -152,18 +137,23 @@ def default_record(records: Sequence[Record]) -> Record | None:
     return next((record for record in records if record.is_default and record.state == "complete"), None)
 
 
-def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
+def experiment_log(records: Sequence[Record], paths: Sequence[str], metrics: Sequence[str]) -> str:
     """Return the text of experiment_log.csv, with one row per trial.
 
     Columns: trial, state, score, score_sd (over the seeds), the searched settings, the validation
     metrics (means over the seeds), epochs, kept_epoch, training_seconds, seconds, started, worker, error.
+
+    Args:
+        records: the trials.
+        paths: the searched settings.
+        metrics: names of the metrics.
     """
     tail = ("epochs", "kept_epoch", "training_seconds", "seconds", "started", "worker", "error")
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["trial", "state", "score", "score_sd", *paths, *(f"val_{name}" for name in SINGLE_METRICS), *tail])
+    writer.writerow(["trial", "state", "score", "score_sd", *paths, *(f"val_{name}" for name in metrics), *tail])
     for record in records:
-        results, metrics = record.results, record.results.get("metrics", {})
+        results, found = record.results, record.results.get("metrics", {})
         writer.writerow(
             [
                 record.number,
@@ -171,7 +161,7 @@ def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
                 _cell(record.score),
                 _cell(float(np.std(record.scores, ddof=1)) if len(record.scores) > 1 else None),
                 *(_cell(record.settings.get(path)) for path in paths),
-                *(_cell(metrics.get(name)) for name in SINGLE_METRICS),
+                *(_cell(found.get(name)) for name in metrics),
                 _cell(results.get("epochs")),
                 _cell(results.get("kept_epoch")),
                 _cell(results.get("training_seconds")),
@@ -182,26 +172,6 @@ def experiment_log(records: Sequence[Record], paths: Sequence[str]) -> str:
             ]
         )
     return stream.getvalue()
-
-
-def encode_predictions(labels: np.ndarray, probabilities: np.ndarray) -> str:
-    """Return predictions as compressed text for the storage: per row two bytes of class and four of probability."""
-    # Little-endian on every machine, because a storage may be shared. Databases hold attributes as JSON, so bytes need
-    # base64.
-    predicted = probabilities.argmax(axis=1).astype("<u2")
-    true = probabilities[np.arange(len(labels)), labels].astype("<f4")
-    return base64.b64encode(zlib.compress(predicted.tobytes() + true.tobytes())).decode()
-
-
-def decode_predictions(text: str) -> Predictions:
-    """Read the text of `encode_predictions`."""
-    content = zlib.decompress(base64.b64decode(text))
-    # two bytes and four bytes a row
-    rows = len(content) // 6
-    return Predictions(
-        np.frombuffer(content[: 2 * rows], "<u2").astype(np.int64),
-        np.frombuffer(content[2 * rows :], "<f4").astype(np.float64),
-    )
 
 
 def _cell(value: Any) -> Any:

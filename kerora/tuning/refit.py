@@ -6,37 +6,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kerora.data.files import require_file
-from kerora.data.rows import Dataset, Rows
+from kerora.data.rows import Dataset
 from kerora.data.save import save_dataset
-from kerora.data.sources import has_test_rows, load_dataset
+from kerora.data.sources import has_test_rows
 from kerora.errors import ConfigError
 from kerora.places import expanded
 from kerora.runfolder import RunFolder, write_text
 from kerora.runs.submission import submission_text
 from kerora.settings.fit import DataConfig, FitConfig
-from kerora.tasks.classification.results import read_predictions
+from kerora.tasks.registry import Task
 from kerora.training.fit import fit, resume
 from kerora.training.progress import Progress
 from kerora.tuning.records import Record
 from kerora.tuning.search import Search
 
 
-def check_refit(data: DataConfig) -> None:
+def check_refit(task: Task, config: FitConfig) -> None:
     """Check before the search that test rows exist. This reads no test row.
 
     Raises:
         ConfigError: there are no test rows.
         DataError: the file of the test rows does not exist.
     """
+    data = config.data
     # before the search: a wrong path must not show up after hours
     if data.test is not None and not expanded(data.test).is_dir():
         require_file(expanded(data.test))
-    if not has_test_rows(data):
+    if not has_test_rows(data, task.search.reader(config)):
         raise ConfigError("--refit needs test rows. Give --test, or a --test-split greater than 0.")
 
 
 def refit(search: Search, best: Record, progress: Progress | None = None, argv: Sequence[str] = ()) -> RunFolder:
-    """Train the best settings on training and validation rows together, and write submission.csv.
+    """Train the best settings on training and validation rows together, and write submission.csv if rows are predicted.
 
     No validation rows are left for early stopping, so the refit trains as many epochs as the search kept.
     An existing refit of the same trial is not repeated.
@@ -44,18 +45,22 @@ def refit(search: Search, best: Record, progress: Progress | None = None, argv: 
     Raises:
         KeroraError: as in `kerora.fit`.
     """
+    task = search.bench.task
     run = RunFolder(search.folder.path / f"refit-trial-{best.number}")
     state = run.read_manifest().get("state") if run.manifest.is_file() else None
     if state is None:
         data = search.folder.path / "refit-data"
         # the seed of the study and not of the trial, so that the same rows are held out as in the search
-        whole = load_dataset(best.config.data, search.config.training.seed)
+        training = dataclasses.replace(best.config.training, seed=search.config.training.seed)
+        whole = task.rows.load(dataclasses.replace(best.config, training=training))
         save_dataset(_joined(whole), data, force=True)
         fit(_config(best, data, run.path), progress=progress, argv=argv)
     # `fit` would refuse the folder of an interrupted refit
     elif state != "finished":
         resume(str(run.path), progress=progress)
-    write_text(search.folder.submission, _submission(run))
+    text = _submission(task, run)
+    if text is not None:
+        write_text(search.folder.submission, text)
     return run
 
 
@@ -73,18 +78,14 @@ def _config(best: Record, data: Path, run: Path) -> FitConfig:
 
 
 def _joined(whole: Dataset) -> Dataset:
-    train, validation = whole["train"], whole["validation"]
-    pairs = None if train.pairs is None else [*train.pairs, *(validation.pairs or [])]
-    targets = [*(train.targets or []), *(validation.targets or [])]
-    rows = Rows([*train.texts, *validation.texts], [*train.ids, *validation.ids], targets, pairs)
-    test = {"test": whole["test"]} if "test" in whole.splits else {}
-    return Dataset(whole.name, whole.classes, {"train": rows, **test}, values=whole.values, unlabelled=whole.unlabelled)
+    rows = whole["train"]
+    rows.extend(whole["validation"])
+    kept = {split: part for split, part in whole if split != "validation"}
+    return dataclasses.replace(whole, splits={**kept, "train": rows})
 
 
-def _submission(run: RunFolder) -> str:
+def _submission(task: Task, run: RunFolder) -> str | None:
     if run.submission.is_file():  # the test rows have no labels, so the fit predicted them
         return run.submission.read_bytes().decode("utf-8")
-    test = read_predictions(run.predictions)["test"]
-    return submission_text(
-        ["id", "label"], zip(test.ids, (test.classes[number] for number in test.predicted), strict=True)
-    )
+    found = task.search.submission(run)
+    return None if found is None else submission_text(*found)

@@ -46,7 +46,7 @@ class Search:
 
     Attributes:
         config: the settings of every trial that are not searched.
-        settings: the settings of the search, with the settled name of the study and number of trials.
+        settings: the settings of the search, settled: metric, space, name of the study, number of trials.
         space: the search space.
         bench: data and base models.
         defaults: settled default values of the searched settings.
@@ -63,6 +63,12 @@ class Search:
     folder: StudyFolder
     maximize: bool
     deadline: float | None
+
+    @property
+    def metric(self) -> str:
+        """The optimised metric."""
+        assert self.settings.metric is not None
+        return self.settings.metric
 
     @property
     def paths(self) -> list[str]:

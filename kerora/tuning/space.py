@@ -35,9 +35,12 @@ _NOT_SEARCHED = {
     "runs_dir": "it names an output",
     "training.seed": "it also changes the validation rows; use --repeats for several seeds",
     "training.save_steps": "it does not change the result",
+    "language.samples": "it does not change the result",
+    "language.sample_tokens": "it does not change the result",
     "training.monitor": "the score is that of --metric; set it for all trials",
 }
-_DATA_SEARCHED = ("data.text", "data.text_join", "data.train")
+# of the groups that say what the rows are, the settings that leave the scored rows as they are
+_ROWS_SEARCHED = ("data.text", "data.text_join", "data.train", "language.pack")
 
 
 @dataclass(frozen=True)
@@ -272,8 +275,8 @@ def _flat(nested: Mapping[Any, Any], prefix: str, known: Mapping[str, Setting]) 
 def _parameter(item: Setting, spec: Any) -> Parameter:
     path = item.path
     reason = _NOT_SEARCHED.get(path)
-    if path.startswith("data.") and path not in _DATA_SEARCHED:
-        reason = _SAME_ROWS
+    if path.startswith(("data.", "language.")) and path not in _ROWS_SEARCHED:
+        reason = reason or _SAME_ROWS
     if reason:
         raise ConfigError(f"'{path}' cannot be searched: {reason}.")
     if isinstance(spec, list | tuple):

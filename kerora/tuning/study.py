@@ -18,12 +18,11 @@ from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.settings.tune import TuneConfig
-from kerora.tasks.classification.task import check_defined
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.progress import Progress
 from kerora.tuning.html import render_study
 from kerora.tuning.identity import identity, is_maximized, open_study
-from kerora.tuning.noise import Difference, difference_to_defaults, verdict, weak_note
+from kerora.tuning.noise import Difference, verdict, weak_note
 from kerora.tuning.objective import Objective
 from kerora.tuning.records import Record, best_record, default_record, experiment_log, read_records
 from kerora.tuning.refit import check_refit, refit
@@ -32,7 +31,7 @@ from kerora.tuning.samplers import grid_points, make_pruner, make_sampler
 from kerora.tuning.search import Observer, Search, StudyFolder
 from kerora.tuning.space import Space, load_space
 from kerora.tuning.storage import open_storage, storage_errors
-from kerora.tuning.workbench import Workbench
+from kerora.tuning.workbench import Workbench, searched_task
 
 SHOW_SECONDS = 0.5
 
@@ -43,16 +42,18 @@ class TuneResult:
 
     Attributes:
         folder: the folder of the study.
+        metric: the optimised metric.
         records: all trials.
         best: the best trial.
         default: the trial of the defaults. None if it failed.
         difference: difference of the best trial to the defaults on the validation rows. None if it was not tested.
         verdict: the difference as a sentence.
-        weak: a sentence if even the best trial is not better than the most frequent class. None if it is better.
+        weak: a sentence if even the best trial is not better than a constant answer, such as the most frequent class.
         refit: the run that was trained on training and validation rows, or None.
     """
 
     folder: StudyFolder
+    metric: str
     records: list[Record]
     best: Record
     default: Record | None
@@ -112,12 +113,14 @@ def tune(
 
 def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str, Any] | None = None) -> Search:
     """Check everything that a search needs, and load data and base model. This writes nothing."""
-    found = load_space(settings.space if space is None else space)
-    maximize = is_maximized(settings.metric)
+    task = searched_task(config.task)
+    metric = task.search.METRIC if settings.metric is None else settings.metric
+    found = load_space((settings.space or task.search.SPACE) if space is None else space)
+    maximize = is_maximized(task, metric)
     if settings.refit:
-        check_refit(config.data)
+        check_refit(task, config)
     bench = Workbench(config)
-    check_defined(settings.metric, f"--metric {settings.metric}", bench.data)
+    task.search.check(metric, bench.data, [parameter.path for parameter in found.parameters])
     defaults = found.defaults(bench.settled(bench.config))
     for line in bench.concerns():
         notice(line)
@@ -132,7 +135,7 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
     path = Path(name) if os.sep in name else Path(settings.studies_dir) / name
     if not re.fullmatch(r"\w[\w.-]*", path.name):
         raise ConfigError(f"A study's name may hold letters, digits, '.', '_' and '-'. Received: --study {name!r}")
-    settled = dataclasses.replace(settings, study=path.name, trials=trials, space=found.name)
+    settled = dataclasses.replace(settings, metric=metric, study=path.name, trials=trials, space=found.name)
     deadline = None if settings.timeout is None else time.time() + settings.timeout
     return Search(config, settled, found, bench, defaults, StudyFolder(path), maximize, deadline)
 
@@ -204,7 +207,7 @@ def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callabl
         # the log is written only if it changed, because `shown` is called after every epoch
         ended = sum(record.ended for record in records)
         if ended != seen["ended"]:
-            write_text(search.folder.log, experiment_log(records, search.paths))
+            _write_log(search, records)
         seen["ended"], seen["at"] = ended, time.monotonic()
 
     return shown
@@ -213,7 +216,7 @@ def _updates(search: Search, study: optuna.Study, observer: Observer) -> Callabl
 def conclude(search: Search, study: optuna.Study) -> list[Record]:
     """Write the results of a study: the log, and if a trial is complete, the best settings and the report."""
     records = read_records(study)
-    write_text(search.folder.log, experiment_log(records, search.paths))
+    _write_log(search, records)
     best = best_record(records, search.maximize)
     if best is not None:
         write_text(search.folder.best, _best_yaml(search, best))
@@ -221,10 +224,14 @@ def conclude(search: Search, study: optuna.Study) -> list[Record]:
     return records
 
 
+def _write_log(search: Search, records: Sequence[Record]) -> None:
+    write_text(search.folder.log, experiment_log(records, search.paths, search.bench.task.search.METRICS))
+
+
 def _best_yaml(search: Search, best: Record) -> str:
     head = (
         f"# The best of the study {search.settings.study}: trial {best.number}, "
-        f"validation {search.settings.metric} {best.score:.4f}.\n#\n"
+        f"validation {search.metric} {best.score:.4f}.\n#\n"
         f"#   kerora fit --config {search.folder.best}\n\n"
     )
     # without the name of a run, so that `kerora fit` makes a new one
@@ -235,10 +242,9 @@ def _result(search: Search, records: list[Record], progress: Progress | None, ar
     best, default = best_record(records, search.maximize), default_record(records)
     if best is None:
         raise _nothing_complete(search, records)
-    difference = difference_to_defaults(search, best, default)
+    found, weak = verdict(search, best, default), weak_note(search, best)
     run = refit(search, best, progress, argv) if search.settings.refit else None
-    sentence, weak = verdict(best, default, difference), weak_note(search, best)
-    return TuneResult(search.folder, records, best, default, difference, sentence, weak, run)
+    return TuneResult(search.folder, search.metric, records, best, default, found.difference, found.sentence, weak, run)
 
 
 def _nothing_complete(search: Search, records: Sequence[Record]) -> TrainingError:

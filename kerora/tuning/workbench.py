@@ -23,8 +23,7 @@ from kerora.models.presets import Preset, find_preset
 from kerora.models.shared import checksum
 from kerora.models.task import TaskModel
 from kerora.settings.fit import DataConfig, FitConfig
-from kerora.tasks.classification.callback import ClassificationReport
-from kerora.tasks.registry import task_named
+from kerora.tasks.registry import Task, task_named, tasks
 from kerora.tracking.tracking import check_tools
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import Observer, updates_of
@@ -45,8 +44,7 @@ class Outcome:
     Attributes:
         config: the settled settings.
         metrics: the single-number metrics of the validation rows.
-        labels: class numbers of the validation rows, shape (rows,).
-        probabilities: probabilities of the validation rows, float64, shape (rows, classes), in the order of the rows.
+        predictions: what the task stores about the validation rows; see `SearchFace.predictions`.
         epochs: number of trained epochs.
         kept_epoch: the epoch whose weights were kept, from 1.
         training_seconds: time from the first training step to the last validation.
@@ -55,8 +53,7 @@ class Outcome:
 
     config: FitConfig
     metrics: dict[str, float]
-    labels: np.ndarray
-    probabilities: np.ndarray
+    predictions: dict[str, np.ndarray]
     epochs: int
     kept_epoch: int
     training_seconds: float
@@ -67,20 +64,32 @@ class Watch(keras.callbacks.Callback):
     """Keep the validation results of the kept epoch, and report the metric of every epoch.
 
     Args:
+        task: the task of the model.
+        rows: the validation rows.
         loop: the training. Put this callback after `loop.stopping`.
         metric: name of the metric, without prefix.
         on_epoch: called after each epoch.
         observer: called with each epoch's values, as that of `History`.
     """
 
-    def __init__(self, loop: Loop, metric: str, on_epoch: OnEpoch | None, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        rows: Any,
+        loop: Loop,
+        metric: str,
+        on_epoch: OnEpoch | None,
+        observer: Observer | None = None,
+    ) -> None:
         super().__init__()
+        self.task = task
+        self.rows = rows
         self.loop = loop
         self.metric = metric
         self.on_epoch = on_epoch
         self.observer = observer
         self.metrics: dict[str, float] = {}
-        self.probabilities: np.ndarray | None = None
+        self.predictions: dict[str, np.ndarray] = {}
         self.epochs = self.kept_epoch = 0
         self.seconds = 0.0
 
@@ -90,21 +99,22 @@ class Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Take the results of the epoch if its weights are kept so far."""
-        report, stopping = self.loop.validation, self.loop.stopping
-        assert isinstance(report, ClassificationReport)
+        stopping, face = self.loop.stopping, self.task.search
+        found = {name: (logs or {}).get(f"val_{name}") for name in face.METRICS}
         self.epochs = epoch + 1
         self.seconds = time.perf_counter() - self._started
-        value = report.metrics.get(self.metric)
+        value = found[self.metric]
         if value is None or not np.isfinite(value):
             raise TrainingError(
-                f"The metric {self.metric} is undefined on the validation rows ({value}). Choose another --metric, or "
-                "give validation rows of every class."
+                f"The metric {self.metric} is undefined on the validation {self.rows.noun} ({value}). Choose another "
+                "--metric, or give other validation rows."
             )
         # `stopping` ran before this callback, so it has judged this epoch already
         if stopping is None or stopping.best_epoch == epoch:
             self.kept_epoch = epoch + 1
-            self.metrics = {name: number for name, number in report.metrics.items() if isinstance(number, float)}
-            self.probabilities = report.probabilities
+            self.metrics = {name: float(number) for name, number in found.items() if number is not None}
+            assert self.loop.validation is not None
+            self.predictions = face.predictions(self.loop.validation, self.rows)
         if self.observer is not None:
             self.observer("epoch", {"epoch": epoch + 1, **(logs or {})}, updates_of(self.model))
         if self.on_epoch is not None:
@@ -121,6 +131,19 @@ class _Base:
     touched: list[tuple[Any, torch.Tensor]]
 
 
+def searched_task(name: str) -> Task:
+    """Return a task whose settings can be searched.
+
+    Raises:
+        ConfigError: its settings cannot be searched.
+    """
+    task = task_named(name)
+    if not task.searchable:
+        known = ", ".join(other.name for other in tasks() if other.searchable)
+        raise ConfigError(f"kerora tune searches the settings of --task {known}. Received: --task {name}")
+    return task
+
+
 class Workbench:
     """Trains many settings on data and base models that are loaded once.
 
@@ -134,11 +157,7 @@ class Workbench:
     """
 
     def __init__(self, config: FitConfig) -> None:
-        self.task = task_named(config.task)
-        if not self.task.searchable:
-            raise ConfigError(
-                f"kerora tune searches only settings of classifiers. Leave --task out. Received: --task {config.task}"
-            )
+        self.task = searched_task(config.task)
         check_tools(config.log)
         precision = resolve_precision(config.model.precision)
         self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
@@ -196,14 +215,9 @@ class Workbench:
         try:
             setup, base = self._assemble(config)
             loop = make_loop(setup)
-            watch = Watch(loop, metric, on_epoch, observer)
+            watch = Watch(self.task, setup.dataset["validation"], loop, metric, on_epoch, observer)
             callbacks = [*loop.callbacks, *([loop.stopping] if loop.stopping else []), watch]
             run_fit(setup.model, loop.batches, loop.epochs, None, callbacks)
-            assert watch.probabilities is not None and isinstance(loop.validation, ClassificationReport)
-            probabilities = np.empty_like(watch.probabilities)
-            # the batches have their own order of the rows
-            probabilities[loop.validation.data.order] = watch.probabilities
-            labels = np.asarray(setup.dataset["validation"].targets)
         finally:
             # also after an error or a pruned trial: the next trial needs the base as it was
             if base is not None:
@@ -213,7 +227,7 @@ class Workbench:
             release_freed()
         seconds = time.perf_counter() - started
         return Outcome(
-            setup.config, watch.metrics, labels, probabilities, watch.epochs, watch.kept_epoch, watch.seconds, seconds
+            setup.config, watch.metrics, watch.predictions, watch.epochs, watch.kept_epoch, watch.seconds, seconds
         )
 
     def _assemble(self, config: FitConfig) -> tuple[Setup, _Base]:
@@ -227,10 +241,13 @@ class Workbench:
         # the seed of the run, as in a separate fit: both start from the same head, bit for bit
         reset_head(model.head_layers, seed)
         for layer in model.layers:
-            if isinstance(layer, keras.layers.Dropout):
+            # a layer that was built with rate 0 works without random numbers: its task has no dropout in the head
+            if isinstance(layer, keras.layers.Dropout) and hasattr(layer, "seed_generator"):
                 layer.rate = config.model.head_dropout
         model.truncate = config.model.truncate
-        model.max_length = min(config.model.max_length, model.backbone.max_sequence_length)
+        # most decoders with rotary positions have no maximum
+        longest = getattr(model.backbone, "max_sequence_length", None) or config.model.max_length
+        model.max_length = min(config.model.max_length, longest)
         summary = adapt(model, config.lora, seed)
         # trained weights of the base, such as biases, to be restored after the trial
         base.touched = [(weight, weight.value.detach().clone()) for weight in _trained_of_base(model)]
@@ -283,6 +300,9 @@ def _restore(base: _Base) -> None:
         raise RuntimeError("A trial changed the base model, but every trial must leave it unchanged.")
 
 
-def _scored(dataset: Dataset) -> tuple[tuple[str, ...], list[int] | None, tuple[str, ...]]:
+def _scored(dataset: Dataset) -> tuple[Any, ...]:
+    """Return what two data settings must have in common: the rows, and what is to be predicted."""
     rows = dataset["validation"]
-    return tuple(rows.ids), rows.targets, dataset.classes
+    targets = getattr(rows, "targets", None)
+    # rows without targets are learned as they are, so their texts are what is predicted
+    return tuple(rows.ids), rows.fingerprint() if targets is None else list(targets), dataset.classes

@@ -12,7 +12,7 @@ from kerora.errors import KeroraError
 from kerora.settings.resolve import resolve
 from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import interrupt_flag
-from kerora.tuning.identity import IDENTITY, differences, identity
+from kerora.tuning.identity import IDENTITY, changed, identity
 from kerora.tuning.objective import Objective
 from kerora.tuning.runner import parse_job, run_trials
 from kerora.tuning.samplers import make_pruner, make_sampler
@@ -58,9 +58,9 @@ def _work(line: str) -> None:
             sampler=make_sampler(settings, space, bench.config.training.seed, defaults),
             pruner=make_pruner(settings, job["most_epochs"]),
         )
-        changed = list(differences(study.user_attrs[IDENTITY], identity(bench, space, settings)))
-        if changed:
-            raise KeroraError(f"The data or the settings changed while the search began: {changed[0]}.")
+        found = list(changed(study.user_attrs[IDENTITY], identity(bench, space, settings)))
+        if found:
+            raise KeroraError(f"The data or the settings changed while the search began: {found[0]}.")
         # held, because an interrupt inside Optuna or the database would leave a thread or a transaction behind
         with interrupt_flag() as flag, flag.hold():
             objective = Objective(bench, space, settings, defaults, lambda: None, flag, StudyFolder(folder).logs)

@@ -58,7 +58,7 @@ def test_best_yaml_repeats_the_best_trial(kerora: Kerora, options: list[object])
     ("more", "message"),
     [
         (["--space", "mien.yaml"], "There is no search space 'mien.yaml'"),
-        (["--metric", "macro_f2"], "Classification has no metric 'macro_f2'. Did you mean 'macro_f1'"),
+        (["--metric", "macro_f2"], "The task classification has no metric 'macro_f2'. Did you mean 'macro_f1'"),
         (["--trials", "0"], "Setting 'trials' must be 1 or more. Received: 0"),
         (["--sampler", "tpee"], "Invalid value for '--sampler'"),
         (["--storage", "nosuch://host/db"], "The storage nosuch://host/db cannot be opened"),

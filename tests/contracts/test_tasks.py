@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from kerora.cli.main import run as kerora
+from kerora.evaluation.directions import is_lower_better
 from kerora.exchange.importing import import_peft
 from kerora.settings.resolve import resolve
 from kerora.tasks import contract, registry
 from kerora.tasks.registry import Task, tasks
+from kerora.tuning.space import load_space
 from tests.conftest import ROOT
 from tests.tiny import WORDS, tiny_huggingface
 from tests.toy_task import COUNT_WORDS
@@ -30,6 +32,8 @@ FACES = {
     "screen": contract.ScreenFace,
     "exchange": contract.ExchangeFace,
 }
+# by the command that a task has with the face
+OPTIONAL = {"predict": contract.PredictFace, "search": contract.SearchFace}
 # by task: the preset, what the settings need, the formats
 JOURNEYS = {
     "classification": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
@@ -91,10 +95,10 @@ def test_a_task_goes_through_every_command(
     check_runs(call, name)
     check_exchange(call, task, formats, base)
     check_data(call, task, columns)
-    known = registry.task_named(name)
-    tune = ("tune", *task, "--data", "rows.csv", *columns, "--preset", base, "--trials", 1, "--epochs", 1)
-    told = call(*tune, "--study", "./study", "--test-split", 0.2, code=0 if known.searchable else 2)
-    assert known.searchable or "kerora tune searches" in told
+    tune = ("tune", *task, "--data", "rows.csv", *columns, "--preset", base, "--trials", 2, "--epochs", 1)
+    tune = (*tune, "--space", "space.yaml", "--study", "./study", "--test-split", 0.2, "--validation-split", 0.3)
+    tune = (*tune, "--refit", "--quiet")
+    check_tune(call, registry.task_named(name), tune)
 
 
 def check_resume(call: Callable[..., str], fit: tuple[object, ...]) -> None:
@@ -130,6 +134,24 @@ def check_runs(call: Callable[..., str], name: str) -> None:
     assert call("generate", "one", "--prompt", "late", "--max-tokens", 2, code=code)
 
 
+def check_tune(call: Callable[..., str], task: Task, tune: tuple[object, ...]) -> None:
+    """Search, compare with the defaults, train the best settings again, and continue."""
+    Path("space.yaml").write_text("lora.rank: [2]\n", encoding="utf-8")
+    if not task.searchable:
+        assert "kerora tune searches" in call(*tune, code=2)
+        return
+    told = call(*tune)
+    assert f", validation {task.search.METRIC} " in told and "was not tested" not in told
+    with Path("study/experiment_log.csv").open(encoding="utf-8") as stream:
+        first, second = csv.DictReader(stream)
+    assert first["state"] == second["state"] == "complete" and float(first["score"])
+    assert [name for name in first if name.startswith("val_")] == [f"val_{name}" for name in task.search.METRICS]
+    assert "test " in told.partition("Refit: ")[2]
+    again = json.loads(call(*tune, "--json").splitlines()[-1])
+    assert again["metric"] == task.search.METRIC and len(again["trials"]) == 2
+    assert "has no metric 'none'" in call(*tune, "--metric", "none", code=2)
+
+
 def check_exchange(call: Callable[..., str], task: tuple[str, str], formats: tuple[str, ...], base: str) -> None:
     """Export in every format, merge, import."""
     for form in formats:
@@ -157,17 +179,34 @@ def write_rows(path: Path) -> None:
     path.write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("face", FACES)
+def faces_of(task: Task) -> dict[str, type]:
+    has = {"predict": "predict" in task.commands, "search": task.searchable}
+    return FACES | {name: face for name, face in OPTIONAL.items() if has[name]}
+
+
+@pytest.mark.parametrize("face", [*FACES, *OPTIONAL])
 @pytest.mark.parametrize("task", [*tasks(), COUNT_WORDS], ids=lambda task: task.name)
 def test_a_task_has_every_function_of_the_contract(task: Task, face: str) -> None:
+    protocol = faces_of(task).get(face)
+    if protocol is None:
+        return
     module = task._face(face)
-    for name, function in inspect.getmembers(FACES[face], inspect.isfunction):
+    for name, function in inspect.getmembers(protocol, inspect.isfunction):
         if not name.startswith("_"):
             own = list(inspect.signature(getattr(module, name)).parameters.values())
             wanted = list(inspect.signature(function).parameters.values())[1:]
             assert [item.kind for item in own] == [item.kind for item in wanted], f"{module.__name__}.{name}"
-    for name in FACES[face].__annotations__:
+    for name in protocol.__annotations__:
         assert hasattr(module, name), f"{module.__name__} lacks {name}"
+
+
+@pytest.mark.parametrize("task", [*tasks(), COUNT_WORDS], ids=lambda task: task.name)
+def test_what_a_search_follows_has_a_direction_and_a_default(task: Task) -> None:
+    if task.searchable:
+        face = task.search
+        assert face.METRIC in face.METRICS and load_space(face.SPACE).parameters
+        unknown = [name for name in face.METRICS if is_lower_better(name) is None]
+        assert not unknown, "kerora/evaluation/directions.py does not know these metrics"
 
 
 def test_a_task_can_be_registered_once() -> None:

@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from kerora.config import load_yaml, resolve, to_dict
 from kerora.settings.tune import TuneConfig
 from kerora.tuning.html import render_study
-from kerora.tuning.records import RESULTS, Record, best_record, default_record, encode_predictions, read_records
+from kerora.tuning.packing import pack
+from kerora.tuning.records import RESULTS, Record, best_record, default_record, read_records
 from kerora.tuning.search import Search
 from kerora.tuning.study import conclude, prepare
 from tests.tasks.test_classification_page import EVIL, Page, assert_accessible, assert_self_contained
@@ -41,7 +42,7 @@ def add(study: optuna.Study, search: Search, score: float | None, state: TrialSt
     values = search.space.suggest(trial) if number else dict(search.defaults)
     labels = np.asarray(search.bench.data["validation"].targets)
     hits = np.random.default_rng(number).random(len(labels)) < (score or 0)
-    probabilities = np.eye(2)[np.where(hits, labels, 1 - labels)] * 0.8 + 0.1
+    predictions = {"predicted": np.where(hits, labels, 1 - labels), "true_probability": np.where(hits, 0.9, 0.1)}
     config = to_dict(resolve(to_dict(search.bench.settled(search.bench.config)), {"lora.rank": values["lora.rank"]}))
     results = {"scores": [score], "metrics": {"macro_f1": score}, "epochs": 2, "kept_epoch": 2, "config": config}
     trial.set_user_attr("settings", values)
@@ -49,7 +50,7 @@ def add(study: optuna.Study, search: Search, score: float | None, state: TrialSt
         trial.report(score, 1)
     if state == TrialState.COMPLETE:
         trial.set_user_attr(RESULTS, results)
-        trial.set_user_attr("predictions", [encode_predictions(labels, probabilities)])
+        trial.set_user_attr("predictions", [pack(predictions)])
     for key, value in attributes.items():
         trial.set_user_attr(key, value)
     study.tell(trial, score if state == TrialState.COMPLETE else None, state=state)

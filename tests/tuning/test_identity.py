@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from kerora.config import resolve
 from kerora.errors import ConfigError, RunError
-from kerora.evaluation.metrics import SINGLE_METRICS
+from kerora.evaluation.metrics import LANGUAGE_METRICS, SINGLE_METRICS
 from kerora.settings.tune import TuneConfig
+from kerora.tasks.registry import task_named
 from kerora.tuning import identity as module
-from kerora.tuning.identity import IDENTITY, differences, identity, is_maximized, open_study
+from kerora.tuning.identity import IDENTITY, changed, differences, identity, is_maximized, open_study
 from kerora.tuning.space import load_space
 
 SPACE = {"lora.rank": [2, 4], "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
@@ -72,17 +73,27 @@ def test_what_may_change_and_what_may_not(changes: dict[str, Any], told: str | N
     assert found == [] if told is None else told in found
 
 
+def test_a_setting_that_is_younger_than_the_study_had_its_default() -> None:
+    then, now = of(), of()
+    del then["settings"]["lora.alpha"], then["settings"]["training.label_smoothing"]
+    assert list(changed(then, now)) == []
+    assert list(changed(then, of(lora__alpha=3.0))) == ["settings lora.alpha was 16.0, is 3.0"]
+    assert list(changed(of(lora__alpha=3.0), now)) == ["settings lora.alpha was 3.0, is 16.0"]
+
+
 def test_long_values_are_cut() -> None:
     (line,) = differences({"settings": {"a": "x" * 200}}, {"settings": {"a": "y"}})
     assert line == f"settings a was {'x' * 79}…, is y"
 
 
 def test_losses_are_minimised_and_all_else_is_maximised() -> None:
-    assert {name for name in SINGLE_METRICS if not is_maximized(name)} == {"loss", "ece"}
+    task = task_named("classification")
+    assert {name for name in SINGLE_METRICS if not is_maximized(task, name)} == {"loss", "ece"}
+    assert not any(is_maximized(task_named("causal-lm"), name) for name in LANGUAGE_METRICS)
     with pytest.raises(ConfigError) as caught:
-        is_maximized("macro_f")
+        is_maximized(task, "macro_f")
     message = str(caught.value)
-    assert message.startswith("Classification has no metric 'macro_f'. Did you mean 'macro_f1'")
+    assert message.startswith("The task classification has no metric 'macro_f'. Did you mean 'macro_f1'")
     assert message.endswith(f"It has: {', '.join(SINGLE_METRICS)}.")
 
 

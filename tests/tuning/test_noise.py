@@ -1,79 +1,83 @@
-"""The paired bootstrap against scikit-learn and against what is known of paired proportions."""
+"""The paired bootstrap against what is known of paired proportions, and the verdicts."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import optuna
 import pytest
+from optuna.trial import TrialState
 
-from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics, confusion_matrix
-from kerora.tuning.noise import RESAMPLED, metric_of_matrix, paired_bootstrap
-from kerora.tuning.records import Predictions, decode_predictions, encode_predictions
+from kerora.tuning.noise import paired_bootstrap, verdict
+from kerora.tuning.packing import pack
+from kerora.tuning.records import PREDICTIONS
+from tests.tuning.made_up import record
 
-CLASSES = ("a", "b", "c", "d")
-
-
-def probabilities(labels: np.ndarray, right: float, seed: int) -> np.ndarray:
-    """Predictions with an accuracy of about `right`."""
-    generator = np.random.default_rng(seed)
-    scores = generator.random((len(labels), len(CLASSES)))
-    hits = generator.random(len(labels)) < right
-    scores[hits, labels[hits]] += 2
-    return scores / scores.sum(axis=1, keepdims=True)
+ROWS = 400
 
 
-def stored(labels: np.ndarray, values: np.ndarray) -> Predictions:
-    return decode_predictions(encode_predictions(labels, values))
+def share(right: np.ndarray) -> Any:
+    return lambda counts: float(counts @ right / counts.sum())
 
 
-@pytest.fixture
-def labels() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 3, 400)  # the last class has no rows
+def right(part: float, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random(ROWS) < part
 
 
-def test_predictions_survive_the_storage(labels: np.ndarray) -> None:
-    values = probabilities(labels, 0.7, 1)
-    found = stored(labels, values)
-    assert np.array_equal(found.predicted, values.argmax(axis=1))
-    np.testing.assert_allclose(found.true_probability, values[np.arange(len(labels)), labels], rtol=1e-6)
-
-
-@pytest.mark.parametrize("metric", sorted(set(RESAMPLED) - {"loss"}))
-def test_metrics_of_a_matrix_are_those_of_scikit_learn(metric: str, labels: np.ndarray) -> None:
-    for seed in range(4):
-        values = probabilities(labels, 0.3 * seed, seed)
-        expected = classification_metrics(labels, values, CLASSES)[metric]
-        matrix = confusion_matrix(labels, values.argmax(axis=1), len(CLASSES))
-        assert metric_of_matrix(matrix, metric) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("metric", RESAMPLED)
-def test_the_difference_is_that_of_the_metrics_mean_over_the_seeds(metric: str, labels: np.ndarray) -> None:
-    sides = [[probabilities(labels, right, seed) for seed in seeds] for right, seeds in ((0.8, (1, 2)), (0.6, (3, 4)))]
-    expected = [np.mean([classification_metrics(labels, values, CLASSES)[metric] for values in side]) for side in sides]
-    best, default = ([stored(labels, values) for values in side] for side in sides)
-    maximize = metric != "loss"
-    found = paired_bootstrap(labels, best, default, metric, len(CLASSES), maximize=maximize, samples=200)
-    assert found is not None and found.value == pytest.approx(expected[0] - expected[1], abs=1e-6)
-    assert found.low < found.value < found.high and not found.is_noise and found.not_better < 0.05
-
-
-def test_the_interval_is_that_of_paired_proportions(labels: np.ndarray) -> None:
-    best, default = (stored(labels, probabilities(labels, right, seed)) for right, seed in ((0.75, 1), (0.7, 2)))
-    found = paired_bootstrap(labels, [best], [default], "accuracy", len(CLASSES), samples=4000)
-    gains = (best.predicted == labels).astype(float) - (default.predicted == labels)
-    half = 1.96 * gains.std() / np.sqrt(len(labels))
-    assert found is not None
+def test_the_interval_is_that_of_paired_proportions() -> None:
+    best, default = right(0.75, 1), right(0.7, 2)
+    found = paired_bootstrap(ROWS, [share(best)], [share(default)], samples=4000)
+    gains = best.astype(float) - default
+    half = 1.96 * gains.std() / np.sqrt(ROWS)
+    assert found is not None and found.value == pytest.approx(gains.mean())
     assert found.low == pytest.approx(gains.mean() - half, abs=0.006)
     assert found.high == pytest.approx(gains.mean() + half, abs=0.006)
 
 
-def test_the_same_predictions_are_noise(labels: np.ndarray) -> None:
-    same = [stored(labels, probabilities(labels, 0.7, 1))]
-    found = paired_bootstrap(labels, same, same, "macro_f1", len(CLASSES), samples=50)
+def test_the_same_predictions_are_noise() -> None:
+    same = [share(right(0.7, 1))]
+    found = paired_bootstrap(ROWS, same, same, samples=50)
     assert found is not None and found.is_noise and found.not_better == 1.0 and found.low == found.high == 0.0
 
 
-def test_what_cannot_be_resampled_is_not_tested(labels: np.ndarray) -> None:
-    same = [stored(labels, probabilities(labels, 0.7, 1))]
-    for metric in set(SINGLE_METRICS) - set(RESAMPLED):
-        assert paired_bootstrap(labels, same, same, metric, len(CLASSES)) is None
-    assert set(SINGLE_METRICS) - set(RESAMPLED) == {"roc_auc", "ece"}
-    assert paired_bootstrap(labels, [], same, "accuracy", len(CLASSES)) is None
+def test_resamples_without_a_value_do_not_count() -> None:
+    def sometimes(counts: np.ndarray) -> float:
+        return math.nan if counts[0] == 0 else 1.0
+
+    found = paired_bootstrap(ROWS, [sometimes], [lambda counts: 0.5], samples=50)
+    assert found is not None and (found.value, found.low, found.high, found.not_better) == (0.5, 0.5, 0.5, 0.0)
+    assert paired_bootstrap(ROWS, [lambda counts: math.nan], [sometimes], samples=5) is None
+
+
+class Sized:
+    noun = "texts"
+
+    def __len__(self) -> int:
+        return 3
+
+
+def judged(resampled: Any, stored: bool = True) -> str:
+    """What is said of a best trial whose metric resamples like this."""
+    face = SimpleNamespace(resampled=lambda metric, item, data: resampled)
+    bench = SimpleNamespace(task=SimpleNamespace(search=face), data={"validation": Sized()})
+    search: Any = SimpleNamespace(bench=bench, metric="loss", maximize=False)
+    attributes = {PREDICTIONS: [pack({"a": np.zeros(3)})]} if stored else {}
+    trial = optuna.create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attributes)
+    return verdict(search, record(2, 0.4, trial=trial), record(1, 0.5, trial=trial)).sentence
+
+
+def test_what_was_not_tested_has_a_reason() -> None:
+    start = "The difference to the defaults was not tested: "
+    assert judged("the moon is full") == f"{start}the moon is full."
+    assert judged(share(np.ones(3)), stored=False) == (
+        f"{start}the predictions of 3 validation texts are too large to be stored."
+    )
+    assert judged(lambda counts: math.nan) == f"{start}this metric is undefined on resampled texts."
+    assert judged(share(np.ones(3))) == "The best trial is within noise of the defaults."
+
+
+def test_without_defaults_or_another_trial_there_is_nothing_to_compare() -> None:
+    nothing: Any = None
+    assert "The trial of the defaults failed" in verdict(nothing, record(2, 0.4), None).sentence
+    assert verdict(nothing, record(1, 0.4), record(1, 0.4)).sentence == "No trial was better than the defaults."

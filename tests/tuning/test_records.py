@@ -6,7 +6,6 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
 from hypothesis import given, settings
@@ -18,9 +17,7 @@ from kerora.tuning.records import (
     DIED,
     STATES,
     best_record,
-    decode_predictions,
     default_record,
-    encode_predictions,
     experiment_log,
     read_records,
 )
@@ -28,25 +25,6 @@ from kerora.tuning.storage import ERROR, PROCESS, RETRY_OF, SURPLUS
 from tests.tuning.made_up import record
 
 START = datetime(2024, 5, 6, 7, 8, 9)
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(0, 60), st.integers(2, 9), st.integers(0, 99))
-def test_predictions_come_back_as_float32(rows: int, classes: int, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    chances = generator.dirichlet(np.ones(classes), rows).reshape(rows, classes)
-    labels = generator.integers(0, classes, rows)
-    text = encode_predictions(labels, chances)
-    found = decode_predictions(text)
-    assert text.isascii() and (found.predicted == chances.argmax(1)).all() and found.predicted.dtype == np.int64
-    wanted = np.take_along_axis(chances, labels[:, None], 1)[:, 0].astype(np.float32).astype(np.float64)
-    assert np.array_equal(found.true_probability, wanted) and len(found.predicted) == rows
-
-
-def test_more_classes_than_a_byte_counts() -> None:
-    chances = np.zeros((2, 40_000), np.float32)
-    chances[[0, 1], [39_999, 300]] = 1.0
-    assert decode_predictions(encode_predictions(np.array([0, 300]), chances)).predicted.tolist() == [39_999, 300]
 
 
 SCORES = st.lists(
@@ -152,7 +130,7 @@ def test_the_log_has_the_numbers_of_each_trial() -> None:
     failed = record(2, None, "failed", error="two\n  lines", started=None, seconds=None, worker="")
     records = [record(1, 0.45, results=results, settings=values), failed]
     paths = ["lora.rank", "lora.use_dora", "lora.targets", "lora.alpha"]
-    text = experiment_log(records, paths)
+    text = experiment_log(records, paths, SINGLE_METRICS)
     first, second = csv.DictReader(io.StringIO(text))
     assert list(first)[:4] == ["trial", "state", "score", "score_sd"] and list(first)[4:8] == paths
     assert [name for name in first if name.startswith("val_")] == [f"val_{name}" for name in SINGLE_METRICS]
@@ -167,5 +145,5 @@ def test_the_log_has_the_numbers_of_each_trial() -> None:
 
 
 def test_one_seed_has_no_spread() -> None:
-    (row,) = csv.DictReader(io.StringIO(experiment_log([record(1, 0.5, results={"scores": [0.5]})], [])))
+    (row,) = csv.DictReader(io.StringIO(experiment_log([record(1, 0.5, results={"scores": [0.5]})], [], ["loss"])))
     assert row["score_sd"] == ""

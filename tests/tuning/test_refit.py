@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kerora.config import resolve
+from kerora.data.labelled import LabelledReader
 from kerora.data.sources import has_test_rows, load_dataset
 from kerora.errors import ConfigError, DataError
 from kerora.runfolder import read_json
@@ -52,4 +53,5 @@ def test_what_a_refit_needs_is_checked_before_the_search(settings: dict[str, Any
     with pytest.raises(DataError, match="missing.jsonl"):
         tune(resolve(settings, {"data.test": "missing.jsonl"}), options, space=SPACE)
     assert not Path("studies").exists()
-    assert has_test_rows(resolve({}).data) and not has_test_rows(resolve(settings).data)
+    assert has_test_rows(resolve({}).data, LabelledReader())
+    assert not has_test_rows(resolve(settings).data, LabelledReader())

@@ -359,7 +359,7 @@ def test_repeats_take_other_seeds_on_the_same_rows_and_the_mean_counts(settings:
 def test_a_metric_is_made_large_or_small_as_it_wants(settings: Settings) -> None:
     result = search(settings, metric="loss", trials=3)
     assert result.best.score == min(record.score or 9 for record in result.records)
-    with pytest.raises(ConfigError, match=r"Classification has no metric 'macro_f2'. Did you mean 'macro_f1'"):
+    with pytest.raises(ConfigError, match=r"The task classification has no metric 'macro_f2'. Did you mean 'macro_f1'"):
         search(settings, metric="macro_f2")
 
 

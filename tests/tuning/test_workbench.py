@@ -50,12 +50,13 @@ def test_each_trial_has_the_results_of_a_fit_alone(settings: dict[str, Any], tmp
         expected = alone.metrics["after"]["validation"]
         assert {name: expected[name] for name in found.metrics} == pytest.approx(found.metrics, abs=1e-6)
         rows = read_results(alone.run).splits["validation"]
-        assert np.array_equal(rows.labels, found.labels)
-        np.testing.assert_allclose(rows.probabilities, found.probabilities, atol=2e-6)
+        assert np.array_equal(rows.predicted, found.predictions["predicted"])
+        true = rows.probabilities[np.arange(len(rows)), rows.labels]
+        np.testing.assert_allclose(true, found.predictions["true_probability"], atol=2e-6)
         assert found.kept_epoch == alone.run.read_manifest()["best_epoch"] and found.epochs == len(alone.history)
         assert checksum(bench._base(bench.config).model.backbone) == base
     assert len(bench._bases) == 1
-    first, last = (bench.train(resolve(settings), "macro_f1").probabilities for _ in range(2))
+    first, last = (bench.train(resolve(settings), "macro_f1").predictions["true_probability"] for _ in range(2))
     assert np.array_equal(first, last)
 
 
@@ -102,7 +103,8 @@ def test_a_failed_trial_leaves_the_base_ready_for_the_next(settings: dict[str, A
     with pytest.raises(ConfigError, match="Rank 64 exceeds"):
         bench.train(resolve(settings, {"lora.rank": 64}), "macro_f1")
     assert not lora_layers(bench._base(bench.config).model)
-    assert np.array_equal(bench.train(resolve(settings), "macro_f1").probabilities, whole.probabilities)
+    again = bench.train(resolve(settings), "macro_f1").predictions
+    assert np.array_equal(again["true_probability"], whole.predictions["true_probability"])
 
 
 def test_another_precision_gets_a_base_of_its_own(settings: dict[str, Any]) -> None:

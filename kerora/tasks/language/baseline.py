@@ -43,12 +43,14 @@ def baseline(
     for split, measured in evaluation.details.items():
         held = model.token_table(rows[split])
         # the tokens that the tuned model predicted
-        places = np.flatnonzero(~np.isnan(measured.losses))
+        places = np.flatnonzero(~np.isnan(measured.by_token))
         if not len(places):
             continue
         simple, simplest = (each.losses(held.ids, held.offsets, places) for each in (trigrams, unigrams))
-        metrics, least = (language_metrics(each.sum(), len(places), measured.size) for each in (simple, simplest))
-        difference = stretches_difference(measured.losses[places].astype(np.float64) - simple)
+        metrics, least = (
+            language_metrics(each.sum(), len(places), int(measured.sizes.sum())) for each in (simple, simplest)
+        )
+        difference = stretches_difference(measured.by_token[places].astype(np.float64) - simple)
         found[split] = outcome(NAME, metrics, LEAST, least, tested("loss", difference, lower_is_better=True))
     return found
 

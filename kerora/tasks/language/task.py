@@ -18,7 +18,7 @@ from kerora.models.causal_lm import CausalLM
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 from kerora.tasks.contract import COURSE_COLUMNS, Evaluation
-from kerora.tasks.language.measure import continue_prompts, evaluate_documents, measure_documents
+from kerora.tasks.language.measure import TextLosses, continue_prompts, evaluate_documents
 from kerora.tasks.language.samples import Sample, read_samples, sample_prompts, write_samples
 
 COLUMNS = ("epoch", "loss", "perplexity", "val_loss", "val_perplexity", "val_bits_per_byte", *COURSE_COLUMNS)
@@ -30,7 +30,7 @@ MONITORS = frozenset({"loss", "perplexity", *(f"val_{name}" for name in LANGUAGE
 class LanguageReport(keras.callbacks.Callback):
     """Add ``val_loss``, ``val_perplexity``, ``val_bits_per_byte`` and ``validation_seconds`` to the logs.
 
-    Put it before the callbacks that record or monitor them.
+    Put it before the callbacks that record or monitor them. `losses` holds the newest losses of the texts.
 
     Args:
         documents: the texts to evaluate on.
@@ -43,16 +43,19 @@ class LanguageReport(keras.callbacks.Callback):
         self.documents = documents
         self.batch_size = batch_size
         self.stride = stride
+        self.losses: TextLosses | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate, and extend the logs."""
         started = time.perf_counter()
         # evaluation must not change the random numbers of training
         with torch.random.fork_rng(devices=[]):
-            metrics = evaluate_documents(self.model, self.documents, self.batch_size, self.stride)
+            self.losses = evaluate_documents(self.model, self.documents, self.batch_size, self.stride)
         # the count of tokens is an int, and a metric without value is None: no callback can follow them
         if logs is not None:
-            logs.update({f"val_{name}": value for name, value in metrics.items() if isinstance(value, float)})
+            logs.update(
+                {f"val_{name}": value for name, value in self.losses.metrics().items() if isinstance(value, float)}
+            )
             logs["validation_seconds"] = time.perf_counter() - started
 
 
@@ -121,10 +124,10 @@ def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) ->
 
 
 def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:
-    """Return loss, perplexity and bits per byte. The details are the `Measurement` of each split."""
+    """Return loss, perplexity and bits per byte. The details are the `TextLosses` of each split."""
     size, stride = config.training.evaluation_batch_size, config.language.stride
-    found = {split: measure_documents(model, part, size, stride) for split, part in rows.items()}
-    return Evaluation({split: measured.metrics for split, measured in found.items()}, found)
+    found = {split: evaluate_documents(model, part, size, stride) for split, part in rows.items()}
+    return Evaluation({split: losses.metrics() for split, losses in found.items()}, found)
 
 
 def write_details(folder: RunFolder, model: CausalLM, evaluation: Evaluation) -> None:
