@@ -1,7 +1,7 @@
 """Writes a model as a KerasHub preset, which `TextClassifier.from_preset` or `CausalLM.from_preset` of KerasHub loads.
 
 For ELECTRA and the decoders, KerasHub has no classifier. Then the folder also holds the head as a Keras model. See
-`kerora.tasks.contract.PlainHead`.
+`kerora.tasks.exchange_contract.PlainHead`.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from kerora.models.task import TaskModel
 from kerora.models.tokenizer_files import KERAS_ASSETS, TOKENIZER_FILE
 from kerora.models.write_preset import rebuild, write_tokenizer
 from kerora.runfolder import write_json
-from kerora.tasks.contract import PlainHead
+from kerora.tasks.exchange_contract import PlainHead
 from kerora.tasks.registry import task_of_model
 
 keras_hub = import_keras_hub()

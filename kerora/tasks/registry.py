@@ -11,7 +11,6 @@ from kerora.runfolder import RunFolder
 from kerora.settings.fit import TASKS
 from kerora.tasks.contract import (
     BaselineFace,
-    ExchangeFace,
     ModelFace,
     PageFace,
     PredictFace,
@@ -21,6 +20,7 @@ from kerora.tasks.contract import (
     SearchFace,
     TrainingFace,
 )
+from kerora.tasks.exchange_contract import ExchangeFace
 
 FIRST = "classification"
 """The task of old runs, whose run.json does not name a task."""

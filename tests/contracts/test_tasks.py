@@ -14,6 +14,7 @@ from kerora.evaluation.directions import is_lower_better
 from kerora.exchange.importing import import_peft
 from kerora.settings.resolve import resolve
 from kerora.tasks import contract, registry
+from kerora.tasks.exchange_contract import ExchangeFace
 from kerora.tasks.registry import Task, tasks
 from kerora.tuning.space import load_space
 from tests.conftest import ROOT
@@ -30,7 +31,7 @@ FACES = {
     "results": contract.ResultsFace,
     "page": contract.PageFace,
     "screen": contract.ScreenFace,
-    "exchange": contract.ExchangeFace,
+    "exchange": ExchangeFace,
 }
 # by the command that a task has with the face
 OPTIONAL = {"predict": contract.PredictFace, "search": contract.SearchFace}

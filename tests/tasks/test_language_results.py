@@ -99,7 +99,10 @@ def run(tmp_path: Path) -> Any:
 def test_a_run_reads_back_with_its_samples(run: Any) -> None:
     found = read_results(run)
     assert [sample.after for sample in found.samples] == ["upon 2.0", "upon 2.0"]
-    assert results.summary(found, None) == {"metrics": {"before": found.before, "after": found.after}}
+    assert results.summary(found, None) == {
+        "metrics": {"before": found.before, "after": found.after, "baseline": {}},
+        "verdict": None,
+    }
     results.split(found, "validation")
     with pytest.raises(RunError, match=r"metrics\.json holds no split 'test'\. It holds: validation\."):
         results.split(found, "test")

@@ -8,7 +8,7 @@ import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.rows import Rows
-from kerora.tasks.contract import HubNames
+from kerora.tasks.exchange_contract import HubNames
 from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
 from tests.toy_task import rows as toy_rows
 from tests.toy_task.model import WordCounter

@@ -12,7 +12,7 @@ from kerora.models.classifier import TextClassifier
 from kerora.models.presets import Preset
 from kerora.settings.fit import FitConfig
 from kerora.tasks.classification.rows import load
-from kerora.tasks.contract import HubNames
+from kerora.tasks.exchange_contract import HubNames
 from kerora.tasks.probe import Probe
 from kerora.tasks.whole_text import keras_head
 from kerora.tasks.whole_text.exchange import keras_logits, outputs_of_adapter, probe_of

@@ -13,7 +13,7 @@ from kerora.errors import AdapterError
 from kerora.models.causal_lm import CausalLM
 from kerora.models.presets import Preset
 from kerora.settings.fit import FitConfig
-from kerora.tasks.contract import HubNames
+from kerora.tasks.exchange_contract import HubNames
 from kerora.tasks.language.rows import load
 from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
 
