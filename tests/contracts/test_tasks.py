@@ -91,6 +91,7 @@ def test_a_task_goes_through_every_command(
     fit = (*fit, "--max-length", 32, "--batch-size", 8, "--precision", "float32", "--quiet", "--targets", "all-linear")
     call(*fit, "--run", "./one")
     call(*fit, "--run", "./two", "--seed", 7)
+    check_baseline()
     assert "is finished" in call("fit", "--resume", "two", code=2)
     check_resume(call, fit)
     check_runs(call, name)
@@ -100,6 +101,16 @@ def test_a_task_goes_through_every_command(
     tune = (*tune, "--space", "space.yaml", "--study", "./study", "--test-split", 0.2, "--validation-split", 0.3)
     tune = (*tune, "--refit", "--quiet")
     check_tune(call, registry.task_named(name), tune)
+
+
+def check_baseline() -> None:
+    """The baseline has the metrics of the trained model, and a verdict."""
+    metrics = json.loads(Path("one/metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics["baseline"]) == set(metrics["after"])
+    for split, values in metrics["after"].items():
+        found = metrics["baseline"][split]
+        assert set(values) == set(found) - {"name", "majority", "test"} == set(found["majority"]) - {"name"}
+        assert {"metric", "difference", "low", "high", "verdict"} <= set(found["test"]) and found["name"]
 
 
 def check_resume(call: Callable[..., str], fit: tuple[object, ...]) -> None:

@@ -30,9 +30,9 @@ def result(tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> keror
 
 def test_it_prints_in_a_few_lines(result: kerora.FitResult) -> None:
     lines = repr(result).splitlines()
-    assert len(lines) == 3 and lines[0] == f"FitResult: {result.run.path}"
+    assert len(lines) == 4 and lines[0] == f"FitResult: {result.run.path}"
     assert lines[1].startswith("validation: Accuracy 0.") and " -> " in lines[1]
-    assert lines[2].startswith("Training took ")
+    assert lines[2].startswith("Baseline: the model") and lines[3].startswith("Training took ")
 
 
 def test_a_notebook_shows_tables_and_curves_with_escaped_texts(result: kerora.FitResult) -> None:
