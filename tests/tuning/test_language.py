@@ -15,6 +15,9 @@ from kerora.training.fit import fit
 from kerora.tuning.workbench import Workbench
 from tests.tiny import WORDS, tiny_huggingface
 
+# the journey of the contract takes a language model through a search in each run of the tests
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
