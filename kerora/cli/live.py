@@ -40,10 +40,11 @@ class LiveTable(Observer):
         """Print the search, and open the table."""
         self._search = search
         rows = ", ".join(f"{len(rows):,} {split}" for split, rows in search.bench.data)
+        noun = search.bench.data["train"].noun
         settings = search.settings
         self._print(visible(f"Study: {search.folder.path}"))
         data, model = search.bench.data.name, search.bench.preset.name
-        self._print(visible(f"Data: {data}, {rows} rows; base model {model}"))
+        self._print(visible(f"Data: {data}, {rows} {noun}; base model {model}"))
         what = f"{settings.space}, {len(search.paths)} settings"
         self._print(f"Space: {what}; {settings.trials} trials, sampler {settings.sampler}, pruner {settings.pruner}")
         if self.console.is_terminal:

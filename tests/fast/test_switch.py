@@ -140,7 +140,7 @@ def test_a_language_models_run(folder: Callable[..., Path], tmp_path: Path, monk
         documents = Documents([], [])
         for text in texts[:6]:
             documents.append(plain_text(text), "text")
-        measured = evaluate_documents(model, documents, 4).metrics()
+        measured = evaluate_documents(model, documents, 4)
         prompts = [[5, 6, 7], [40, 41, 42, 43, 44]]
         return result, measured, TextGenerator(model).generate(prompts, Sampling(max_tokens=8))
 

@@ -69,7 +69,7 @@ def test_a_preset_comes_out_that_knows_the_text(made: PretrainResult) -> None:
     assert (model.preset.kind, model.preset.source, model.tokenizer.end_id) == ("gpt2", "keras", 0)
     documents = Documents([], [])
     documents.append(plain_text(" ".join(WORDS[:40])), "words")
-    assert evaluate_documents(model, documents).metrics()["perplexity"] < 60
+    assert evaluate_documents(model, documents)["perplexity"] < 60
 
 
 def test_the_vocabulary_is_a_function_of_the_text(book: Path) -> None:

@@ -90,7 +90,7 @@ def test_bytes_of_a_texts_first_token_are_left_out_where_it_counts() -> None:
     marks = np.array([1, 1, 1, 1, 1, 0, 0], np.uint8)
     table = table_of([3, 2, 2], marks)
     model.token_table = lambda given: table if given is documents else None
-    found = measure.evaluate_documents(model, documents).metrics()
+    found = measure.evaluate_documents(model, documents)
     # the tokens 1 and 4, of 2 bytes each, are not predicted; the third text does not count
     size = len("häuser".encode()) + len("日本".encode()) - 2 - 2
     total = sum(loss_of(token, place) for token, place in model.asked)

@@ -207,7 +207,7 @@ def test_long_texts_are_measured_as_transformers_documents_it(gpt2: Path, book: 
         total, count, reached = total + loss * predicted, count + predicted, end
         if end == len(ids):
             break
-    metrics = evaluate_documents(model, documents, batch_size=3, stride=stride).metrics()
+    metrics = evaluate_documents(model, documents, batch_size=3, stride=stride)
     assert metrics["tokens"] == count == len(ids) - 1
     assert math.isclose(metrics["loss"], total / count, rel_tol=1e-5)
     assert math.isclose(metrics["perplexity"], math.exp(total / count), rel_tol=1e-4)

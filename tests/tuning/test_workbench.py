@@ -16,9 +16,10 @@ from kerora.lora.inject import lora_layers
 from kerora.models.shared import checksum
 from kerora.runs.open import load
 from kerora.runs.results import read_results
+from kerora.tasks.registry import Task, register, unregister
 from kerora.training.fit import fit
 from kerora.training.stopping import trainable_values
-from kerora.tuning.workbench import Workbench
+from kerora.tuning.workbench import Workbench, searched_task
 from tests.conftest import ROOT
 from tests.training.test_fit import write_rows
 
@@ -121,6 +122,18 @@ def test_validation_rows_are_needed_and_stay_the_same(settings: dict[str, Any], 
     other = dataclasses.replace(bench.config.data, validation_split=0.5)
     with pytest.raises(ConfigError, match="change the validation rows"):
         bench.dataset(other)
+
+
+def test_a_task_without_the_face_is_refused() -> None:
+    register(Task("ranking", "SEQ_CLS", "ranker", "tests.tuning"))
+    try:
+        with pytest.raises(ConfigError) as caught:
+            searched_task("ranking")
+    finally:
+        unregister("ranking")
+    said = str(caught.value)
+    assert said.startswith("kerora tune searches the settings of --task classification, causal-lm")
+    assert said.endswith("Received: --task ranking")
 
 
 GROWTH = """

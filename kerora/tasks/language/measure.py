@@ -44,8 +44,15 @@ class TextLosses:
 
 def evaluate_documents(
     model: CausalLM, documents: Documents, batch_size: int = 64, stride: int | None = None
+) -> dict[str, Any]:
+    """Return the metrics of texts; see `document_losses`."""
+    return document_losses(model, documents, batch_size, stride).metrics()
+
+
+def document_losses(
+    model: CausalLM, documents: Documents, batch_size: int = 64, stride: int | None = None
 ) -> TextLosses:
-    """Return the losses of texts, which have the metrics.
+    """Return the losses of texts.
 
     A text that is longer than `max_length` is read through a window that moves by `stride` tokens. Each token is
     predicted once. It has at least ``max_length - stride`` tokens of context, or all tokens before it if these are
@@ -73,7 +80,7 @@ def evaluate_table(
         table: the tokens, with a mark on those that count.
         size: bytes of the predicted tokens.
         batch_size: rows in a batch. Default: 64.
-        stride: see `evaluate_documents`.
+        stride: see `document_losses`.
     """
     losses, tokens = _by_text(table, token_losses(model, table, batch_size, stride))
     return language_metrics(float(losses.sum()), int(tokens.sum()), size)

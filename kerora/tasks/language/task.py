@@ -18,7 +18,7 @@ from kerora.models.causal_lm import CausalLM
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 from kerora.tasks.contract import COURSE_COLUMNS, Evaluation
-from kerora.tasks.language.measure import TextLosses, continue_prompts, evaluate_documents
+from kerora.tasks.language.measure import TextLosses, continue_prompts, document_losses
 from kerora.tasks.language.samples import Sample, read_samples, sample_prompts, write_samples
 
 COLUMNS = ("epoch", "loss", "perplexity", "val_loss", "val_perplexity", "val_bits_per_byte", *COURSE_COLUMNS)
@@ -35,7 +35,7 @@ class LanguageReport(keras.callbacks.Callback):
     Args:
         documents: the texts to evaluate on.
         batch_size: rows in a batch. Default: 64.
-        stride: see `kerora.tasks.language.measure.evaluate_documents`.
+        stride: see `kerora.tasks.language.measure.document_losses`.
     """
 
     def __init__(self, documents: Documents, batch_size: int = 64, stride: int | None = None) -> None:
@@ -50,7 +50,7 @@ class LanguageReport(keras.callbacks.Callback):
         started = time.perf_counter()
         # evaluation must not change the random numbers of training
         with torch.random.fork_rng(devices=[]):
-            self.losses = evaluate_documents(self.model, self.documents, self.batch_size, self.stride)
+            self.losses = document_losses(self.model, self.documents, self.batch_size, self.stride)
         # the count of tokens is an int, and a metric without value is None: no callback can follow them
         if logs is not None:
             logs.update(
@@ -126,7 +126,7 @@ def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) ->
 def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:
     """Return loss, perplexity and bits per byte. The details are the `TextLosses` of each split."""
     size, stride = config.training.evaluation_batch_size, config.language.stride
-    found = {split: evaluate_documents(model, part, size, stride) for split, part in rows.items()}
+    found = {split: document_losses(model, part, size, stride) for split, part in rows.items()}
     return Evaluation({split: losses.metrics() for split, losses in found.items()}, found)
 
 
