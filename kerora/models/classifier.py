@@ -16,6 +16,7 @@ from kerora.fast.blocks import pooled_only
 from kerora.fast.frozen_start import FrozenStart
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
+from kerora.models.probabilities import softmax
 from kerora.models.raw_texts import RawRows, class_numbers
 from kerora.models.task import TaskModel, computed_in_row_order, evaluation_tokens
 from kerora.models.token_masking import TokenMasking
@@ -37,6 +38,7 @@ class TextClassifier(TaskModel):
     Attributes:
         classes: class names, in the order of the logits.
         label_values: the label of each class in the training data, before it was renamed. Empty if unknown.
+        temperature: divides the logits in `predict_probabilities`. 1 if none was fitted, and after a training.
         preset: the source of the weights.
         backbone: the KerasHub backbone.
         tokenizer: converts text to inputs of the model.
@@ -52,6 +54,7 @@ class TextClassifier(TaskModel):
 
     classes: tuple[str, ...]
     label_values: tuple[str, ...] = ()
+    temperature: float = 1.0
     head: ClassifierHead
     task_name = "classification"
     task_type = "SEQ_CLS"
@@ -128,15 +131,22 @@ class TextClassifier(TaskModel):
             "truncate": self.truncate,
             "label_values": list(self.label_values),
             "mask_share": self.mask_share,
+            "temperature": self.temperature,
         }
 
     @classmethod
     def from_options(cls, preset: Preset, options: dict[str, Any]) -> "TextClassifier":
         """Build the model from what `build_options` returned."""
         later = {name: options.pop(name) for name in ("label_values", "mask_share")}
+        temperature = options.pop("temperature", 1.0)  # files of older versions have none
         model = cls.from_preset(preset, **options)
         model.label_values, model.mask_share = tuple(later["label_values"]), later["mask_share"]
+        model.temperature = temperature
         return model
+
+    def forget_decision(self) -> None:
+        """Set the temperature to 1: another one belongs to the weights for which it was fitted."""
+        self.temperature = 1.0
 
     def default_loss(self) -> keras.losses.Loss:
         """Return the cross entropy of class numbers and logits."""
@@ -286,6 +296,28 @@ class TextClassifier(TaskModel):
             return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf) if missing else logits
 
         return computed_in_row_order(batches, width, compute, progress)
+
+    def predict_probabilities(
+        self,
+        rows: Rows | str | Sequence[str],
+        batch_size: int = 64,
+        *,
+        cache: bool = False,
+        progress: Callable[[int], None] | None = None,
+        adapter: Sequence[str | None] | None = None,
+    ) -> np.ndarray:
+        """Return the class probabilities of rows, float64 (rows, classes): the softmax of logits / temperature.
+
+        The arguments are those of `predict_logits`. With `adapter`, each row has the temperature of its adapter, and
+        the classes that an adapter does not have get the probability 0.
+
+        Raises:
+            ConfigError: see `predict_logits`.
+        """
+        logits = self.predict_logits(rows, batch_size, cache=cache, progress=progress, adapter=adapter)
+        if adapter is None:
+            return softmax(logits, self.temperature)
+        return softmax(logits, np.array([[self.adapters.temperature_of(name)] for name in adapter]))
 
     def predict_labels(
         self,

@@ -7,6 +7,7 @@ So a report does not load Keras, and a prediction does not load scikit-learn.
     rows.py      `RowsFace`      read the data; no Keras
     model.py     `ModelFace`     build models; no scikit-learn
     predict.py   `PredictFace`   label new rows; no scikit-learn
+    answers.py   `AnswersFace`   evaluated answers, for thresholds; no Keras
     task.py      `TrainingFace`  train and evaluate
     results.py   `ResultsFace`   read a run folder, compare runs; no Keras
     page.py      `PageFace`      the HTML pages; no Keras
@@ -50,10 +51,25 @@ class Evaluation:
     Attributes:
         metrics: metrics by split.
         details: further results that the task writes, such as predictions.
+        notes: lines about what was fitted on the validation rows.
     """
 
     metrics: dict[str, dict[str, Any]]
     details: Any = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The evaluated answers of a split, for the choice of a threshold.
+
+    Attributes:
+        scores: probability of each answer, shape (rows,).
+        correct: whether it is right, bool (rows,).
+    """
+
+    scores: "np.ndarray"
+    correct: "np.ndarray"
 
 
 class RowsFace(Protocol):
@@ -132,6 +148,20 @@ class PredictFace(Protocol):
         """Yield the values of these columns for each row."""
 
 
+class AnswersFace(Protocol):
+    """answers.py: the evaluated answers, for thresholds. Only a task with `Task.abstains` has it.
+
+    The columns of `PredictFace.columns` then begin with ``label`` and ``score``.
+    """
+
+    def answers(self, run: RunFolder, split: str) -> Answers:
+        """Return the evaluated answers of a split of a run.
+
+        Raises:
+            RunError: predictions.csv is missing or damaged, or does not hold these rows of the run.
+        """
+
+
 class TrainingFace(Protocol):
     """task.py: training and evaluation.
 
@@ -139,11 +169,13 @@ class TrainingFace(Protocol):
         COLUMNS: the columns of history.csv: those of the task, then `COURSE_COLUMNS`.
         MONITOR: the metric that early stopping uses by default.
         MONITORS: the metrics that early stopping can use.
+        LOSSES: the losses that `--loss` can name. The first one is the default.
     """
 
     COLUMNS: tuple[str, ...]
     MONITOR: str
     MONITORS: frozenset[str]
+    LOSSES: tuple[str, ...]
 
     def check(self, config: FitConfig, dataset: Any) -> None:
         """Refuse settings that the task would ignore, or that do not fit the data.
@@ -172,6 +204,13 @@ class TrainingFace(Protocol):
 
     def evaluate(self, model: Any, rows: Mapping[str, Any], config: FitConfig, *, cache: bool = False) -> Evaluation:
         """Evaluate rows by split and write no files. `cache` keeps the tokens on disk."""
+
+    def settle(self, model: Any, evaluation: Evaluation, config: FitConfig) -> Evaluation:
+        """Fit on the evaluated validation rows what decides after the logits, such as a temperature.
+
+        It is set on the model, and `ModelFace.write_head` writes it. Return the evaluation with it: the metrics, and
+        in `notes` what was fitted. A task without such a step returns the evaluation as it is.
+        """
 
     def write_details(self, folder: RunFolder, model: Any, evaluation: Evaluation) -> None:
         """Write the details of an evaluation, such as predictions.csv."""

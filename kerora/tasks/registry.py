@@ -9,6 +9,7 @@ from kerora.errors import AdapterError, ConfigError, RunError
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import TASKS
 from kerora.tasks.contract import (
+    AnswersFace,
     ExchangeFace,
     ModelFace,
     PageFace,
@@ -35,6 +36,7 @@ class Task:
         first_use: command to try on a new run: the arguments of ``kerora``, with ``{run}`` for the path of the run.
         commands: commands that not every task has: by name of the command, what it does with a run.
         searchable: whether `kerora tune` can search the settings of the task.
+        abstains: whether an answer has one probability, so that answers below a threshold can be withheld.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Task:
     first_use: str = "evaluate {run}"
     commands: Mapping[str, str] = field(default_factory=dict)
     searchable: bool = False
+    abstains: bool = False
 
     @property
     def rows(self) -> RowsFace:
@@ -59,6 +62,11 @@ class Task:
     def predictions(self) -> PredictFace:
         """`kerora predict`."""
         return cast(PredictFace, self._face("predict"))
+
+    @property
+    def answers(self) -> AnswersFace:
+        """The evaluated answers of a task that abstains."""
+        return cast(AnswersFace, self._face("answers"))
 
     @property
     def training(self) -> TrainingFace:
@@ -192,6 +200,7 @@ register(
         "predict {run} FILE",
         {"predict": "`kerora predict` labels texts with it"},
         searchable=True,
+        abstains=True,
     )
 )
 register(

@@ -252,7 +252,7 @@ def _train(
             raise
         progress.note(_ending(setup, history, loop.stopping))
         progress.note("Evaluating the fine-tuned model")
-        result = _conclude(setup, run, before, history, loop.stopping)
+        result = _conclude(setup, run, before, history, loop.stopping, progress)
         if tracking:
             tracking.conclude(result.metrics, report_files(run))
     return result
@@ -288,9 +288,14 @@ def _conclude(
     before: dict[str, Any],
     history: History,
     stopping: EarlyStopping | None,
+    progress: Progress,
 ) -> TrainedRun:
     write_adapter(setup, run)
-    evaluation = _evaluate(setup)
+    evaluation = setup.task.training.settle(setup.model, _evaluate(setup), setup.config)
+    for note in evaluation.notes:
+        progress.note(note)
+    # again, with what was fitted on the validation rows
+    setup.task.models.write_head(run, setup.model)
     setup.task.training.write_details(run, setup.model, evaluation)
     _demonstrate(setup, run, trained=True)
     if setup.dataset.unlabelled is not None:
