@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, abstain_options, collect, import_models, setting_options
 
 
 @click.command("evaluate", cls=SettingsCommand)
@@ -19,18 +19,31 @@ from kerora.cli.options import SettingsCommand, collect, import_models, setting_
     help="Folder for metrics.json and predictions.csv. Default: RUN. For other rows: RUN/evaluations/<name>.",
 )
 @click.option("--force", is_flag=True, help="Replace the files of an earlier evaluation.")
+@abstain_options
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
-def command(run: str, preset: str | None, output: str | None, force: bool, as_json: bool, **values: Any) -> None:
+def command(
+    run: str,
+    preset: str | None,
+    output: str | None,
+    force: bool,
+    abstain_below: float | None,
+    target_accuracy: float | None,
+    as_json: bool,
+    **values: Any,
+) -> None:
     """Compute, print and write the metrics of RUN.
 
-    Without --data or a file, the validation and test rows of the run itself are evaluated.
+    Without --data or a file, the validation and test rows of the run itself are evaluated. With --abstain-below or
+    --target-accuracy, the share of the rows with such a score and their accuracy are given too.
     """
     import_models(run)
     from rich.console import Console
 
     from kerora.runs.evaluate import evaluate_run
+    from kerora.tasks.abstention import Abstention
 
-    result = evaluate_run(run, collect(values), preset=preset, output=output, force=force)
+    abstain = Abstention(abstain_below, target_accuracy)
+    result = evaluate_run(run, collect(values), preset=preset, output=output, force=force, abstain=abstain)
     if as_json:
         click.echo(json.dumps({"metrics": result.metrics, "folder": str(result.folder.path)}, ensure_ascii=False))
         return

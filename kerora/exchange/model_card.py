@@ -55,6 +55,8 @@ def model_card(
         f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nReplace `DIR` with the path of this folder.",
         f"## Training\n\n{training_facts(runs, shares, model)}",
     ]
+    decision = task.exchange.decision(form, model)
+    parts += [f"## Probabilities\n\n{decision}"] if decision else []
     parts += [f"## Results\n\n{_results(after, task.exchange.NAMES.scores)}"] if after else []
     parts += [
         f"## Verification\n\n{verification}.",

@@ -14,6 +14,7 @@ from kerora.data.tokens import cache_directory
 from kerora.errors import ConfigError, PresetError
 from kerora.fast.blocks import pooled_only
 from kerora.fast.frozen_start import FrozenStart
+from kerora.lora.temperature import read_temperature
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.probabilities import softmax
@@ -119,6 +120,8 @@ class TextClassifier(TaskModel):
         model.classes, model.truncate, model.head = names, truncate, head
         if arrays is not None:
             head.assign(arrays)
+            # an export of Kerora; no other tool writes this file
+            model.temperature = read_temperature(opened.directory) if opened.source == "keras" else 1.0
         return model
 
     def build_options(self) -> dict[str, Any]:

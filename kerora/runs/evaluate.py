@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerora.errors import ConfigError, DataError, RunError
 from kerora.places import expanded
@@ -13,7 +13,12 @@ from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
 from kerora.runs.open import load, read_by_columns_of, read_config
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import resolve, to_dict
+from kerora.tasks.abstention import ANSWER_ALL, Abstention
 from kerora.tasks.registry import Task, task_named
+
+# for type checkers alone, as in `kerora.tasks.abstention`
+if TYPE_CHECKING:
+    from kerora.evaluation.coverage import CoverageCurve
 
 NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
 
@@ -42,6 +47,7 @@ def evaluate_run(
     preset: str | Path | None = None,
     output: Path | str | None = None,
     force: bool = False,
+    abstain: Abstention = ANSWER_ALL,
 ) -> Evaluation:
     """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
 
@@ -56,9 +62,11 @@ def evaluate_run(
         output: folder of the results. None means the run folder for the run's own rows, else
             ``RUN/evaluations/<name>``.
         force: whether to replace earlier results.
+        abstain: below which probability no answer is counted. Each split then gets a metric ``coverage``.
 
     Raises:
-        RunError: the path is not a run, or the results exist.
+        ConfigError: `abstain` is no valid threshold.
+        RunError: the path is not a run, or the results exist. Or the run cannot give the threshold.
         DataError: the rows cannot be used, or hold a label that the run does not know.
     """
     run = RunFolder.open(path)
@@ -66,6 +74,7 @@ def evaluate_run(
     task = task_named(config.task)
     head = task.models.read_head(run)
     check_has_adapter(run)
+    abstain.check(run, task)
     settings = dict(settings or {})
     name, rows = _rows_to_evaluate(run, config, task, head, settings)
     # other rows get a folder of their own, so that the figures of the run stay those of its own rows
@@ -75,6 +84,8 @@ def evaluate_run(
     renews = not name and folder == run.path
     if (folder / run.metrics.name).exists() and not force and not renews:
         raise RunError(f"{folder} already holds an evaluation. Choose another --output or add --force.")
+    # of other rows before the model is loaded, of the run's own ones after their predictions are written
+    threshold = None if renews else abstain.threshold(run, task)
     # after all checks, because it is slow
     model = load(run.path, preset)
     found = task.training.evaluate(model, rows, config)
@@ -83,7 +94,21 @@ def evaluate_run(
     earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
     # `before` stays: the metrics of the untrained model are not computed here
     write_json(results.metrics, {**earlier, "after": found.metrics})
+    if abstain:
+        # with the metrics just written, because the threshold comes from predictions that must agree with them
+        threshold = abstain.threshold(run, task) if renews else threshold
+        metrics = _with_coverage(found.metrics, task.answers.curves(results, head), threshold)
+        write_json(results.metrics, {**earlier, "after": metrics})
+        return Evaluation(metrics, results, task, head)
     return Evaluation(found.metrics, results, task, head)
+
+
+def _with_coverage(
+    metrics: dict[str, dict[str, Any]], curves: "Mapping[str, CoverageCurve]", threshold: float | None
+) -> dict[str, dict[str, Any]]:
+    assert threshold is not None
+    found = {split: curves[split].below(threshold) for split in metrics}
+    return {split: {**values, "coverage": found[split].as_dict()} for split, values in metrics.items()}
 
 
 def _rows_to_evaluate(

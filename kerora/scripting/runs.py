@@ -25,6 +25,7 @@ from kerora.runs.predict import predict_file
 from kerora.scripting.request import are_columns, spoken
 from kerora.settings.fit import DataConfig
 from kerora.settings.flat import from_flat
+from kerora.tasks.abstention import Abstention
 
 HASH_DIGITS = 8
 
@@ -37,6 +38,8 @@ def evaluate(
     preset: str | Path | None = None,
     output: Path | str | None = None,
     force: bool = False,
+    abstain_below: float | None = None,
+    target_accuracy: float | None = None,
     **flat: Any,
 ) -> Evaluation:
     """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
@@ -49,10 +52,14 @@ def evaluate(
         output: folder of the results. Default: the run folder for its own rows, else ``RUN/evaluations/<name>``. The
             name of rows in memory is made from their content. The same rows give the same folder, which is replaced.
         force: whether to replace earlier results.
+        abstain_below: probability, 0 to 1. The metric ``coverage`` of each split then tells how many rows have a score
+            from there on, and their accuracy.
+        target_accuracy: the same with the threshold that reaches this accuracy; see `kerora.predict`.
         **flat: settings by the names of their options: ``text="message"``.
 
     Raises:
-        RunError: the path is not a run, or the results exist.
+        ConfigError: a threshold is no probability, or both are given.
+        RunError: the path is not a run, or the results exist. Or no threshold reaches the accuracy.
         DataError: the rows cannot be used, or hold a label that the run does not know.
     """
     call = "kerora.evaluate"
@@ -61,16 +68,18 @@ def evaluate(
             raise ConfigError(f"{call}: the second argument and test= both give rows. Leave one of them out.")
         settings, test = None, settings
     given = {**(settings or {}), **from_flat(flat, call=call)}
+    abstain = Abstention(abstain_below, target_accuracy)
     if not is_in_memory(test):
         given |= {} if test is None else {"data.test": test}
-        return evaluate_run(path, given, preset=preset, output=output, force=force)
+        return evaluate_run(path, given, preset=preset, output=output, force=force, abstain=abstain)
     run = RunFolder.open(path)
     with _written(run, test, "test", given) as file:
         if output is None:
             text = json.dumps(given, sort_keys=True, default=str).encode()
             digest = hashlib.sha256(file.read_bytes() + text).hexdigest()[:HASH_DIGITS]
             output, force = run.evaluations / f"test-{digest}", True
-        return evaluate_run(path, {**given, "data.test": str(file)}, preset=preset, output=output, force=force)
+        given["data.test"] = str(file)
+        return evaluate_run(path, given, preset=preset, output=output, force=force, abstain=abstain)
 
 
 def predict(
@@ -87,6 +96,8 @@ def predict(
     force: bool = False,
     stream: IO[str] | None = None,
     skipped: BadRows | None = None,
+    abstain_below: float | None = None,
+    target_accuracy: float | None = None,
     **flat: Any,
 ) -> Any:
     """Predict every text of a file or of rows in memory: id, label, score and p_<class> of each.
@@ -105,6 +116,9 @@ def predict(
         force: whether to replace an existing output file.
         stream: a text stream to write to, in place of `output`.
         skipped: counts the rows that `skip_bad_rows` drops.
+        abstain_below: probability, 0 to 1. The label of a row with a lower score is None, in CSV empty.
+        target_accuracy: accuracy, 0 to 1, that the other labels are to have with 95 % confidence. The validation rows
+            of the run give the threshold, and a notice says it.
         **flat: settings by the names of their options: ``text="message"``.
 
     Returns:
@@ -113,7 +127,8 @@ def predict(
         if there is no column of ids. Dropped rows are missing.
 
     Raises:
-        RunError: the output exists and `force` is False, or cannot be written.
+        ConfigError: a threshold is no probability, or both are given.
+        RunError: the output exists and `force` is False, or cannot be written. Or no threshold reaches the accuracy.
         DataError: a row cannot be used, or a submission would lack a row.
     """
     given = {**(settings or {}), **from_flat(flat, call="kerora.predict")}
@@ -121,6 +136,7 @@ def predict(
     found = io.StringIO()
     options: dict[str, Any] = {"settings": given, "submission": submission, "fill": fill, "batch_size": batch_size}
     options |= {"preset": preset, "force": force, "skipped": skipped}
+    options["abstain"] = Abstention(abstain_below, target_accuracy)
     returned = target is None and stream is None
     options |= {"form": "jsonl", "stream": found} if returned else {"form": form, "stream": stream}
     if is_in_memory(source) and not hasattr(source, "read"):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from kerora.data.batches import Batches
+    from kerora.evaluation.coverage import CoverageCurve
     from kerora.models.presets import Preset
     from kerora.tasks.probe import Probe
 
@@ -57,19 +58,6 @@ class Evaluation:
     metrics: dict[str, dict[str, Any]]
     details: Any = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The evaluated answers of a split, for the choice of a threshold.
-
-    Attributes:
-        scores: probability of each answer, shape (rows,).
-        correct: whether it is right, bool (rows,).
-    """
-
-    scores: "np.ndarray"
-    correct: "np.ndarray"
 
 
 class RowsFace(Protocol):
@@ -154,12 +142,15 @@ class AnswersFace(Protocol):
     The columns of `PredictFace.columns` then begin with ``label`` and ``score``.
     """
 
-    def answers(self, run: RunFolder, split: str) -> Answers:
-        """Return the evaluated answers of a split of a run.
+    def validation_curve(self, run: RunFolder) -> "CoverageCurve":
+        """Return the coverage curve of the validation rows of a run.
 
         Raises:
-            RunError: predictions.csv is missing or damaged, or does not hold these rows of the run.
+            RunError: predictions.csv is missing or damaged, or does not hold these rows, or they are too few.
         """
+
+    def curves(self, folder: RunFolder, head: Any) -> "dict[str, CoverageCurve]":
+        """Return the coverage curve of each split of predictions.csv. `head` is what `ModelFace.read_head` returned."""
 
 
 class TrainingFace(Protocol):
@@ -361,6 +352,17 @@ class ExchangeFace(Protocol):
 
     def classes(self, model: Any) -> tuple[str, ...]:
         """Return the class names. Empty if the task has no classes."""
+
+    def labels(self, model: Any) -> dict[str, Any]:
+        """Return the content of labels.json in exports that have this file. Empty if the task has no classes."""
+
+    def decision(self, form: str, model: Any) -> str:
+        """Return what a model card says about the step from logits to answers, in Markdown. May be empty.
+
+        Args:
+            form: format of the export.
+            model: the exported model.
+        """
 
     def hub_config(self, model: Any) -> dict[str, Any]:
         """Return the keys that the task adds to transformers' config.json."""
