@@ -120,8 +120,7 @@ class TextClassifier(TaskModel):
         model.classes, model.truncate, model.head = names, truncate, head
         if arrays is not None:
             head.assign(arrays)
-            # an export of Kerora; no other tool writes this file
-            model.temperature = read_temperature(opened.directory) if opened.source == "keras" else 1.0
+            model.temperature = _exported_temperature(opened)
         return model
 
     def build_options(self) -> dict[str, Any]:
@@ -335,6 +334,11 @@ class TextClassifier(TaskModel):
             return [self.classes[number] for number in best]
         classes = [self.adapters.states[name].classes or () for name in adapter]
         return [names[number] for names, number in zip(classes, best, strict=True)]
+
+
+def _exported_temperature(preset: Preset) -> float:
+    # of the formats with a head, Kerora's exports of Keras presets alone have this file
+    return read_temperature(preset.directory) if preset.source == "keras" else 1.0
 
 
 def _unlabelled(texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> Rows:

@@ -35,6 +35,7 @@ _NOT_SEARCHED = {
     "runs_dir": "it names an output",
     "training.seed": "it also changes the validation rows; use --repeats for several seeds",
     "training.save_steps": "it does not change the result",
+    "training.calibrate": "the scores of a search are those without a temperature",
     "training.monitor": "the score is that of --metric; set it for all trials",
 }
 _DATA_SEARCHED = ("data.text", "data.text_join", "data.train")
