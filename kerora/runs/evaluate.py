@@ -65,7 +65,7 @@ def evaluate_run(
         abstain: below which probability no answer is counted. Each split then gets a metric ``coverage``.
 
     Raises:
-        ConfigError: `abstain` is no valid threshold.
+        ConfigError: `abstain` holds no probability.
         RunError: the path is not a run, or the results exist. Or the run cannot give the threshold.
         DataError: the rows cannot be used, or hold a label that the run does not know.
     """
@@ -75,8 +75,7 @@ def evaluate_run(
     head = task.models.read_head(run)
     check_has_adapter(run)
     abstain.check(run, task)
-    settings = dict(settings or {})
-    name, rows = _rows_to_evaluate(run, config, task, head, settings)
+    name, rows = _rows_to_evaluate(run, config, task, head, dict(settings or {}))
     # other rows get a folder of their own, so that the figures of the run stay those of its own rows
     default = run.evaluations / name if name else run.path
     folder = default if output is None else Path(output)
@@ -91,16 +90,16 @@ def evaluate_run(
     found = task.training.evaluate(model, rows, config)
     results = RunFolder(folder)
     task.training.write_details(results, model, found)
-    earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
     # `before` stays: the metrics of the untrained model are not computed here
-    write_json(results.metrics, {**earlier, "after": found.metrics})
+    earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
+    metrics = found.metrics
+    write_json(results.metrics, {**earlier, "after": metrics})
     if abstain:
-        # with the metrics just written, because the threshold comes from predictions that must agree with them
+        # after the metrics are written, because the predictions that give the threshold must agree with them
         threshold = abstain.threshold(run, task) if renews else threshold
-        metrics = _with_coverage(found.metrics, task.answers.curves(results, head), threshold)
+        metrics = _with_coverage(metrics, task.answers.curves(results, head), threshold)
         write_json(results.metrics, {**earlier, "after": metrics})
-        return Evaluation(metrics, results, task, head)
-    return Evaluation(found.metrics, results, task, head)
+    return Evaluation(metrics, results, task, head)
 
 
 def _with_coverage(

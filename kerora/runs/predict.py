@@ -60,8 +60,7 @@ def predict_file(
         force: whether to replace an existing output file.
         stream: the target if `output` is None.
         skipped: counts the rows that `skip_bad_rows` drops.
-        abstain: below which probability a row gets no label. A notice says how many rows that are. Default: every row
-            gets one.
+        abstain: below which probability a row gets no label. Default: every row gets one.
 
     Returns:
         The number of rows that were written.
@@ -75,29 +74,33 @@ def predict_file(
     form = form or _form(output)
     run = RunFolder.open(path)
     trained, task = read_config_for(run, "predict")
-    abstain.check(run, task)
-    threshold = abstain.threshold(run, task)
     new = _column_config(trained.data, settings or {}, isinstance(source, str | Path), fill is not None)
     config = read_by_columns_of(run, new)
     bad = _empty_count(skipped, config)
+    threshold = abstain.threshold(run, task)
     records = _complete(stream_texts(source, config, bad, fill is not None), bad, submission, fill)
     first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)
     _check_fill(fill, getattr(model, "classes", ()))
     _check_pairs(run, first)
-    rows = itertools.chain([first] if first is not None else [], records)
-    with contextlib.ExitStack() as stack:
-        # through `stack`, because a stream of the caller must stay open and a file must be closed
-        target = stream if output is None else stack.enter_context(atomic_file(output))
-        if target is None:
-            raise ConfigError("predict_file needs an output file or a stream.")
-        columns = ["id", *task.predictions.columns(model, submission)]
-        job = _Job(task, model, batch_size, submission, fill, threshold)
-        count = _write(target, form, columns, job.predictions(rows))
+    job = _Job(task, model, batch_size, submission, fill, threshold)
+    with _target(output, stream) as target:
+        count = _write(target, form, job.columns(), job.predictions(first, records))
     write_bad_rows(config.bad_rows, [bad])
-    if threshold is not None:
-        notice(f"{job.withheld:,} of {count:,} rows have no label: their score is below {threshold:.6g}.")
+    job.tell(count)
     return count
+
+
+@contextlib.contextmanager
+def _target(output: Path | None, stream: IO[str] | None) -> Iterator[IO[str]]:
+    # a file is closed, but a stream of the caller stays open
+    if output is not None:
+        with atomic_file(output) as file:
+            yield file
+    elif stream is not None:
+        yield stream
+    else:
+        raise ConfigError("predict_file needs an output file or a stream.")
 
 
 def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool, filled: bool) -> DataConfig:
@@ -175,8 +178,18 @@ class _Job:
     threshold: float | None
     withheld: int = 0
 
-    def predictions(self, records: Iterator[Record]) -> Iterator[list[Any]]:
-        """Yield the identifier and the values of each record."""
+    def columns(self) -> list[str]:
+        """Return the names of the values, with that of the identifier first."""
+        return ["id", *self.task.predictions.columns(self.model, self.submission)]
+
+    def tell(self, count: int) -> None:
+        """Say how many of `count` rows have no answer, if there is a threshold."""
+        if self.threshold is not None:
+            notice(f"{self.withheld:,} of {count:,} rows have no label: their score is below {self.threshold:.6g}.")
+
+    def predictions(self, first: Record | None, others: Iterator[Record]) -> Iterator[list[Any]]:
+        """Yield the identifier and the values of each record. `first` is None if there are no records."""
+        records = itertools.chain([] if first is None else [first], others)
         # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
         while pool := list(itertools.islice(records, self.batch_size * POOL_BATCHES)):
             usable = [record for record in pool if record.problem is None]

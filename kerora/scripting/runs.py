@@ -117,28 +117,25 @@ def predict(
         stream: a text stream to write to, in place of `output`.
         skipped: counts the rows that `skip_bad_rows` drops.
         abstain_below: probability, 0 to 1. The label of a row with a lower score is None, in CSV empty.
-        target_accuracy: accuracy, 0 to 1, that the other labels are to have with 95 % confidence. The validation rows
-            of the run give the threshold, and a notice says it.
+        target_accuracy: accuracy that the other labels are to have; see `Abstention`. A notice says the threshold.
         **flat: settings by the names of their options: ``text="message"``.
 
     Returns:
-        The number of rows, if `output` or `stream` is given. Otherwise the predictions, with six digits after the
-        point: a frame of the same library for a frame, else a list of dicts. The id is the number of the row from 1
-        if there is no column of ids. Dropped rows are missing.
+        The number of rows, if `output` or `stream` is given. Otherwise the predictions with six decimals, without
+        dropped rows: a frame of the library of `source`, else a list of dicts. Without ids the rows count from 1.
 
     Raises:
         ConfigError: a threshold is no probability, or both are given.
-        RunError: the output exists and `force` is False, or cannot be written. Or no threshold reaches the accuracy.
+        RunError: the output exists or cannot be written, or no threshold reaches the accuracy.
         DataError: a row cannot be used, or a submission would lack a row.
     """
     given = {**(settings or {}), **from_flat(flat, call="kerora.predict")}
-    target = None if output is None else Path(output)
-    found = io.StringIO()
+    target, found = None if output is None else Path(output), io.StringIO()
     options: dict[str, Any] = {"settings": given, "submission": submission, "fill": fill, "batch_size": batch_size}
     options |= {"preset": preset, "force": force, "skipped": skipped}
-    options["abstain"] = Abstention(abstain_below, target_accuracy)
     returned = target is None and stream is None
     options |= {"form": "jsonl", "stream": found} if returned else {"form": form, "stream": stream}
+    options["abstain"] = Abstention(abstain_below, target_accuracy)
     if is_in_memory(source) and not hasattr(source, "read"):
         with _written(RunFolder.open(path), source, "input", given) as file:
             count = predict_file(path, file, target, **options)

@@ -20,8 +20,9 @@ class Abstention:
     """Below which probability no answer is given. At most one of both is set.
 
     Attributes:
-        below: the threshold.
-        accuracy: accuracy that the answers are to have. The validation rows of the run give the threshold.
+        below: the threshold, 0 to 1.
+        accuracy: accuracy that the answers are to have with 95 % confidence, 0 to 1. The validation rows of the run
+            give the threshold; see `kerora.evaluation.coverage`.
     """
 
     below: float | None = None
@@ -53,8 +54,10 @@ class Abstention:
         """Return the threshold, or None if every row is answered. A notice describes a threshold that was looked for.
 
         Raises:
-            RunError: the validation rows of the run are missing, or no threshold reaches the accuracy.
+            ConfigError: see `check`.
+            RunError: see `check`; or the validation rows of the run are missing, or no threshold reaches the accuracy.
         """
+        self.check(run, task)
         if self.accuracy is None:
             return self.below
         curve = task.answers.validation_curve(run)
