@@ -90,7 +90,8 @@ def _command_line(parameter: click.Parameter) -> str:
 
 
 def _line(item: Setting) -> str:
-    option = f"`{item.option}`" if not isinstance(item.default, bool) else f"`{item.option}`, `--no-{item.option[2:]}`"
+    is_flag = item.type in (bool, bool | None)
+    option = f"`{item.option}`, `--no-{item.option[2:]}`" if is_flag else f"`{item.option}`"
     return f"| {option} | `{item.path}` | {_default(item.default)} | {_escaped(item.help)}{_one_of(item.choices)} |"
 
 

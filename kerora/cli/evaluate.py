@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, abstain_options, collect, import_models, setting_options
 
 
 @click.command("evaluate", cls=SettingsCommand)
@@ -25,13 +25,23 @@ from kerora.cli.options import SettingsCommand, collect, import_models, setting_
     help="Fit the baseline again on the training rows of RUN, and evaluate it too. Default: as in the training, if "
     "these rows are in a file or bundled.",
 )
+@abstain_options
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(
-    run: str, preset: str | None, output: str | None, force: bool, baseline: bool | None, as_json: bool, **values: Any
+    run: str,
+    preset: str | None,
+    output: str | None,
+    force: bool,
+    baseline: bool | None,
+    abstain_below: float | None,
+    target_accuracy: float | None,
+    as_json: bool,
+    **values: Any,
 ) -> None:
     """Compute, print and write the metrics of RUN.
 
-    Without --data or a file, the validation and test rows of the run itself are evaluated.
+    Without --data or a file, the validation and test rows of the run itself are evaluated. With --abstain-below or
+    --target-accuracy, the share of the rows with such a score and their accuracy are given too.
     """
     import_models(run)
     from rich.console import Console
@@ -39,8 +49,12 @@ def command(
     from kerora.evaluation.terminal import say, visible
     from kerora.evaluation.verdict import baseline_sentence
     from kerora.runs.evaluate import evaluate_run
+    from kerora.tasks.abstention import Abstention
 
-    result = evaluate_run(run, collect(values), preset=preset, output=output, force=force, baseline=baseline)
+    abstain = Abstention(abstain_below, target_accuracy)
+    result = evaluate_run(
+        run, collect(values), preset=preset, output=output, force=force, baseline=baseline, abstain=abstain
+    )
     if as_json:
         baselines = {"baseline": result.baseline} if result.baseline else {}
         answer = {"metrics": result.metrics, **baselines, "folder": str(result.folder.path)}

@@ -112,6 +112,23 @@ def sampling_options(temperature: float | None = None) -> Callable[[Command], Co
     return decorate
 
 
+def abstain_options(function: Command) -> Command:
+    """Add the options that withhold answers of a low probability; see `kerora.tasks.abstention`."""
+    function = click.option(
+        "--target-accuracy",
+        type=float,
+        metavar="NUMBER",
+        help="Withhold answers so that the others have at least this accuracy (0 to 1) with 95 % confidence. The "
+        "validation rows of the run give the threshold.",
+    )(function)
+    return click.option(
+        "--abstain-below",
+        type=float,
+        metavar="NUMBER",
+        help="Withhold the answer of a row whose score is below this probability (0 to 1).",
+    )(function)
+
+
 def sampling_of(values: Mapping[str, Any], **defaults: Any) -> Sampling:
     """Return the `Sampling` of the given options.
 

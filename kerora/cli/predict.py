@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kerora.cli.options import SettingsCommand, collect, import_models, setting_options
+from kerora.cli.options import SettingsCommand, abstain_options, collect, import_models, setting_options
 from kerora.cli.streams import data_input, data_output
 
 INPUT_SETTINGS = (
@@ -32,6 +32,7 @@ INPUT_SETTINGS = (
 )
 @click.option("--submission", is_flag=True, help="Write only the columns id and label, and a line for every row.")
 @click.option("--fill", metavar="LABEL", help="With --submission: label of the rows without a text.")
+@abstain_options
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Number of rows per batch."
 )
@@ -44,6 +45,8 @@ def command(
     form: str | None,
     submission: bool,
     fill: str | None,
+    abstain_below: float | None,
+    target_accuracy: float | None,
     batch_size: int,
     preset: str | None,
     force: bool,
@@ -55,7 +58,8 @@ def command(
     standard input in one of these formats. Name CSV and TSV there with --format. Rows are streamed, so the size
     of the input does not matter.
 
-    The output has the columns id, label, score and one p_<class> per class.
+    The output has the columns id, label, score and one p_<class> per class. With --abstain-below or --target-accuracy,
+    the label of a row with a lower score is empty.
     """
     # bytes, so that the reader decodes them and names the place of a fault, as for a file
     source: Any = data_input() if input == "-" else Path(input)
@@ -64,6 +68,7 @@ def command(
     import_models(run)
     from kerora.data.bad_rows import BadRows, by_reason
     from kerora.runs.predict import predict_file
+    from kerora.tasks.abstention import Abstention
 
     skipped = BadRows()
     count = predict_file(
@@ -79,6 +84,7 @@ def command(
         force=force,
         stream=stream,
         skipped=skipped,
+        abstain=Abstention(abstain_below, target_accuracy),
     )
     if skipped.count:
         what = f"Filled with {fill}" if fill is not None else "Skipped"

@@ -42,6 +42,9 @@ class Batches(keras.utils.PyDataset):
         shuffle: whether each epoch has a new random order. If False, all rows are sorted by length, longest first.
         seed: seed of the order. Default: 0.
         class_weights: weight of each class (classes,), or None.
+        balance_by: with `shuffle`, a number for each row (rows,), such as its class. Each epoch then has equally many
+            rows of each number, and in all as many rows as the table: rows of rare numbers are repeated, and of
+            frequent ones a random part is taken. Default: None, each row once.
         row_weights: weight of each row (rows,), or None. Not beside `class_weights`.
         by_length: without `shuffle`, whether the longest rows come first. False keeps the given order. Default: True.
         max_tokens: without `shuffle`, largest number of tokens in a batch including padding; a batch has at least one
@@ -58,6 +61,7 @@ class Batches(keras.utils.PyDataset):
         shuffle: bool = True,
         seed: int = 0,
         class_weights: Any = None,
+        balance_by: Any = None,
         row_weights: Any = None,
         by_length: bool = True,
         max_tokens: int | None = None,
@@ -71,6 +75,7 @@ class Batches(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.seed = seed
         self.class_weights = None if class_weights is None else np.asarray(class_weights, dtype=np.float32)
+        self.balance_by = None if balance_by is None else np.asarray(balance_by)
         self.row_weights = None if row_weights is None else np.asarray(row_weights, dtype=np.float32)
         self.by_length = by_length
         self.max_tokens = max_tokens
@@ -148,12 +153,34 @@ class Batches(keras.utils.PyDataset):
         # Without state between epochs, a stopped run can be continued in any epoch.
         # A pair and not a sum: seed 0 in epoch 1 must differ from seed 1 in epoch 0.
         generator = np.random.default_rng((self.seed, self.epoch))
-        rows = generator.permutation(len(lengths))
+        rows = np.arange(len(lengths)) if self.balance_by is None else balanced_rows(self.balance_by, generator)
+        rows = generator.permutation(rows)
         batches: list[np.ndarray] = []
         for pool in _cut(rows, self.batch_size * POOL_BATCHES):
             batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], self.batch_size)
         # Without this second permutation each pool would start with its longest rows and end with its shortest.
         return [batches[place] for place in generator.permutation(len(batches))]
+
+
+def balanced_rows(numbers: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return as many places as there are numbers, with each of the numbers equally often, up to one place.
+
+    A place is repeated only after all others of its number.
+
+    Args:
+        numbers: a number for each place, (places,).
+        generator: draws the places.
+    """
+    kinds, kind_of = np.unique(numbers, return_inverse=True)
+    share, rest = divmod(len(numbers), max(1, len(kinds)))
+    # which kinds get one place more is drawn anew in each epoch
+    wanted = share + (generator.permutation(len(kinds)) < rest)
+    parts = [np.zeros(0, np.int64)]
+    for kind, count in enumerate(wanted):
+        places = np.flatnonzero(kind_of == kind)
+        whole, part = divmod(int(count), len(places))
+        parts += [*([places] * whole), generator.permutation(places)[:part]]
+    return np.concatenate(parts)
 
 
 def _as_targets(values: Any) -> np.ndarray:

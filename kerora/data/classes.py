@@ -25,10 +25,12 @@ class ClassLabels:
         names: the class names in the order of their numbers.
         values: the label of each class in the training data, which `class_names` renamed. Empty for a run of an older
             version, which does not hold them.
+        temperature: divides the logits of the run before the softmax. 1 if none was fitted.
     """
 
     names: tuple[str, ...]
     values: tuple[str, ...] = ()
+    temperature: float = 1.0
 
     def described(self) -> list[str]:
         """Return the names, with the labels of the training data where they differ: ``positive (4)``."""

@@ -224,8 +224,13 @@ def _annotate(axis: Axes, matrix: np.ndarray, percent: np.ndarray) -> None:
         label.set_in_layout(False)
 
 
-def reliability(calibration: Calibration) -> Figure:
-    """Draw the reliability diagram: accuracy by confidence, and below it the number of rows in each bin."""
+def reliability(calibration: Calibration, before: Calibration | None = None) -> Figure:
+    """Draw the reliability diagram: accuracy by confidence, and below it the number of rows in each bin.
+
+    Args:
+        calibration: the bins.
+        before: the bins without the temperature, drawn as hollow marks. None if there is no temperature.
+    """
     bins = len(calibration.counts)
     # the middle of each bin, on an axis from 0 to 1
     centres = (np.arange(bins) + 0.5) / bins
@@ -236,6 +241,12 @@ def reliability(calibration: Calibration) -> Figure:
         upper.bar(centres[filled], calibration.accuracy[filled], width=0.92 / bins, color=TRAIN, alpha=0.85)
         upper.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
         upper.plot(calibration.confidence[filled], calibration.accuracy[filled], "D", color=VALIDATION, markersize=4)
+        if before is not None:
+            had = before.counts > 0
+            look: dict[str, Any] = {"color": INK, "markersize": 5, "markerfacecolor": "none", "linewidth": 1}
+            upper.plot(before.confidence[had], before.accuracy[had], "o:", label="without temperature", **look)
+            upper.plot([], [], "D", color=VALIDATION, markersize=4, label="with temperature")
+            figure.legend(loc="outside upper right", ncols=2)
         upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
         lower.bar(centres, calibration.counts, width=0.92 / bins, color=MUTED)
         lower.set(ylabel="rows", xlabel="confidence")

@@ -1,4 +1,4 @@
-"""Figures of a classifier's probabilities and mistakes: ROC and precision-recall curves, and errors by text length."""
+"""Figures of a classifier's probabilities and mistakes: ROC, precision-recall and coverage, errors by text length."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn import metrics as sklearn_metrics
 
+from kerora.evaluation.coverage import CoverageCurve
 from kerora.evaluation.plots import INK, MUTED, RUNS, TRAIN, VALIDATION, new_figure, style
 
 MOST_NAMED = len(RUNS)
@@ -83,6 +84,27 @@ def _draw(axis: Axes, across: np.ndarray, up: np.ndarray, **look: Any) -> None:
     # places spread evenly, with both ends; short curves give a place twice
     kept = np.unique(np.linspace(0, len(across) - 1, min(len(across), MOST_POINTS)).astype(int))
     axis.plot(across[kept], up[kept], **look)
+
+
+def coverage(curve: CoverageCurve) -> Figure:
+    """Draw the accuracy of the answered rows by their share, with its lower bound.
+
+    Args:
+        curve: the curve. Its points are those at which a threshold changes what is answered.
+    """
+    share = 100 * curve.answered / curve.rows
+    # few points, so that the page stays small; both ends stay
+    kept = np.unique(np.linspace(0, len(share) - 1, min(len(share), MOST_POINTS)).astype(int))
+    with style():
+        figure = new_figure(4.8, 3.3)
+        axis = figure.subplots()
+        axis.plot(share[kept], 100 * curve.accuracy[kept], color=TRAIN, label="accuracy")
+        axis.plot(share[kept], 100 * curve.bound[kept], color=VALIDATION, linestyle="--", label="lower bound, 95 %")
+        # the bound of a few rows is near 0 and would press the rest of the curves together
+        lowest = 100 * min(float(curve.accuracy.min()), float(curve.bound[-1]))
+        axis.set(xlabel="answered rows, per cent", ylabel="right, per cent", xlim=(0, 101), ylim=(lowest - 5, 101))
+        figure.legend(loc="outside upper right", ncols=2)
+    return figure
 
 
 def errors_by_length(lengths: np.ndarray, correct: np.ndarray, longest: int) -> Figure:

@@ -261,8 +261,8 @@ def _transformers(job: Job, work: Path) -> Verification:
 def _onnx(job: Job, work: Path) -> Verification:
     write_onnx(job.model, work)
     exchange = job.task.exchange
-    if classes := exchange.classes(job.model):
-        write_json(work / LABELS_FILE, {"classes": list(classes)})
+    if labels := exchange.labels(job.model):
+        write_json(work / LABELS_FILE, labels)
     session = onnx_session(work)
     own = onnx_agreement(session, work, job.task, job.probe, job.reference)
     logits = onnx_logits(session, job.probe)

@@ -50,9 +50,8 @@ def write_keras_task(model: TaskModel, directory: Path) -> None:
     with without_tensorflow():
         backbone.save_to_preset(str(directory))  # first: KerasHub loads a tokenizer only from a folder with a model
     _write_tokenizer(model, directory)
-    exchange = task_of_model(model).exchange
-    if classes := exchange.classes(model):
-        write_json(directory / LABELS_FILE, {"classes": list(classes)})
+    if labels := task_of_model(model).exchange.labels(model):
+        write_json(directory / LABELS_FILE, labels)
     if has_task(model):
         _write_task(model, backbone, directory)
     else:

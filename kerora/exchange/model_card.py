@@ -58,6 +58,8 @@ def model_card(
         f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nReplace `DIR` with the path of this folder.",
         f"## Training\n\n{training_facts(runs, shares, model)}",
     ]
+    decision = task.exchange.decision(form, model)
+    parts += [f"## Probabilities\n\n{decision}"] if decision else []
     if after:
         table = _results(after, task.exchange.NAMES.scores)
         parts.append("\n\n".join(["## Results", table, *_verdict(after, metrics.get("baseline") or {})]))

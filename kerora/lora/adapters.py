@@ -22,6 +22,7 @@ from kerora.lora.inject import lora_layers
 from kerora.lora.layers import LowRankUpdate
 from kerora.lora.names import Names
 from kerora.lora.select import all_layers
+from kerora.lora.temperature import read_temperature
 from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 
 BASE = None
@@ -37,12 +38,14 @@ class State:
         values: variable and its value (a torch tensor) while the adapter is active.
         trainable: the variables that are trained with it.
         classes: class names of its head, or None if the model has none.
+        temperature: divides its logits before the softmax. Of the active adapter, the model holds it.
     """
 
     updates: list[tuple[Any, LowRankUpdate]] = field(default_factory=list)
     values: list[tuple[Any, torch.Tensor]] = field(default_factory=list)
     trainable: list[Any] = field(default_factory=list)
     classes: tuple[str, ...] | None = None
+    temperature: float = 1.0
 
 
 class Adapters:
@@ -82,9 +85,11 @@ class Adapters:
         try:
             description = read_adapter_config(folder)
             tensors = read_tensors(folder / WEIGHTS_FILE, description.get("kerora", {}).get("sha256"))
+            temperature = read_temperature(folder)
             # `load_adapter` assigns in place. Own tensors protect the values of the base and of other adapters.
             saved = self._give_own_tensors(description, tensors)
             load_adapter(self.model, folder)
+            self._set_temperature(temperature)
             classes = getattr(self.model, "classes", None)
             self.states[name] = self._collect(classes)
             self._note_base({key: value for key, (_, value) in saved.items()})
@@ -155,6 +160,8 @@ class Adapters:
             known = ", ".join(f"'{known}'" for known in self.states if known is not None) or "none"
             raise ConfigError(f"There is no adapter '{name}'. Loaded: {known}.")
         old, new = self.states[self.active], self.states[name]
+        old.temperature = self.temperature_of(self.active)
+        self._set_temperature(new.temperature)
         for layer, update in old.updates:
             # Writing to __dict__ skips the tracking in the `__setattr__` of Keras.
             layer.__dict__["update"] = None
@@ -172,6 +179,15 @@ class Adapters:
         self.active = name
         if new.classes is not None:
             self.model.classes = new.classes
+
+    def temperature_of(self, name: str | None) -> float:
+        """Return the number that divides the logits of an adapter before the softmax."""
+        return getattr(self.model, "temperature", 1.0) if name == self.active else self.states[name].temperature
+
+    def _set_temperature(self, value: float) -> None:
+        # only a classifier has one
+        if hasattr(self.model, "temperature"):
+            self.model.temperature = value
 
     @contextlib.contextmanager
     def mixed(self, rows: Sequence[str | None]) -> Iterator[None]:

@@ -1,14 +1,17 @@
 """Text classification on a pretrained encoder or decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerora.data.rows import Rows
 from kerora.errors import ConfigError
+from kerora.lora.temperature import read_temperature
 from kerora.models.presets import Preset, find_preset
+from kerora.models.probabilities import softmax
 from kerora.models.raw_texts import class_numbers
 from kerora.models.whole_text import WholeTextModel, unlabelled
 
@@ -23,6 +26,7 @@ class TextClassifier(WholeTextModel):
     Attributes:
         classes: class names, in the order of the logits.
         label_values: the label of each class in the training data, before it was renamed. Empty if unknown.
+        temperature: divides the logits in `predict_probabilities`. 1 if none was fitted, and after a training.
         preset: the source of the weights.
         backbone: the KerasHub backbone.
         tokenizer: converts text to inputs of the model.
@@ -37,6 +41,7 @@ class TextClassifier(WholeTextModel):
     """
 
     label_values: tuple[str, ...] = ()
+    temperature: float = 1.0
     task_name = "classification"
 
     @classmethod
@@ -76,7 +81,7 @@ class TextClassifier(WholeTextModel):
         arrays = opened.load_head() if classes is None else None
         # The classes come from the preset only with its head.
         names = _class_names(opened.class_names or () if classes is None else classes)
-        return cls.with_head(
+        model = cls.with_head(
             opened,
             names,
             max_length=max_length,
@@ -87,18 +92,28 @@ class TextClassifier(WholeTextModel):
             name="text_classifier",
             arrays=arrays,
         )
+        # of the formats with a head, Kerora's exports of Keras presets alone have this file
+        if arrays is not None and opened.source == "keras":
+            model.temperature = read_temperature(opened.directory)
+        return model
 
     def build_options(self) -> dict[str, Any]:
         """Return the arguments of `from_preset`, and what is set on the model later."""
-        return {**super().build_options(), "label_values": list(self.label_values)}
+        return {**super().build_options(), "label_values": list(self.label_values), "temperature": self.temperature}
 
     @classmethod
     def from_options(cls, preset: Preset, options: dict[str, Any]) -> "TextClassifier":
         """Build the model from what `build_options` returned."""
         later = {name: options.pop(name) for name in ("label_values", "mask_share")}
+        temperature = options.pop("temperature", 1.0)  # files of older versions have none
         model = cls.from_preset(preset, **options)
         model.label_values, model.mask_share = tuple(later["label_values"]), later["mask_share"]
+        model.temperature = temperature
         return model
+
+    def forget_decision(self) -> None:
+        """Set the temperature to 1: another one belongs to the weights for which it was fitted."""
+        self.temperature = 1.0
 
     def default_loss(self) -> keras.losses.Loss:
         """Return the cross entropy of class numbers and logits."""
@@ -111,6 +126,28 @@ class TextClassifier(WholeTextModel):
             DataError: a name is unknown, a number is out of range, or a label is missing.
         """
         return class_numbers(labels, self.classes, self.label_values)
+
+    def predict_probabilities(
+        self,
+        rows: Rows | str | Sequence[str],
+        batch_size: int = 64,
+        *,
+        cache: bool = False,
+        progress: Callable[[int], None] | None = None,
+        adapter: Sequence[str | None] | None = None,
+    ) -> np.ndarray:
+        """Return the class probabilities of rows, float64 (rows, classes): the softmax of logits / temperature.
+
+        The arguments are those of `predict_logits`. With `adapter`, each row has the temperature of its adapter, and
+        the classes that an adapter does not have get the probability 0.
+
+        Raises:
+            ConfigError: see `predict_logits`.
+        """
+        logits = self.predict_logits(rows, batch_size, cache=cache, progress=progress, adapter=adapter)
+        if adapter is None:
+            return softmax(logits, self.temperature)
+        return softmax(logits, np.array([[self.adapters.temperature_of(name)] for name in adapter]))
 
     def predict_labels(
         self,

@@ -294,6 +294,7 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
         shuffle: bool = False,
         seed: int = 0,
         class_weights: Any = None,
+        balance_by: Any = None,
         cache: bool = True,
         max_tokens: int | None = None,
     ) -> Batches:
@@ -308,6 +309,7 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
             shuffle: whether each epoch has a new random order, as training needs. Default: False, longest rows first.
             seed: seed of the order. Default: 0.
             class_weights: weight of each class (classes,), or None.
+            balance_by: with `shuffle`, the number of each row (rows,) by which an epoch is balanced; see `Batches`.
             cache: whether to keep the tokens in the cache on disk. Default: True.
             max_tokens: without `shuffle`, tokens in a batch instead of rows; see `evaluation_tokens`.
 
@@ -330,6 +332,7 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
             shuffle=shuffle,
             seed=seed,
             class_weights=class_weights,
+            balance_by=balance_by,
             max_tokens=max_tokens,
         )
 

@@ -32,6 +32,9 @@ class TextFit(keras.Model):
         """Return the inputs for texts, all of the same length."""
         raise NotImplementedError
 
+    def forget_decision(self) -> None:
+        """Undo what was fitted on validation rows for the logits of this model: a training changes the logits."""
+
     def targets_of(self, labels: np.ndarray) -> np.ndarray:
         """Return the targets for labels."""
         raise NotImplementedError
@@ -60,6 +63,7 @@ class TextFit(keras.Model):
             DataError: a label is no class.
         """
         given = keras_arguments(keras.Model.fit, self, args, kwargs)
+        self.forget_decision()
         check_callbacks(self, given.get("callbacks"))
         size = given.get("batch_size") or BATCH_SIZE
         if is_raw(given.get("x")):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerora.errors import ConfigError, DataError, KeroraError, RunError
 from kerora.notices import notice
@@ -15,7 +15,12 @@ from kerora.runs.baseline import add_baseline, training_rows
 from kerora.runs.open import load, read_by_columns_of, read_config
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import resolve, to_dict
+from kerora.tasks.abstention import ANSWER_ALL, Abstention
 from kerora.tasks.registry import Task, task_named
+
+# for type checkers alone, as in `kerora.tasks.abstention`
+if TYPE_CHECKING:
+    from kerora.evaluation.coverage import CoverageCurve
 
 NEW_ROWS = ("data.train", "data.validation", "data.test", "data.source")
 
@@ -47,6 +52,7 @@ def evaluate_run(
     output: Path | str | None = None,
     force: bool = False,
     baseline: bool | None = None,
+    abstain: Abstention = ANSWER_ALL,
 ) -> Evaluation:
     """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
 
@@ -63,9 +69,11 @@ def evaluate_run(
         force: whether to replace earlier results.
         baseline: whether to fit the baseline again on the training rows of the run and evaluate it too. Default: as
             in the settings of the run, if its training rows can be read without a download.
+        abstain: below which probability no answer is counted. Each split then gets a metric ``coverage``.
 
     Raises:
-        RunError: the path is not a run, or the results exist.
+        ConfigError: `abstain` holds no probability.
+        RunError: the path is not a run, or the results exist. Or the run cannot give the threshold.
         DataError: the rows cannot be used, or hold a label that the run does not know.
     """
     run = RunFolder.open(path)
@@ -73,6 +81,7 @@ def evaluate_run(
     task = task_named(config.task)
     head = task.models.read_head(run)
     check_has_adapter(run)
+    abstain.check(run, task)
     settings = dict(settings or {})
     name, rows, train = _rows_to_evaluate(run, config, task, head, settings)
     # other rows get a folder of their own, so that the figures of the run stay those of its own rows
@@ -82,6 +91,8 @@ def evaluate_run(
     renews = not name and folder == run.path
     if (folder / run.metrics.name).exists() and not force and not renews:
         raise RunError(f"{folder} already holds an evaluation. Choose another --output or add --force.")
+    # of other rows before the model is loaded, of the run's own ones after their predictions are written
+    threshold = None if renews else abstain.threshold(run, task)
     # after all checks, because it is slow
     model = load(run.path, preset)
     found = task.training.evaluate(model, rows, config)
@@ -92,13 +103,19 @@ def evaluate_run(
     if earlier.get("after") != found.metrics:
         earlier.pop("baseline", None)
     # `before` stays: the metrics of the untrained model are not computed here
-    write_json(results.metrics, {**earlier, "after": found.metrics})
+    metrics = found.metrics
+    write_json(results.metrics, {**earlier, "after": metrics})
+    if abstain:
+        # after the metrics are written, because the predictions that give the threshold must agree with them
+        threshold = abstain.threshold(run, task) if renews else threshold
+        metrics = _with_coverage(metrics, task.answers.curves(results, head), threshold)
+        write_json(results.metrics, {**earlier, "after": metrics})
     # the same metrics of the same rows: the recorded baseline is still right
     again = {} if baseline is False else earlier.get("baseline") or {}
     if not again:
         training = config.training if baseline is None else dataclasses.replace(config.training, baseline=baseline)
         again = _baseline(run, results, task, dataclasses.replace(config, training=training), model, train, rows, found)
-    return Evaluation(found.metrics, results, task, head, again)
+    return Evaluation(metrics, results, task, head, again)
 
 
 def _baseline(
@@ -121,6 +138,14 @@ def _baseline(
         notice(f"No baseline: {error}")
         return {}
     return add_baseline(results, task, config, model, train, rows, found)
+
+
+def _with_coverage(
+    metrics: dict[str, dict[str, Any]], curves: "Mapping[str, CoverageCurve]", threshold: float | None
+) -> dict[str, dict[str, Any]]:
+    assert threshold is not None
+    found = {split: curves[split].below(threshold) for split in metrics}
+    return {split: {**values, "coverage": found[split].as_dict()} for split, values in metrics.items()}
 
 
 def _rows_to_evaluate(

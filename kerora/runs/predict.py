@@ -5,6 +5,7 @@ import csv
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,12 +15,14 @@ from kerora.data.rows import Rows
 from kerora.data.streams import stream_texts
 from kerora.errors import ConfigError, DataError, RunError, nearest
 from kerora.lora.files import read_adapter_config
+from kerora.notices import notice
 from kerora.places import expanded
 from kerora.runfolder import RunFolder, atomic_file
 from kerora.runs.open import load, read_by_columns_of, read_config_for
 from kerora.runs.submission import PlainLineEnds
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
+from kerora.tasks.abstention import ANSWER_ALL, Abstention, answers
 from kerora.tasks.registry import Task
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
@@ -40,6 +43,7 @@ def predict_file(
     force: bool = False,
     stream: IO[str] | None = None,
     skipped: BadRows | None = None,
+    abstain: Abstention = ANSWER_ALL,
 ) -> int:
     """Predict every text of a source, and write id, label, score and p_<class> of each.
 
@@ -56,12 +60,14 @@ def predict_file(
         force: whether to replace an existing output file.
         stream: the target if `output` is None.
         skipped: counts the rows that `skip_bad_rows` drops.
+        abstain: below which probability a row gets no label. Default: every row gets one.
 
     Returns:
         The number of rows that were written.
 
     Raises:
-        RunError: the output exists and `force` is False, or cannot be written.
+        ConfigError: `abstain` is no valid threshold.
+        RunError: the output exists and `force` is False, or cannot be written. Or the run cannot give the threshold.
         DataError: a row cannot be used, or a submission would lack a row.
     """
     _check_request(output, force, fill, submission)
@@ -71,21 +77,30 @@ def predict_file(
     new = _column_config(trained.data, settings or {}, isinstance(source, str | Path), fill is not None)
     config = read_by_columns_of(run, new)
     bad = _empty_count(skipped, config)
+    threshold = abstain.threshold(run, task)
     records = _complete(stream_texts(source, config, bad, fill is not None), bad, submission, fill)
     first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)
     _check_fill(fill, getattr(model, "classes", ()))
     _check_pairs(run, first)
-    rows = itertools.chain([first] if first is not None else [], records)
-    with contextlib.ExitStack() as stack:
-        # through `stack`, because a stream of the caller must stay open and a file must be closed
-        target = stream if output is None else stack.enter_context(atomic_file(output))
-        if target is None:
-            raise ConfigError("predict_file needs an output file or a stream.")
-        columns = ["id", *task.predictions.columns(model, submission)]
-        count = _write(target, form, columns, _predictions(task, model, rows, batch_size, submission, fill))
+    job = _Job(task, model, batch_size, submission, fill, threshold)
+    with _target(output, stream) as target:
+        count = _write(target, form, job.columns(), job.predictions(first, records))
     write_bad_rows(config.bad_rows, [bad])
+    job.tell(count)
     return count
+
+
+@contextlib.contextmanager
+def _target(output: Path | None, stream: IO[str] | None) -> Iterator[IO[str]]:
+    # a file is closed, but a stream of the caller stays open
+    if output is not None:
+        with atomic_file(output) as file:
+            yield file
+    elif stream is not None:
+        yield stream
+    else:
+        raise ConfigError("predict_file needs an output file or a stream.")
 
 
 def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool, filled: bool) -> DataConfig:
@@ -151,16 +166,42 @@ def _complete(records: Iterator[Record], bad: BadRows, submission: bool, fill: s
             yield record
 
 
-def _predictions(
-    task: Task, model: Any, records: Iterator[Record], batch_size: int, submission: bool, fill: str | None
-) -> Iterator[list[Any]]:
-    # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
-    while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
-        usable = [record for record in pool if record.problem is None]
-        pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
-        rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
-        found = iter(task.predictions.predict(model, rows, batch_size, submission) if usable else ())
-        yield from ([record.id, *(next(found) if record.problem is None else [fill])] for record in pool)
+@dataclass
+class _Job:
+    """The prediction of records; counts the rows whose answer is withheld."""
+
+    task: Task
+    model: Any
+    batch_size: int
+    submission: bool
+    fill: str | None
+    threshold: float | None
+    withheld: int = 0
+
+    def columns(self) -> list[str]:
+        """Return the names of the values, with that of the identifier first."""
+        return ["id", *self.task.predictions.columns(self.model, self.submission)]
+
+    def tell(self, count: int) -> None:
+        """Say how many of `count` rows have no answer, if there is a threshold."""
+        if self.threshold is not None:
+            notice(f"{self.withheld:,} of {count:,} rows have no label: their score is below {self.threshold:.6g}.")
+
+    def predictions(self, first: Record | None, others: Iterator[Record]) -> Iterator[list[Any]]:
+        """Yield the identifier and the values of each record. `first` is None if there are no records."""
+        records = itertools.chain([] if first is None else [first], others)
+        # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
+        while pool := list(itertools.islice(records, self.batch_size * POOL_BATCHES)):
+            usable = [record for record in pool if record.problem is None]
+            pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
+            rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
+            found = self._values(rows) if usable else iter(())
+            yield from ([record.id, *(next(found) if record.problem is None else [self.fill])] for record in pool)
+
+    def _values(self, rows: Rows[Any]) -> Iterator[list[Any]]:
+        for values in answers(self.task, self.model, rows, self.batch_size, self.submission, self.threshold):
+            self.withheld += self.threshold is not None and values[0] is None
+            yield values
 
 
 def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]]) -> int:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from kerora.data.labels import label_of
 from kerora.data.memory_values import tensor_values
 from kerora.data.rows import Rows
+from kerora.models.probabilities import softmax
 from kerora.runfolder import RunFolder
 from kerora.runs.open import read_config
 from kerora.scripting.estimator_inputs import InputError, Texts, labels_of, texts_of
@@ -25,7 +26,6 @@ from kerora.scripting.shared_models import LOCK, base_of, model_of
 from kerora.settings.base import shown
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import resolve, to_dict
-from kerora.tasks.classification.probabilities import softmax
 from kerora.training.fit import fit
 from kerora.training.progress import Progress, Silent
 
@@ -120,16 +120,16 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable label of each text, in the type of the labels of `fit`, shape (rows,)."""
-        logits = self._logits(X)
+        logits, _ = self._logits(X)
         return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, float64 (rows, classes), in the order of `classes_`."""
-        return softmax(self._logits(X))
+        return softmax(*self._logits(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the logits (rows, classes). For two classes their difference (rows,): above 0 is ``classes_[1]``."""
-        logits = self._logits(X)
+        logits, _ = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def _train(self, config: FitConfig, parts: dict[str, Any], texts: Texts) -> None:
@@ -187,8 +187,8 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         if found.names is not None:
             self.feature_names_in_ = np.array(found.names, dtype=object)
 
-    def _logits(self, X: Any) -> np.ndarray:
-        """Return the logits (rows, classes) in the order of `classes_`."""
+    def _logits(self, X: Any) -> tuple[np.ndarray, float]:
+        """Return the logits (rows, classes) in the order of `classes_`, and the temperature of the run."""
         check_is_fitted(self, "classes_")
         found = texts_of(X)
         self._check_features(found)
@@ -198,7 +198,8 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
             model = model_of(Path(self.run_).resolve(), config)
             order = [model.classes.index(name) for name in self._names]
             logits: np.ndarray = model.predict_logits(rows, config.training.evaluation_batch_size)[:, order]
-        return logits
+            temperature: float = model.temperature
+        return logits, temperature
 
     def _check_features(self, found: Texts) -> None:
         width = found.width or 1

@@ -21,6 +21,7 @@ from kerora.models.tokenizer import checked_pairs
 from kerora.runs.open import load
 from kerora.runs.report import ReportSummary, report
 from kerora.runs.results import read_results, task_of
+from kerora.tasks.abstention import Abstention, answers
 from kerora.tasks.registry import check_command, task_of_model
 from kerora.training.fit import TrainedRun
 
@@ -55,28 +56,38 @@ class FitResult(TrainedRun):
         """Write the run for another tool; see `kerora.export`."""
         return export_run(self.run.path, form, output)
 
-    def predict(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> list[str]:
+    def predict(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        *,
+        abstain_below: float | None = None,
+        target_accuracy: float | None = None,
+    ) -> list[str | None]:
         """Return the name of the most probable class of each text.
 
         Args:
             texts: the texts, as a list or one column of a table. A single string is one text.
             pairs: the second texts, if the run was trained on sentence pairs.
+            abstain_below: probability, 0 to 1. A text whose class has a lower one gets None.
+            target_accuracy: accuracy, 0 to 1, that the other answers are to have with 95 % confidence. The validation
+                rows of the run give the threshold, and a notice says it.
 
         Raises:
-            RunError: the run is of another task.
-            ConfigError: something other than texts was given.
+            RunError: the run is of another task, or no threshold reaches the accuracy.
+            ConfigError: something other than texts was given, or a threshold is no probability.
         """
-        return [str(values[0]) for values in self._predictions(texts, pairs)]
+        return [values[0] for values in self._predictions(texts, pairs, Abstention(abstain_below, target_accuracy))]
 
     def predict_proba(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> np.ndarray:
         """Return the probability of each class, float64 (texts, classes), in the order of `model.classes`.
 
-        The arguments and errors are those of `predict`.
+        `texts`, `pairs` and the errors are those of `predict`.
         """
         # the first two columns are the label and its score
-        return np.array([values[2:] for values in self._predictions(texts, pairs)], dtype=np.float64)
+        return np.array([values[2:] for values in self._predictions(texts, pairs, Abstention())], dtype=np.float64)
 
-    def _predictions(self, texts: Any, pairs: Any) -> list[list[Any]]:
+    def _predictions(self, texts: Any, pairs: Any, abstain: Abstention) -> list[list[Any]]:
         task = task_of_model(self.model)
         check_command(self.run, task, "predict")
         first, second = checked_pairs(texts, pairs)
@@ -85,7 +96,9 @@ class FitResult(TrainedRun):
             wanted, given = ("pairs", "single texts") if trained_on_pairs else ("single texts", "pairs")
             raise RunError(f"{self.run.path} was trained on {wanted}. Received: {given}.")
         rows: Rows[Any] = Rows.numbered(first, pairs=second)
-        return list(task.predictions.predict(self.model, rows, 64, False)) if first else []
+        abstain.check(self.run, task)
+        threshold = abstain.threshold(self.run, task)
+        return list(answers(task, self.model, rows, 64, False, threshold)) if first else []
 
     def __repr__(self) -> str:
         lines = [f"FitResult: {self.run.path}", *self._changes(), f"Training took {wording.duration(self.seconds)}"]

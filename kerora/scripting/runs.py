@@ -25,6 +25,7 @@ from kerora.runs.predict import predict_file
 from kerora.scripting.request import are_columns, spoken
 from kerora.settings.fit import DataConfig
 from kerora.settings.flat import from_flat
+from kerora.tasks.abstention import Abstention
 
 HASH_DIGITS = 8
 
@@ -38,6 +39,8 @@ def evaluate(
     output: Path | str | None = None,
     force: bool = False,
     baseline: bool | None = None,
+    abstain_below: float | None = None,
+    target_accuracy: float | None = None,
     **flat: Any,
 ) -> Evaluation:
     """Evaluate a run and write metrics.json, and for a classifier predictions.csv.
@@ -52,10 +55,14 @@ def evaluate(
         force: whether to replace earlier results.
         baseline: whether to fit the baseline again and evaluate it too. Default: as in the training, if the training
             rows of the run are in a file or bundled.
+        abstain_below: probability, 0 to 1. The metric ``coverage`` of each split then tells how many rows have a score
+            from there on, and their accuracy.
+        target_accuracy: the same with the threshold that reaches this accuracy; see `kerora.predict`.
         **flat: settings by the names of their options: ``text="message"``.
 
     Raises:
-        RunError: the path is not a run, or the results exist.
+        ConfigError: a threshold is no probability, or both are given.
+        RunError: the path is not a run, or the results exist. Or no threshold reaches the accuracy.
         DataError: the rows cannot be used, or hold a label that the run does not know.
     """
     call = "kerora.evaluate"
@@ -64,9 +71,10 @@ def evaluate(
             raise ConfigError(f"{call}: the second argument and test= both give rows. Leave one of them out.")
         settings, test = None, settings
     given = {**(settings or {}), **from_flat(flat, call=call)}
+    abstain = Abstention(abstain_below, target_accuracy)
     if not is_in_memory(test):
         given |= {} if test is None else {"data.test": test}
-        return evaluate_run(path, given, preset=preset, output=output, force=force, baseline=baseline)
+        return evaluate_run(path, given, preset=preset, output=output, force=force, baseline=baseline, abstain=abstain)
     run = RunFolder.open(path)
     with _written(run, test, "test", given) as file:
         if output is None:
@@ -74,7 +82,7 @@ def evaluate(
             digest = hashlib.sha256(file.read_bytes() + text).hexdigest()[:HASH_DIGITS]
             output, force = run.evaluations / f"test-{digest}", True
         given["data.test"] = str(file)
-        return evaluate_run(path, given, preset=preset, output=output, force=force, baseline=baseline)
+        return evaluate_run(path, given, preset=preset, output=output, force=force, baseline=baseline, abstain=abstain)
 
 
 def predict(
@@ -91,6 +99,8 @@ def predict(
     force: bool = False,
     stream: IO[str] | None = None,
     skipped: BadRows | None = None,
+    abstain_below: float | None = None,
+    target_accuracy: float | None = None,
     **flat: Any,
 ) -> Any:
     """Predict every text of a file or of rows in memory: id, label, score and p_<class> of each.
@@ -109,24 +119,26 @@ def predict(
         force: whether to replace an existing output file.
         stream: a text stream to write to, in place of `output`.
         skipped: counts the rows that `skip_bad_rows` drops.
+        abstain_below: probability, 0 to 1. The label of a row with a lower score is None, in CSV empty.
+        target_accuracy: accuracy that the other labels are to have; see `Abstention`. A notice says the threshold.
         **flat: settings by the names of their options: ``text="message"``.
 
     Returns:
-        The number of rows, if `output` or `stream` is given. Otherwise the predictions, with six digits after the
-        point: a frame of the same library for a frame, else a list of dicts. The id is the number of the row from 1
-        if there is no column of ids. Dropped rows are missing.
+        The number of rows, if `output` or `stream` is given. Otherwise the predictions with six decimals, without
+        dropped rows: a frame of the library of `source`, else a list of dicts. Without ids the rows count from 1.
 
     Raises:
-        RunError: the output exists and `force` is False, or cannot be written.
+        ConfigError: a threshold is no probability, or both are given.
+        RunError: the output exists or cannot be written, or no threshold reaches the accuracy.
         DataError: a row cannot be used, or a submission would lack a row.
     """
     given = {**(settings or {}), **from_flat(flat, call="kerora.predict")}
-    target = None if output is None else Path(output)
-    found = io.StringIO()
+    target, found = None if output is None else Path(output), io.StringIO()
     options: dict[str, Any] = {"settings": given, "submission": submission, "fill": fill, "batch_size": batch_size}
     options |= {"preset": preset, "force": force, "skipped": skipped}
     returned = target is None and stream is None
     options |= {"form": "jsonl", "stream": found} if returned else {"form": form, "stream": stream}
+    options["abstain"] = Abstention(abstain_below, target_accuracy)
     if is_in_memory(source) and not hasattr(source, "read"):
         with _written(RunFolder.open(path), source, "input", given) as file:
             count = predict_file(path, file, target, **options)

@@ -201,6 +201,28 @@ class TrainingConfig(OptimizerConfig):
     class_weights: str = setting(
         "none", "'balanced' weights each row by the inverse frequency of its class.", choices=("none", "balanced")
     )
+    # an alternative to the weights, which leave rare rows rare in the batches
+    sampling: str = setting(
+        "shuffled",
+        "Rows of an epoch. 'shuffled' takes each row once. 'balanced' takes as many rows in all, equally many of each "
+        "class: rows of rare classes are repeated, and of frequent classes each epoch takes other rows.",
+        choices=("shuffled", "balanced"),
+    )
+    # None: each task has its own losses
+    loss: str | None = setting(
+        None,
+        "Loss of the training: 'cross-entropy', or 'focal', in which rows that the model is sure of count less. "
+        "Default: cross-entropy.",
+    )
+    focal_gamma: float = setting(
+        2.0, "Exponent of the focal loss. The larger, the less count rows that the model is sure of.", check=at_least(0)
+    )
+    # None: on if there are enough rows, so that the same config.yaml also fits smaller data
+    calibrate: bool | None = setting(
+        None,
+        "Fit a temperature on the validation rows after the training, which divides the logits for all probabilities. "
+        "Default: on if there are at least 100 validation rows.",
+    )
     cache_frozen: bool = setting(
         False,
         "With --layers last:K: compute the frozen blocks below only once and store their outputs on disk.",

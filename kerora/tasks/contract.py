@@ -7,6 +7,7 @@ So a report does not load Keras, and a prediction does not load scikit-learn.
     rows.py      `RowsFace`      read the data; no Keras
     model.py     `ModelFace`     build models; no scikit-learn
     predict.py   `PredictFace`   label new rows; no scikit-learn. Optional
+    answers.py   `AnswersFace`   evaluated answers, for thresholds; no Keras
     task.py      `TrainingFace`  train and evaluate
     search.py    `SearchFace`    search the settings. Optional
     results.py   `ResultsFace`   read a run folder, compare runs; no Keras
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from kerora.data.batches import Batches
     from kerora.data.row_reader import RowReader
+    from kerora.evaluation.coverage import CoverageCurve
     from kerora.models.presets import Preset
 
 # not train: the numbers of rows that the model has seen say little about new ones
@@ -52,10 +54,12 @@ class Evaluation:
     Attributes:
         metrics: metrics by split.
         details: further results that the task writes, such as predictions.
+        notes: lines about what was fitted on the validation rows.
     """
 
     metrics: dict[str, dict[str, Any]]
     details: Any = None
+    notes: tuple[str, ...] = ()
 
 
 class RowsFace(Protocol):
@@ -134,6 +138,23 @@ class PredictFace(Protocol):
         """Yield the values of these columns for each row."""
 
 
+class AnswersFace(Protocol):
+    """answers.py: the evaluated answers, for thresholds. Only a task with `Task.abstains` has it.
+
+    The columns of `PredictFace.columns` then begin with ``label`` and ``score``.
+    """
+
+    def validation_curve(self, run: RunFolder) -> "CoverageCurve":
+        """Return the coverage curve of the validation rows of a run.
+
+        Raises:
+            RunError: predictions.csv is missing or damaged, or does not hold these rows, or they are too few.
+        """
+
+    def curves(self, folder: RunFolder, head: Any) -> "dict[str, CoverageCurve]":
+        """Return the coverage curve of each split of predictions.csv. `head` is what `ModelFace.read_head` returned."""
+
+
 class TrainingFace(Protocol):
     """task.py: training and evaluation.
 
@@ -141,11 +162,13 @@ class TrainingFace(Protocol):
         COLUMNS: the columns of history.csv: those of the task, then `COURSE_COLUMNS`.
         MONITOR: the metric that early stopping uses by default.
         MONITORS: the metrics that early stopping can use.
+        LOSSES: the losses that `--loss` can name. The first one is the default.
     """
 
     COLUMNS: tuple[str, ...]
     MONITOR: str
     MONITORS: frozenset[str]
+    LOSSES: tuple[str, ...]
 
     def check(self, config: FitConfig, dataset: Any) -> None:
         """Refuse settings that the task would ignore, or that do not fit the data.
@@ -177,6 +200,13 @@ class TrainingFace(Protocol):
 
     def evaluate(self, model: Any, rows: Mapping[str, Any], config: FitConfig, *, cache: bool = False) -> Evaluation:
         """Evaluate rows by split and write no files. `cache` keeps the tokens on disk."""
+
+    def settle(self, model: Any, evaluation: Evaluation, config: FitConfig) -> Evaluation:
+        """Fit on the evaluated validation rows what decides after the logits, such as a temperature.
+
+        It is set on the model, and `ModelFace.write_head` writes it. Return the evaluation with it: the metrics, and
+        in `notes` what was fitted. A task without such a step returns the evaluation as it is.
+        """
 
     def write_details(self, folder: RunFolder, model: Any, evaluation: Evaluation) -> None:
         """Write the details of an evaluation, such as predictions.csv."""

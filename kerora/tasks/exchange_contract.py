@@ -74,6 +74,17 @@ class ExchangeFace(Protocol):
     def classes(self, model: Any) -> tuple[str, ...]:
         """Return the class names. Empty if the task has no classes."""
 
+    def labels(self, model: Any) -> dict[str, Any]:
+        """Return the content of labels.json in exports that have this file. Empty if the task has no classes."""
+
+    def decision(self, form: str, model: Any) -> str:
+        """Return what a model card says about the step from logits to answers, in Markdown. May be empty.
+
+        Args:
+            form: format of the export.
+            model: the exported model.
+        """
+
     def hub_config(self, model: Any) -> dict[str, Any]:
         """Return the keys that the task adds to transformers' config.json."""
 

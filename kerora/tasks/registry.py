@@ -10,6 +10,7 @@ from kerora.errors import AdapterError, ConfigError, RunError
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import TASKS
 from kerora.tasks.contract import (
+    AnswersFace,
     BaselineFace,
     ModelFace,
     PageFace,
@@ -37,6 +38,7 @@ class Task:
         package: the package that holds the modules. See `kerora.tasks.contract`.
         first_use: command to try on a new run: the arguments of ``kerora``, with ``{run}`` for the path of the run.
         commands: commands that not every task has: by name of the command, what it does with a run.
+        abstains: whether an answer has one probability, so that answers below a threshold can be withheld.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Task:
     package: str
     first_use: str = "evaluate {run}"
     commands: Mapping[str, str] = field(default_factory=dict)
+    abstains: bool = False
 
     @property
     def rows(self) -> RowsFace:
@@ -60,6 +63,11 @@ class Task:
     def predictions(self) -> PredictFace:
         """`kerora predict`."""
         return cast(PredictFace, self._face("predict"))
+
+    @property
+    def answers(self) -> AnswersFace:
+        """The evaluated answers of a task that abstains."""
+        return cast(AnswersFace, self._face("answers"))
 
     @property
     def training(self) -> TrainingFace:
@@ -207,6 +215,7 @@ register(
         "kerora.tasks.classification",
         "predict {run} FILE",
         {"predict": "`kerora predict` labels texts with it"},
+        abstains=True,
     )
 )
 register(

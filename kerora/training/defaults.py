@@ -25,10 +25,10 @@ def default_epochs(updates_per_epoch: int) -> int:
 
 
 def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfig:
-    """Settle precision and early stopping. Early stopping is off if there are no validation rows.
+    """Settle precision, loss and early stopping. Early stopping is off if there are no validation rows.
 
     Raises:
-        ConfigError: early stopping would monitor an unknown value.
+        ConfigError: the task does not have the loss, or early stopping would monitor an unknown value.
     """
     training = config.training
     if "validation" not in dataset.splits:
@@ -39,6 +39,11 @@ def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfi
     if training.early_stopping and training.monitor not in known:
         hint = nearest(str(training.monitor), known)
         raise ConfigError(f"Unknown --monitor '{training.monitor}'.{hint} Known: {', '.join(sorted(known))}.")
+    losses = task.training.LOSSES
+    training = dataclasses.replace(training, loss=training.loss or losses[0])
+    if training.loss not in losses:
+        hint = nearest(str(training.loss), losses)
+        raise ConfigError(f"--task {task.name} has no --loss '{training.loss}'.{hint} Known: {', '.join(losses)}.")
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, precision=resolve_precision(config.model.precision)),

@@ -293,7 +293,11 @@ def _conclude(
     progress: Progress,
 ) -> TrainedRun:
     write_adapter(setup, run)
-    evaluation = _evaluate(setup)
+    evaluation = setup.task.training.settle(setup.model, _evaluate(setup), setup.config)
+    for note in evaluation.notes:
+        progress.note(note)
+    # again, with what was fitted on the validation rows
+    setup.task.models.write_head(run, setup.model)
     setup.task.training.write_details(run, setup.model, evaluation)
     _demonstrate(setup, run, trained=True)
     if setup.dataset.unlabelled is not None:

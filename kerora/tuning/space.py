@@ -37,6 +37,7 @@ _NOT_SEARCHED = {
     "training.save_steps": "it does not change the result",
     "language.samples": "it does not change the result",
     "language.sample_tokens": "it does not change the result",
+    "training.calibrate": "the scores of a search are those without a temperature",
     "training.monitor": "the score is that of --metric; set it for all trials",
 }
 # of the groups that say what the rows are, the settings that leave the scored rows as they are

@@ -66,7 +66,7 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
     "imdb-subset": {"data.source": "imdb_reviews", "data.subset": 10_000, "data.validation_split": 0.4},
     "tickets": {"data.source": "tickets", "run": "tickets"},
 }
-SPACES = ("ag-news-notebook", "lora", "lora-language")
+SPACES = ("ag-news-notebook", "imbalance", "lora", "lora-language")
 PRETRAIN_KEY_VALUES: dict[str, dict[str, Any]] = {
     "kerora-mini-en": {
         "output": "kerora_mini_en",

@@ -139,3 +139,42 @@ def test_evaluation_goes_by_tokens() -> None:
     assert sorted(batches.order) == list(range(len(lengths)))
     assert [lengths[row] for row in batches.order] == sorted(lengths, reverse=True)
     assert shapes[0] == (1, 64)  # longer than the budget leaves room for, and than the table says
+
+
+@pytest.mark.parametrize("counts", [[90, 7, 3], [1, 1, 98], [50, 50], [100]])
+def test_balanced_epochs_hold_each_class_equally_often(counts: list[int]) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows = sum(counts)
+    batches = Batches(table(lengths(rows)), labels, batch_size=8, seed=3, balance_by=labels)
+    plain = Batches(table(lengths(rows)), labels, batch_size=8, seed=3)
+    assert batches.batches_per_epoch == plain.batches_per_epoch
+    epochs = []
+    for epoch in range(3):
+        batches.move_to(epoch)
+        order = batches.order
+        epochs.append(order)
+        assert len(order) == rows
+        drawn = np.bincount(labels[order])
+        assert drawn.max() - drawn.min() <= 1
+        for kind in range(len(counts)):
+            # a row is repeated only after all others of its class
+            times = np.bincount(order, minlength=rows)[labels == kind]
+            assert times.max() - times.min() <= 1
+    if counts[0] == 90:
+        assert set(epochs[0][labels[epochs[0]] == 0]) != set(epochs[1][labels[epochs[1]] == 0])
+
+
+def test_a_balanced_epoch_depends_only_on_seed_and_epoch() -> None:
+    labels = np.array([0] * 60 + [1] * 5)
+
+    def order(seed: int, epoch: int) -> list[int]:
+        batches = Batches(table(lengths(65)), labels, batch_size=8, seed=seed, balance_by=labels)
+        batches.move_to(epoch, 2)
+        return rows_of(batches)
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3) and order(1, 2) != order(2, 2)
+
+
+def test_without_rows_a_balanced_epoch_is_empty() -> None:
+    assert rows_of(Batches(table([]), np.zeros(0, int), balance_by=np.zeros(0, int))) == []

@@ -10,8 +10,8 @@ import numpy as np
 
 from kerora.config import dump_yaml, resolve
 from kerora.evaluation.metrics import classification_metrics
+from kerora.models.probabilities import softmax
 from kerora.runfolder import RunFolder
-from kerora.tasks.classification.probabilities import softmax
 
 TWO = ("negative", "positive")
 SIX = ("billing", "delivery", "returns", "account", "technical", "praise-and-feedback")

@@ -14,7 +14,7 @@ from kerora.evaluation.metrics import (
     confusion_matrix,
     row_percent,
 )
-from kerora.tasks.classification.probabilities import softmax
+from kerora.models.probabilities import softmax
 
 KEYS = """loss accuracy macro_precision macro_recall macro_f1 weighted_precision weighted_recall weighted_f1
 mcc roc_auc ece per_class""".split()  # noqa: SIM905

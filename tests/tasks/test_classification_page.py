@@ -91,8 +91,8 @@ def test_a_report_is_complete_self_contained_and_accessible(tmp_path: Path, clas
         assert part in page.text
     for part in ("kerora fit --data tickets --preset distil_bert_base_en_uncased", "cd" * 32, "739,586", "3.15.1"):
         assert part in page.text
-    # two curves; for each of two splits ROC, precision and recall, calibration, lengths
-    assert len(page.all("svg")) == 10
+    # two curves; for each of two splits ROC, precision and recall, calibration, coverage, lengths
+    assert len(page.all("svg")) == 12
     assert "ROC, precision and recall" in page.text and "Errors by text length" in page.text
     assert "The same for validation" in page.text
 

@@ -1,4 +1,4 @@
-"""Probabilities in the rows' order, and prediction files that read back whatever the rows hold."""
+"""Predictions in the rows' order, and prediction files that read back whatever the rows hold."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,6 @@ from kerora.tasks.classification.predict import (
     SHOWN_CHARACTERS,
     columns,
     predict,
-    predict_probabilities,
     write_predictions,
 )
 from kerora.tasks.classification.results import read_predictions
@@ -26,22 +25,21 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 ODD = ["=cmd|'/C calc'!A0", "a\rb", "a\r\nb", "\u202e", "👩‍👩‍👧", '"', "", "x" * 800, "\ufeff", "\x1b[31m", "\u2028"]
 
 
-def model(logits: np.ndarray, calls: list[Any] | None = None) -> Any:
+def model(logits: np.ndarray, temperature: float = 1.0) -> Any:
     """Return what gives these logits."""
 
-    def predict_logits(rows: Rows, batch_size: int, **options: Any) -> np.ndarray:
-        if calls is not None:
-            calls.append((len(rows), batch_size, options))
+    def predict_logits(rows: Rows, batch_size: int) -> np.ndarray:
         return logits.astype(np.float32)
 
-    return SimpleNamespace(classes=NAMES, predict_logits=predict_logits)
+    return SimpleNamespace(classes=NAMES, predict_logits=predict_logits, temperature=temperature)
 
 
-def test_values_are_label_score_and_a_probability_for_each_class() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 4.0])
+def test_values_are_label_score_and_a_probability_for_each_class(temperature: float) -> None:
     logits = np.random.default_rng(0).normal(0, 5, (40, 3))
     rows = Rows(["t"] * 40, ["1"] * 40)
-    expected = scipy.special.softmax(logits.astype(np.float32).astype(np.float64), axis=1)
-    for values, row in zip(predict(model(logits), rows, 8, submission=False), expected, strict=True):
+    expected = scipy.special.softmax(logits.astype(np.float32).astype(np.float64) / temperature, axis=1)
+    for values, row in zip(predict(model(logits, temperature), rows, 8, submission=False), expected, strict=True):
         assert values[0] == NAMES[row.argmax()]
         assert all(type(value) is float for value in values[1:])
         np.testing.assert_allclose(values[1:], [row.max(), *row], rtol=1e-12)
@@ -49,15 +47,6 @@ def test_values_are_label_score_and_a_probability_for_each_class() -> None:
     assert labels == [[NAMES[place]] for place in expected.argmax(axis=1)]
     assert columns(model(logits), False) == ["label", "score", "p_no", 'p_yes, "sure"', "p_=cmd"]
     assert columns(model(logits), True) == ["label"]
-
-
-def test_options_reach_the_model_and_huge_logits_stay_finite() -> None:
-    calls: list[Any] = []
-    logits = np.array([[3e38, -3e38, 0.0], [-1e30, -1e30, -1e30]])
-    found = predict_probabilities(model(logits, calls), Rows(["a", "b"], ["1", "2"]), 7, cache=True, progress=print)
-    assert calls == [(2, 7, {"cache": True, "progress": print})]
-    np.testing.assert_allclose(found, [[1, 0, 0], [1 / 3] * 3], atol=1e-15)
-    assert found.dtype == np.float64
 
 
 def probabilities(rows: int, seed: int) -> np.ndarray:

@@ -37,6 +37,14 @@ def classes(model: Any) -> tuple[str, ...]:
     return ("words",)
 
 
+def labels(model: Any) -> dict[str, Any]:
+    return {"classes": ["words"]}
+
+
+def decision(form: str, model: Any) -> str:
+    return ""
+
+
 def hub_config(model: Any) -> dict[str, Any]:
     return {"id2label": {"0": "words"}, "label2id": {"words": 0}, "problem_type": "regression"}
 

@@ -16,7 +16,7 @@ from kerora.callbacks import ClassificationReport, EarlyStopping, History, Progr
 from kerora.errors import ConfigError
 from kerora.evaluation.directions import HIGHER_IS_BETTER, LOWER_IS_BETTER, is_lower_better
 from kerora.evaluation.metrics import classification_metrics, standard_errors
-from kerora.tasks.classification.probabilities import softmax
+from kerora.models.probabilities import softmax
 from kerora.tasks.contract import HISTORY_COLUMNS
 from kerora.tasks.registry import tasks
 

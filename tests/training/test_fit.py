@@ -128,9 +128,8 @@ def test_loaded_run_gives_the_same_probabilities(settings: dict[str, Any]) -> No
     with result.run.predictions.open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
     from kerora.data.rows import Rows
-    from kerora.tasks.classification.predict import predict_probabilities
 
-    probabilities = predict_probabilities(model, Rows([row["text"] for row in rows], [row["id"] for row in rows]))
+    probabilities = model.predict_probabilities(Rows([row["text"] for row in rows], [row["id"] for row in rows]))
     assert [f"{value:.6f}" for value in probabilities[:, 1]] == [row["p_good"] for row in rows]
 
 

@@ -9,7 +9,6 @@ from kerora.config import resolve
 from kerora.data.rows import Rows
 from kerora.data.sources import load_dataset
 from kerora.runs.open import load
-from kerora.tasks.classification.predict import predict_probabilities
 from kerora.training.fit import fit
 from tests.training.test_fit import write_rows
 
@@ -40,7 +39,7 @@ def test_fit_and_load(kind: str, precision: str, tmp_path: Path) -> None:
     assert all(np.isfinite(row["loss"]) for row in result.history)
 
     test: Rows = load_dataset(config.data, config.training.seed).splits["test"]
-    probabilities = predict_probabilities(load(result.run.path), test)
+    probabilities = load(result.run.path).predict_probabilities(test)
     lines = result.run.predictions.read_text().splitlines()
     recorded = [line.rsplit(",", 2)[1:] for line in lines if ",test," in line]
     assert [[f"{value:.6f}" for value in row] for row in probabilities] == recorded

@@ -15,7 +15,7 @@ from kerora.evaluation.metrics import (
     confusion_matrix,
     standard_errors,
 )
-from kerora.tasks.classification.probabilities import softmax
+from kerora.models.probabilities import softmax
 
 
 class ClassificationReport(keras.callbacks.Callback):

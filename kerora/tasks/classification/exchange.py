@@ -32,6 +32,8 @@ NAMES = HubNames(
 KEEPS_OUTPUT = False
 ONNX_NOTE = ""
 PLAIN_HEAD = keras_head
+# the formats with a labels.json
+LABELLED = ("keras", "onnx")
 # for str.format: a doubled brace becomes a single one
 LOADING = {
     "peft": """from transformers import AutoModelForSequenceClassification
@@ -61,6 +63,33 @@ def loading(form: str, model: TextClassifier, base: str, inputs: str) -> str:
 def classes(model: TextClassifier) -> tuple[str, ...]:
     """Return the class names."""
     return model.classes
+
+
+def labels(model: TextClassifier) -> dict[str, Any]:
+    """Return the class names, and the temperature if there is one."""
+    temperature = {} if model.temperature == 1 else {"temperature": model.temperature}
+    return {"classes": list(model.classes), **temperature}
+
+
+def decision(form: str, model: TextClassifier) -> str:
+    """Say how the probabilities of the run follow from the logits, and that other tools do not know the temperature."""
+    if model.temperature == 1:
+        return ""
+    value = f"{model.temperature:.6g}"
+    run = (
+        f"The run divides the logits by the temperature {value} before the softmax. It was fitted on the validation "
+        "rows (Guo et al. 2017, arXiv:1706.04599). The labels do not depend on it."
+    )
+    if form == "kerora":
+        return f"{run} `adapter/labels.json` holds it, and Kerora uses it."
+    held = "labels.json holds it, but other tools do not read it" if form in LABELLED else "This format cannot hold it"
+    parts = [
+        f"{run} {held}: the probabilities of other tools are those without it.",
+        f"`softmax(logits / {value})` gives the probabilities of the run.",
+    ]
+    if form == "transformers":
+        parts.append("`classify(text, top_k=None, function_to_apply='none')` gives the logits.")
+    return " ".join(parts)
 
 
 def hub_config(model: TextClassifier) -> dict[str, Any]:

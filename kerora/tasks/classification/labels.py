@@ -1,9 +1,10 @@
-"""labels.json: the classes of a run, with the labels that they had in the training data."""
+"""labels.json: the classes of a run, with the labels that they had in the training data, and the temperature."""
 
 from pathlib import Path
 
 from kerora.data.classes import ClassLabels
 from kerora.errors import RunError
+from kerora.lora.temperature import temperature_of
 from kerora.runfolder import read_json, write_json
 
 
@@ -27,14 +28,15 @@ def read_labels(path: Path) -> ClassLabels:
             f"{path} is damaged: 'values' must be a list of {len(names)} different labels. "
             f"Received: {content['values']!r}"
         )
-    return ClassLabels(names, values)
+    return ClassLabels(names, values, temperature_of(content, path))
 
 
 def write_labels(path: Path, labels: ClassLabels) -> None:
     """Write labels.json."""
     # left out, not empty: `read_labels` refuses a list of another length
     values = {"values": list(labels.values)} if labels.values else {}
-    write_json(path, {"classes": list(labels.names), **values})
+    temperature = {"temperature": labels.temperature} if labels.temperature != 1 else {}
+    write_json(path, {"classes": list(labels.names), **values, **temperature})
 
 
 def _texts(value: object) -> tuple[str, ...]:

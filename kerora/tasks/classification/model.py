@@ -25,7 +25,7 @@ def of_run(config: FitConfig, preset: Preset, labels: ClassLabels, dtype: str) -
     options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
     options["truncate"] = config.model.truncate
     model = TextClassifier.from_preset(preset, labels.names, dtype=dtype, seed=config.training.seed, **options)
-    model.label_values = labels.values
+    model.label_values, model.temperature = labels.values, labels.temperature
     return model
 
 
@@ -48,7 +48,7 @@ def read_head(run: RunFolder) -> ClassLabels:
 
 def write_head(run: RunFolder, model: TextClassifier) -> None:
     """Write labels.json."""
-    write_labels(run.labels, ClassLabels(model.classes, model.label_values))
+    write_labels(run.labels, ClassLabels(model.classes, model.label_values, model.temperature))
 
 
 def plain_copy(model: TextClassifier, seed: int | None = None) -> TextClassifier:

@@ -46,6 +46,7 @@ SECTIONS = (
     ("classes", "Each class"),
     ("curves-of-classes", "ROC"),
     ("calibration", "Calibration"),
+    ("coverage", "Coverage"),
     ("lengths", "Lengths"),
     ("mistakes", "Mistakes"),
 )
@@ -62,6 +63,7 @@ class SplitView:
     confusions: list[Confusion]
     mistakes: list[dict[str, Any]]
     reliability: Markup
+    coverage: Markup
     figures: list[Markup]
     lengths: Markup
 
@@ -137,7 +139,7 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
 
 
 def files(results: ClassificationResults, split: SplitResults) -> dict[str, str | bytes]:
-    """Return the confusion matrix as picture and tables, the mistakes, scikit-learn's report, and the curves."""
+    """Return the confusion matrix, the mistakes, scikit-learn's report, and the pictures of the page."""
     title = f"Confusion matrix, {split.name} ({len(split):,} rows)"
     text = classification_report_text(split.labels, split.predicted, split.classes)
     contents: dict[str, str | bytes] = {
@@ -146,6 +148,8 @@ def files(results: ClassificationResults, split: SplitResults) -> dict[str, str 
         "confusion_matrix_percent.csv": _matrix_csv(split, row_percent(split.matrix).round(2).tolist()),
         "classification_report.txt": f"{results.name}: {split.name}, {len(split):,} rows\n\n{text}",
         "errors.csv": _errors_csv(split),
+        "reliability.png": plots.png(plots.reliability(split.calibration, split.uncalibrated)),
+        "coverage.png": plots.png(quality_plots.coverage(split.coverage)),
     }
     if results.history:
         contents["curves.png"] = plots.png(plots.curves(results.history, results.best_epoch))
@@ -168,7 +172,8 @@ def _view(results: ClassificationResults, split: SplitResults, first: bool) -> S
         # with two classes, the matrix already shows both kinds of mistakes
         most_confused(split) if len(split.classes) > 2 else [],
         [_mistake(split, place) for place in split.mistakes()[:MOST_MISTAKES]],
-        Markup(plots.inline_svg(plots.reliability(split.calibration), description)),
+        Markup(plots.inline_svg(plots.reliability(split.calibration, split.uncalibrated), description)),
+        _coverage_figure(split),
         _probability_figures(split),
         _length_figure(split),
     )
@@ -181,6 +186,11 @@ def _probability_figures(split: SplitResults) -> list[Markup]:
         (quality_plots.precision_recall, f"Precision-recall curves of {key}"),
     )
     return [Markup(plots.inline_svg(draw(split.labels, split.probabilities), text)) for draw, text in drawn]
+
+
+def _coverage_figure(split: SplitResults) -> Markup:
+    drawn = quality_plots.coverage(split.coverage)
+    return Markup(plots.inline_svg(drawn, f"Accuracy of the answered rows of {_split_key(split)} by their share"))
 
 
 def _length_figure(split: SplitResults) -> Markup:

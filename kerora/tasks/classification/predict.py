@@ -4,7 +4,7 @@ It does not load scikit-learn, because that would slow down the start of `kerora
 """
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from kerora.data.rows import Rows
 from kerora.models.classifier import TextClassifier
+from kerora.models.probabilities import softmax
 from kerora.runfolder import atomic_file
-from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS, softmax
+from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS
 
 
 def columns(model: TextClassifier, submission: bool) -> list[str]:
@@ -23,30 +24,11 @@ def columns(model: TextClassifier, submission: bool) -> list[str]:
 
 def predict(model: TextClassifier, rows: Rows, batch_size: int, submission: bool) -> Iterator[list[Any]]:
     """Yield the values of these columns for each row. Numbers are floats."""
-    for values in predict_probabilities(model, rows, batch_size):
-        best = int(values.argmax())
+    logits = model.predict_logits(rows, batch_size)
+    # of the logits: probabilities can be equal by rounding where logits are not
+    for best, values in zip(logits.argmax(axis=1), softmax(logits, model.temperature), strict=True):
         numbers = [] if submission else [float(value) for value in (values[best], *values)]
         yield [model.classes[best], *numbers]
-
-
-def predict_probabilities(
-    model: TextClassifier,
-    rows: Rows,
-    batch_size: int = 64,
-    *,
-    cache: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> np.ndarray:
-    """Return the class probabilities of rows, float64 (rows, classes), in the rows' order.
-
-    Args:
-        model: the classifier.
-        rows: the rows. Labels are ignored.
-        batch_size: rows in a batch. Default: 64.
-        cache: whether to keep the tokens in the cache on disk. Default: False.
-        progress: called after each batch with the number of rows that are done.
-    """
-    return softmax(model.predict_logits(rows, batch_size, cache=cache, progress=progress))
 
 
 def write_predictions(path: Path, classes: Sequence[str], parts: Sequence[tuple[str, Rows, np.ndarray]]) -> None:

@@ -13,11 +13,13 @@ import numpy as np
 from kerora.data.classes import ClassLabels
 from kerora.errors import RunError
 from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes
+from kerora.evaluation.coverage import CoverageCurve, coverage_curve
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
 from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
 from kerora.evaluation.significance import SIGNIFICANCE, McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
 from kerora.evaluation.verdict import RunBaseline, baseline_line, run_baselines
 from kerora.evaluation.wording import decimal, state_notes
+from kerora.models.probabilities import softmax
 from kerora.runfolder import RunFolder
 from kerora.tasks.classification.labels import read_labels
 from kerora.tasks.classification.majority import majority_note, supports_of
@@ -42,6 +44,7 @@ class SplitResults:
         probabilities: shape (rows, classes).
         recorded: the metrics of this split after training in metrics.json. Empty if there are none.
         values: the label of each class in the training data of the run. Empty if unknown.
+        temperature: the number that divided the logits. 1 if none was fitted.
     """
 
     name: str
@@ -54,6 +57,7 @@ class SplitResults:
     probabilities: np.ndarray
     recorded: Mapping[str, Any] = field(default_factory=dict)
     values: tuple[str, ...] = ()
+    temperature: float = 1.0
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -75,11 +79,27 @@ class SplitResults:
         return calibration(self.labels, self.probabilities, self.predicted)
 
     @cached_property
+    def uncalibrated(self) -> Calibration | None:
+        """The accuracy by confidence without the temperature. None if none was fitted."""
+        if self.temperature == 1:
+            return None
+        # the logits, except for a constant in each row; a probability that is written as 0 is below 0.0000005
+        logits = self.temperature * np.log(np.clip(self.probabilities, 2.5e-7, None))
+        return calibration(self.labels, softmax(logits), self.predicted)
+
+    @cached_property
+    def coverage(self) -> CoverageCurve:
+        """The accuracy of the answers if those with a low probability are withheld."""
+        return coverage_curve(self.scores, self.correct)
+
+    @cached_property
     def metrics(self) -> dict[str, Any]:
         """The metrics. They come from metrics.json if it describes these rows, else from the predictions."""
         # predictions.csv holds six decimals: metrics.json is more exact, but may be older than the predictions
         # with the predicted classes of the file, as six decimals can make two probabilities equal
         computed = classification_metrics(self.labels, self.probabilities, self.classes, predicted=self.predicted)
+        if self.uncalibrated is not None:
+            computed["ece_uncalibrated"] = self.uncalibrated.error
         if not self.agrees:
             return computed
         # single numbers alone: per_class stays that of these rows
@@ -226,7 +246,9 @@ def _gather(split: str, classes: ClassLabels, rows: list[list[Any]], recorded: M
     # (rows,) and (rows, classes)
     scores, probabilities = numbers[:, 0], numbers[:, 1:]
     return SplitResults(
-        split, classes.names, ids, texts, labels, predicted, scores, probabilities, recorded, classes.values
+        *(split, classes.names, ids, texts, labels, predicted, scores, probabilities, recorded),
+        classes.values,
+        classes.temperature,
     )
 
 

@@ -1,6 +1,7 @@
 """The text for the terminal: reports of classifiers."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,6 +11,7 @@ from rich.text import Text
 from kerora.data.classes import ClassLabels
 from kerora.evaluation import wording
 from kerora.evaluation.comparison import costs
+from kerora.evaluation.coverage import Coverage
 from kerora.evaluation.terminal import (
     Facts,
     baseline_table,
@@ -68,7 +70,17 @@ def evaluation(
     for split in read_predictions(folder.predictions, labels, metrics).values():
         weak = majority_note(split.name, split.metrics, supports_of(split.metrics))
         note = [Text(f"Note: {visible(weak)}", style="yellow")] if weak else []
-        yield visible(f"{split.name}, {len(split):,} rows"), [*note, headline(split), class_table(split)]
+        parts: list[RenderableType] = [*note, headline(split), *_coverage(metrics.get(split.name, {}))]
+        yield visible(f"{split.name}, {len(split):,} rows"), [*parts, class_table(split)]
+
+
+def _coverage(metrics: Mapping[str, Any]) -> list[Text]:
+    """Return a line on the rows that a threshold answers, if one was given."""
+    found = metrics.get("coverage")
+    if not found:
+        return []
+    values = {spec.name: found[spec.name] for spec in fields(Coverage)}
+    return [Text(f"Coverage: {Coverage(**values).described()}")]
 
 
 def class_table(split: SplitResults) -> Table:
@@ -93,6 +105,8 @@ def headline(split: SplitResults) -> Group:
         value = Text(f"{wording.LABELS[key]:<9}").append(wording.decimal(split.metrics[key]), style="bold")
         lines.append(Facts([value, Text(f"95 % interval {low:.3f} to {high:.3f}", style="dim")], gap="  "))
     rest = [f"{wording.LABELS[key]} {wording.decimal(split.metrics[key])}" for key in ("mcc", "roc_auc", "ece", "loss")]
+    if "ece_uncalibrated" in split.metrics:
+        rest[2] += f" ({wording.decimal(split.metrics['ece_uncalibrated'])} without temperature)"
     return Group(*lines, Facts(rest))
 
 

@@ -71,6 +71,16 @@ def classes(model: CausalLM) -> tuple[str, ...]:
     return ()
 
 
+def labels(model: CausalLM) -> dict[str, Any]:
+    """Return nothing: a language model has no classes."""
+    return {}
+
+
+def decision(form: str, model: CausalLM) -> str:
+    """Return nothing: nothing is fitted after the training."""
+    return ""
+
+
 def hub_config(model: CausalLM) -> dict[str, Any]:
     """Return nothing: config.json of the base model is complete."""
     return {}

@@ -25,6 +25,7 @@ COLUMNS = ("epoch", "loss", "perplexity", "val_loss", "val_perplexity", "val_bit
 MONITOR = "val_loss"
 # without val_: the values of the training rows, from the training itself
 MONITORS = frozenset({"loss", "perplexity", *(f"val_{name}" for name in LANGUAGE_METRICS)})
+LOSSES = ("cross-entropy",)
 
 
 class LanguageReport(keras.callbacks.Callback):
@@ -68,6 +69,8 @@ def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
         "--mask-share": training.mask_share,
         "--label-smoothing": training.label_smoothing,
         "--class-weights": training.class_weights != "none",
+        "--sampling": training.sampling != "shuffled",
+        "--calibrate": bool(training.calibrate),
     }
     wrong = [option for option, value in given.items() if value]
     if wrong:
@@ -128,6 +131,11 @@ def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, 
     size, stride = config.training.evaluation_batch_size, config.language.stride
     found = {split: document_losses(model, part, size, stride) for split, part in rows.items()}
     return Evaluation({split: losses.metrics() for split, losses in found.items()}, found)
+
+
+def settle(model: CausalLM, evaluation: Evaluation, config: FitConfig) -> Evaluation:
+    """Return the evaluation as it is: nothing is fitted after the training."""
+    return evaluation
 
 
 def write_details(folder: RunFolder, model: CausalLM, evaluation: Evaluation) -> None:
