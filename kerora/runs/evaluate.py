@@ -84,13 +84,7 @@ def evaluate_run(
     abstain.check(run, task)
     settings = dict(settings or {})
     name, rows, train = _rows_to_evaluate(run, config, task, head, settings)
-    # other rows get a folder of their own, so that the figures of the run stay those of its own rows
-    default = run.evaluations / name if name else run.path
-    folder = default if output is None else Path(output)
-    # the run's own results can always be computed again, so replacing them needs no --force
-    renews = not name and folder == run.path
-    if (folder / run.metrics.name).exists() and not force and not renews:
-        raise RunError(f"{folder} already holds an evaluation. Choose another --output or add --force.")
+    folder, renews = _folder_of_results(run, name, output, force)
     # of other rows before the model is loaded, of the run's own ones after their predictions are written
     threshold = None if renews else abstain.threshold(run, task)
     # after all checks, because it is slow
@@ -98,13 +92,7 @@ def evaluate_run(
     found = task.training.evaluate(model, rows, config)
     results = RunFolder(folder)
     task.training.write_details(results, model, found)
-    earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
-    # the test in it compares with the metrics of that time
-    if earlier.get("after") != found.metrics:
-        earlier.pop("baseline", None)
-    # `before` stays: the metrics of the untrained model are not computed here
-    metrics = found.metrics
-    write_json(results.metrics, {**earlier, "after": metrics})
+    metrics, earlier = _write_metrics(run, results, found, renews)
     if abstain:
         # after the metrics are written, because the predictions that give the threshold must agree with them
         threshold = abstain.threshold(run, task) if renews else threshold
@@ -113,9 +101,39 @@ def evaluate_run(
     # the same metrics of the same rows: the recorded baseline is still right
     again = {} if baseline is False else earlier.get("baseline") or {}
     if not again:
-        training = config.training if baseline is None else dataclasses.replace(config.training, baseline=baseline)
-        again = _baseline(run, results, task, dataclasses.replace(config, training=training), model, train, rows, found)
+        again = _baseline(run, results, task, _wanted(config, baseline), model, train, rows, found)
     return Evaluation(metrics, results, task, head, again)
+
+
+def _folder_of_results(run: RunFolder, name: str, output: Path | str | None, force: bool) -> tuple[Path, bool]:
+    """Return the folder of the results, and whether these replace the run's own ones."""
+    # other rows get a folder of their own, so that the figures of the run stay those of its own rows
+    default = run.evaluations / name if name else run.path
+    folder = default if output is None else Path(output)
+    # the run's own results can always be computed again, so replacing them needs no --force
+    renews = not name and folder == run.path
+    if (folder / run.metrics.name).exists() and not force and not renews:
+        raise RunError(f"{folder} already holds an evaluation. Choose another --output or add --force.")
+    return folder, renews
+
+
+def _wanted(config: FitConfig, baseline: bool | None) -> FitConfig:
+    if baseline is None:
+        return config
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, baseline=baseline))
+
+
+def _write_metrics(
+    run: RunFolder, results: RunFolder, found: Any, renews: bool
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Write metrics.json. Return the metrics, and the entries that stay of the file before."""
+    earlier = read_json(run.metrics) if renews and run.metrics.is_file() else {}
+    # the test in it compares with the metrics of that time
+    if earlier.get("after") != found.metrics:
+        earlier.pop("baseline", None)
+    # `before` stays: the metrics of the untrained model are not computed here
+    write_json(results.metrics, {**earlier, "after": found.metrics})
+    return found.metrics, earlier
 
 
 def _baseline(
