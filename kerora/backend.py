@@ -20,6 +20,7 @@ from typing import Any
 
 from kerora.errors import KeroraError
 from kerora.fast.allocator import keep_heap, use_huge_pages
+from kerora.fast.late_compiler import without_compiler
 from kerora.fast.saving import remember_attributes
 from kerora.notices import quiet
 from kerora.places import expanded
@@ -125,7 +126,7 @@ class _Deferred:
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):
-    """Registers classes when keras is imported."""
+    """Registers classes when keras is imported, and spares the import of torch's compiler."""
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         self.homes = homes
@@ -141,7 +142,8 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
         load = spec.loader.exec_module
 
         def load_and_register(module: ModuleType) -> None:
-            load(module)
+            with without_compiler():
+                load(module)
             _register(self.homes)
 
         spec.loader.exec_module = load_and_register  # type: ignore[method-assign]

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from kerora import doctor
 from kerora.backend import avoid_refused_settings, set_random_seed, without_tensorflow
+from kerora.fast.late_compiler import COMPILER, without_compiler
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -21,8 +23,8 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_another_backend_in_the_environment_is_replaced() -> None:
-    code = "import kerora, keras; print(keras.config.backend())"
-    assert run(code, KERAS_BACKEND="tensorflow").stdout.split() == ["torch"]
+    code = "import sys, kerora, keras; print(keras.config.backend(), 'torch._dynamo' in sys.modules)"
+    assert run(code, KERAS_BACKEND="tensorflow").stdout.split() == ["torch", "False"]
 
 
 def test_keras_on_another_backend_is_refused_in_one_line() -> None:
@@ -149,7 +151,7 @@ def test_seeding_covers_every_generator() -> None:
 
 
 def test_a_command_starts_without_what_it_does_not_need() -> None:
-    """And all of that can be imported afterwards; torch compiles what has no random numbers in it."""
+    """And all of that can be imported afterwards. torch then compiles, also random numbers of Keras."""
     code = """
 import sys
 from kerora.fast.lean_import import import_keras_lean
@@ -161,5 +163,25 @@ print(sorted(set(extra) & set(sys.modules)))
 import gc, keras, torch, torch._dynamo, kerora.models.hub
 print(gc.isenabled(), torch._dynamo.disable is not None, float(keras.random.uniform((1,))[0]) < 1)
 print(float(torch.compile(lambda x: x * 2 + 1, backend="eager")(torch.tensor(3.0))))
+draw = lambda x: x + keras.random.uniform((1,), seed=3)
+print(torch.equal(torch.compile(draw, backend="eager")(torch.tensor(3.0)), draw(torch.tensor(3.0))))
 """
-    assert run(code).stdout.splitlines() == ["[]", "True True True", "7.0"]
+    assert run(code).stdout.splitlines() == ["[]", "True True True", "7.0", "True"]
+
+
+def test_the_compiler_is_left_out_of_the_import_of_keras_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, COMPILER, raising=False)
+    monkeypatch.setenv("KERORA_PLAIN", "1")
+    with without_compiler():
+        assert COMPILER not in sys.modules
+    monkeypatch.setenv("KERORA_PLAIN", "0")
+    with without_compiler():
+        function = sys.modules[COMPILER].disable()(abs)
+    assert COMPILER not in sys.modules and function(-3) == 3
+    real = ModuleType(COMPILER)
+    monkeypatch.setitem(sys.modules, COMPILER, real)
+    assert function(-3) == 3, "the module has begun its import"
+    real.disable = lambda function: lambda value: ("excluded", function(value))  # type: ignore[attr-defined]
+    assert function(-3) == ("excluded", 3)
+    with without_compiler():
+        assert sys.modules[COMPILER] is real

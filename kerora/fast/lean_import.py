@@ -4,7 +4,6 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 
 from kerora.backend import hidden, import_keras_hub
 from kerora.fast.switch import is_plain
@@ -14,8 +13,7 @@ def import_keras_lean() -> None:
     """Import Keras and KerasHub without the optional modules that the commands of Kerora never use.
 
     Use this only in the processes of Kerora. Afterwards these parts of Keras and KerasHub do not work: the wrappers for
-    scikit-learn, plots, images, frames of pandas and downloads. torch.compile would also compile functions that Keras
-    excludes. Kerora itself can import all these modules as usual.
+    scikit-learn, plots, images, frames of pandas and downloads. Kerora itself can import all these modules as usual.
     """
     if "keras" in sys.modules:
         return
@@ -24,7 +22,7 @@ def import_keras_lean() -> None:
         return
     gc.disable()  # The import creates very many objects, and each collection would visit all of them.
     try:
-        with hidden("sklearn", "matplotlib", "PIL", "pandas", "kagglehub", "huggingface_hub"), _without_compiler():
+        with hidden("sklearn", "matplotlib", "PIL", "pandas", "kagglehub", "huggingface_hub"):
             import_keras_hub()
     finally:
         # The objects of the import stay until the process ends. Later collections do not visit frozen objects.
@@ -49,20 +47,3 @@ def without_garbage_rounds() -> Iterator[None]:
         yield
     finally:
         gc.collect = collect
-
-
-@contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Replace the compiler of torch during the import. Keras uses only one decorator of it, and its import is slow."""
-    name = "torch._dynamo"
-    if name in sys.modules:
-        yield
-        return
-    stand_in = ModuleType(name)
-    stand_in.disable = lambda: lambda function: function  # type: ignore[attr-defined]
-    sys.modules[name] = stand_in
-    try:
-        yield
-    finally:
-        # Code that needs the real compiler can then import it.
-        del sys.modules[name]

@@ -192,7 +192,8 @@ class Workers:
             KeyboardInterrupt: a signal came.
             TrainingError: all workers failed.
         """
-        while any(process.poll() is None for process in self.processes):
+        # a list, so that every process is polled: a killed worker is a zombie until then
+        while None in [process.poll() for process in self.processes]:
             flag.check()
             shown()
             time.sleep(IDLE_SECONDS)

@@ -211,9 +211,13 @@ def _is_gone(trial: FrozenTrial) -> bool:
     if process["pid"] == os.getpid():
         return True  # this process is between two trials, so it does not train this one
     try:
+        found = psutil.Process(process["pid"])
+        # a killed process stays in the process table until its parent has asked for its exit code
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return True
         # the start time too, because the system gives the ids of dead processes to new ones
         # 1 second: the start time is computed from the boot time, which the system may correct
-        return abs(psutil.Process(process["pid"]).create_time() - process["started"]) > 1
+        return abs(found.create_time() - process["started"]) > 1
     except psutil.NoSuchProcess:
         return True
 

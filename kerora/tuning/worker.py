@@ -4,34 +4,26 @@ import _thread
 import signal
 import sys
 import threading
-from pathlib import Path
-
-import optuna
 
 from kerora.errors import KeroraError
-from kerora.settings.resolve import resolve
-from kerora.settings.tune import TuneConfig
-from kerora.training.interrupt import interrupt_flag
-from kerora.tuning.identity import IDENTITY, changed, identity
-from kerora.tuning.objective import Objective
-from kerora.tuning.runner import parse_job, run_trials
-from kerora.tuning.samplers import make_pruner, make_sampler
-from kerora.tuning.search import StudyFolder
-from kerora.tuning.space import load_space
-from kerora.tuning.storage import open_storage, storage_errors
-from kerora.tuning.workbench import Workbench
+from kerora.fast.lean_import import import_keras_lean
 
 
 def main() -> int:
     """Do the job from standard input, and return the exit code."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # for the time before `interrupt_flag`: SIGTERM then also ends with KeyboardInterrupt
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # for the time before `interrupt_flag`: both signals end with KeyboardInterrupt, also where a shell that starts the
+    # search in the background has made SIGINT ignored
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # before the thread, which reads the rest of the same stream
     line = sys.stdin.readline()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _work(line)
+        # both imports take seconds, so signals and the end of the parent are watched before
+        import_keras_lean()
+        from kerora.tuning.work import work
+
+        work(line)
     except KeroraError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2
@@ -43,28 +35,6 @@ def main() -> int:
 def _end_with_parent() -> None:
     sys.stdin.read()  # returns when the process that started this one has ended
     _thread.interrupt_main()
-
-
-def _work(line: str) -> None:
-    job = parse_job(line)
-    settings = TuneConfig(**job["settings"])
-    space, folder = load_space(job["space"]), Path(job["folder"])
-    bench = Workbench(resolve(job["config"]))
-    defaults = space.defaults(bench.settled(bench.config))
-    with storage_errors(settings.storage, folder):
-        study = optuna.load_study(
-            study_name=settings.study,
-            storage=open_storage(settings.storage, folder),
-            sampler=make_sampler(settings, space, bench.config.training.seed, defaults),
-            pruner=make_pruner(settings, job["most_epochs"]),
-        )
-        found = list(changed(study.user_attrs[IDENTITY], identity(bench, space, settings)))
-        if found:
-            raise KeroraError(f"The data or the settings changed while the search began: {found[0]}.")
-        # held, because an interrupt inside Optuna or the database would leave a thread or a transaction behind
-        with interrupt_flag() as flag, flag.hold():
-            objective = Objective(bench, space, settings, defaults, lambda: None, flag, StudyFolder(folder).logs)
-            run_trials(study, objective, settings.trials, job["deadline"], lambda: None, flag)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ OPTIONAL_IMPORTS = {
     # the length of texts in words does not need Keras
     "tasks/classification/audit_screen.py": {"kerora.models.presets"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
+    # Keras, which a worker of a search imports lean, and only after it watches for signals
+    "tuning/worker.py": {"kerora.tuning.work"},
     # what the extras bring
     "tracking/tensorboard.py": {
         "tensorboard.compat.proto.event_pb2",
@@ -71,7 +73,14 @@ OPTIONAL_IMPORTS = {
 }
 # what may load a framework of the levels up to the data; batches are a keras.utils.PyDataset
 COMPUTING = ("fast/", "kernels.py", "data/batches.py")
-LIGHT_IN_FAST = ("fast/__init__.py", "fast/allocator.py", "fast/lean_import.py", "fast/saving.py", "fast/switch.py")
+LIGHT_IN_FAST = (
+    "fast/__init__.py",
+    "fast/allocator.py",
+    "fast/late_compiler.py",
+    "fast/lean_import.py",
+    "fast/saving.py",
+    "fast/switch.py",
+)
 HEAVY = {"keras", "keras_hub", "torch", "tensorflow", "tensorflow_datasets", "transformers", "peft"}
 
 

@@ -137,11 +137,13 @@ def test_a_task_without_the_face_is_refused() -> None:
 
 
 GROWTH = """
+from kerora.fast.lean_import import import_keras_lean
+import_keras_lean()
 import gc, os, sys, psutil
 from kerora.config import resolve
 from kerora.tuning.workbench import Workbench
 settings = {"data.source": "rows.jsonl", "data.validation_split": 0.25, "model.preset": sys.argv[1],
-            "model.max_length": 24, "model.precision": "float32", "training.batch_size": 16, "training.epochs": 1}
+            "model.max_length": 24, "model.precision": "float32", "training.batch_size": 64, "training.epochs": 1}
 bench = Workbench(resolve(settings))
 process, memory, objects = psutil.Process(), [], []
 for number in range(33):

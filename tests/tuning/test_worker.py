@@ -15,7 +15,7 @@ import pytest
 from kerora.config import resolve, to_dict
 from kerora.errors import KeroraError, RunError
 from kerora.settings.tune import TuneConfig
-from kerora.tuning import worker
+from kerora.tuning import work, worker
 from kerora.tuning.identity import IDENTITY, identity
 from kerora.tuning.space import load_space
 from kerora.tuning.storage import open_storage
@@ -25,50 +25,54 @@ SPACE = {"lora.rank": [2, 4]}
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the worker from ending pytest when its standard input ends, and put its signal handler back."""
+    """Keep the worker from ending pytest when its standard input ends, and put its signal handlers back."""
     monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
     monkeypatch.setattr("sys.stdin", io.StringIO("the job\nmore"))
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     verbosity = optuna.logging.get_verbosity()
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     optuna.logging.set_verbosity(verbosity)
 
 
 def raising(error: BaseException) -> Any:
-    def work(line: str) -> None:
+    def fail(line: str) -> None:
         raise error
 
-    return work
+    return fail
 
 
 def test_the_job_is_the_first_line_of_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(worker, "_work", seen.append)
+    monkeypatch.setattr(work, "work", seen.append)
     assert worker.main() == 0 and seen == ["the job\n"]
 
 
 def test_a_fault_of_the_user_is_one_line_and_exit_code_two(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(worker, "_work", raising(RunError("The storage is gone. Check --storage.")))
+    monkeypatch.setattr(work, "work", raising(RunError("The storage is gone. Check --storage.")))
     assert worker.main() == 2
     assert capsys.readouterr() == ("", "Error: The storage is gone. Check --storage.\n")
 
 
 def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(worker, "_work", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(work, "work", raising(KeyboardInterrupt()))
     assert worker.main() == 130 and capsys.readouterr() == ("", "")
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_work", raising(ZeroDivisionError()))
+    monkeypatch.setattr(work, "work", raising(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         worker.main()
 
 
-def test_a_termination_signal_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_work", lambda line: signal.raise_signal(signal.SIGTERM))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    # as a shell leaves it for what it starts in the background
+    signal.signal(number, signal.SIG_IGN)
+    monkeypatch.setattr(work, "work", lambda line: signal.raise_signal(number))
     assert worker.main() == 130
 
 
@@ -98,7 +102,7 @@ class Bench:
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(worker, "Workbench", Bench)
+    monkeypatch.setattr(work, "Workbench", Bench)
     settings = {"study": "s", "storage": str(tmp_path / "journal.log"), "trials": 7}
     config = resolve()
     study = optuna.create_study(study_name="s", storage=open_storage(settings["storage"], tmp_path))
@@ -117,17 +121,17 @@ def test_the_trials_of_the_job_are_run_on_its_study(job: str, monkeypatch: pytes
     def run_trials(study: Any, objective: Any, trials: int, deadline: float, shown: Any, flag: Any) -> None:
         seen.update(study=study.study_name, trials=trials, deadline=deadline, held=flag.held, objective=objective)
 
-    monkeypatch.setattr(worker, "run_trials", run_trials)
-    monkeypatch.setattr(worker, "Objective", lambda bench, space, settings, defaults, shown, flag, logs: defaults)
-    worker._work(job)
+    monkeypatch.setattr(work, "run_trials", run_trials)
+    monkeypatch.setattr(work, "Objective", lambda bench, space, settings, defaults, shown, flag, logs: defaults)
+    work.work(job)
     assert seen == {"study": "s", "trials": 7, "deadline": 12.5, "held": True, "objective": {"lora.rank": 8}}
 
 
 def test_data_that_changed_while_the_search_began_end_it(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bench, "sha256", "e" * 64)
-    monkeypatch.setattr(worker, "run_trials", lambda *_: pytest.fail("a trial was run"))
+    monkeypatch.setattr(work, "run_trials", lambda *_: pytest.fail("a trial was run"))
     with pytest.raises(KeroraError) as caught:
-        worker._work(job)
+        work.work(job)
     assert str(caught.value) == (
         "The data or the settings changed while the search began: data train was dddddddddddddddd, is eeeeeeeeeeeeeeee."
     )
