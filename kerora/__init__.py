@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kerora.backend import offer_to_keras, select_torch_backend
+from kerora.errors import speak_to_scripts
 from kerora.places import settle_home
 from kerora.version import __version__
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 settle_home()
 select_torch_backend()
+# Imported with the first message: `import kerora` loads no settings.
+speak_to_scripts(lambda text: str(importlib.import_module("kerora.settings.python_words").in_python(text)))
 offer_to_keras(
     {
         "CausalLM": "kerora.models.causal_lm",

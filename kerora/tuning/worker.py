@@ -1,4 +1,7 @@
-"""A worker process of a search: ``python -m kerora.tuning.worker`` with its job on standard input."""
+"""A worker process of a search: ``python -m kerora.tuning.worker`` with its job on standard input.
+
+With ``--as-written`` its messages name options, because the command line started the search.
+"""
 
 import _thread
 import signal
@@ -8,13 +11,13 @@ from pathlib import Path
 
 import optuna
 
-from kerora.errors import KeroraError
+from kerora.errors import KeroraError, as_written, is_as_written
 from kerora.settings.resolve import resolve
 from kerora.settings.tune import TuneConfig
 from kerora.training.interrupt import interrupt_flag
 from kerora.tuning.identity import IDENTITY, differences, identity
 from kerora.tuning.objective import Objective
-from kerora.tuning.runner import parse_job, run_trials
+from kerora.tuning.runner import AS_WRITTEN, parse_job, run_trials
 from kerora.tuning.samplers import make_pruner, make_sampler
 from kerora.tuning.search import StudyFolder
 from kerora.tuning.space import load_space
@@ -24,6 +27,11 @@ from kerora.tuning.workbench import Workbench
 
 def main() -> int:
     """Do the job from standard input, and return the exit code."""
+    with as_written(AS_WRITTEN in sys.argv or is_as_written()):
+        return _main()
+
+
+def _main() -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # for the time before `interrupt_flag`: SIGTERM then also ends with KeyboardInterrupt
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 import kerora
 from kerora import KeroraClassifier
-from kerora.errors import ConfigError, RunError
+from kerora.errors import ConfigError, DataError, RunError
 from kerora.models.presets import Preset
 from kerora.runfolder import RunFolder, read_json
 from kerora.runs.open import load
@@ -258,3 +258,10 @@ NOT_FOR_TEXTS = {
 @parametrize_with_checks([OfNumbers(**SMALL)], expected_failed_checks=lambda estimator: NOT_FOR_TEXTS)  # type: ignore[untyped-decorator]
 def test_scikit_learns_own_checks(estimator: Any, check: Any, tiny_preset: Path) -> None:
     check(estimator.set_params(preset=str(tiny_preset)))
+
+
+def test_messages_name_the_parameters_of_the_estimator(small: dict[str, Any]) -> None:
+    model = KeroraClassifier(**{**small, "validation_fraction": 0.1})
+    remedy = "Add rows, give eval_set=, or set validation_fraction=0"
+    with pytest.raises(DataError, match=rf"^X: class 'ugly' has 1 row, .*{remedy}\.$"):
+        model.fit([*TEXTS, "one"], [*LABELS, "ugly"])
