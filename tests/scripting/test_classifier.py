@@ -128,6 +128,14 @@ def test_a_pickle_cannot_write_elsewhere(small: dict[str, Any]) -> None:
         KeroraClassifier(**small).__setstate__({"_files": {"../evil": b""}})
 
 
+def test_a_pickle_names_no_process_and_no_command(small: dict[str, Any]) -> None:
+    model = KeroraClassifier(**small).fit(TEXTS, LABELS)
+    own, taken = read_json(Path(model.run_) / "run.json"), pickle.loads(pickle.dumps(model))
+    copied = read_json(Path(taken.run_) / "run.json")
+    assert own["process"] == {} and set(own) - set(copied) == {"argv", "working_directory", "process"}
+    assert np.array_equal(taken.predict_proba(TEXTS), model.predict_proba(TEXTS))
+
+
 def test_run_folders_that_are_kept(small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     KeroraClassifier(**small).fit(TEXTS, LABELS)
