@@ -49,7 +49,7 @@ def refit(search: Search, best: Record, progress: Progress | None = None, argv: 
     if state is None:
         data = search.folder.path / "refit-data"
         # the seed of the study and not of the trial, so that the same rows are held out as in the search
-        whole = load_dataset(best.config.data, search.config.training.seed)
+        whole = load_dataset(search.with_own_rows(best.config).data, search.config.training.seed)
         save_dataset(_joined(whole), data, force=True)
         fit(_config(best, data, run.path), progress=progress, argv=argv)
     # `fit` would refuse the folder of an interrupted refit
