@@ -11,9 +11,10 @@ import torch
 from kerora.data.batches import STATES, Batches, rectangle
 from kerora.data.rows import Rows
 from kerora.data.tokens import cache_directory
-from kerora.errors import ConfigError, PresetError
+from kerora.errors import ConfigError, DataError, PresetError
 from kerora.fast.blocks import pooled_only
 from kerora.fast.frozen_start import FrozenStart
+from kerora.models.compiling import reads_numbers
 from kerora.models.heads import ClassifierHead
 from kerora.models.presets import Preset, find_preset
 from kerora.models.raw_texts import RawRows, class_numbers
@@ -156,7 +157,7 @@ class TextClassifier(TaskModel):
             raise ConfigError("The texts have no labels. Give one for each text: model.fit(texts, labels).")
         return Batches(
             self.tokenizer.encode(rows.texts, rows.pairs, max_length=self.max_length),
-            None if rows.labels is None else self.targets_of(rows.labels),
+            None if rows.labels is None else self._targets_for_loss(rows.labels),
             batch_size=batch_size,
             pad_id=self.tokenizer.pad_id,
             shuffle=shuffle,
@@ -164,6 +165,21 @@ class TextClassifier(TaskModel):
             row_weights=rows.weights,
             by_length=by_length,
         )
+
+    def _targets_for_loss(self, labels: np.ndarray) -> np.ndarray:
+        targets, loss = self.targets_of(labels), getattr(self, "loss", None)
+        numbers = reads_numbers(loss)
+        if numbers is True and targets.ndim > 1:
+            raise DataError(
+                f"Labels have the shape {targets.shape}, but the loss reads class numbers, shape ({len(targets)},). "
+                "Give labels.argmax(axis=1), or compile with keras.losses.CategoricalCrossentropy(from_logits=True)."
+            )
+        if numbers is False and targets.ndim == 1:
+            raise DataError(
+                "Labels are classes, but the loss reads one-hot labels. Leave loss out of compile, or give "
+                "keras.utils.to_categorical(numbers)."
+            )
+        return targets
 
     @property
     def mask_share(self) -> float:

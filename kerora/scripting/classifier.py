@@ -18,6 +18,7 @@ from kerora.data.rows import Rows
 from kerora.notices import naming
 from kerora.runfolder import RunFolder
 from kerora.runs.open import read_config
+from kerora.scripting.arguments import callbacks_of
 from kerora.scripting.estimator_inputs import InputError, Texts, labels_of, texts_of
 from kerora.scripting.estimator_parameters import (
     DEFAULTS,
@@ -156,7 +157,7 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
             found = fit(
                 stage.config,
                 progress=progress,
-                callbacks=list(self.callbacks or ()),
+                callbacks=callbacks_of(self.callbacks),
                 files=stage.files,
                 preset=base_of(config),
             )

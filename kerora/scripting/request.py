@@ -20,7 +20,7 @@ from kerora.settings.flat import from_flat
 from kerora.settings.resolve import Setting, flatten, load_yaml, resolve, settings, to_dict
 
 YAML = (".yaml", ".yml")
-SOURCE = "data.source"
+SOURCE, TEXT = "data.source", "data.text"
 OTHERS = ("data", *SPLITS, "callbacks", "force", "progress", "resume")
 """The names that `kerora.fit` accepts beside the settings."""
 
@@ -69,6 +69,8 @@ def read_request(
     twice = next((path for path in paths if path in given), None)
     if twice is not None:
         raise ConfigError(f"{call}: '{twice}' is given twice. Leave one of the two out.")
+    if isinstance(given.get(TEXT), int) and not isinstance(given[TEXT], bool):
+        given[TEXT] = str(given[TEXT])  # a frame without names of columns numbers them
     merged = {**layer, **given, **paths}
     parts, files = _divided(merged, call)
     return Request(resolve(files), parts)

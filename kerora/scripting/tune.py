@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerora.errors import ConfigError
+from kerora.scripting.arguments import progress_of, refuse_more
 from kerora.scripting.request import read_request, staged
 from kerora.settings.fit import SPLITS, FitConfig
 from kerora.settings.flat import by_option
@@ -31,7 +32,7 @@ def tune(
     test: Any = None,
     space: Space | Mapping[str, Any] | str | Path | None = None,
     observer: Observer | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     argv: Sequence[str] = (),
     **flat: Any,
 ) -> TuneResult:
@@ -51,7 +52,7 @@ def tune(
         space: the search space: a mapping such as ``{"rank": [4, 8]}``, a YAML file or the name of a bundled space.
             Default: ``lora``.
         observer: receives the trials while they run. None shows nothing.
-        progress: shows the training of the refit. None shows nothing.
+        progress: shows the training of the refit, as in `kerora.fit`. None shows nothing.
         argv: the command line, for the manifest of the refit.
         **flat: settings of the search and of the trials by the names of their options: ``trials=20``, ``epochs=1``,
             ``text="message"``. They override `settings` and `config`.
@@ -60,6 +61,8 @@ def tune(
         KeroraError: an input cannot be used, and nothing was written. Or all trials failed. Or the search was
             interrupted, and the same call continues it.
     """
+    if settings is not None and not isinstance(settings, TuneConfig | Mapping):
+        refuse_more([settings], CALL)
     own = by_option(TuneConfig)
     of_a_run = next((name for name in OF_A_RUN if name in flat), None)
     if of_a_run is not None:
@@ -71,5 +74,11 @@ def tune(
     others = {*own, "data", *SPLITS, "space", "observer", "progress"} - {*OF_A_RUN}
     with staged(read_request(config, rows, rest, CALL, tuple(others))) as stage:
         return study.tune(
-            stage.config, search, space=space, observer=observer, progress=progress, argv=argv, files=stage.files
+            stage.config,
+            search,
+            space=space,
+            observer=observer,
+            progress=progress_of(progress),
+            argv=argv,
+            files=stage.files,
         )
