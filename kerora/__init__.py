@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kerora.backend import offer_to_keras, select_torch_backend
+from kerora.errors import speak_to_scripts
 from kerora.places import settle_home
 from kerora.version import __version__
 
@@ -30,16 +31,18 @@ if TYPE_CHECKING:
     from kerora.scripting.result import FitResult
     from kerora.scripting.runs import evaluate, predict
     from kerora.scripting.save_run import save_run
+    from kerora.scripting.tune import tune
     from kerora.settings.fit import FitConfig
     from kerora.settings.language import Sampling
     from kerora.settings.pretrain import PretrainConfig
     from kerora.settings.tune import TuneConfig
     from kerora.training.schedules import WarmupSchedule
     from kerora.training.step import TrainStep
-    from kerora.tuning.study import tune
 
 settle_home()
 select_torch_backend()
+# Imported with the first message: `import kerora` loads no settings.
+speak_to_scripts(lambda text: str(importlib.import_module("kerora.settings.python_words").in_python(text)))
 offer_to_keras(
     {
         "CausalLM": "kerora.models.causal_lm",
@@ -79,7 +82,7 @@ _HOMES = {
     "save_adapter": "kerora.lora.files",
     "save_run": "kerora.scripting.save_run",
     "set_random_seed": "kerora.backend",
-    "tune": "kerora.tuning.study",
+    "tune": "kerora.scripting.tune",
     "unmerge_lora": "kerora.lora.inject",
 }
 """Where each public name is defined, and what it is called there where that differs."""

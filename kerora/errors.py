@@ -2,18 +2,56 @@
 
 Every message is one line: what is wrong, with which value, where, and what to do. The command line prints the line of a
 `KeroraError` to stderr and exits with code 2. Any other exception is a bug, and the exit code is 1.
+
+Messages are written with the options of the command line. A script gets them with the names of arguments.
 """
 
+import contextlib
 import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+
+Words = Callable[[str], str]
+_FOR_SCRIPTS: list[Words] = []
+AS_WRITTEN = "--as-written"
+"""The option that tells a process of ours that the command line started it; see `as_written`."""
+_AS_WRITTEN: ContextVar[bool] = ContextVar("as_written", default=False)
+
+
+def speak_to_scripts(words: Words) -> None:
+    """Set the function that puts the names of arguments into a message. The package sets it when it is imported."""
+    _FOR_SCRIPTS[:] = [words]
+
+
+@contextlib.contextmanager
+def as_written(on: bool = True) -> Iterator[None]:
+    """Keep the options of the command line in the messages of the block."""
+    token = _AS_WRITTEN.set(on)
+    try:
+        yield
+    finally:
+        _AS_WRITTEN.reset(token)
+
+
+def is_as_written() -> bool:
+    """Tell whether messages keep the options of the command line."""
+    return _AS_WRITTEN.get()
+
+
+def spoken(text: str) -> str:
+    """Return a message as the caller reads it: with options for the command line, with arguments for a script."""
+    return text if _AS_WRITTEN.get() or not _FOR_SCRIPTS else _FOR_SCRIPTS[0](text)
 
 
 class KeroraError(Exception):
     """The input of the user cannot be used. The message says what to change."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return spoken(super().__str__())
 
 
 class ConfigError(KeroraError):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from kerora.errors import KeroraError
+from kerora.errors import KeroraError, spoken
 
 _LIBRARIES = ("kerora", "keras", "contextlib", "sklearn")
 _RENAME: ContextVar[Callable[[str], str] | None] = ContextVar("rename", default=None)
@@ -24,7 +24,7 @@ class Notice(UserWarning):
 
 def notice(text: str) -> None:
     """Say one line about a choice."""
-    warnings.warn(renamed(text), Notice, stacklevel=_level_of_caller())
+    warnings.warn(spoken(renamed(text)), Notice, stacklevel=_level_of_caller())
 
 
 def _level_of_caller() -> int:
@@ -42,11 +42,12 @@ def naming(rename: Callable[[str], str]) -> Iterator[None]:
     Args:
         rename: returns the new text, for example with the name of an argument for the path of a temporary file.
     """
-    token = _RENAME.set(rename)
+    outer = _RENAME.get()
+    token = _RENAME.set(rename if outer is None else lambda text: outer(rename(text)))
     try:
         yield
     except KeroraError as error:
-        error.args = (rename(str(error)), *error.args[1:])
+        error.args = (rename(str(error.args[0])), *error.args[1:])
         raise
     finally:
         _RENAME.reset(token)

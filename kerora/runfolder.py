@@ -16,6 +16,8 @@ from typing import IO, Any, Literal, Self
 from kerora.errors import RunError, reason_of
 
 State = Literal["running", "finished", "stopped", "failed"]
+PRIVATE = ("argv", "working_directory", "process", "tracking")
+"""Entries of run.json that exports and pickles leave out: they name the machine, its folders and accounts."""
 
 
 class RunFolder:

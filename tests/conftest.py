@@ -24,6 +24,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
+def words() -> Iterator[None]:
+    """Compare messages as they are written, with the options of the command line. tests/scripting reads arguments."""
+    from kerora.errors import as_written
+
+    with as_written():
+        yield
+
+
+@pytest.fixture(autouse=True)
 def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's caches out of the tests, and the tests out of them."""
     base = tmp_path_factory.getbasetemp() / "caches"

@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from kerora.cli.streams import escape_note, lacking, prepare_streams
-from kerora.errors import KeroraError, nearest
+from kerora.errors import KeroraError, as_written, nearest
 from kerora.notices import shown
 from kerora.places import settle_home
 from kerora.settings.foreign import own_name
@@ -99,6 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
+    with as_written():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     # First, because the notes and errors below need a standard error that can be written.
     prepare_streams()
     if (home := settle_home()) is not None:

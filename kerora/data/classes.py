@@ -224,7 +224,7 @@ def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts:
             options = " and ".join(f"--{part}" for part in parts)
             raise DataError(
                 f"{source}: class '{classes[number]}' has {count} row{'s' * (count > 1)}, too few to split by class "
-                f"into train and {' and '.join(parts)}. Add rows, give files with {options}, "
+                f"into train and {' and '.join(parts)}. Add rows, give {options}, "
                 f"or set --{parts[0]}-split 0."
             )
 

@@ -91,7 +91,7 @@ def _check_header(columns: Sequence[str], place: str) -> None:
         name = columns[0] if len(columns[0]) <= 60 else f"{columns[0][:60]}..."
         raise DataError(
             f"{place}: the first line '{name}' can be the name of the column or a text. If it is a text, add --columns "
-            "text. If it is the name, give it with --text (in a pre-training --text-column)."
+            "'text'. If it is the name, give it with --text (in a pre-training --text-column)."
         )
 
 

@@ -141,7 +141,11 @@ def _check_names(value: Any, name: str) -> None:
     if hasattr(value, "collect"):
         return
     columns = getattr(value, "column_names", None) or getattr(value, "columns", None)
-    names = [str(column) for column in columns] if isinstance(columns, Iterable) else []
+    columns = list(columns) if isinstance(columns, Iterable) else []
+    deep = next((column for column in columns if isinstance(column, tuple)), None)
+    if deep is not None:
+        raise DataError(f"{name} has columns of several levels, such as {deep!r:.60}. Give each column one name.")
+    names = list(map(str, columns))
     twice = next((column for column in names if names.count(column) > 1), None)
     if twice is not None:
         raise DataError(f"{name} has two columns named '{twice:.40}'. Rename one of them, or leave it out.")

@@ -27,7 +27,7 @@ from kerora.lora.files import load_adapter, save_adapter
 from kerora.lora.inject import lora_layers
 from kerora.models.keras_presets import EXACT_FILE, LABELS_FILE
 from kerora.models.task import TaskModel
-from kerora.runfolder import RunFolder, read_json, write_json, write_text
+from kerora.runfolder import PRIVATE, RunFolder, read_json, write_json, write_text
 from kerora.runs.open import load, read_config
 from kerora.settings.fit import FitConfig
 from kerora.tasks.probe import Probe
@@ -40,7 +40,6 @@ TANH_TOLERANCE = 0.05
 """Tolerance for a Keras preset of a model with exact GELU: plain KerasHub computes its tanh approximation."""
 SHARED = ("config.yaml", "run.json", "history.csv", "metrics.json", "adapter")
 """Files of a run in an export. Checkpoints are left out, and predictions too, because they hold texts."""
-PRIVATE = ("argv", "working_directory", "process", "tracking")
 """Entries of run.json that an export does not have."""
 
 

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from kerora.data.rows import Rows
-from kerora.errors import ConfigError
+from kerora.errors import ConfigError, DataError
 from kerora.lora.temperature import read_temperature
+from kerora.models.compiling import reads_numbers
 from kerora.models.presets import Preset, find_preset
 from kerora.models.probabilities import softmax
 from kerora.models.raw_texts import class_numbers
@@ -126,6 +127,26 @@ class TextClassifier(WholeTextModel):
             DataError: a name is unknown, a number is out of range, or a label is missing.
         """
         return class_numbers(labels, self.classes, self.label_values)
+
+    def targets_for_loss(self, labels: np.ndarray) -> np.ndarray:
+        """Return the class numbers of labels, or one-hot labels, as the loss of the model reads them.
+
+        Raises:
+            DataError: the loss reads the other kind, or see `targets_of`.
+        """
+        targets, loss = self.targets_of(labels), getattr(self, "loss", None)
+        numbers = reads_numbers(loss)
+        if numbers is True and targets.ndim > 1:
+            raise DataError(
+                f"Labels have the shape {targets.shape}, but the loss reads class numbers, shape ({len(targets)},). "
+                "Give labels.argmax(axis=1), or compile with keras.losses.CategoricalCrossentropy(from_logits=True)."
+            )
+        if numbers is False and targets.ndim == 1:
+            raise DataError(
+                "Labels are classes, but the loss reads one-hot labels. Leave loss out of compile, or give "
+                "keras.utils.to_categorical(numbers)."
+            )
+        return targets
 
     def predict_probabilities(
         self,

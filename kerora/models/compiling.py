@@ -20,9 +20,13 @@ FROM_LOGITS = {
     "ce": "SparseCategoricalCrossentropy",
 }
 """Losses of Keras that need to know that they get logits: the function, and the class that can be told."""
+SPARSE = ("SparseCategoricalCrossentropy", "sparse_categorical_crossentropy", "CrossEntropy")
+"""Losses that read class numbers: of Keras, and the own one of a classifier."""
 BINARY = ("binary_crossentropy", "binary_focal_crossentropy", "BinaryCrossentropy", "BinaryFocalCrossentropy")
 THRESHOLDS = ("AUC", "Precision", "Recall", "PrecisionAtRecall", "RecallAtPrecision", "BinaryAccuracy")
 """Metrics of Keras that need probabilities of one class."""
+ONE_HOT = (*THRESHOLDS, "F1Score", "FBetaScore", "CategoricalAccuracy", "TopKCategoricalAccuracy")
+"""Metrics of Keras that need one-hot labels. With class numbers they fail, or compute something else."""
 
 
 def settled(model: Any, given: Mapping[str, Any], loss: Any) -> dict[str, Any]:
@@ -55,7 +59,24 @@ def settled(model: Any, given: Mapping[str, Any], loss: Any) -> dict[str, Any]:
     for name in ("metrics", "weighted_metrics"):
         if settled.get(name):
             settled[name] = keras.tree.map_structure(_metric_from_logits, settled[name])
+            if reads_numbers(settled["loss"]):
+                keras.tree.map_structure(_check_labels_of_metric, settled[name])
     return settled
+
+
+def reads_numbers(loss: Any) -> bool | None:
+    """Tell whether a loss reads class numbers. False: one-hot labels. None: a loss of which nothing is known."""
+    name = _name(loss)
+    return True if name in SPARSE else False if name in FROM_LOGITS or name in FROM_LOGITS.values() else None
+
+
+def _check_labels_of_metric(metric: Any) -> None:
+    name = _name(metric)
+    if name in ONE_HOT:
+        raise ConfigError(
+            f"The metric {name} needs one-hot labels, but the loss reads class numbers. Leave it out: "
+            "kerora.callbacks.ClassificationReport adds precision, recall, F1 and ROC AUC to the logs."
+        )
 
 
 def default_optimizer(model: Any) -> keras.optimizers.Optimizer:
@@ -107,7 +128,7 @@ def _name(given: Any) -> str:
     """Return the name of a loss or metric of Keras as it is written in code: of its function or of its class."""
     if isinstance(given, str):
         named = given if given in FROM_LOGITS or given in BINARY else None
-        classes = {name.lower(): name for name in (*FROM_LOGITS.values(), *BINARY, *THRESHOLDS)}
+        classes = {name.lower(): name for name in (*FROM_LOGITS.values(), *BINARY, *ONE_HOT)}
         return named or classes.get(given.replace("_", "").lower(), given)
     if isinstance(given, keras.losses.Loss | keras.metrics.Metric):
         return type(given).__name__

@@ -55,8 +55,9 @@ def is_raw(x: Any) -> bool:
     """Tell whether an input of a model holds texts."""
     if isinstance(x, Mapping):
         return ENCODED not in x and any(_is_column(column) for column in x.values())
-    if isinstance(x, list) and not x:
-        return True  # No texts, which `raw_rows` refuses.
+    # What holds no texts in no order, which `raw_rows` refuses: Keras would say less.
+    if isinstance(x, set | frozenset) or (isinstance(x, list) and all(isinstance(item, int | float) for item in x)):
+        return True
     return isinstance(x, Rows) or is_table(x) or _is_column(x) or _is_list_of_columns(x)
 
 
@@ -88,11 +89,15 @@ def text_columns(x: Any) -> tuple[list[str], list[str] | None]:
     Raises:
         ConfigError: there are more than two columns, or something other than texts.
     """
-    if isinstance(x, Mapping):
-        other = [name for name, column in x.items() if not _is_column(column)]
-        if other:
-            raise ConfigError(f"'{other[0]}' holds no texts. Inputs are texts alone: give labels apart, as y.")
+    if isinstance(x, set | frozenset):
+        raise ConfigError("A set of texts has no order. Give a list.")
     columns = _columns(x)
+    names = list(x) if isinstance(x, Mapping) else _names_of(x) if is_table(x) else []
+    # `zip` leaves out values without names. An empty column has no kind.
+    pairs = [(name, column) for name, column in zip(names, columns, strict=False) if not _is_empty(column)]
+    other = [str(name) for name, column in pairs if not _is_column(column)]
+    if other:
+        raise ConfigError(f"'{other[0]}' holds no texts. Inputs are texts alone: give labels apart, as y.")
     if len(columns) > 2:
         raise ConfigError(f"Texts come in one column, or two for pairs. Received: {len(columns)} columns. Name them.")
     return checked_pairs(*map(_plain, columns), *[None] * (2 - len(columns)))
@@ -188,8 +193,7 @@ def _columns(x: Any) -> list[Any]:
     if isinstance(x, Mapping):
         return list(x.values())
     if is_table(x):
-        names = x.column_names if hasattr(x, "column_names") else x.columns
-        return [x[name] for name in names]
+        return [x[name] for name in _names_of(x)]
     if isinstance(x, np.ndarray) and x.ndim > 1:
         return list(x.reshape(len(x), -1).T)
     if isinstance(x, tuple) and len(x) == 2 and not isinstance(x[0], str | bytes):
@@ -203,6 +207,14 @@ def _columns(x: Any) -> list[Any]:
             )
         return [[row[0] for row in x], [row[1] for row in x]]
     return [x]
+
+
+def _names_of(table: Any) -> list[Any]:
+    return list(table.column_names if hasattr(table, "column_names") else table.columns)
+
+
+def _is_empty(column: Any) -> bool:
+    return hasattr(column, "__len__") and len(column) == 0
 
 
 def _is_column(x: Any) -> bool:

@@ -13,6 +13,7 @@ from kerora.data.batches import Batches
 from kerora.errors import ConfigError
 from kerora.models.compiling import check_callbacks
 from kerora.models.raw_texts import ENCODED, RawRows, are_names, is_raw, plain_labels, raw_rows
+from kerora.settings.base import shown
 
 BATCH_SIZE = 32
 """Rows in a batch where none is given, as in Keras."""
@@ -65,6 +66,11 @@ class TextFit(keras.Model):
         given = keras_arguments(keras.Model.fit, self, args, kwargs)
         self.forget_decision()
         check_callbacks(self, given.get("callbacks"))
+        if isinstance(given.get("class_weight"), str) and not (is_raw(given.get("x")) and _balanced(given)):
+            raise ConfigError(
+                "class_weight is a dict of classes and weights, or 'balanced' for texts with labels. "
+                f"Received: {shown(given['class_weight'])}"
+            )
         size = given.get("batch_size") or BATCH_SIZE
         if is_raw(given.get("x")):
             self._fit_rows(given, size)
@@ -136,7 +142,12 @@ class TextFit(keras.Model):
         given["x"] = self.raw_batches(rows, batch_size=size, shuffle=shuffle, by_length=False, seed=seed)
         # Keras would shuffle the batches, whose order is random already.
         given["shuffle"] = False
-        if isinstance(given.get("class_weight"), Mapping):
+        if _balanced(given):
+            numbers = self.targets_of(rows.labels)
+            numbers = numbers.argmax(axis=1) if numbers.ndim > 1 else numbers
+            counts = {int(number): int((numbers == number).sum()) for number in set(numbers.reshape(-1).tolist())}
+            given["class_weight"] = {key: len(numbers) / (len(counts) * count) for key, count in counts.items()}
+        elif isinstance(given.get("class_weight"), Mapping):
             given["class_weight"] = self._class_weight(given["class_weight"])
 
     def _class_weight(self, weights: Mapping[Any, float]) -> dict[int, float]:
@@ -187,6 +198,10 @@ class TextFit(keras.Model):
             # Keras takes generators, but no other iterators.
             return (encoded(batch) for batch in data)
         return data
+
+
+def _balanced(given: Mapping[str, Any]) -> bool:
+    return isinstance(given.get("class_weight"), str) and given["class_weight"] == "balanced"
 
 
 class _EncodedDataset(keras.utils.PyDataset):

@@ -118,13 +118,17 @@ class WholeTextModel(TaskModel):
         """Return the targets that the loss takes, from labels as a user gives them. A subclass defines it."""
         raise NotImplementedError
 
+    def targets_for_loss(self, labels: np.ndarray) -> np.ndarray:
+        """Return the targets of labels as the loss of the compiled model reads them. Default: see `targets_of`."""
+        return self.targets_of(labels)
+
     def raw_batches(self, rows: RawRows, *, batch_size: int, shuffle: bool, by_length: bool, seed: int) -> Batches:
         """Make batches of texts, of which training needs labels."""
         if rows.labels is None and (shuffle or rows.weights is not None):
             raise ConfigError("The texts have no labels. Give one for each text: model.fit(texts, labels).")
         return Batches(
             self.tokenizer.encode(rows.texts, rows.pairs, max_length=self.max_length),
-            None if rows.labels is None else self.targets_of(rows.labels),
+            None if rows.labels is None else self.targets_for_loss(rows.labels),
             batch_size=batch_size,
             pad_id=self.tokenizer.pad_id,
             shuffle=shuffle,

@@ -38,7 +38,7 @@ from kerora.runfolder import PretrainFolder, write_bytes, write_text
 from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import as_settings, dump_yaml, load_yaml, resolve
 from kerora.tasks.language.task import COLUMNS
-from kerora.tracking.tracking import check_tools
+from kerora.tracking.tracking import check_start, check_tools
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
 from kerora.training.interrupt import InterruptFlag
@@ -93,7 +93,7 @@ def pretrain(
     if not config.output:
         raise ConfigError("There is no folder to write the preset to. Name it with --output.")
     run = PretrainFolder(expanded(config.output))
-    check_tools(config.log)
+    check_start(config.log)
     # before `assemble`, which may work for minutes on the text
     run.check_free(force)
     progress = progress or Silent()
@@ -278,7 +278,6 @@ def _conclude(
     run.update_manifest(
         state="finished",
         finished=now(),
-        process={},  # host and process id mean nothing in a preset that people share
         training_seconds=seconds,
         parameters=int(parts.backbone.count_params()),
         held_out=metrics,

@@ -81,7 +81,7 @@ def read_config(run: RunFolder) -> FitConfig:
         config = resolve(given, {"data.bad_rows": None})
     except ConfigError as error:
         # the message is written for --config, but here the file is that of the run
-        raise RunError(f"{str(error).removesuffix(' Check --config.')} Restore the file or train again.") from error
+        raise RunError(f"{error.args[0].removesuffix(' Check --config.')} Restore the file or train again.") from error
     if "model.truncate" not in given:
         # earlier versions always cut on the right, whatever the tokenizer said
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, truncate="right"))

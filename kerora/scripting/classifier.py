@@ -16,10 +16,18 @@ from kerora.data.labels import label_of
 from kerora.data.memory_values import tensor_values
 from kerora.data.rows import Rows
 from kerora.models.probabilities import softmax
+from kerora.notices import naming
 from kerora.runfolder import RunFolder
 from kerora.runs.open import read_config
+from kerora.scripting.arguments import callbacks_of
 from kerora.scripting.estimator_inputs import InputError, Texts, labels_of, texts_of
-from kerora.scripting.estimator_parameters import DEFAULTS, checked_names, config_of, signature
+from kerora.scripting.estimator_parameters import (
+    DEFAULTS,
+    checked_names,
+    config_of,
+    in_words_of_sklearn,
+    signature,
+)
 from kerora.scripting.kept_runs import OwnFolder, files_of, write_files
 from kerora.scripting.request import Request, staged
 from kerora.scripting.shared_models import LOCK, base_of, model_of
@@ -145,11 +153,11 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         names = {"data.text": columns, "data.text_join": join, "data.label": ["label"]}
         config = resolve(to_dict(config), place, names)
         progress = Progress() if self.verbose else Silent()
-        with LOCK, _own_randomness(), staged(Request(config, parts)) as stage:
+        with LOCK, _own_randomness(), naming(in_words_of_sklearn), staged(Request(config, parts)) as stage:
             found = fit(
                 stage.config,
                 progress=progress,
-                callbacks=list(self.callbacks or ()),
+                callbacks=callbacks_of(self.callbacks),
                 files=stage.files,
                 preset=base_of(config),
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 from kerora.data import sources
 from kerora.data.rows import Dataset, Rows
+from kerora.scripting.arguments import refuse_more
 from kerora.scripting.request import data_request, staged
 from kerora.settings.fit import DataConfig
 
@@ -41,6 +42,8 @@ def load_dataset(
         ConfigError: a setting is unknown or wrong.
         DataError: a row cannot be used. The error gives the place and the remedy.
     """
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        refuse_more([seed], "kerora.load_dataset")
     rows = {"train": train, "validation": validation, "test": test}
     with staged(data_request(config, rows, settings, "kerora.load_dataset")) as stage:
         return sources.load_dataset(stage.config.data, seed, without=without)

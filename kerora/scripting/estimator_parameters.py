@@ -9,6 +9,7 @@ from kerora.settings.base import shown
 from kerora.settings.fit import FitConfig
 from kerora.settings.flat import by_option, from_flat
 from kerora.settings.foreign import own_name
+from kerora.settings.python_words import in_python
 from kerora.settings.resolve import resolve
 
 GROUPS = ("model", "lora", "training")
@@ -28,6 +29,18 @@ SETTINGS: dict[str, Any] = {
 }
 """The parameters that are settings of a fit, with their defaults."""
 DEFAULTS = {**SETTINGS, **OWN}
+
+WORDS = {
+    **{"seed": "random_state", "class_weights": "class_weight"},
+    **{"validation": "eval_set", "validation_split": "validation_fraction"},
+}
+
+
+def in_words_of_sklearn(text: str) -> str:
+    """Return a message of a fit with the names that an estimator has for settings and rows."""
+    for written, own in (("train (dict)", "X"), ("validation (dict)", "eval_set")):
+        text = text.replace(written, own)
+    return in_python(text, WORDS)
 
 
 def signature() -> inspect.Signature:

@@ -1,12 +1,13 @@
 """Run folders that belong to an object of Python: temporary, or as bytes inside a pickle."""
 
+import json
 import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
-from kerora.runfolder import RunFolder, write_bytes
+from kerora.runfolder import PRIVATE, RunFolder, write_bytes
 
 
 class OwnFolder:
@@ -23,15 +24,19 @@ class OwnFolder:
 
 
 def files_of(path: Path) -> dict[str, bytes]:
-    """Return the files of a run that a model needs, by their paths in the folder. They hold no texts.
+    """Return the files of a run that a model needs, by their paths in the folder.
+
+    They hold no texts, and neither the machine nor the process of the training.
 
     Raises:
         RunError: the folder does not exist any more.
     """
     run = RunFolder.open(path)
-    small = [run.config, run.manifest, run.history, run.metrics]
+    small = [run.config, run.history, run.metrics]
     found = [*(file for file in small if file.is_file()), *sorted(run.adapter.iterdir())]
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
+    manifest = {key: value for key, value in run.read_manifest().items() if key not in PRIVATE}
+    files = {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
+    return {run.manifest_name: json.dumps(manifest).encode(), **files}
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:

@@ -20,7 +20,7 @@ from kerora.settings.flat import from_flat
 from kerora.settings.resolve import Setting, flatten, load_yaml, resolve, settings, to_dict
 
 YAML = (".yaml", ".yml")
-SOURCE = "data.source"
+SOURCE, TEXT = "data.source", "data.text"
 OTHERS = ("data", *SPLITS, "callbacks", "force", "progress", "resume")
 """The names that `kerora.fit` accepts beside the settings."""
 
@@ -38,7 +38,13 @@ class Request:
     parts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_request(config: Any, rows: Mapping[str, Any], flat: Mapping[str, Any], call: str = "kerora.fit") -> Request:
+def read_request(
+    config: Any,
+    rows: Mapping[str, Any],
+    flat: Mapping[str, Any],
+    call: str = "kerora.fit",
+    others: Collection[str] = OTHERS,
+) -> Request:
     """Return the settings and the rows of a call. Names override `config`.
 
     Args:
@@ -46,6 +52,7 @@ def read_request(config: Any, rows: Mapping[str, Any], flat: Mapping[str, Any], 
         rows: the arguments ``data``, ``train``, ``validation`` and ``test``.
         flat: settings by the names of their options.
         call: the call, for messages.
+        others: the names that the call accepts beside the settings, for messages.
 
     Raises:
         ConfigError: a name is unknown, a value is wrong, or two arguments give the same rows.
@@ -57,11 +64,13 @@ def read_request(config: Any, rows: Mapping[str, Any], flat: Mapping[str, Any], 
         if "data" in rows:
             raise ConfigError(f"{call}: the first argument and data= both give rows. Leave one of them out.")
         rows["data"] = config
-    given = from_flat(flat, others=OTHERS, call=call)
+    given = from_flat(flat, others=others, call=call)
     paths = {SOURCE if name == "data" else f"data.{name}": value for name, value in rows.items()}
     twice = next((path for path in paths if path in given), None)
     if twice is not None:
         raise ConfigError(f"{call}: '{twice}' is given twice. Leave one of the two out.")
+    if isinstance(given.get(TEXT), int) and not isinstance(given[TEXT], bool):
+        given[TEXT] = str(given[TEXT])  # a frame without names of columns numbers them
     merged = {**layer, **given, **paths}
     parts, files = _divided(merged, call)
     return Request(resolve(files), parts)
@@ -152,19 +161,22 @@ def staged(request: Request) -> Iterator[Staged]:
         files = {split: write_part(part, place, split, config.data) for split, part in request.parts.items()}
         names = {str(path): f"{split} ({described(request.parts[split])})" for split, path in files.items()}
         paths: dict[str, Any] = {split: str(path) for split, path in files.items()}
-        with naming(lambda text: spoken(text, names)):
+        with naming(lambda text: by_argument(text, names)):
             data = dataclasses.replace(config.data, **paths)
             yield Staged(dataclasses.replace(config, data=data), tuple(files.values()))
 
 
-def spoken(text: str, names: Mapping[str, str]) -> str:
+# Rows in memory have numbers, but no lines and no header line.
+_OF_FILES = re.compile(r" \(line \d+\)|, or give (?:--columns|columns=) when the file has no header line")
+
+
+def by_argument(text: str, names: Mapping[str, str]) -> str:
     """Return a message with the names of the arguments in place of the paths of their files."""
     if not any(path in text for path in names):
         return text
     for path, name in names.items():
         text = text.replace(path, name)
-    # Rows in memory have numbers, but no lines.
-    return re.sub(r" \(line \d+\)", "", text)
+    return _OF_FILES.sub("", text)
 
 
 def data_request(config: Any, rows: Mapping[str, Any], flat: Mapping[str, Any], call: str) -> Request:

@@ -22,7 +22,7 @@ from kerora.runfolder import RunFolder
 from kerora.runs.evaluate import Evaluation, evaluate_run
 from kerora.runs.open import read_by_columns_of, read_config
 from kerora.runs.predict import predict_file
-from kerora.scripting.request import are_columns, spoken
+from kerora.scripting.request import are_columns, by_argument
 from kerora.settings.fit import DataConfig
 from kerora.settings.flat import from_flat
 from kerora.tasks.abstention import Abstention
@@ -161,7 +161,7 @@ def _written(run: RunFolder, value: Any, name: str, settings: Mapping[str, Any])
     with tempfile.TemporaryDirectory(prefix="kerora-") as folder:
         file = write_part(value, Path(folder), name, DataConfig(text=data.text, label=data.label))
         names = {str(file): f"{name} ({described(value)})"}
-        with naming(lambda text: spoken(text, names)):
+        with naming(lambda text: by_argument(text, names)):
             yield file
 
 

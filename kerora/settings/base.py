@@ -87,7 +87,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(typing.cast(Any, self)):
-            value = _coerce(spec.name, getattr(self, spec.name), type_of(type(self), spec.name))
+            kind, choices = type_of(type(self), spec.name), spec.metadata.get("choices", ())
+            value = _coerce(spec.name, getattr(self, spec.name), kind, choices)
             # not plain assignment, because the groups are frozen
             object.__setattr__(self, spec.name, value)
             _check(spec, value)
@@ -118,7 +119,7 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
         raise ConfigError(f"Setting '{spec.name}' {problem}. Received: {value!r}")
 
 
-def _coerce(name: str, value: Any, kind: Any) -> Any:
+def _coerce(name: str, value: Any, kind: Any, choices: Sequence[str] = ()) -> Any:
     """Convert a value of YAML or the command line to the type of its field, or raise an error."""
     if typing.get_origin(kind) is types.UnionType:
         if value is None:
@@ -134,7 +135,8 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
     if isinstance(coerced, kind) and (kind is bool or not isinstance(coerced, bool)):
         return coerced
     remedy = ". Write the table to a file and give its path." if is_table(value) else ""
-    raise ConfigError(f"Setting '{name}' must be {_WANTED.get(kind, kind)}. Received: {shown(value)}{remedy}")
+    wanted = f"one of {', '.join(choices)}" if choices and kind is str else _WANTED.get(kind, kind)
+    raise ConfigError(f"Setting '{name}' must be {wanted}. Received: {shown(value)}{remedy}")
 
 
 def is_table(value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from kerora.errors import ConfigError, nearest
 from kerora.settings.base import Settings
 from kerora.settings.fit import FitConfig
-from kerora.settings.foreign import own_name
+from kerora.settings.foreign import ABSENT, own_name
 from kerora.settings.resolve import Setting, flatten, settings
 
 
@@ -55,5 +55,7 @@ def from_flat(
 
 def _unknown(name: str, names: Collection[str], call: str) -> ConfigError:
     own = own_name(name, names)
+    if own is None and name in ABSENT:
+        return ConfigError(f"{call} has no setting '{name}'. {ABSENT[name]}")
     hint = f" Here it is '{own}'." if own else nearest(name, names)
     return ConfigError(f"{call} has no setting '{name}'.{hint} `kerora init` writes a file with every setting.")

@@ -2,11 +2,21 @@
 
 from collections.abc import Collection
 
+ABSENT = {
+    "sample_weight": "Repeat rows that count more, or use class_weights='balanced'.",
+    "sample_weights": "Repeat rows that count more, or use class_weights='balanced'.",
+    "verbose": "Show the progress with progress=True.",
+    "optimizer": "It is AdamW. Its settings are learning_rate, schedule, warmup, weight_decay, clip_norm.",
+    "loss": "It is the cross entropy. See label_smoothing and class_weights.",
+    "metrics": "All metrics are in metrics.json and in the report.",
+}
+"""Arguments of Keras and scikit-learn that are no settings, with what to do instead."""
 FOREIGN = {
     # the Trainer of transformers and its scripts
     "learning_rate": ("lr", "peak_learning_rate", "initial_learning_rate"),
     "epochs": ("num_train_epochs", "num_epochs", "n_epochs", "epoch", "max_epochs"),
     "batch_size": ("per_device_train_batch_size", "train_batch_size", "micro_batch_size", "per_gpu_train_batch_size"),
+    "class_weights": ("class_weight",),
     "evaluation_batch_size": ("per_device_eval_batch_size", "eval_batch_size", "per_gpu_eval_batch_size"),
     "accumulate": ("gradient_accumulation_steps", "gradient_accumulation", "accumulation_steps", "grad_accum"),
     "schedule": ("lr_scheduler_type", "lr_scheduler", "scheduler", "lr_schedule"),

@@ -30,6 +30,9 @@ class TrackedRun:
 class Tool(Protocol):
     """One tool. Any method may raise any exception: `Tracking` turns it into a note."""
 
+    def check(self) -> None:
+        """Raise what keeps the tool from starting, as far as it shows before there is a run folder."""
+
     def start(self, run: TrackedRun) -> str | None:
         """Open the run of the tool. Return its identifier, with which a resume finds it again, or None."""
 

@@ -19,8 +19,20 @@ LONGEST_VALUE = 500
 class MLflow:
     """One run in an experiment of MLflow. MLFLOW_EXPERIMENT_NAME names the experiment. Default: kerora."""
 
+    def check(self) -> None:
+        """Ask the store for the experiment."""
+        self._connect()
+        self._experiment()
+
     def start(self, run: TrackedRun) -> str | None:
         """Open the run, and log the settings as parameters."""
+        self._connect()
+        self._id = run.resumed or self._new(run)
+        if run.resumed is not None:
+            self._client.update_run(self._id, status="RUNNING")
+        return self._id
+
+    def _connect(self) -> None:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
@@ -29,10 +41,6 @@ class MLflow:
         for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
             logging.getLogger(name).setLevel(level)
         self._client: Any = MlflowClient()
-        self._id = run.resumed or self._new(run)
-        if run.resumed is not None:
-            self._client.update_run(self._id, status="RUNNING")
-        return self._id
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Add one point to each curve."""
@@ -52,11 +60,18 @@ class MLflow:
     def _new(self, run: TrackedRun) -> str:
         from mlflow.entities import Param
 
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        found = self._client.get_experiment_by_name(name)
+        name, found = self._experiment()
         experiment = found.experiment_id if found else self._client.create_experiment(name)
         # not `mlflow.start_run`, which records the user, the script and the state of git
         created = self._client.create_run(experiment, run_name=run.name, tags=dict(run.facts))
         parameters = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in run.settings.items()]
         self._client.log_batch(created.info.run_id, params=parameters)
         return str(created.info.run_id)
+
+    def _experiment(self) -> tuple[str, Any]:
+        """Return the name of the experiment, and what the store has of it, or None."""
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage != "active":
+            raise ValueError(f"The experiment {name} is deleted. Name another one with MLFLOW_EXPERIMENT_NAME")
+        return name, found

@@ -16,6 +16,11 @@ from kerora.tracking.contract import State, TrackedRun
 class TensorBoard:
     """Scalars, hyperparameters, pictures and texts as TensorBoard shows them."""
 
+    def check(self) -> None:
+        """Import what the event files are written with."""
+        from tensorboard.compat.proto.event_pb2 import Event  # noqa: F401
+        from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: F401
+
     def start(self, run: TrackedRun) -> str | None:
         """Open a new event file, and write the hyperparameters. A resume adds a file to the same folder."""
         from tensorboard.compat.proto.event_pb2 import Event

@@ -33,6 +33,24 @@ def check_tools(names: Sequence[str]) -> None:
             raise ConfigError(f"--log {name} needs the package {name}. Install it: pip install 'kerora[{name}]'")
 
 
+def check_start(names: Sequence[str]) -> None:
+    """Check that the tools can start, before there is a run folder: packages, servers, credentials.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    check_tools(names)
+    for name in dict.fromkeys(names):
+        try:
+            TOOLS[name]().check()
+        except Exception as error:
+            raise _cannot_start(name, error) from error
+
+
+def _cannot_start(name: str, error: Exception) -> ConfigError:
+    return ConfigError(f"--log {name} cannot start: {reason(error)}. Mend it, or leave {name} out.")
+
+
 class Tracking:
     """The tools of one training. Use it as a context manager, around the training.
 
@@ -99,9 +117,7 @@ class Tracking:
             identifier = tool.start(run)
         except Exception as error:
             if strict:
-                raise ConfigError(
-                    f"--log {name} cannot start: {reason(error)}. Mend it, or leave {name} out."
-                ) from error
+                raise _cannot_start(name, error) from error
             notice(f"--log {name} cannot start, so the training continues without it: {reason(error)}")
             return
         self._tools[name] = tool

@@ -10,11 +10,24 @@ from kerora.tracking.contract import State, TrackedRun
 
 PROJECT = "kerora"
 INIT_SECONDS = 30
+NO_CREDENTIALS = (
+    "wandb has no credentials, so the run is logged offline. `wandb login` and `wandb sync` upload it later."
+)
 EXIT_CODES: dict[State, int] = {"finished": 0, "failed": 1, "stopped": 255}
 
 
 class WeightsAndBiases:
     """One run of wandb. WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY and WANDB_DIR have their usual meaning."""
+
+    def check(self) -> None:
+        """Check the credentials with the server, unless the run is offline, and the folder that WANDB_DIR names."""
+        mode = _mode()
+        folder = os.environ.get("WANDB_DIR")
+        if folder and mode != "disabled":
+            # wandb would write elsewhere without an error
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(f"The folder {folder} of WANDB_DIR cannot be written")
 
     def start(self, run: TrackedRun) -> str | None:
         """Open the run, online if there are credentials, else offline."""
@@ -22,13 +35,16 @@ class WeightsAndBiases:
 
         # made before wandb looks: it would choose a folder for temporary files if this one is missing
         run.folder.mkdir(parents=True, exist_ok=True)
+        mode = _mode()
+        if mode == "offline" and not os.environ.get("WANDB_MODE"):
+            notice(NO_CREDENTIALS)
         self._run: Any = wandb.init(
             project=None if os.environ.get("WANDB_PROJECT") else PROJECT,
             name=run.name,
             id=run.resumed,
             resume="allow",
             dir=None if os.environ.get("WANDB_DIR") else str(run.folder),
-            mode=_mode(),
+            mode=mode,
             config={**run.settings, **run.facts},
             allow_val_change=True,
             # Without what it gathers about the machine: the command line and the environment can hold secrets.
@@ -71,7 +87,4 @@ def _mode() -> Any:
     # given by name, because wandb reads its variables only once in a process
     if named := os.environ.get("WANDB_MODE"):
         return named
-    if wandb.login(prompt=False):
-        return None
-    notice("wandb has no credentials, so the run is logged offline. `wandb login` and `wandb sync` upload it later.")
-    return "offline"
+    return None if wandb.login(prompt=False) else "offline"

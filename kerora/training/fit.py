@@ -29,7 +29,7 @@ from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
 from kerora.tasks.registry import Task, task_named
-from kerora.tracking.tracking import check_tools
+from kerora.tracking.tracking import check_start, check_tools
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
@@ -116,7 +116,7 @@ def fit(
     """
     config = as_settings({} if config is None else config, FitConfig)
     changed = changed_settings(config)
-    check_tools(config.log)
+    check_start(config.log)
     setup = assemble(config, preset)
     method = setup.config.lora.method
     name = (
@@ -133,7 +133,7 @@ def fit(
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
 
     def work(flag: InterruptFlag) -> TrainedRun:
-        data = relative(run, keep(run, setup.config.data, files))
+        data = relative(run.path, keep(run.data, setup.config.data, files))
         # without the name: `kerora fit --config` with this file makes a new run and does not meet this one
         write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None, data=data)))
         return _train(setup, run, None, progress or Silent(), flag, callbacks)

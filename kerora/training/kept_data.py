@@ -1,6 +1,7 @@
-"""The rows that a run keeps in its own folder: those that a script gave in memory."""
+"""The rows that a run or a study keeps in its own folder: those that a script gave in memory."""
 
 import dataclasses
+import filecmp
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -15,8 +16,13 @@ from kerora.settings.resolve import FILES, HERE
 _NAMES = tuple(key.removeprefix("data.") for key in FILES)
 
 
-def keep(run: RunFolder, data: DataConfig, files: Collection[Path]) -> DataConfig:
-    """Move files of rows into the folder of a run, and return the settings with their new paths.
+def keep(folder: Path, data: DataConfig, files: Collection[Path]) -> DataConfig:
+    """Move files of rows into a folder, and return the settings with their new paths.
+
+    Args:
+        folder: the folder, such as RUN/data.
+        data: the settings.
+        files: the files to move, among those of `data`.
 
     Raises:
         RunError: a file cannot be moved.
@@ -25,14 +31,16 @@ def keep(run: RunFolder, data: DataConfig, files: Collection[Path]) -> DataConfi
     for name in _NAMES:
         path = getattr(data, name)
         if path is not None and Path(path) in files:
-            moved[name] = str(_move(Path(path), run.data))
+            moved[name] = str(_move(Path(path), folder))
     return dataclasses.replace(data, **moved)
 
 
 def _move(path: Path, folder: Path) -> Path:
     target, number = folder / path.name, 1
-    # With --force, an earlier file can be the source of another part.
+    # With --force, an earlier file can be the source of another part. A study that continues has the same rows already.
     while target.exists():
+        if filecmp.cmp(path, target, shallow=False):
+            return target
         number += 1
         target = folder / f"{path.stem}-{number}{path.suffix}"
     try:
@@ -43,13 +51,13 @@ def _move(path: Path, folder: Path) -> Path:
     return target
 
 
-def relative(run: RunFolder, data: DataConfig) -> DataConfig:
-    """Return settings in which paths inside the folder of the run are relative to it, so that the folder can move."""
+def relative(folder: Path, data: DataConfig) -> DataConfig:
+    """Return settings in which paths inside the rows of a run or a study are relative to it, so that it can move."""
     found: dict[str, Any] = {}
     for name in _NAMES:
         path = getattr(data, name)
-        if _is_inside(path, run.data):
-            found[name] = HERE + expanded(path).resolve().relative_to(run.path.resolve()).as_posix()
+        if _is_inside(path, folder / "data"):
+            found[name] = HERE + expanded(path).resolve().relative_to(folder.resolve()).as_posix()
     return dataclasses.replace(data, **found)
 
 

@@ -182,6 +182,8 @@ def run_loop(
 def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
     """Do the work while signals are recorded, and write the final state of the run to the manifest.
 
+    Host and process id are removed from it then: they mean nothing any more, and people share run folders.
+
     Raises:
         Interrupted: a signal came. The run can continue from its last saved state.
         TrainingError: there was not enough memory.
@@ -191,27 +193,28 @@ def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
         with interrupt_flag() as flag:
             result = work(flag)
     except Interrupted:
-        run.update_manifest(state="stopped", finished=now())
+        run.update_manifest(state="stopped", finished=now(), process={})
         raise
     except KeyboardInterrupt as error:
         # what follows the end of a training, such as the baseline, does not make it a stopped one
         if run.read_manifest().get("state") == "finished":
             message = f"Interrupted after the end of the training. {run.path} is finished."
             raise Interrupted(message, flag.signal_number or signal.SIGINT) from error
-        run.update_manifest(state="stopped", finished=now())
+        run.update_manifest(state="stopped", finished=now(), process={})
         message = f"Interrupted. Continue from the last saved state with: kerora {run.command} --resume {run.path}"
         # outside of the main thread the flag is never raised, so it has no number
         raise Interrupted(message, flag.signal_number or signal.SIGINT) from error
     except BaseException as error:  # SystemExit too: no run may stay "running" after its process
         with contextlib.suppress(RunError):  # on a full disk this write fails too, but the first error is the cause
-            run.update_manifest(state="failed", finished=now(), error=" ".join(str(error).split()))
+            reason = " ".join(str(error).split())
+            run.update_manifest(state="failed", finished=now(), process={}, error=reason)
         if is_out_of_memory(error):
             remedy = (
                 f"Lower --batch-size (and raise --accumulate) or --max-length. The state of {run.path} is 'failed'."
             )
             raise TrainingError(f"There is not enough memory for this run. {remedy}") from error
         raise
-    run.update_manifest(seconds=time.perf_counter() - started)
+    run.update_manifest(seconds=time.perf_counter() - started, process={})
     return result
 
 

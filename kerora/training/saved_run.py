@@ -55,7 +55,7 @@ def write_run(
     task.models.write_head(run, model)
     config = settled(config, description or read_adapter_config(run.adapter), model)
     # without the name: a fit with this file gets a run folder of its own
-    plain = dataclasses.replace(config, run=None, data=relative(run, config.data))
+    plain = dataclasses.replace(config, run=None, data=relative(run.path, config.data))
     write_text(run.config, dump_yaml(plain))
     if found:
         before, after = found

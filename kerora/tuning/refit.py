@@ -51,8 +51,9 @@ def refit(search: Search, best: Record, progress: Progress | None = None, argv: 
     if state is None:
         data = search.folder.path / "refit-data"
         # the seed of the study and not of the trial, so that the same rows are held out as in the search
-        training = dataclasses.replace(best.config.training, seed=search.config.training.seed)
-        whole = task.rows.load(dataclasses.replace(best.config, training=training))
+        own = search.with_own_rows(best.config)
+        training = dataclasses.replace(own.training, seed=search.config.training.seed)
+        whole = task.rows.load(dataclasses.replace(own, training=training))
         save_dataset(_joined(whole), data, force=True)
         fit(_config(best, data, run.path), progress=progress, argv=argv)
     # `fit` would refuse the folder of an interrupted refit

@@ -15,7 +15,7 @@ from typing import IO, Any
 import optuna
 from optuna.trial import TrialState
 
-from kerora.errors import TrainingError
+from kerora.errors import AS_WRITTEN, TrainingError, is_as_written
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import to_dict
 from kerora.settings.tune import TuneConfig
@@ -150,7 +150,7 @@ class Workers:
             # a file and not a pipe: nobody reads during the search, and a full pipe would block the worker
             log = open(self._job.folder / f"worker-{number}.log", "wb")  # noqa: SIM115  (closed in __exit__)
             process = subprocess.Popen(
-                [sys.executable, "-m", "kerora.tuning.worker"],
+                [sys.executable, "-m", "kerora.tuning.worker", *([AS_WRITTEN] if is_as_written() else [])],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

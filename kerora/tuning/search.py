@@ -1,10 +1,12 @@
 """A search before it runs: its settings, the folder of its results, and its observer."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kerora.settings.fit import FitConfig
+from kerora.settings.resolve import FILES
 from kerora.settings.tune import TuneConfig
 from kerora.tuning.records import Record
 from kerora.tuning.space import Space, Value
@@ -25,6 +27,7 @@ class StudyFolder:
         self.report = self.path / "report.html"
         self.submission = self.path / "submission.csv"
         self.logs = self.path / "logs"
+        self.data = self.path / "data"
 
 
 class Observer:
@@ -63,6 +66,12 @@ class Search:
     folder: StudyFolder
     maximize: bool
     deadline: float | None
+
+    def with_own_rows(self, config: FitConfig) -> FitConfig:
+        """Return the settings of a trial with the files of this search: those of a continued study may have moved."""
+        names = [key.removeprefix("data.") for key in FILES if key not in self.paths]
+        files = {name: getattr(self.config.data, name) for name in names}
+        return dataclasses.replace(config, data=dataclasses.replace(config.data, **files))
 
     @property
     def metric(self) -> str:

@@ -8,7 +8,8 @@ A space is a mapping of settings to ranges, in a YAML file or in Python:
     training.warmup: {low: 0.0, high: 0.2, when: {training.schedule: [cosine, linear]}}
 
 If a condition does not hold, the setting keeps the value that it has without a search. Keys may be
-nested by group as in a config. Every value is checked with the type and the range of its setting.
+nested by group as in a config, or names of options: ``rank: [4, 8, 16]``. Every value is checked with
+the type and the range of its setting.
 """
 
 import itertools
@@ -22,6 +23,7 @@ import yaml
 
 from kerora.errors import ConfigError, nearest
 from kerora.settings.fit import FitConfig
+from kerora.settings.flat import by_option
 from kerora.settings.resolve import Setting, resolve, settings, to_dict
 
 BUNDLED = Path(__file__).with_name("spaces")
@@ -251,7 +253,11 @@ def _parse(content: Any, name: str) -> Space:
     if not isinstance(content, Mapping) or not content:
         raise ConfigError("A search space needs settings with ranges, for example lora.rank: [4, 8, 16].")
     known = {item.path: item for item in settings()}
-    found = dict(_flat(content, "", known))
+    pairs = list(_flat(content, "", known))
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(path for path, _ in pairs if [other for other, _ in pairs].count(path) > 1)
+        raise ConfigError(f"The search space names '{twice}' twice. Leave one of the two out.")
     parameters = {path: _parameter(known[path], spec) for path, spec in found.items()}
     for parameter in parameters.values():
         _check_conditions(parameter, parameters)
@@ -266,11 +272,19 @@ def _flat(nested: Mapping[Any, Any], prefix: str, known: Mapping[str, Setting]) 
             yield path, value
         elif path in groups and isinstance(value, Mapping):
             yield from _flat(value, f"{path}.", known)
+        elif (full := _full(path)) in known:
+            yield full, value
         else:
             # a mistyped setting is mostly the right name in the wrong group, or without a group
             by_name = {full.rpartition(".")[2]: full for full in known}
             close = nearest(path, known) or nearest(by_name.get(str(key), ""), known, 1)
             raise ConfigError(f"Unknown setting '{path}' in the search space.{close or nearest(str(key), by_name)}")
+
+
+def _full(name: str) -> str:
+    """Return the dotted path of the setting that has an option of this name, or the name."""
+    found = by_option().get(name, ())
+    return found[0].path if len(found) == 1 else name
 
 
 def _parameter(item: Setting, spec: Any) -> Parameter:
@@ -358,7 +372,7 @@ def _conditions(path: str, when: Any) -> dict[str, tuple[Value, ...] | Range]:
         return {}
     if not isinstance(when, Mapping) or not when:
         raise ConfigError(f"'{path}': when needs settings and values, for example training.schedule: cosine.")
-    return {str(parent): _condition(path, str(parent), test) for parent, test in when.items()}
+    return {_full(str(parent)): _condition(path, _full(str(parent)), test) for parent, test in when.items()}
 
 
 def _condition(path: str, parent: str, test: Any) -> tuple[Value, ...] | Range:

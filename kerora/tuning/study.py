@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from typing import Any
 import optuna
 
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
+from kerora.evaluation.wording import decimal
 from kerora.notices import notice
 from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.settings.tune import TuneConfig
+from kerora.tracking.tracking import check_start
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
+from kerora.training.kept_data import keep, relative
 from kerora.training.progress import Progress
 from kerora.tuning.html import render_study
 from kerora.tuning.identity import identity, is_maximized, open_study
@@ -36,9 +39,9 @@ from kerora.tuning.workbench import Workbench, searched_task
 SHOW_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TuneResult:
-    """The result of a search.
+    """The result of a search. It prints in a few lines.
 
     Attributes:
         folder: the folder of the study.
@@ -62,15 +65,26 @@ class TuneResult:
     weak: str | None = None
     refit: RunFolder | None = None
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{path}={value}" for path, value in self.best.settings.items())
+        score = "" if self.best.score is None else f", score {decimal(self.best.score)}"
+        lines = [
+            f"TuneResult: {self.folder.path}, {len(self.records)} trials",
+            f"best: trial {self.best.number}{score}",
+        ]
+        refit = [] if self.refit is None else [f"refit: {self.refit.path}"]
+        return "\n".join([*lines, values, self.verdict, *refit])
+
 
 def tune(
     config: FitConfig | Mapping[str, Any] | None = None,
     settings: TuneConfig | Mapping[str, Any] | None = None,
     *,
-    space: Space | Mapping[str, Any] | None = None,
+    space: Space | Mapping[str, Any] | str | Path | None = None,
     observer: Observer | None = None,
     progress: Progress | None = None,
     argv: Sequence[str] = (),
+    files: Collection[Path] = (),
 ) -> TuneResult:
     """Search settings of a fit, and write the folder of the study.
 
@@ -83,6 +97,7 @@ def tune(
         observer: receives the trials while they run. None shows nothing.
         progress: shows the training of the refit. None shows nothing.
         argv: the command line, for the manifest of the refit.
+        files: files of rows among those of `config` that are moved into the folder of the study.
 
     Raises:
         KeroraError: an input cannot be used, and nothing was written. Or all trials failed. Or the search was
@@ -93,6 +108,7 @@ def tune(
     observer = observer or Observer()
     with storage_errors(search.settings.storage, search.folder.path):
         study = _open(search)
+        search = _with_kept_rows(search, files)
         try:
             with interrupt_flag() as flag, flag.hold():
                 observer.begin(search)
@@ -111,7 +127,9 @@ def tune(
     return _result(search, records, progress, argv)
 
 
-def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str, Any] | None = None) -> Search:
+def prepare(
+    config: FitConfig, settings: TuneConfig, space: Space | Mapping[str, Any] | str | Path | None = None
+) -> Search:
     """Check everything that a search needs, and load data and base model. This writes nothing."""
     task = searched_task(config.task)
     metric = task.search.METRIC if settings.metric is None else settings.metric
@@ -119,6 +137,7 @@ def prepare(config: FitConfig, settings: TuneConfig, space: Space | Mapping[str,
     maximize = is_maximized(task, metric)
     if settings.refit:
         check_refit(task, config)
+    check_start(config.log)
     bench = Workbench(config)
     task.search.check(metric, bench.data, [parameter.path for parameter in found.parameters])
     defaults = found.defaults(bench.settled(bench.config))
@@ -158,6 +177,12 @@ def _open(search: Search) -> optuna.Study:
         sampler=make_sampler(search.settings, search.space, search.config.training.seed, search.defaults),
         pruner=make_pruner(search.settings, _most_epochs(search)),
     )
+
+
+def _with_kept_rows(search: Search, files: Collection[Path]) -> Search:
+    data = keep(search.folder.data, search.config.data, files)
+    search.bench.moved(data)
+    return dataclasses.replace(search, config=dataclasses.replace(search.config, data=data))
 
 
 def _make_folder(path: Path) -> None:
@@ -235,7 +260,8 @@ def _best_yaml(search: Search, best: Record) -> str:
         f"#   kerora fit --config {search.folder.best}\n\n"
     )
     # without the name of a run, so that `kerora fit` makes a new one
-    return head + dump_yaml(dataclasses.replace(best.config, run=None))
+    config = search.with_own_rows(best.config)
+    return head + dump_yaml(dataclasses.replace(config, run=None, data=relative(search.folder.path, config.data)))
 
 
 def _result(search: Search, records: list[Record], progress: Progress | None, argv: Sequence[str]) -> TuneResult:

@@ -185,6 +185,11 @@ class Workbench:
             self._datasets[data] = found
         return self._datasets[data]
 
+    def moved(self, data: DataConfig) -> None:
+        """Take other paths for the rows of the settings: their files were moved, and the loaded rows stay."""
+        self._datasets[data] = self._datasets.pop(self.config.data)
+        self.config = dataclasses.replace(self.config, data=data)
+
     def settled(self, config: FitConfig) -> FitConfig:
         """Return a config with the settled values of a fit. This needs the base model."""
         dataset = self.dataset(config.data)

@@ -1,16 +1,24 @@
-"""A worker process of a search: ``python -m kerora.tuning.worker`` with its job on standard input."""
+"""A worker process of a search: ``python -m kerora.tuning.worker`` with its job on standard input.
+
+With ``--as-written`` its messages name options, because the command line started the search.
+"""
 
 import _thread
 import signal
 import sys
 import threading
 
-from kerora.errors import KeroraError
+from kerora.errors import AS_WRITTEN, KeroraError, as_written, is_as_written
 from kerora.fast.lean_import import import_keras_lean
 
 
 def main() -> int:
     """Do the job from standard input, and return the exit code."""
+    with as_written(AS_WRITTEN in sys.argv or is_as_written()):
+        return _main()
+
+
+def _main() -> int:
     # for the time before `interrupt_flag`: both signals end with KeyboardInterrupt, also where a shell that starts the
     # search in the background has made SIGINT ignored
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -229,9 +229,9 @@ def test_the_door_to_the_settings_defines_nothing_and_no_module_goes_through_it(
     assert [name_of(path) for path in MODULES if "kerora.config" in imports(parsed(path))] == []
 
 
-def test_the_facade_imports_nothing_but_the_backend_and_the_version() -> None:
+def test_the_facade_imports_only_what_needs_no_other_package() -> None:
     own = {name for name in imports_when_loaded(parsed(FACADE)) if name.startswith("kerora")}
-    assert own == {"kerora.backend", "kerora.places", "kerora.version"}
+    assert own == {"kerora.backend", "kerora.errors", "kerora.places", "kerora.version"}
 
 
 def test_a_forbidden_import_is_noticed() -> None:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerora.errors import ConfigError
+from kerora.errors import ConfigError, DataError
 from kerora.models.classifier import TextClassifier
 from kerora.models.learning_rate import default_learning_rate
 from kerora.notices import Notice
@@ -66,8 +66,11 @@ def test_one_hot_targets_and_metrics(model: TextClassifier) -> None:
     with pytest.warns(Notice, match="the metric sparse_categorical_crossentropy"):
         model.compile(metrics=["sparse_categorical_accuracy", "sparse_categorical_crossentropy"])
     assert model.evaluate(TEXTS, LABELS, verbose=0)[2] == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(DataError, match="the loss reads one-hot labels"):
+        model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+        model.fit(TEXTS, LABELS, verbose=0)
     with pytest.warns(Notice, match="ClassificationReport"):
-        model.compile(metrics=["AUC"])
+        model.compile("adam", "categorical_crossentropy", metrics=["AUC"])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,9 @@ def test_one_hot_targets_and_metrics(model: TextClassifier) -> None:
         ({"loss": "binary_crossentropy"}, "single output"),
         ({"loss": keras.losses.BinaryCrossentropy(from_logits=True)}, "single output"),
         ({"jit_compile": True}, "jit_compile=True is not supported"),
+        ({"metrics": ["AUC"]}, "The metric AUC needs one-hot labels, but the loss reads class numbers"),
+        ({"metrics": [keras.metrics.F1Score(average="macro")]}, "The metric F1Score needs one-hot labels"),
+        ({"loss": "sparse_categorical_crossentropy", "metrics": ["precision"]}, "The metric Precision needs one-hot"),
     ],
 )
 def test_what_is_refused(model: TextClassifier, options: Any, message: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, DataError
@@ -61,7 +62,7 @@ def test_pairs_of_texts(x: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "x", [np.zeros((2, 3)), torch.zeros(2), [1, 2], {"token_ids": TEXTS}, None, iter(TEXTS), [np.zeros(2), np.zeros(2)]]
+    "x", [np.zeros((2, 3)), torch.zeros(2), {"token_ids": TEXTS}, None, iter(TEXTS), [np.zeros(2), np.zeros(2)]]
 )
 def test_what_is_no_text(x: Any) -> None:
     assert not is_raw(x)
@@ -76,7 +77,10 @@ def test_what_is_no_text(x: Any) -> None:
         ([b"\xff"], "is not UTF-8"),
         ({"a": ["x"], "b": ["y"], "c": ["z"]}, "3 columns"),
         ({"text": ["x"], "label": [1]}, "'label' holds no texts"),
+        (pyarrow.table({"text": ["x"], "label": [1]}), "'label' holds no texts"),
         ([], "no texts"),
+        ([1, 2], r"Received: 1 \(int\) at position 0"),
+        ({"a", "b"}, "A set of texts has no order"),
     ],
 )
 def test_texts_that_cannot_be_read(x: Any, message: str) -> None:
@@ -202,6 +206,8 @@ def test_predictions_keep_the_order_of_the_texts(tiny_preset: Path) -> None:
         (TEXTS, LABELS, {"sample_weight": [1.0]}, "6 texts and 1 sample weights"),
         (TEXTS, LABELS, {"validation_split": 0.01, "epochs": 1}, None),
         (TEXTS[:1], LABELS[:1], {"validation_split": 0.5}, "leaves one part empty"),
+        (TEXTS, np.eye(2)[[0, 1] * 3], {}, r"shape \(6, 2\), but the loss reads class numbers, shape \(6,\)"),
+        (TEXTS, LABELS, {"class_weight": "balance"}, "class_weight is a dict of classes and weights, or 'balanced'"),
     ],
 )
 def test_fits_that_cannot_be(tiny_preset: Path, x: Any, y: Any, options: Any, message: str | None) -> None:
@@ -209,5 +215,17 @@ def test_fits_that_cannot_be(tiny_preset: Path, x: Any, y: Any, options: Any, me
     if message is None:
         assert "val_loss" in made.fit(x, y, verbose=0, **options).history
         return
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, DataError), match=message):
         made.fit(x, y, verbose=0, **options)
+
+
+def test_balanced_weights_are_those_of_scikit_learn(tiny_preset: Path) -> None:
+    made = [model(tiny_preset, lora=False) for _ in range(2)]
+    labels = ["bad", "good", "bad", "bad", "bad", "good"]
+    weights = compute_class_weight("balanced", classes=np.array(["bad", "good"]), y=labels)
+    named = {"bad": weights[0], "good": weights[1]}
+    histories = []
+    for one, given in zip(made, ("balanced", named), strict=True):
+        keras.utils.set_random_seed(1)
+        histories.append(one.fit(TEXTS, labels, class_weight=given, verbose=0).history)
+    assert histories[0] == histories[1]

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 import kerora
 from kerora import KeroraClassifier
-from kerora.errors import ConfigError, RunError
+from kerora.errors import ConfigError, DataError, RunError
 from kerora.models.presets import Preset
 from kerora.runfolder import RunFolder, read_json
 from kerora.runs.open import load
@@ -126,6 +126,14 @@ def test_copies_hold_the_adapter_alone(copied: Callable[[Any], Any], small: dict
 def test_a_pickle_cannot_write_elsewhere(small: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="leads out of the run folder"):
         KeroraClassifier(**small).__setstate__({"_files": {"../evil": b""}})
+
+
+def test_a_pickle_names_no_process_and_no_command(small: dict[str, Any]) -> None:
+    model = KeroraClassifier(**small).fit(TEXTS, LABELS)
+    own, taken = read_json(Path(model.run_) / "run.json"), pickle.loads(pickle.dumps(model))
+    copied = read_json(Path(taken.run_) / "run.json")
+    assert own["process"] == {} and set(own) - set(copied) == {"argv", "working_directory", "process"}
+    assert np.array_equal(taken.predict_proba(TEXTS), model.predict_proba(TEXTS))
 
 
 def test_run_folders_that_are_kept(small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,3 +266,10 @@ NOT_FOR_TEXTS = {
 @parametrize_with_checks([OfNumbers(**SMALL)], expected_failed_checks=lambda estimator: NOT_FOR_TEXTS)  # type: ignore[untyped-decorator]
 def test_scikit_learns_own_checks(estimator: Any, check: Any, tiny_preset: Path) -> None:
     check(estimator.set_params(preset=str(tiny_preset)))
+
+
+def test_messages_name_the_parameters_of_the_estimator(small: dict[str, Any]) -> None:
+    model = KeroraClassifier(**{**small, "validation_fraction": 0.1})
+    remedy = "Add rows, give eval_set=, or set validation_fraction=0"
+    with pytest.raises(DataError, match=rf"^X: class 'ugly' has 1 row, .*{remedy}\.$"):
+        model.fit([*TEXTS, "one"], [*LABELS, "ugly"])

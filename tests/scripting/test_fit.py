@@ -173,3 +173,17 @@ def test_resume_of_the_command_line_finds_the_rows(settings: dict[str, Any]) -> 
     with pytest.raises(Interrupted):
         kerora.fit(train=FRAME, run="stopped", callbacks=[Seen(stop=True)], **{**settings, "epochs": 2})
     assert resume("runs/stopped").metrics["after"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"a": ["x"] * 4, "b": ["u", "v"] * 2}, r"^train \(dict\): did not find a label .* Name it with label=\.$"),
+        (["x"] * 4, r"^train \(list\): did not find a label column .* Name it with label=\.$"),
+        ({"text": ["x", None], "label": ["u", "v"]}, r"or drop them with skip_bad_rows=True\.$"),
+        ({"text": ["x"] * 9, "label": [*"uuuuvvvvw"]}, r"Add rows, give validation=, or set validation_split=0\.$"),
+    ],
+)  # fmt: skip
+def test_messages_name_arguments(rows: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        kerora.load_dataset(train=rows)

@@ -229,13 +229,13 @@ def test_settings_of_a_script_may_be_a_mapping() -> None:
 @pytest.mark.parametrize("call", [kerora.fit, kerora.tune, kerora.pretrain, kerora.load_dataset])
 @pytest.mark.parametrize("given", ["rows.csv", "table", 3])
 def test_other_values_in_place_of_settings(call: Any, given: Any) -> None:
-    """A table is rows for `fit` and `load_dataset`, and never settings. So is a path."""
+    """A table is rows for `fit`, `tune` and `load_dataset`, and never settings. So is a path."""
     value = pyarrow.table({"text": ["a"], "label": ["b"]}) if given == "table" else given
     with pytest.raises((ConfigError, DataError)) as caught:
         call(value)
     message = str(caught.value)
     assert ("\n" not in message and "Received: " in message) or "rows" in message
-    if given == "table" and call in (kerora.fit, kerora.load_dataset):
+    if given == "table" and call in (kerora.fit, kerora.tune, kerora.load_dataset):
         assert "train (pyarrow Table)" in message
     elif given == "table":
         assert "(Table). Write the table to a file and give {" in message

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kerora.config import load_yaml, resolve
-from kerora.errors import Interrupted
+from kerora.errors import ConfigError, Interrupted
 from kerora.notices import Notice
 from kerora.pretraining.pretrain import pretrain
 from kerora.runfolder import RunFolder
@@ -254,3 +254,27 @@ def test_a_pretraining(tmp_path: Path) -> None:
     name, value = next(iter(result.metrics.items()))
     assert curve(events, f"after/held_out/{name}") == [(0, round(value, 5))]
     assert events.Tags()["images"] == ["report/curves"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "variables", "message"),
+    [
+        ("mlflow", {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "API request to http://127.0.0.1:9"),
+        ("mlflow", {"MLFLOW_TRACKING_URI": "nonsense://a"}, "unsupported URI"),
+        ("wandb", {"WANDB_API_KEY": "short"}, "WANDB_API_KEY invalid"),
+        ("wandb", {"WANDB_DIR": "rows.jsonl/x", "WANDB_MODE": "offline"}, "Not a directory"),
+    ],
+)
+def test_a_tool_that_cannot_start_leaves_no_folder_and_the_old_run(
+    tool: str, variables: dict[str, str], message: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(tool)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    old = RunFolder("runs/old")
+    old.path.mkdir(parents=True)
+    old.update_manifest(state="finished")
+    for more in ({"run": "new"}, {"run": "old"}):
+        with pytest.raises(ConfigError, match=rf"^--log {tool} cannot start: .*{message}.* leave {tool} out\.$"):
+            fit(resolve(settings, more, {"log": tool}), force=True)
+    assert [path.name for path in Path("runs").iterdir()] == ["old"] and old.read_manifest() == {"state": "finished"}

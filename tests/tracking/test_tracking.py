@@ -1,5 +1,7 @@
 """The tools of `--log`: names, faults, secrets. The tools here are stand-ins; `test_tools.py` runs the real ones."""
 
+import importlib.machinery
+import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from kerora.settings.fit import TRACKERS
 from kerora.settings.secrets import masked
 from kerora.tracking import tracking
 from kerora.tracking.contract import TrackedRun
-from kerora.tracking.tracking import TOOLS, Tracking, check_tools, loggable, numbers
+from kerora.tracking.tracking import TOOLS, Tracking, check_start, check_tools, loggable, numbers
 from tests.conftest import ROOT
 
 RUN = TrackedRun("run", Path("logs"), {"lora.rank": 8})
@@ -26,6 +28,9 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+
+    def check(self) -> None:
+        self._called("check")
 
     def start(self, run: TrackedRun) -> str | None:
         return self._called("start", run.resumed) or "id"
@@ -95,6 +100,17 @@ def test_a_tool_that_fails_is_left_out_with_one_note(fails: int, made: list[Reco
         "https://***@host"
     ]
     assert len(made[0].calls) == fails and made[1].calls[-1][0] == "finish"
+
+
+def test_a_tool_is_asked_before_there_is_a_run(monkeypatch: pytest.MonkeyPatch, made: list[Recorder]) -> None:
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: importlib.machinery.ModuleSpec(name, None, origin="x")
+    )
+    check_start(["one", "two", "one"])
+    assert [tool.calls for tool in made] == [[("check",)], [("check",)]]
+    monkeypatch.setattr(Recorder, "fails", 1)
+    with pytest.raises(ConfigError, match=r"^--log one cannot start: .* Mend it, or leave one out\.$"):
+        check_start(["one"])
 
 
 def test_a_tool_that_cannot_start(monkeypatch: pytest.MonkeyPatch, made: list[Recorder]) -> None:

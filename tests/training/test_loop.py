@@ -130,7 +130,7 @@ def raising(error: BaseException) -> Any:
 def test_a_run_that_succeeds_gets_its_seconds_and_keeps_its_state(run: RunFolder) -> None:
     assert guarded(run, lambda flag: ("result", flag.raised)) == ("result", False)
     manifest = left(run)
-    assert 0 <= manifest.pop("seconds") < 5 and manifest == {"state": "running"}
+    assert 0 <= manifest.pop("seconds") < 5 and manifest == {"state": "running", "process": {}}
 
 
 def test_ctrl_c_becomes_a_line_that_says_how_to_go_on(run: RunFolder) -> None:

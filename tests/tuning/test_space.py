@@ -101,7 +101,8 @@ def test_a_space_passes_through() -> None:
     ("content", "message"),
     [
         ({"lora.rnak": [4]}, r"Unknown setting 'lora.rnak' in the search space. Did you mean 'lora.rank'"),
-        ({"rank": [4]}, r"Unknown setting 'rank' in the search space. Did you mean 'lora.rank'"),
+        ({"rnak": [4]}, r"Unknown setting 'rnak' in the search space. Did you mean 'rank'"),
+        ({"rank": [4], "lora.rank": [8]}, r"The search space names 'lora.rank' twice"),
         ({"lora": {"rank": []}}, r"'lora.rank' has an empty list of choices"),
         ({"lora.rank": {"low": 8, "high": 4}}, r"'lora.rank' has an empty range: low 8 is not below high 4"),
         ({"lora.rank": {"low": 8, "high": 8}}, r"empty range"),
