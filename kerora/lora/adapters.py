@@ -37,12 +37,14 @@ class State:
         values: variable and its value (a torch tensor) while the adapter is active.
         trainable: the variables that are trained with it.
         classes: class names of its head, or None if the model has none.
+        head_state: what its head needs beside the weights, as the attribute `head_state` of a model; or None.
     """
 
     updates: list[tuple[Any, LowRankUpdate]] = field(default_factory=list)
     values: list[tuple[Any, torch.Tensor]] = field(default_factory=list)
     trainable: list[Any] = field(default_factory=list)
     classes: tuple[str, ...] | None = None
+    head_state: Any = None
 
 
 class Adapters:
@@ -58,7 +60,7 @@ class Adapters:
         self.active: str | None = BASE
         classes = getattr(model, "classes", None)
         # The base has no updates. `_note_base` adds the values of weights that adapters change.
-        self.states[BASE] = State(classes=classes)
+        self.states[BASE] = State(classes=classes, head_state=getattr(model, "head_state", None))
         layers = lora_layers(model)
         if not layers:
             return
@@ -108,7 +110,8 @@ class Adapters:
         mine = {id(variable) for _, update in updates for variable in update.variables}
         trained = list(self.model.trainable_variables)
         # Each update has its own A and B, so a switch need not exchange their values.
-        return State(updates, [(v, v.value) for v in trained if id(v) not in mine], trained, classes)
+        values = [(v, v.value) for v in trained if id(v) not in mine]
+        return State(updates, values, trained, classes, getattr(self.model, "head_state", None))
 
     def _note_base(self, values: dict[int, torch.Tensor]) -> None:
         """Store the base values of weights for which an adapter has its own values."""
@@ -172,6 +175,8 @@ class Adapters:
         self.active = name
         if new.classes is not None:
             self.model.classes = new.classes
+        if new.head_state is not None:
+            self.model.head_state = new.head_state
 
     @contextlib.contextmanager
     def mixed(self, rows: Sequence[str | None]) -> Iterator[None]:

@@ -12,7 +12,7 @@ from kerora.data.bad_rows import BadRows, by_reason, check_bad_rows_path, write_
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.streams import stream_texts
-from kerora.errors import ConfigError, DataError, RunError, nearest
+from kerora.errors import ConfigError, DataError, RunError
 from kerora.lora.files import read_adapter_config
 from kerora.places import expanded
 from kerora.runfolder import RunFolder, atomic_file
@@ -74,7 +74,7 @@ def predict_file(
     records = _complete(stream_texts(source, config, bad, fill is not None), bad, submission, fill)
     first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)
-    _check_fill(fill, getattr(model, "classes", ()))
+    filling = None if fill is None else task.predictions.filled(model, fill)
     _check_pairs(run, first)
     rows = itertools.chain([first] if first is not None else [], records)
     with contextlib.ExitStack() as stack:
@@ -83,7 +83,7 @@ def predict_file(
         if target is None:
             raise ConfigError("predict_file needs an output file or a stream.")
         columns = ["id", *task.predictions.columns(model, submission)]
-        count = _write(target, form, columns, _predictions(task, model, rows, batch_size, submission, fill))
+        count = _write(target, form, columns, _predictions(task, model, rows, batch_size, submission, filling), task)
     write_bad_rows(config.bad_rows, [bad])
     return count
 
@@ -131,11 +131,6 @@ def _check_pairs(run: RunFolder, first: Record | None) -> None:
         )
 
 
-def _check_fill(fill: str | None, classes: Sequence[str]) -> None:
-    if fill is not None and fill not in classes:
-        raise ConfigError(f"--fill {fill!r} is no class of the run.{nearest(fill, classes)} Give one of its classes.")
-
-
 def _complete(records: Iterator[Record], bad: BadRows, submission: bool, fill: str | None) -> Iterator[Record]:
     """Check that a submission lacks no row. `fill` replaces rows without a text, but not rows that were not read."""
     filled = 0
@@ -152,7 +147,7 @@ def _complete(records: Iterator[Record], bad: BadRows, submission: bool, fill: s
 
 
 def _predictions(
-    task: Task, model: Any, records: Iterator[Record], batch_size: int, submission: bool, fill: str | None
+    task: Task, model: Any, records: Iterator[Record], batch_size: int, submission: bool, filling: list[Any] | None
 ) -> Iterator[list[Any]]:
     # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
     while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
@@ -160,20 +155,20 @@ def _predictions(
         pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
         rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
         found = iter(task.predictions.predict(model, rows, batch_size, submission) if usable else ())
-        yield from ([record.id, *(next(found) if record.problem is None else [fill])] for record in pool)
+        yield from ([record.id, *(next(found) if record.problem is None else filling or [])] for record in pool)
 
 
-def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]]) -> int:
-    writer = csv.writer(PlainLineEnds(target))
+def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]], task: Task) -> int:
+    writer, style = csv.writer(PlainLineEnds(target)), task.predictions.FORMAT
     if form == "csv":
         writer.writerow(columns)
     count = 0
     for values in rows:
         if form == "csv":
-            writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
+            writer.writerow([format(value, style) if isinstance(value, float) else value for value in values])
         else:
-            # six digits after the point in both forms, because more would be rounding errors of float32
-            plain = [round(value, 6) if isinstance(value, float) else value for value in values]
+            # the same digits in both forms, because more would be rounding errors of float32
+            plain = [float(format(value, style)) if isinstance(value, float) else value for value in values]
             target.write(json.dumps(dict(zip(columns, plain, strict=True)), ensure_ascii=False) + "\n")
         count += 1
     return count

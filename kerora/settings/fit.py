@@ -17,7 +17,7 @@ LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as 
 SPLITS = ("train", "validation", "test")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
 # a list that `choices` of the setting refers to: tasks that are registered later count too
-TASKS = ["classification", "causal-lm"]
+TASKS = ["classification", "regression", "causal-lm"]
 """The names of the tasks. `kerora.tasks.registry` adds to them."""
 
 
@@ -195,6 +195,12 @@ class TrainingConfig(OptimizerConfig):
         "models with fewer than 10 million weights on up to 2,000 rows, else 0.",
         check=between(0, 0.9),
     )
+    # None: each task has its own default and checks the name
+    loss: str | None = setting(
+        None,
+        "Loss of the training. Classification: cross-entropy. Regression: mse, mae or huber (delta 1), on standardised "
+        "targets. Default: the first of them.",
+    )
     label_smoothing: float = setting(
         0.0, "Label smoothing: fraction of the target probability that is spread over all classes.", check=between(0, 1)
     )
@@ -217,7 +223,8 @@ class TrainingConfig(OptimizerConfig):
     # None: each task has its own default, and other tasks have other metrics
     monitor: str | None = setting(
         None,
-        "Value that early stopping and the best checkpoint use. Default: val_macro_f1, for language models val_loss.",
+        "Value that early stopping and the best checkpoint use. Default: val_macro_f1, for numbers and language models "
+        "val_loss.",
     )
     logging_steps: int | None = setting(
         None, "Write loss and learning rate to steps.csv every N updates.", check=at_least(1)
@@ -234,7 +241,8 @@ class FitConfig(Settings):
     log: tuple[str, ...] = setting((), LOG_HELP, choices=TRACKERS)
     task: str = setting(
         "classification",
-        "Task to learn: 'classification' assigns classes to texts, 'causal-lm' continues texts.",
+        "Task to learn: 'classification' assigns classes to texts, 'regression' predicts numbers, 'causal-lm' "
+        "continues texts.",
         choices=TASKS,
     )
     data: DataConfig = field(default_factory=DataConfig)

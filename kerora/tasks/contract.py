@@ -123,13 +123,29 @@ class ModelFace(Protocol):
 
 
 class PredictFace(Protocol):
-    """predict.py: `kerora predict`. A task without it leaves ``predict`` out of `Task.commands`."""
+    """predict.py: `kerora predict`. A task without it leaves ``predict`` out of `Task.commands`.
+
+    Attributes:
+        FORMAT: how the files show a float, such as ``.6f``.
+    """
+
+    FORMAT: str
 
     def columns(self, model: Any, submission: bool) -> list[str]:
         """Return the columns that follow ``id``."""
 
     def predict(self, model: Any, rows: Any, batch_size: int, submission: bool) -> Iterable[list[Any]]:
         """Yield the values of these columns for each row."""
+
+    def answer(self, values: Sequence[Any]) -> Any:
+        """Return what `FitResult.predict` gives for a row, from the values that `predict` yields."""
+
+    def filled(self, model: Any, fill: str) -> list[Any]:
+        """Return the values of a row that cannot be used in a submission, from `--fill`.
+
+        Raises:
+            ConfigError: the model cannot give such values.
+        """
 
 
 class TrainingFace(Protocol):
@@ -277,6 +293,8 @@ class HubNames:
         compared: what the agreement of an export counts, in words, such as ``same label``.
         text_compared: what the agreement from texts counts, in words.
         scores: metrics of the model card. The first two are also in its metadata.
+        difference: what the largest difference of an export is, in words.
+        outputs: what the outputs of a head are, in words.
     """
 
     pipeline: str
@@ -287,6 +305,8 @@ class HubNames:
     compared: str
     text_compared: str
     scores: tuple[str, ...]
+    difference: str = "largest logit difference"
+    outputs: str = "Classes"
 
 
 class PlainHead(Protocol):
@@ -334,6 +354,14 @@ class ExchangeFace(Protocol):
 
         Raises:
             DataError: there are no rows.
+        """
+
+    def compare(self, logits: "np.ndarray", reference: "np.ndarray") -> tuple[float, float]:
+        """Return the largest difference of an output of an export, and the share of the rows with the same result.
+
+        Args:
+            logits: what the export computes, as `Probe.logits` returns it.
+            reference: the same of the run.
         """
 
     def text_agreement(

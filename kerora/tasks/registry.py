@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from kerora.errors import AdapterError, ConfigError, RunError
+from kerora.notices import notice
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import TASKS
 from kerora.tasks.contract import (
@@ -35,6 +36,7 @@ class Task:
         first_use: command to try on a new run: the arguments of ``kerora``, with ``{run}`` for the path of the run.
         commands: commands that not every task has: by name of the command, what it does with a run.
         searchable: whether `kerora tune` can search the settings of the task.
+        problem_type: what the outputs of a head mean, as transformers names it. Empty if it names no such thing.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Task:
     first_use: str = "evaluate {run}"
     commands: Mapping[str, str] = field(default_factory=dict)
     searchable: bool = False
+    problem_type: str = ""
 
     @property
     def rows(self) -> RowsFace:
@@ -131,13 +134,14 @@ def task_named(name: str) -> Task:
     return _TASKS[name]
 
 
-def task_of_peft_type(peft_type: object, wanted: str, source: object) -> Task:
+def task_of_peft_type(peft_type: object, wanted: str, source: object, problem_type: str = "") -> Task:
     """Return the task of an adapter of PEFT.
 
     Args:
         peft_type: the ``task_type`` of the adapter. Several tasks may have the same one.
         wanted: the setting `task`. It decides between several tasks. If it fits none, the one registered first is used.
         source: the folder of the adapter, for the message.
+        problem_type: what the outputs of the adapter's head mean, if that is known. It decides before `wanted`.
 
     Raises:
         AdapterError: Kerora has no such task.
@@ -145,6 +149,12 @@ def task_of_peft_type(peft_type: object, wanted: str, source: object) -> Task:
     # PEFT names only the kind of model, so tasks with one kind of model share the name
     found = [task for task in _TASKS.values() if task.peft_type == peft_type]
     if found:
+        # tasks without such a name, as in a package of a user, are only taken by their own name
+        named = [task for task in found if problem_type and task.problem_type == problem_type]
+        if named and not any(task.name == wanted and not task.problem_type for task in found):
+            if named[0].name != wanted:
+                notice(f"{source}: its head is one for {problem_type}, so the task is {named[0].name}.")
+            return named[0]
         return next((task for task in found if task.name == wanted), found[0])
     known = " and ".join(f"{task.peft_type}, a {task.title}" for task in _TASKS.values())
     raise AdapterError(f"{source} has task_type {peft_type!r}. Kerora can import {known}.")
@@ -192,6 +202,18 @@ register(
         "predict {run} FILE",
         {"predict": "`kerora predict` labels texts with it"},
         searchable=True,
+        problem_type="single_label_classification",
+    )
+)
+register(
+    Task(
+        "regression",
+        "SEQ_CLS",
+        "text regressor",
+        "kerora.tasks.regression",
+        "predict {run} FILE",
+        {"predict": "`kerora predict` predicts numbers with it"},
+        problem_type="regression",
     )
 )
 register(

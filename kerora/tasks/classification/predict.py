@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from kerora.data.rows import Rows
+from kerora.errors import ConfigError, nearest
 from kerora.models.classifier import TextClassifier
 from kerora.runfolder import atomic_file
 from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS, softmax
+
+FORMAT = ".6f"
 
 
 def columns(model: TextClassifier, submission: bool) -> list[str]:
@@ -27,6 +30,23 @@ def predict(model: TextClassifier, rows: Rows, batch_size: int, submission: bool
         best = int(values.argmax())
         numbers = [] if submission else [float(value) for value in (values[best], *values)]
         yield [model.classes[best], *numbers]
+
+
+def answer(values: Sequence[Any]) -> str:
+    """Return the label of a row."""
+    return str(values[0])
+
+
+def filled(model: TextClassifier, fill: str) -> list[str]:
+    """Return the label of a row that cannot be used.
+
+    Raises:
+        ConfigError: it is no class.
+    """
+    if fill not in model.classes:
+        hint = nearest(fill, model.classes)
+        raise ConfigError(f"--fill {fill!r} is no class of the run.{hint} Give one of its classes.")
+    return [fill]
 
 
 def predict_probabilities(

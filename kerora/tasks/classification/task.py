@@ -19,11 +19,18 @@ from kerora.tasks.classification.callback import ClassificationReport
 from kerora.tasks.classification.losses import CrossEntropy
 from kerora.tasks.classification.predict import predict_probabilities, write_predictions
 from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
-from kerora.tasks.whole_text.training import check_frozen, evaluation_batches, truncation_notes, with_states
+from kerora.tasks.whole_text.training import (
+    check_frozen,
+    check_loss,
+    evaluation_batches,
+    truncation_notes,
+    with_states,
+)
 from kerora.tasks.whole_text.training import prepare as prepare
 
 COLUMNS = HISTORY_COLUMNS
 MONITOR = "val_macro_f1"
+LOSSES = ("cross-entropy",)
 # without val_: the values of the training rows, from the training itself
 MONITORS = frozenset({"loss", "accuracy", *(f"val_{name}" for name in SINGLE_METRICS)})
 
@@ -32,6 +39,7 @@ def check(config: FitConfig, dataset: Dataset[Rows[int]]) -> None:
     """Refuse --cache-frozen with --mask-share, and a --monitor that the validation rows leave undefined."""
     training = config.training
     check_frozen(training)
+    check_loss(training, LOSSES, config.task)
     if training.early_stopping and training.monitor is not None:
         check_defined(training.monitor.removeprefix("val_"), f"--monitor {training.monitor}", dataset)
 

@@ -1,5 +1,6 @@
 """Training steps that the tasks share that read a whole text at once."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kerora.data.batches import Batches
@@ -25,6 +26,19 @@ def check_frozen(training: TrainingConfig) -> None:
     if training.cache_frozen and training.mask_share:
         raise ConfigError(
             "--cache-frozen computes each row once, but --mask-share masks other tokens at each step. Leave one out."
+        )
+
+
+def check_loss(training: TrainingConfig, losses: Sequence[str], task: str) -> None:
+    """Refuse a --loss that a task does not have.
+
+    Raises:
+        ConfigError: the loss is of another task.
+    """
+    if training.loss is not None and training.loss not in losses:
+        raise ConfigError(
+            f"--loss {training.loss} is no loss of --task {task}. Its losses are {', '.join(losses)}. Choose one, or "
+            "leave --loss out."
         )
 
 
