@@ -215,9 +215,10 @@ def _check_spread(values: np.ndarray, name: str, source: str) -> None:
             f"{source}: all {len(values):,} training rows have the number {only} in '{name}'. A regression needs "
             "numbers that differ. Give other rows, or name another column with --label."
         )
-    mean, deviation = float(values.mean()), float(values.std())
-    if not math.isfinite(deviation) or max(abs(values.min()), abs(values.max())) > float(np.finfo(np.float32).max):
+    # the squares of errors must fit too
+    if max(abs(values.min()), abs(values.max())) > float(np.finfo(np.float32).max) ** 0.5:
         raise DataError(f"{source}: the numbers in '{name}' are too large for float32. Divide them by a power of ten.")
+    mean, deviation = float(values.mean()), float(values.std())
     if deviation < FINEST * abs(mean):
         raise DataError(
             f"{source}: the numbers in '{name}' are near {mean:.6g} and differ by {deviation:.2g} only, which float32 "

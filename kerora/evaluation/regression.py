@@ -118,13 +118,14 @@ def number_errors(
         "loss": float(losses.std() / root),
         "mae": float((np.abs(errors).std(axis=0) / root).mean()),
         "rmse": float((spread / np.maximum(2 * rmse, np.finfo(float).tiny)).mean()),
-        "r2": float((spread / np.maximum(variance, np.finfo(float).tiny)).mean()),
     }
+    if metrics.get("r2") is not None:
+        found["r2"] = float((spread / variance).mean())
     for name, factor in (("pearson", 1.0), ("spearman", _SPEARMAN_FACTOR)):
         if metrics.get(name) is not None:
             # never 0: a perfect correlation of a few rows says little
             found[name] = factor * max(1 - metrics[name] ** 2, 1 / rows) / math.sqrt(max(rows - 1, 1))
-    return {name: value for name, value in found.items() if metrics.get(name, 0.0) is not None}
+    return found
 
 
 def number_intervals(

@@ -1,6 +1,7 @@
 """Prediction of numbers on a pretrained encoder or decoder."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ import keras
 import numpy as np
 import torch
 
-from kerora.data.numbers import Scale
+from kerora.data.numbers import NumberRows, Scale, number_column
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, DataError
 from kerora.models.presets import Preset, find_preset
-from kerora.models.raw_texts import is_raw, raw_rows
+from kerora.models.raw_texts import RawRows, is_raw, raw_rows
 from kerora.models.regression_loss import RegressionLoss
 from kerora.models.text_fit import keras_arguments
 from kerora.models.whole_text import WholeTextModel, unlabelled
@@ -140,6 +141,9 @@ class TextRegressor(WholeTextModel):
         if "_scale" not in self.__dict__ or self.__dict__["_scale"] is None:
             targets = self._targets_in(given)
             if targets is not None:
+                # as in Keras, the last rows are held out, and they must not be known
+                share = given.get("validation_split", 0.0) if given.get("validation_data") is None else 0.0
+                targets = targets[: math.floor(len(targets) * (1 - share)) or None]
                 self.set_scale(self.scale_of(targets))
         return super().fit(**given)
 
@@ -188,6 +192,11 @@ class TextRegressor(WholeTextModel):
             logits.bias.assign((bias * scale.deviation + scale.mean).astype(np.float32))
         self.set_scale(Scale.plain(len(self.classes)))
 
+    def rows_of(self, rows: RawRows) -> NumberRows:
+        """Return texts with numbers as rows of a data set."""
+        plain = unlabelled(rows.texts, rows.pairs)
+        return NumberRows(plain.texts, plain.ids, number_column(self.targets_of(rows.labels)), plain.pairs)
+
     @property
     def adapter_info(self) -> dict[str, Any]:
         """Entries that the description of an adapter holds about its model."""
@@ -210,7 +219,8 @@ class TextRegressor(WholeTextModel):
         """Return the arguments of `from_preset`, and what is set on the model later."""
         found = super().build_options()
         scale = self.head_state if self.__dict__.get("_scale") is not None else None
-        return {**found, "targets": found.pop("classes"), "scale": scale}
+        # `from_preset` calls the names of the outputs targets
+        return {"targets": found.pop("classes"), **found, "scale": scale}
 
     @classmethod
     def from_options(cls, preset: Preset, options: dict[str, Any]) -> "TextRegressor":

@@ -109,6 +109,9 @@ class ModelFace(Protocol):
     def of_run(self, config: FitConfig, preset: "Preset", head: Any, dtype: str) -> Any:
         """Build the model of a run, without its adapter. `head` is what `read_head` returned."""
 
+    def head_of(self, model: Any) -> Any:
+        """Return of a model what `read_head` reads of a run."""
+
     def write_head(self, run: RunFolder, model: Any) -> None:
         """Write what `read_head` reads."""
 

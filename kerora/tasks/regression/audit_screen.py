@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -98,9 +99,12 @@ def _print_tables(
     console.print(f"[bold]{escaped(dataset.name)}[/bold]: numbers in {escaped(targets)}")
     for split, count in dataset.skipped.items():
         console.print(f"{split}: {count} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})")
-    for table in (_number_table(numbers, result), length_table(result), duplicate_table(result)):
+    for table in (_number_table(numbers), length_table(result), duplicate_table(result)):
         console.print()
         console.print(table)
+        if table.title == "Numbers":
+            for line in _histograms(numbers):
+                console.print(escaped(line), soft_wrap=True)
     for split, found in numbers.items():
         for name, values in found.items():
             line = f"{split}, {name}: {values['outside_train']:,} of {result.splits[split].rows:,} rows lie outside"
@@ -116,16 +120,23 @@ def _print_tables(
         console.print(_row_table(dataset, rows))
 
 
-def _number_table(numbers: dict[str, dict[str, dict[str, Any]]], result: Audit) -> Table:
+def _number_table(numbers: dict[str, dict[str, dict[str, Any]]]) -> Table:
     keys = ("min", "p25", "p50", "p75", "max", "mean", "deviation")
-    table = plain_table("target", "split", "rows", *keys, "histogram", title="Numbers")
-    table.columns[1].justify = table.columns[-1].justify = "left"
+    table = plain_table("target", "split", *keys, title="Numbers")
+    table.columns[1].justify = "left"
     for name in next(iter(numbers.values())):
         for split, found in numbers.items():
-            cells = [f"{found[name][key]:.5g}" for key in keys]
-            rows = f"{result.splits[split].rows:,}"
-            table.add_row(escaped(short(name, 40)), split, rows, *cells, _bars(found[name]["histogram"]))
+            cells = [f"{found[name][key]:.4g}" for key in keys]
+            table.add_row(escaped(short(name, 40)), split, *cells)
     return table
+
+
+def _histograms(numbers: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
+    """Yield a line with the histogram of each target in each split. All splits have the bins of the training rows."""
+    for name, train in numbers["train"].items():
+        for split, found in numbers.items():
+            ends = f"{train['min']:.4g} {_bars(found[name]['histogram'])} {train['max']:.4g}"
+            yield f"{split + ' ' + short(name, 30):<24} {ends}"
 
 
 def _bars(counts: list[int]) -> str:

@@ -47,9 +47,14 @@ def read_head(run: RunFolder) -> Targets:
     return targets
 
 
+def head_of(model: TextRegressor) -> Targets:
+    """Return the targets of a model."""
+    return Targets(model.classes, model.scale)
+
+
 def write_head(run: RunFolder, model: TextRegressor) -> None:
     """Write labels.json."""
-    write_targets(run.labels, Targets(model.classes, model.scale))
+    write_targets(run.labels, head_of(model))
 
 
 def plain_copy(model: TextRegressor, seed: int | None = None) -> TextRegressor:
