@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from sklearn.base import clone, is_regressor
 from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 import kerora
 from kerora import KeroraRegressor
@@ -65,3 +67,42 @@ def test_parameters_of_a_classifier_are_refused(small: dict[str, Any]) -> None:
         KeroraRegressor(**small, class_weight="balanced").fit(TEXTS, NUMBERS)
     with pytest.raises(TypeError, match="KeroraRegressor has no sample_weight. Repeat rows"):
         KeroraRegressor(**small).fit(TEXTS, NUMBERS, sample_weight=NUMBERS)
+
+
+class OfNumbers(KeroraRegressor):
+    """Writes rows of numbers as words, so that scikit-learn's checks, which give numbers, apply to the rest."""
+
+    def fit(self, X: Any, y: Any = None, **others: Any) -> "OfNumbers":
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        super().fit(self._words(X, reset=True), y, **others)
+        return self
+
+    def _words(self, X: Any, reset: bool = False) -> list[str]:
+        rows = validate_data(self, X, reset=reset)
+        return [" ".join("great" if x > 0 else "bad" if x <= -1 else "movie" for x in row) for row in rows]
+
+    def _outputs(self, X: Any) -> Any:
+        check_is_fitted(self, "run_")
+        return super()._outputs(self._words(X))
+
+    def _set_features(self, found: Any) -> None: ...
+
+    def _check_features(self, found: Any) -> None: ...
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.string, tags.input_tags.one_d_array = True, False, False
+        return tags
+
+
+NOT_FOR_TEXTS = {
+    "check_fit2d_1sample": "a regression needs numbers that differ",
+    "check_sample_weights_pandas_series": "there is no sample_weight",
+    "check_regressors_train": "asks for a score of 0.5 on numbers, after one update of a tiny random model",
+}
+
+
+@parametrize_with_checks([OfNumbers(**SMALL)], expected_failed_checks=lambda estimator: NOT_FOR_TEXTS)  # type: ignore[untyped-decorator]
+def test_scikit_learns_own_checks(estimator: Any, check: Any, tiny_preset: Path) -> None:
+    check(estimator.set_params(preset=str(tiny_preset)))
