@@ -42,9 +42,8 @@ def main() -> None:
     print(result)
     for text, number in zip(NEW, result.predict(list(NEW)), strict=True):
         print(f"{number:.2f}  {text}")
-    print(
-        f"Mean {result.model.scale.mean[0]:.2f} and deviation {result.model.scale.deviation[0]:.2f} of the training rows"
-    )
+    scale = result.model.scale
+    print(f"Mean {scale.mean[0]:.2f} and deviation {scale.deviation[0]:.2f} of the training rows")
 
 
 if __name__ == "__main__":

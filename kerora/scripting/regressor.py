@@ -69,7 +69,7 @@ class KeroraRegressor(RegressorMixin, MultiOutputMixin, TextEstimator):
                 raise InputError(f"eval_set has {held_out.shape[1]} targets, but y has {numbers.shape[1]}.")
             parts["validation"] = _table(texts, held_out)
         self._train(config_of(parameters, self._seed(), eval_set is not None), parts, found)
-        self._flat = np.ndim(tensor_values(y)) == 1
+        self._flat = np.asarray(tensor_values(y)).ndim == 1
         self._set_features(found)
         return self
 
