@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--loss", choices=("mse", "mae", "huber"), default="mse", help="of Kerora; the Trainer has mse")
+    parser.add_argument("--precision", default="float32", help="of Kerora; the Trainer has float32")
     parser.add_argument("--raw", action="store_true")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tools", nargs="+", choices=("kerora", "peft"), default=["kerora", "peft"])
@@ -77,7 +78,7 @@ def _line(seed: str, tool: str, result: dict[str, float]) -> str:
 
 def _kerora(folder: Path, options: argparse.Namespace, seed: int) -> dict[str, float]:
     run = folder / f"kerora-{seed}"
-    same = ("epochs", "batch_size", "learning_rate", "max_length", "loss", "preset", "text", "label")
+    same = ("epochs", "batch_size", "learning_rate", "max_length", "loss", "precision", "preset", "text", "label")
     settings = [part for name in same for part in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
     command = ["fit", "--task", "regression", "--train", options.train, "--test", options.dev, "--run", run, "--force"]
     command += ["--validation-split", 0, "--seed", seed, "--quiet", *settings]

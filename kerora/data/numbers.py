@@ -28,6 +28,8 @@ Numbers = tuple[float, ...]
 # only ASCII, and no underscores: `float` takes more than other tools do
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+HIDDEN = -1.0
+"""The number of rows whose numbers are not published, in test parts of TFDS and of the Hugging Face hub."""
 KIND = "numbers"
 """The entry ``targets`` in the description of a saved data set with numbers."""
 FINEST = 1e-6
@@ -102,6 +104,20 @@ class NumberReader(TargetReader[NumberPart, NumberRows]):
         target = tuple(_number(row.values[name]) for name in columns.labels)
         part.rows.append(record.text, record.id, target, record.pair)
 
+    def mark_hidden(self, test: NumberPart, train: NumberPart) -> None:
+        """Mark a test part whose only number is -1, if no training row has it. The hubs hide numbers so."""
+        if any(HIDDEN in target for target in train.rows.targets or ()):
+            return
+        mark_unlabelled(test)
+
+    def label_column(self, columns: Sequence[str], config: DataConfig, place: str) -> None:
+        """Return None: a number -1 is no sign of a missing label, so every row of a TFDS data set is read.
+
+        Raises:
+            DataError: the label column is missing.
+        """
+        super().label_column(columns, config, place)
+
     def saved(self, folder: Path, description: Mapping[str, Any]) -> Callable[[Path, str], NumberPart]:
         """Return a function that reads a saved file.
 
@@ -151,6 +167,13 @@ class NumberReader(TargetReader[NumberPart, NumberRows]):
         splits = {split: parts[split].rows for split in SPLITS if split in parts}
         waiting = None if unlabelled is None else _as_numbers(without_targets(unlabelled))
         return Settled(splits, train.names, train.names, waiting)
+
+
+def mark_unlabelled(part: NumberPart) -> None:
+    """Mark a part whose only number is -1 as unlabelled."""
+    targets = part.rows.targets
+    if targets and all(value == HIDDEN for target in targets for value in target):
+        part.unlabelled = f"{part.source}: all numbers are -1, which stands for no number."
 
 
 def number_problem(value: Any, name: str) -> str | None:

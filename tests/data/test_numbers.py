@@ -3,11 +3,13 @@
 import decimal
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kerora.data import tfds_source
 from kerora.data.numbers import NumberReader, NumberRows, Scale, number_problem
 from kerora.data.rows import Dataset
 from kerora.data.save import save_dataset
@@ -146,6 +148,16 @@ def test_unlabelled_test_rows_are_kept_for_a_submission(tmp_path: Path) -> None:
     assert "test" not in found.splits and found.unlabelled is not None and len(found.unlabelled) == 1
 
 
+def test_a_test_part_of_minus_ones_hides_its_numbers(tmp_path: Path) -> None:
+    train, test = write(tmp_path / "a.csv", [1.5, 2, 3]), write(tmp_path / "b.csv", [-1, -1.0])
+    with pytest.warns(UserWarning, match="all numbers are -1|has no labels"):
+        found = load(train=train, test=test)
+    assert found.unlabelled is not None and found.unlabelled.targets is None
+    with_minus = write(tmp_path / "c.csv", [-1, 2, 3])
+    assert load(train=with_minus, test=test)["test"].targets == [(-1.0,), (-1.0,)]
+    assert NumberReader().label_column(("text", "label"), DataConfig(), "x") is None, "-1 is a number in TFDS too"
+
+
 def test_many_decimals_as_classes_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="add --task regression"):
         load_dataset(write(tmp_path / "a.csv", [n / 10 for n in range(20)]))
@@ -164,3 +176,28 @@ def test_the_scale_is_that_of_the_population_in_float64() -> None:
     off = Scale.of(values, centred=False)
     assert off.mean == (0.0, 0.0) and np.allclose(off.deviation, np.sqrt((values**2).mean(0)))
     assert Scale.of(np.ones((3, 1))).deviation == (1.0,) and Scale.plain(2).is_plain
+
+
+def test_a_tfds_set_with_a_float_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layout of glue/stsb: pairs, float labels, a test part whose labels are all -1."""
+    parts = {"train": [0.25, -1.0, 5.0], "validation": [2.5], "test": [-1.0, -1.0]}
+
+    def examples(split: str) -> list[dict[str, Any]]:
+        pair = {"sentence1": b"one", "sentence2": b"two"}
+        return [{**pair, "label": np.float32(value), "idx": np.int32(n)} for n, value in enumerate(parts[split])]
+
+    info = SimpleNamespace(
+        features={"sentence1": None, "sentence2": None, "label": None, "idx": None},
+        splits={name: SimpleNamespace(num_examples=len(values)) for name, values in parts.items()},
+        file_format=SimpleNamespace(value="array_record"),
+    )
+    builder = SimpleNamespace(info=info, data_dir="here", is_prepared=lambda: True, as_data_source=examples)
+    monkeypatch.setattr(tfds_source, "_builder", lambda *_, **__: builder)
+    found = load(source="glue/stsb")
+    assert found["train"].targets == [(0.25,), (-1.0,), (5.0,)], "-1 is a number here"
+    assert found["train"].pairs is not None and found["validation"].targets == [(2.5,)]
+    assert found["test"].targets == [(-1.0,), (-1.0,)], "a training row has -1, so the test rows can have it too"
+    parts["train"] = [0.25, 1.0, 5.0]
+    with pytest.warns(UserWarning, match="has no labels"):
+        hidden = load(source="glue/stsb")
+    assert "test" not in hidden.splits and hidden.unlabelled is not None and len(hidden.unlabelled) == 2

@@ -16,7 +16,8 @@ class RegressionReport(keras.callbacks.Callback):
     """Evaluate a `TextRegressor` at the end of each epoch, and add the results to the logs.
 
     The callback adds ``val_loss``, ``val_mae``, ``val_rmse``, ``val_r2``, ``val_pearson``, ``val_spearman`` and
-    ``validation_seconds``. A metric that is undefined, such as a correlation with constant predictions, is left out.
+    ``validation_seconds``. A correlation with constant predictions is undefined in `metrics`. In the logs it is 0, so that
+    early stopping can compare the epoch.
 
     After each epoch, `metrics` holds the newest metrics, and `predicted` (rows, targets) the numbers in the order of
     the rows.
@@ -48,7 +49,8 @@ class RegressionReport(keras.callbacks.Callback):
         self.metrics = regression_metrics(targets, predicted, self.model.classes, float(losses.mean()))
         self._errors = number_errors(targets, predicted, self.metrics, losses)
         if logs is not None:
-            single = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
+            flat = {name: 0.0 for name in ("pearson", "spearman") if self.metrics[name] is None}
+            single = {name: value for name, value in {**self.metrics, **flat}.items() if isinstance(value, float)}
             logs.update({f"val_{name}": value for name, value in single.items()})
             logs["validation_seconds"] = time.perf_counter() - started
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kerora.data.numbers import NumberReader, NumberRows
+from kerora.data.numbers import NumberReader, NumberRows, mark_unlabelled
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_splits, read_part
 from kerora.errors import DataError, quoted
@@ -22,6 +22,7 @@ def load(config: FitConfig, without: Sequence[str] = ()) -> Dataset[NumberRows]:
 def load_part(spec: str, config: FitConfig, targets: Targets, split: str) -> NumberRows:
     """Load rows with as many numbers as the run has targets."""
     part = read_part(spec, config.data, NumberReader(), split)
+    mark_unlabelled(part)
     if part.unlabelled is not None:
         reason = part.unlabelled.removeprefix(f"{part.source}: ")
         raise DataError(
