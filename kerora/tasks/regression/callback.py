@@ -16,8 +16,8 @@ class RegressionReport(keras.callbacks.Callback):
     """Evaluate a `TextRegressor` at the end of each epoch, and add the results to the logs.
 
     The callback adds ``val_loss``, ``val_mae``, ``val_rmse``, ``val_r2``, ``val_pearson``, ``val_spearman`` and
-    ``validation_seconds``. A correlation with constant predictions is undefined in `metrics`. In the logs it is 0, so that
-    early stopping can compare the epoch.
+    ``validation_seconds``. A correlation with constant predictions is undefined in `metrics`. In the logs it is 0, so
+    that early stopping can compare the epoch.
 
     After each epoch, `metrics` holds the newest metrics, and `predicted` (rows, targets) the numbers in the order of
     the rows.
