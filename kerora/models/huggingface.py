@@ -29,6 +29,9 @@ keras_hub = import_keras_hub()
 GELU = {"gelu": False, "gelu_python": False, "gelu_new": True, "gelu_fast": True, "gelu_pytorch_tanh": True}
 """Supported values of ``hidden_act`` -> whether they are the tanh approximation."""
 
+NUMBERS = "regression"
+"""The `problem_type` of a head that predicts numbers, in config.json of transformers."""
+
 
 class HuggingFaceFolder:
     """A model folder that `save_pretrained` of transformers wrote.
@@ -60,13 +63,13 @@ class HuggingFaceFolder:
     def number_names(self) -> tuple[str, ...] | None:
         """Names of the numbers of a regression head, in order; None if there is no such head."""
         names = self._output_names()
-        return names if names and self.problem_type == "regression" else None
+        return names if names and self.problem_type == NUMBERS else None
 
     @property
     def problem_type(self) -> str:
         """What the outputs of a head mean, as transformers reads it: without an entry, one output is a regression."""
         alone = len(self._output_names()) == 1
-        return str(self.config.get("problem_type") or ("regression" if alone else "single_label_classification"))
+        return str(self.config.get("problem_type") or (NUMBERS if alone else "single_label_classification"))
 
     def _output_names(self) -> tuple[str, ...]:
         """Return the names of the outputs of a head for whole texts; empty if there is none."""

@@ -156,7 +156,10 @@ def task_of_peft_type(peft_type: object, wanted: str, source: object, problem_ty
                 notice(f"{source}: its head is one for {problem_type}, so the task is {named[0].name}.")
             return named[0]
         return next((task for task in found if task.name == wanted), found[0])
-    known = " and ".join(f"{task.peft_type}, a {task.title}" for task in _TASKS.values())
+    titles: dict[str, list[str]] = {}
+    for task in _TASKS.values():
+        titles.setdefault(task.peft_type, []).append(f"a {task.title}")
+    known = " and ".join(f"{name} ({' or '.join(kinds)})" for name, kinds in titles.items())
     raise AdapterError(f"{source} has task_type {peft_type!r}. Kerora can import {known}.")
 
 
