@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kerora.lora.inject import disable_adapter, enable_lora, merge_lora, remove_lora, unmerge_lora
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
+    from kerora.models.regressor import TextRegressor
     from kerora.pretraining.pretrain import pretrain
     from kerora.runs.generate import PromptRunner
     from kerora.runs.open import load
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from kerora.scripting.classifier import KeroraClassifier
     from kerora.scripting.data import load_dataset
     from kerora.scripting.fit import fit
+    from kerora.scripting.regressor import KeroraRegressor
     from kerora.scripting.result import FitResult
     from kerora.scripting.runs import evaluate, predict
     from kerora.scripting.save_run import save_run
@@ -47,7 +49,9 @@ offer_to_keras(
     {
         "CausalLM": "kerora.models.causal_lm",
         "CrossEntropy": "kerora.tasks.classification.losses",
+        "RegressionLoss": "kerora.models.regression_loss",
         "TextClassifier": "kerora.models.classifier",
+        "TextRegressor": "kerora.models.regressor",
         "WarmupSchedule": "kerora.training.schedules",
     }
 )
@@ -58,10 +62,12 @@ _HOMES = {
     "FitConfig": "kerora.settings.fit",
     "FitResult": "kerora.scripting.result",
     "KeroraClassifier": "kerora.scripting.classifier",
+    "KeroraRegressor": "kerora.scripting.regressor",
     "PretrainConfig": "kerora.settings.pretrain",
     "PromptRunner": "kerora.runs.generate",
     "Sampling": "kerora.settings.language",
     "TextClassifier": "kerora.models.classifier",
+    "TextRegressor": "kerora.models.regressor",
     "TrainStep": "kerora.training.step",
     "TuneConfig": "kerora.settings.tune",
     "WarmupSchedule": "kerora.training.schedules",
@@ -93,10 +99,12 @@ __all__ = [
     "FitConfig",
     "FitResult",
     "KeroraClassifier",
+    "KeroraRegressor",
     "PretrainConfig",
     "PromptRunner",
     "Sampling",
     "TextClassifier",
+    "TextRegressor",
     "TrainStep",
     "TuneConfig",
     "WarmupSchedule",

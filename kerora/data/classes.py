@@ -14,6 +14,7 @@ from kerora.data.rows import Rows
 from kerora.errors import DataError, listed, nearest
 from kerora.settings.fit import DataConfig
 
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -68,13 +69,19 @@ def choose_classes(train: LabelledRows, config: DataConfig) -> tuple[tuple[str, 
     if len(train.rows) < len(labels) or len(train.rows) == len(train.first_seen):
         raise DataError(
             f"{train.source}: {len(train.rows)} rows are too few for {len(labels)} classes ({listed(labels, 5)}). "
-            "Give more rows, or name the right column with --label."
+            f"Give more rows, or name the right column with --label.{_number_remedy(labels)}"
         )
     if set(reordered) == set(labels) and len(reordered) == len(labels):
         names, labels = config.class_names, reordered
     else:
         names = _renamed(labels, train, config) if config.class_names else train.classes or labels
     return names, {label: number for number, label in enumerate(labels)}
+
+
+def _number_remedy(labels: Sequence[str]) -> str:
+    """Return a remedy for labels that are numbers, some with decimals."""
+    measured = all(map(NUMBER.fullmatch, labels)) and any("." in label for label in labels)
+    return " To predict numbers, add --task regression." if measured else ""
 
 
 def original_values(train: LabelledRows, numbers: Mapping[str, int]) -> tuple[str, ...]:
@@ -225,7 +232,7 @@ def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts:
             raise DataError(
                 f"{source}: class '{classes[number]}' has {count} row{'s' * (count > 1)}, too few to split by class "
                 f"into train and {' and '.join(parts)}. Add rows, give {options}, "
-                f"or set --{parts[0]}-split 0."
+                f"or set --{parts[0]}-split 0.{_number_remedy(classes)}"
             )
 
 

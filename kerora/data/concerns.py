@@ -53,7 +53,7 @@ def _class_concerns(classes: Sequence[str]) -> list[str]:
     if measured and all(DECIMAL.fullmatch(name) or WHOLE_NUMBER.fullmatch(name) for name in classes):
         lines.append(
             f"The {len(classes)} classes are numbers with decimals ({quoted(measured, 5)}). A classifier does not know "
-            "that 1.5 is near 2: it learns each number as a name."
+            "that 1.5 is near 2: it learns each number as a name. To predict numbers, add --task regression."
         )
     return lines
 

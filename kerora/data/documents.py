@@ -74,6 +74,10 @@ class Documents:
         texts, ids, parts = (take(column, indices) for column in (self.texts, self.ids, self.parts))
         return Documents(texts, ids, parts, self.form, self.files)
 
+    def label_counts(self, classes: Sequence[str]) -> dict[str, int]:
+        """Return no counts: texts have no classes."""
+        return {}
+
     def strata(self) -> None:
         """Return None, because texts have no class."""
 

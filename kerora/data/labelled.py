@@ -13,6 +13,7 @@ from kerora.data.files import FORMATS_IN_WORDS, open_table
 from kerora.data.folders import class_folders, class_folders_by_split, text_files
 from kerora.data.labels import is_list, label_of
 from kerora.data.lines import open_lines
+from kerora.data.numbers import KIND
 from kerora.data.row_reader import Found, Settled, collect
 from kerora.data.rows import Rows
 from kerora.data.save import check_same
@@ -80,6 +81,8 @@ class LabelledReader(TargetReader[LabelledRows, Rows[int]]):
         """
         if "form" in description:
             raise DataError(f"{folder} holds texts for a language model, without labels. Add --task causal-lm.")
+        if description.get("targets") == KIND:
+            raise DataError(f"{folder} holds numbers to predict, and not classes. Add --task regression.")
         return partial(self._saved, description)
 
     def _saved(self, description: Mapping[str, Any], path: Path, split: str) -> LabelledRows:

@@ -62,6 +62,9 @@ class Split(Protocol):
     def strata(self) -> np.ndarray | None:
         """Return the class of each row (rows,) for stratified sampling; None if rows have no class."""
 
+    def label_counts(self, classes: Sequence[str]) -> dict[str, int]:
+        """Return the number of rows of each class. Empty if the targets are not classes."""
+
     def tails(self, share: float) -> tuple[Self, Self] | None:
         """Cut the last `share` of each row and return both parts; None if rows cannot be divided."""
 
@@ -142,6 +145,12 @@ class Rows(Generic[T]):
             return None
         return np.asarray(self.targets)
 
+    def label_counts(self, classes: Sequence[str]) -> dict[str, int]:
+        """Return the number of rows of each class. A class without rows has a zero, which the audit looks for."""
+        strata = self.strata()
+        counts = Counter(() if strata is None else strata.tolist())
+        return {name: counts.get(number, 0) for number, name in enumerate(classes)}
+
     def tails(self, share: float) -> None:
         """Return None, because rows cannot be divided."""
 
@@ -201,7 +210,7 @@ class Dataset(Generic[S]):
 
     Attributes:
         name: short name for run folders, such as ``imdb_reviews`` or a file's stem.
-        classes: class names in the order of their numbers; empty if the targets are not classes.
+        classes: class names in the order of their numbers, or the names of several targets; empty without such names.
         splits: rows by split name: ``train``, and ``validation`` and ``test`` if they exist.
         skipped: rows dropped by `skip_bad_rows`, by split.
         reasons: number of dropped rows by what is wrong with them, by split.
@@ -238,11 +247,7 @@ class Dataset(Generic[S]):
         return {split: self._fingerprint(rows) for split, rows in self}
 
     def _fingerprint(self, rows: S) -> dict[str, Any]:
-        strata = rows.strata()
-        counts = Counter(() if strata is None else strata.tolist())
-        # With a zero for a class without rows: the audit looks for these zeros.
-        labels = {name: counts.get(number, 0) for number, name in enumerate(self.classes)}
-        return {"sha256": rows.fingerprint(), "rows": len(rows), "labels": labels}
+        return {"sha256": rows.fingerprint(), "rows": len(rows), "labels": rows.label_counts(self.classes)}
 
 
 def take(column: Any, indices: Sequence[int]) -> Any:

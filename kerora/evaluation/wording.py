@@ -17,6 +17,11 @@ LABELS = {
     "weighted_f1": "Weighted F1",
     "mcc": "MCC",
     "roc_auc": "ROC AUC",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R2",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
     "loss": "Loss",
     "perplexity": "Perplexity",
     "bits_per_byte": "Bits per byte",
@@ -25,14 +30,23 @@ LABELS = {
 HINTS = {
     "mcc": "Matthews correlation, -1 to 1",
     "roc_auc": "0.5 is chance",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "0 is the mean, 1 is perfect",
+    "pearson": "linear correlation, -1 to 1",
+    "spearman": "correlation of the ranks, -1 to 1",
     "loss": "mean cross entropy",
     "perplexity": "exponential of the loss",
     "bits_per_byte": "comparable between tokenizers",
     "ece": "ECE, 0 is calibrated",
 }
-CHANGED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "perplexity", "bits_per_byte")
+CHANGED = (
+    *("accuracy", "macro_precision", "macro_recall", "macro_f1"),
+    *("mae", "rmse", "r2", "pearson", "spearman"),
+    *("loss", "perplexity", "bits_per_byte"),
+)
 """The metrics whose change the terminal shows."""
-MAIN = ("accuracy", "macro_f1", "perplexity", "bits_per_byte")
+MAIN = ("accuracy", "macro_f1", "rmse", "pearson", "perplexity", "bits_per_byte")
 """The metrics that name a result in one line."""
 NOTHING = "-"
 

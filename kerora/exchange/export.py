@@ -68,12 +68,15 @@ class Job:
     def verification(self, tool: str, logits: np.ndarray, tolerance: float = TOLERANCE, **more: Any) -> Verification:
         """Compare logits with those of the run."""
         more["note"] = "; ".join(note for note in (self.note, more.get("note", "")) if note)
-        difference = float(np.abs(logits - self.reference).max())
-        agreement = float((logits.argmax(axis=1) == self.reference.argmax(axis=1)).mean())
+        difference, agreement = self.task.exchange.compare(logits, self.reference)
         tokens = len(self.reference) if self.probe.per_token else None
         rows, source = len(self.probe.rows), self.probe.source
         names = self.task.exchange.NAMES
-        words: dict[str, Any] = {"compared": names.compared, "text_compared": names.text_compared}
+        words: dict[str, Any] = {
+            "compared": names.compared,
+            "text_compared": names.text_compared,
+            "measured": names.difference,
+        }
         return Verification(tool, rows, source, difference, agreement, tolerance, tokens, **words, **more)
 
     @property
@@ -179,13 +182,15 @@ def _check(found: Verification) -> None:
     # agreement: two of 32 rows may change their label, as can happen when two logits are nearly equal
     if not found.largest_difference <= found.tolerance or found.agreement < 1 - 1 / 16:
         raise RunError(
-            f"The export differs from the run when {found.tool} loads it: largest logit difference "
+            f"The export differs from the run when {found.tool} loads it: {found.measured} "
             f"{found.largest_difference:.2g} (at most {found.tolerance:g}), {found.compared} {found.agreement:.0%}. "
             "Nothing was written. Choose another format."
         )
 
 
 def _peft(job: Job, work: Path) -> Verification:
+    # the reference is computed already
+    job.model.fold_scale()
     save_adapter(job.model, work, dtype=job.config.lora.adapter_dtype)
     if version_of("peft") is None or version_of("transformers") is None:
         return job.unverified("peft")
@@ -225,11 +230,14 @@ def _keras(job: Job, work: Path) -> Verification:
     note, tolerance = "", TOLERANCE
     # Two comparisons: Kerora must give the logits of the run. Plain KerasHub may differ by its GELU only.
     if (work / EXACT_FILE).is_file():
-        exact = float(np.abs(_logits_again(job, work) - job.reference).max())
+        exact, _ = job.task.exchange.compare(_logits_again(job, work), job.reference)
         # not `>`, which is false for NaN
         if not exact <= TOLERANCE:
             raise RunError(f"The export differs from the run by {exact:.2g} when Kerora loads it. Nothing was written.")
-        if np.abs(logits - job.reference).max() > TOLERANCE and read_json(work / EXACT_FILE)["activation"] == "gelu":
+        if (
+            job.task.exchange.compare(logits, job.reference)[0] > TOLERANCE
+            and read_json(work / EXACT_FILE)["activation"] == "gelu"
+        ):
             note = f"KerasHub computes the tanh approximation of GELU. Kerora computes GELU exactly, {exact:.1e}"
             tolerance = TANH_TOLERANCE
     # the preprocessors of KerasHub have no setting for the side

@@ -13,6 +13,7 @@ from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, create_run
 from kerora.settings.fit import FitConfig
 from kerora.tasks.registry import task_of_peft_type
+from kerora.tasks.whole_text.exchange import problem_type_of
 from kerora.training.saved_run import evaluated, write_run
 
 
@@ -39,10 +40,11 @@ def import_peft(
     if not (folder / CONFIG_FILE).is_file():
         raise AdapterError(f"{folder} holds no {CONFIG_FILE}. Give the folder that PEFT's save_pretrained wrote.")
     description = read_adapter_config(folder)
-    task = task_of_peft_type(description.get("task_type"), config.task, folder)
-    config = dataclasses.replace(config, task=task.name)
     # all that can fail comes before `create_run`, so a refused import leaves no folder
     preset = find_preset(config.model.preset)
+    problem = problem_type_of(folder, description, preset)
+    task = task_of_peft_type(description.get("task_type"), config.task, folder, problem)
+    config = dataclasses.replace(config, task=task.name)
     dataset = task.rows.load(config) if evaluate else None
     model: TaskModel = task.exchange.imported(folder, config, preset, dataset)
     load_adapter(model, folder)

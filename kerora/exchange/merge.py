@@ -64,11 +64,12 @@ def shares_of(runs: Sequence[str | Path], weights: Sequence[float] | None) -> li
 
 
 def bake(model: TaskModel) -> None:
-    """Merge the updates into the kernels permanently and remove them from the layers."""
+    """Merge the updates into the kernels permanently and remove them from the layers, and the scale into the head."""
     for layer in lora_layers(model):
         layer.merge()
         layer.update.base_kernel = None  # the copy that would undo the merge
         demote(layer)  # back to the class of Keras
+    model.fold_scale()
 
 
 def without_quantisation(run: str | Path, model: TaskModel) -> tuple[TaskModel, str]:

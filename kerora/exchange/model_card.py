@@ -10,6 +10,7 @@ from kerora.data.hub_card import CARD, card_block
 from kerora.errors import DataError
 from kerora.evaluation.results import SPLIT_ORDER
 from kerora.evaluation.verdict import baseline_sentence
+from kerora.evaluation.wording import decimal
 from kerora.exchange.keras_task import has_task, plain_head
 from kerora.exchange.training_facts import training_facts
 from kerora.exchange.verify import Verification
@@ -24,10 +25,13 @@ from kerora.version import __version__
 
 LIBRARIES = {"peft": "peft", "keras": "keras-hub", "transformers": "transformers", "onnx": "onnx", "kerora": "keras"}
 # names in the table for readers, and in the metadata as the hub knows them
-TITLES = {"macro_f1": "macro F1", "bits_per_byte": "bits per byte"}
+TITLES = {
+    **{"macro_f1": "macro F1", "bits_per_byte": "bits per byte", "pearson": "Pearson", "rmse": "RMSE"},
+    **{"mae": "MAE", "r2": "R2"},
+}
 # what the hub accepts as a base model: not the address of a model of Kaggle
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-HUB_NAMES = {"macro_f1": "f1", "bits_per_byte": "bits per byte"}
+HUB_NAMES = {"macro_f1": "f1", "bits_per_byte": "bits per byte", "pearson": "pearsonr"}
 
 
 def model_card(
@@ -48,7 +52,7 @@ def model_card(
     after = metrics.get("after", {})
     task = task_of_model(model)
     classes = task.exchange.classes(model)
-    named = f" Classes: {', '.join(classes)}." if classes else ""
+    named = f" {task.exchange.NAMES.outputs}: {', '.join(classes)}." if classes else ""
     name = " + ".join(run.path.resolve().name for run in runs)
     data = str(manifest.get("data", {}).get("name") or "unknown")
     parts = [
@@ -92,6 +96,8 @@ def _metadata(
         )
         for split, values in after.items()
         for key in names.scores[:2]
+        # undefined, such as a correlation with constant predictions
+        if values.get(key) is not None
     ]
     card = ModelCardData(
         library_name=LIBRARIES[form],
@@ -161,6 +167,6 @@ def _verdict(after: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]
 def _results(after: Mapping[str, Any], scores: Sequence[str]) -> str:
     lines = [f"| split | {' | '.join(TITLES.get(score, score) for score in scores)} |", "|---|" + "---:|" * len(scores)]
     lines += [
-        f"| {split} | {' | '.join(f'{values[score]:.4f}' for score in scores)} |" for split, values in after.items()
+        f"| {split} | {' | '.join(decimal(values.get(score)) for score in scores)} |" for split, values in after.items()
     ]
     return "\n".join(lines)

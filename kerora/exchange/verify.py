@@ -23,7 +23,7 @@ class Verification:
         tool: the tool that loaded the export, with its version. None if it is not installed.
         rows: number of rows.
         source: name of the data set of the rows.
-        largest_difference: largest absolute difference of a logit.
+        largest_difference: largest absolute difference of a logit. For numbers it is relative.
         agreement: share of the rows, or of the tokens, for which the largest logit is the same.
         tolerance: largest difference that is accepted.
         tokens: number of compared tokens. None if rows were compared.
@@ -32,6 +32,7 @@ class Verification:
         note: a note about the export. May be empty.
         compared: what `agreement` counts, in words.
         text_compared: what `text_agreement` counts, in words.
+        measured: what `largest_difference` is, in words.
     """
 
     tool: str | None
@@ -45,10 +46,12 @@ class Verification:
     note: str = ""
     compared: str = ""
     text_compared: str = ""
+    measured: str = "largest logit difference"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as plain values, without `compared` and `text_compared`."""
-        return {name: value for name, value in asdict(self).items() if name not in ("compared", "text_compared")}
+        """Return the values as plain values, without the words."""
+        words = ("compared", "text_compared", "measured")
+        return {name: value for name, value in asdict(self).items() if name not in words}
 
     def __str__(self) -> str:
         if self.tool is None:
@@ -59,7 +62,7 @@ class Verification:
             own = f", {self.text_compared} {self.text_agreement:.0%}"
         note = f". {self.note}" if self.note else ""
         return (
-            f"Verified with {self.tool} on {self.rows} rows of {self.source}{tokens}: largest logit difference "
+            f"Verified with {self.tool} on {self.rows} rows of {self.source}{tokens}: {self.measured} "
             f"{self.largest_difference:.1e}, {self.compared} {self.agreement:.0%}{own}{note}"
         )
 

@@ -39,6 +39,7 @@ class State:
         trainable: the variables that are trained with it.
         classes: class names of its head, or None if the model has none.
         temperature: divides its logits before the softmax. Of the active adapter, the model holds it.
+        head_state: what its head needs beside the weights, as the attribute `head_state` of a model; or None.
     """
 
     updates: list[tuple[Any, LowRankUpdate]] = field(default_factory=list)
@@ -46,6 +47,7 @@ class State:
     trainable: list[Any] = field(default_factory=list)
     classes: tuple[str, ...] | None = None
     temperature: float = 1.0
+    head_state: Any = None
 
 
 class Adapters:
@@ -61,7 +63,7 @@ class Adapters:
         self.active: str | None = BASE
         classes = getattr(model, "classes", None)
         # The base has no updates. `_note_base` adds the values of weights that adapters change.
-        self.states[BASE] = State(classes=classes)
+        self.states[BASE] = State(classes=classes, head_state=getattr(model, "head_state", None))
         layers = lora_layers(model)
         if not layers:
             return
@@ -113,7 +115,9 @@ class Adapters:
         mine = {id(variable) for _, update in updates for variable in update.variables}
         trained = list(self.model.trainable_variables)
         # Each update has its own A and B, so a switch need not exchange their values.
-        return State(updates, [(v, v.value) for v in trained if id(v) not in mine], trained, classes)
+        values = [(v, v.value) for v in trained if id(v) not in mine]
+        head_state = getattr(self.model, "head_state", None)
+        return State(updates, values, trained, classes, head_state=head_state)
 
     def _note_base(self, values: dict[int, torch.Tensor]) -> None:
         """Store the base values of weights for which an adapter has its own values."""
@@ -179,6 +183,8 @@ class Adapters:
         self.active = name
         if new.classes is not None:
             self.model.classes = new.classes
+        if new.head_state is not None:
+            self.model.head_state = new.head_state
 
     def temperature_of(self, name: str | None) -> float:
         """Return the number that divides the logits of an adapter before the softmax."""

@@ -142,6 +142,9 @@ def load_adapter(model: keras.Model, directory: Path | str, head: Sequence[str] 
     for entry in entries:
         # Only here, after all checks, values are set.
         entry.assign(plan.tensors[entry.key].astype("float32"))
+    if hasattr(model, "head_state"):
+        # What the head needs beside its weights. An adapter of PEFT has no such entries.
+        model.head_state = description.get("kerora", {})
     return description
 
 

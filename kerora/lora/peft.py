@@ -189,6 +189,9 @@ def config_faults(config: Mapping[str, Any]) -> list[str]:
     if own.get("method", "lora") not in ("lora", "full", "head"):
         faults.append(f"kerora.method must be lora, full or head, found {own['method']!r}")
     faults += _type_faults(own, {"sha256": str, "fingerprint": str, "kind": str}, "kerora.")
+    for key, least in (("mean", -FLOAT_MAX), ("deviation", 0.0)):
+        if key in own and not _are_numbers(own[key], len(own.get("classes", ())), least):
+            faults.append(f"kerora.{key} must be a list with a finite number for each target, found {own[key]!r}")
     for key in ("classes", "modules"):
         if key in own and not _is_names(own[key]):
             faults.append(f"kerora.{key} must be a list of names, found {own[key]!r}")
@@ -406,6 +409,10 @@ def _type_faults(config: Mapping[str, Any], types: Mapping[str, type], prefix: s
         for key, kind in types.items()
         if config.get(key) is not None and not isinstance(config[key], kind)
     ]
+
+
+def _are_numbers(value: Any, length: int, above: float) -> bool:
+    return isinstance(value, list) and len(value) == length and all(_is_number(item, above) for item in value)
 
 
 def _is_names(value: Any) -> bool:

@@ -29,6 +29,9 @@ keras_hub = import_keras_hub()
 GELU = {"gelu": False, "gelu_python": False, "gelu_new": True, "gelu_fast": True, "gelu_pytorch_tanh": True}
 """Supported values of ``hidden_act`` -> whether they are the tanh approximation."""
 
+NUMBERS = "regression"
+"""The `problem_type` of a head that predicts numbers, in config.json of transformers."""
+
 
 class HuggingFaceFolder:
     """A model folder that `save_pretrained` of transformers wrote.
@@ -53,15 +56,30 @@ class HuggingFaceFolder:
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """Class names of a single-label classification head, in order; None if there is no such head."""
+        names = self._output_names()
+        return None if len(names) < 2 or self.problem_type != "single_label_classification" else names
+
+    @property
+    def number_names(self) -> tuple[str, ...] | None:
+        """Names of the numbers of a regression head, in order; None if there is no such head."""
+        names = self._output_names()
+        return names if names and self.problem_type == NUMBERS else None
+
+    @property
+    def problem_type(self) -> str:
+        """What the outputs of a head mean, as transformers reads it: without an entry, one output is a regression."""
+        alone = len(self._output_names()) == 1
+        return str(self.config.get("problem_type") or (NUMBERS if alone else "single_label_classification"))
+
+    def _output_names(self) -> tuple[str, ...]:
+        """Return the names of the outputs of a head for whole texts; empty if there is none."""
         architectures = self.config.get("architectures") or []
-        problem = self.config.get("problem_type") or "single_label_classification"
         if not any(name.endswith("ForSequenceClassification") for name in architectures):
-            return None
+            return ()
         # transformers does not write the labels of a default head with two classes.
         labels = self.config.get("id2label") or {str(n): f"LABEL_{n}" for n in range(self.config.get("num_labels", 2))}
-        numbered = all(str(number).isdecimal() for number in labels)
-        if problem != "single_label_classification" or len(labels) < 2 or not numbered:
-            return None
+        if not all(str(number).isdecimal() for number in labels):
+            return ()
         # The keys are texts: sorted as texts, 10 would come before 2.
         return tuple(str(labels[number]) for number in sorted(labels, key=int))
 

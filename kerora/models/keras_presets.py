@@ -78,6 +78,21 @@ class KerasFolder:
         Raises:
             PresetError: a file is damaged.
         """
+        names = self._output_names()
+        return names if names is not None and len(names) > 1 else None
+
+    @property
+    def number_names(self) -> tuple[str, ...] | None:
+        """Names of the outputs of a saved head; None if there is none. KerasHub does not say what they mean."""
+        return self._output_names()
+
+    @property
+    def problem_type(self) -> str:
+        """What the outputs of a head mean. One output is a number."""
+        names = self._output_names()
+        return "regression" if names is not None and len(names) == 1 else "single_label_classification"
+
+    def _output_names(self) -> tuple[str, ...] | None:
         names = self._labels()
         # Kerora writes this file if KerasHub has no classifier of the kind.
         if (self.directory / HEAD_FILE).is_file():
@@ -86,7 +101,7 @@ class KerasFolder:
             return None
         task = read_json_object(self.directory / TASK)
         count = task.get("config", {}).get("num_classes", 0)
-        if not is_classifier(task) or not isinstance(count, int) or count < 2:
+        if not is_classifier(task) or not isinstance(count, int) or count < 1:
             return None
         return names if names is not None and len(names) == count else tuple(str(number) for number in range(count))
 

@@ -129,6 +129,26 @@ class Preset:
             )
         return self._folder.load_head()
 
+    @property
+    def number_names(self) -> tuple[str, ...] | None:
+        """Names of the numbers of its regression head, or None if it has no such head."""
+        return self._folder.number_names
+
+    @property
+    def problem_type(self) -> str:
+        """What the outputs of its head mean, as in transformers, such as ``regression``."""
+        return self._folder.problem_type
+
+    def load_numbers(self) -> dict[str, np.ndarray]:
+        """Return the regression head, as `load_head` returns that of a classifier.
+
+        Raises:
+            PresetError: the preset has no such head, or the files are damaged.
+        """
+        if self.number_names is None:
+            raise PresetError(f"{self.directory} holds no regression head. Name the targets to start with a new head.")
+        return self._folder.load_head()
+
     def notes(self) -> list[str]:
         """Return notes for the user: the LoRA files of Keras in the folder, which are not read."""
         if self.source != "keras" or self.keras_lora is not None:

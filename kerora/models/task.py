@@ -190,6 +190,9 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
         """Convert the outputs of the model to logits. Default: the outputs are the logits."""
         return outputs
 
+    def fold_scale(self) -> None:
+        """Write what scales the outputs into the weights of the head, as other tools know it. Default: nothing does."""
+
     @property
     def module_names(self) -> dict[str, str]:
         """Names of the layers in transformers: Keras path -> module path, such as ``h.0.attn.c_attn``."""

@@ -122,6 +122,10 @@ class WholeTextModel(TaskModel):
         """Return the targets of labels as the loss of the compiled model reads them. Default: see `targets_of`."""
         return self.targets_of(labels)
 
+    def rows_of(self, rows: RawRows) -> Rows[Any]:
+        """Return labelled texts as rows of a data set, with class numbers as targets."""
+        return Rows.numbered(rows.texts, [int(number) for number in self.targets_of(rows.labels)], rows.pairs)
+
     def raw_batches(self, rows: RawRows, *, batch_size: int, shuffle: bool, by_length: bool, seed: int) -> Batches:
         """Make batches of texts, of which training needs labels."""
         if rows.labels is None and (shuffle or rows.weights is not None):

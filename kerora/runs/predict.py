@@ -13,7 +13,7 @@ from kerora.data.bad_rows import BadRows, by_reason, check_bad_rows_path, write_
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.streams import stream_texts
-from kerora.errors import ConfigError, DataError, RunError, nearest
+from kerora.errors import ConfigError, DataError, RunError
 from kerora.lora.files import read_adapter_config
 from kerora.notices import notice
 from kerora.places import expanded
@@ -81,11 +81,11 @@ def predict_file(
     records = _complete(stream_texts(source, config, bad, fill is not None), bad, submission, fill)
     first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)
-    _check_fill(fill, getattr(model, "classes", ()))
+    filling = None if fill is None else task.predictions.filled(model, fill)
     _check_pairs(run, first)
-    job = _Job(task, model, batch_size, submission, fill, threshold)
+    job = _Job(task, model, batch_size, submission, filling, threshold)
     with _target(output, stream) as target:
-        count = _write(target, form, job.columns(), job.predictions(first, records))
+        count = _write(target, form, job.columns(), job.predictions(first, records), task)
     write_bad_rows(config.bad_rows, [bad])
     job.tell(count)
     return count
@@ -146,11 +146,6 @@ def _check_pairs(run: RunFolder, first: Record | None) -> None:
         )
 
 
-def _check_fill(fill: str | None, classes: Sequence[str]) -> None:
-    if fill is not None and fill not in classes:
-        raise ConfigError(f"--fill {fill!r} is no class of the run.{nearest(fill, classes)} Give one of its classes.")
-
-
 def _complete(records: Iterator[Record], bad: BadRows, submission: bool, fill: str | None) -> Iterator[Record]:
     """Check that a submission lacks no row. `fill` replaces rows without a text, but not rows that were not read."""
     filled = 0
@@ -174,7 +169,7 @@ class _Job:
     model: Any
     batch_size: int
     submission: bool
-    fill: str | None
+    filling: list[Any] | None
     threshold: float | None
     withheld: int = 0
 
@@ -196,7 +191,9 @@ class _Job:
             pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
             rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
             found = self._values(rows) if usable else iter(())
-            yield from ([record.id, *(next(found) if record.problem is None else [self.fill])] for record in pool)
+            yield from (
+                [record.id, *(next(found) if record.problem is None else self.filling or [])] for record in pool
+            )
 
     def _values(self, rows: Rows[Any]) -> Iterator[list[Any]]:
         for values in answers(self.task, self.model, rows, self.batch_size, self.submission, self.threshold):
@@ -204,17 +201,17 @@ class _Job:
             yield values
 
 
-def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]]) -> int:
-    writer = csv.writer(PlainLineEnds(target))
+def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]], task: Task) -> int:
+    writer, style = csv.writer(PlainLineEnds(target)), task.predictions.FORMAT
     if form == "csv":
         writer.writerow(columns)
     count = 0
     for values in rows:
         if form == "csv":
-            writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
+            writer.writerow([format(value, style) if isinstance(value, float) else value for value in values])
         else:
-            # six digits after the point in both forms, because more would be rounding errors of float32
-            plain = [round(value, 6) if isinstance(value, float) else value for value in values]
+            # the same digits in both forms, because more would be rounding errors of float32
+            plain = [float(format(value, style)) if isinstance(value, float) else value for value in values]
             target.write(json.dumps(dict(zip(columns, plain, strict=True)), ensure_ascii=False) + "\n")
         count += 1
     return count

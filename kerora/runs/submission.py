@@ -21,7 +21,11 @@ def write_unlabelled(run: RunFolder, task: Task, model: Any, rows: Any, batch_si
     """
     predictions = task.predictions
     found = predictions.predict(model, rows, batch_size, True)
-    lines = ([identifier, *values] for identifier, values in zip(rows.ids, found, strict=True))
+    # numbers with the same digits as in `kerora predict --submission`
+    shown = (
+        [format(value, predictions.FORMAT) if isinstance(value, float) else value for value in row] for row in found
+    )
+    lines = ([identifier, *values] for identifier, values in zip(rows.ids, shown, strict=True))
     write_text(run.submission, submission_text(["id", *predictions.columns(model, True)], lines))
 
 

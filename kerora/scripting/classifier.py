@@ -1,44 +1,20 @@
 """`KeroraClassifier`: an estimator of scikit-learn for texts."""
 
-import contextlib
-import random
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import ClassifierMixin
 
 from kerora.data.labels import label_of
 from kerora.data.memory_values import tensor_values
-from kerora.data.rows import Rows
 from kerora.models.probabilities import softmax
-from kerora.notices import naming
-from kerora.runfolder import RunFolder
-from kerora.runs.open import read_config
-from kerora.scripting.arguments import callbacks_of
+from kerora.scripting.estimator import TextEstimator, refuse, validation_texts
 from kerora.scripting.estimator_inputs import InputError, Texts, labels_of, texts_of
-from kerora.scripting.estimator_parameters import (
-    DEFAULTS,
-    checked_names,
-    config_of,
-    in_words_of_sklearn,
-    signature,
-)
-from kerora.scripting.kept_runs import OwnFolder, files_of, write_files
-from kerora.scripting.request import Request, staged
-from kerora.scripting.shared_models import LOCK, base_of, model_of
+from kerora.scripting.estimator_parameters import config_of
 from kerora.settings.base import shown
-from kerora.settings.fit import FitConfig
-from kerora.settings.resolve import resolve, to_dict
-from kerora.training.fit import fit
-from kerora.training.progress import Progress, Silent
 
 
-class KeroraClassifier(ClassifierMixin, BaseEstimator):
+class KeroraClassifier(ClassifierMixin, TextEstimator):
     """Text classifier with the interface of scikit-learn, for `GridSearchCV`, `cross_val_score` and `Pipeline`.
 
     The parameters are the settings of a fit by the names of their options (`preset`, `epochs`, `rank`,
@@ -77,27 +53,9 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         ```
     """
 
+    task = "classification"
     classes_: np.ndarray
-    history_: list[dict[str, Any]]
-    run_: str
-    n_iter_: int
-    n_features_in_: int
-    feature_names_in_: np.ndarray
-    # of the parameters those that this class reads
-    run: str | None
-    runs_dir: str | None
-    callbacks: Any
-    random_state: Any
-    verbose: int
     _names: list[str]
-    _folder: OwnFolder | None
-
-    def __init__(self, **parameters: Any) -> None:
-        checked_names(parameters, type(self).__name__)
-        for name, default in DEFAULTS.items():
-            setattr(self, name, parameters.get(name, default))
-
-    __init__.__signature__ = signature()  # type: ignore[attr-defined]
 
     def fit(self, X: Any, y: Any, eval_set: Any = None, **others: Any) -> "KeroraClassifier":
         """Fine-tune the base model.
@@ -113,7 +71,7 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
             ValueError: texts or labels cannot be used.
             KeroraError: a parameter is wrong, or the training failed.
         """
-        _refuse(others)
+        refuse(others, self, "Use class_weight='balanced', or repeat rows that count more.")
         found = texts_of(X)
         labels, names = labels_of(y, len(found.first))
         parts = {"train": _table(found, labels, names)}
@@ -140,39 +98,14 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         logits, _ = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def _train(self, config: FitConfig, parts: dict[str, Any], texts: Texts) -> None:
-        folder = None
-        place: dict[str, Any] = {"run": self.run}
-        if self.runs_dir is not None:
-            place["runs_dir"] = self.runs_dir
-        elif self.run is None:
-            folder = OwnFolder()
-            place = {"run": "run", "runs_dir": str(folder.path)}
-        columns = list(texts.columns())
-        join = "pair" if texts.second is not None else "space"
-        names = {"data.text": columns, "data.text_join": join, "data.label": ["label"]}
-        config = resolve(to_dict(config), place, names)
-        progress = Progress() if self.verbose else Silent()
-        with LOCK, _own_randomness(), naming(in_words_of_sklearn), staged(Request(config, parts)) as stage:
-            found = fit(
-                stage.config,
-                progress=progress,
-                callbacks=callbacks_of(self.callbacks),
-                files=stage.files,
-                preset=base_of(config),
-            )
-        self._folder, self.run_ = folder, str(found.run.path)
-        self.history_, self.n_iter_ = found.history, len(found.history)
+    def _logits(self, X: Any) -> tuple[np.ndarray, float]:
+        """Return the logits (rows, classes) in the order of `classes_`, and the temperature of the run."""
+        logits, model = self._outputs(X)
+        return logits[:, [model.classes.index(name) for name in self._names]], model.temperature
 
     def _eval_table(self, eval_set: Any, train: Texts, names: dict[Any, str]) -> dict[str, list[str]]:
-        # XGBoost and LightGBM take a list of such pairs
-        pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise InputError("eval_set must be (X, y), the validation rows.")
-        found = texts_of(pair[0])
-        if (found.second is None) != (train.second is None):
-            raise InputError("eval_set and X must both hold single texts, or both hold pairs.")
-        labels = list(tensor_values(pair[1]))
+        found, labels = validation_texts(eval_set, train)
+        labels = list(tensor_values(labels))
         named = [label_of(value) or "" for value in labels]
         unknown = next((value for value, name in zip(labels, named, strict=True) if name not in names.values()), None)
         if unknown is not None:
@@ -181,90 +114,6 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(f"eval_set: there are {len(found.first)} texts, but {len(labels)} labels.")
         return {**found.columns(), "label": named}
 
-    def _seed(self) -> int:
-        state = self.random_state
-        if isinstance(state, int | np.integer):
-            return int(state)
-        return int(check_random_state(state).randint(2**31 - 1))
-
-    def _set_features(self, found: Texts) -> None:
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-        if found.width is not None:
-            self.n_features_in_ = found.width
-        if found.names is not None:
-            self.feature_names_in_ = np.array(found.names, dtype=object)
-
-    def _logits(self, X: Any) -> tuple[np.ndarray, float]:
-        """Return the logits (rows, classes) in the order of `classes_`, and the temperature of the run."""
-        check_is_fitted(self, "classes_")
-        found = texts_of(X)
-        self._check_features(found)
-        rows: Rows[Any] = Rows.numbered(found.first, pairs=found.second)
-        config = read_config(RunFolder.open(self.run_))
-        with LOCK:
-            model = model_of(Path(self.run_).resolve(), config)
-            order = [model.classes.index(name) for name in self._names]
-            logits: np.ndarray = model.predict_logits(rows, config.training.evaluation_batch_size)[:, order]
-            temperature: float = model.temperature
-        return logits, temperature
-
-    def _check_features(self, found: Texts) -> None:
-        width = found.width or 1
-        expected = getattr(self, "n_features_in_", 1)
-        if width != expected:
-            raise InputError(
-                f"X has {width} features, but {type(self).__name__} is expecting {expected} features as input."
-            )
-        names = getattr(self, "feature_names_in_", None)
-        if names is not None and found.names is not None and list(names) != list(found.names):
-            raise InputError(
-                f"The feature names should match those that were passed during fit. Received {list(found.names)}, "
-                f"but fit had {list(names)}."
-            )
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        state = {**state, "_folder": None}
-        return {**state, "_files": files_of(Path(self.run_))} if hasattr(self, "run_") else state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        files = state.pop("_files", None)
-        super().__setstate__(state)
-        if files is not None:
-            self._folder = OwnFolder()
-            write_files(files, self._folder.path)
-            self.run_ = str(self._folder.path)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        return tags
-
-
-def _refuse(others: dict[str, Any]) -> None:
-    if others.get("sample_weight") is not None:
-        raise TypeError(
-            "KeroraClassifier has no sample_weight. Use class_weight='balanced', or repeat rows that count more."
-        )
-    unknown = [name for name in others if name != "sample_weight"]
-    if unknown:
-        raise TypeError(f"fit of KeroraClassifier has no argument {', '.join(map(repr, unknown))}.")
-
 
 def _table(texts: Texts, labels: np.ndarray, names: dict[Any, str]) -> dict[str, list[str]]:
     return {**texts.columns(), "label": [names[value] for value in labels]}
-
-
-@contextlib.contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Restore the global random states afterwards. A fit seeds them, but the caller may sample from them too."""
-    states = np.random.get_state(), random.getstate(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        np.random.set_state(states[0])
-        random.setstate(states[1])
-        torch.set_rng_state(states[2])

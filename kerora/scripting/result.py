@@ -63,8 +63,8 @@ class FitResult(TrainedRun):
         *,
         abstain_below: float | None = None,
         target_accuracy: float | None = None,
-    ) -> list[str | None]:
-        """Return the name of the most probable class of each text.
+    ) -> list[Any]:
+        """Return the name of the most probable class of each text. A regression gives a number, or a list of several.
 
         Args:
             texts: the texts, as a list or one column of a table. A single string is one text.
@@ -77,15 +77,20 @@ class FitResult(TrainedRun):
             RunError: the run is of another task, or no threshold reaches the accuracy.
             ConfigError: something other than texts was given, or a threshold is no probability.
         """
-        return [values[0] for values in self._predictions(texts, pairs, Abstention(abstain_below, target_accuracy))]
+        answer, abstain = task_of_model(self.model).predictions.answer, Abstention(abstain_below, target_accuracy)
+        return [answer(values) for values in self._predictions(texts, pairs, abstain)]
 
     def predict_proba(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> np.ndarray:
         """Return the probability of each class, float64 (texts, classes), in the order of `model.classes`.
 
         `texts`, `pairs` and the errors are those of `predict`.
         """
-        # the first two columns are the label and its score
-        return np.array([values[2:] for values in self._predictions(texts, pairs, Abstention())], dtype=np.float64)
+        columns = task_of_model(self.model).predictions.columns(self.model, False)
+        places = [place for place, name in enumerate(columns) if name.startswith("p_")]
+        if not places:
+            raise RunError(f"{self.run.path} predicts numbers, which have no probabilities. Use predict.")
+        found = [[values[place] for place in places] for values in self._predictions(texts, pairs, Abstention())]
+        return np.array(found, dtype=np.float64)
 
     def _predictions(self, texts: Any, pairs: Any, abstain: Abstention) -> list[list[Any]]:
         task = task_of_model(self.model)

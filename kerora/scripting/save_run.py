@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kerora.data.classes import ClassLabels
 from kerora.data.memory import is_in_memory, parts_in_memory
 from kerora.data.rows import Dataset, Rows
 from kerora.data.save import save_dataset
@@ -46,7 +45,8 @@ def save_run(
     With validation or test rows, the model and its untrained base are evaluated, and `kerora report` shows both.
 
     Args:
-        model: a `TextClassifier` or `CausalLM` with LoRA, or of which all weights or only the head was trained.
+        model: a `TextClassifier`, `TextRegressor` or `CausalLM` with LoRA, or of which all weights or only the head was
+            trained.
         path: the run folder to make.
         dataset: the data: a value of ``--data``, what `kerora.load_dataset` returned, or for a classifier the training
             rows in memory or a dict of parts, such as ``{"train": ..., "test": ...}``. A part is ``(texts, labels)`` as
@@ -95,8 +95,8 @@ def save_run(
 def _check_call(model: Any, path: str | Path, force: bool) -> None:
     if not isinstance(model, TaskModel):
         raise ConfigError(
-            f"save_run takes a TextClassifier or CausalLM of Kerora. Received: {type(model).__name__}. For any other "
-            "Keras model use kerora.save_adapter."
+            f"save_run takes a TextClassifier, TextRegressor or CausalLM. Received: {type(model).__name__}. For any "
+            "other Keras model use kerora.save_adapter."
         )
     if Path(path).is_dir() and any(Path(path).iterdir()) and not force:
         raise RunError(
@@ -179,17 +179,16 @@ def _dataset(given: Any, task: Task, model: TaskModel, config: FitConfig) -> Any
 
 
 def _rows(part: Any, split: str, task: Task, model: Any, config: FitConfig) -> Any:
-    """Return the rows of one part with the class numbers of the model."""
+    """Return the rows of one part with the targets that the model learns."""
     if isinstance(part, Rows):
         return part
     if isinstance(part, tuple) and len(part) == 2 and is_raw(part[0]):
         raw = raw_rows(*part)
         if raw.labels is None:
             raise ConfigError(f"{split}: the texts have no labels. Give (texts, labels).")
-        return Rows.numbered(raw.texts, [int(number) for number in model.targets_of(raw.labels)], raw.pairs)
-    labels = ClassLabels(tuple(model.classes), tuple(model.label_values))
+        return model.rows_of(raw)
     with staged(Request(config, {split: part})) as stage:
-        return task.rows.load_part(getattr(stage.config.data, split), stage.config, labels, split)
+        return task.rows.load_part(getattr(stage.config.data, split), stage.config, task.models.head_of(model), split)
 
 
 def _history_csv(history: Any, columns: Sequence[str]) -> str:

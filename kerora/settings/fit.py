@@ -17,7 +17,7 @@ LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as 
 SPLITS = ("train", "validation", "test")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
 # a list that `choices` of the setting refers to: tasks that are registered later count too
-TASKS = ["classification", "causal-lm"]
+TASKS = ["classification", "regression", "causal-lm"]
 """The names of the tasks. `kerora.tasks.registry` adds to them."""
 
 
@@ -211,8 +211,8 @@ class TrainingConfig(OptimizerConfig):
     # None: each task has its own losses
     loss: str | None = setting(
         None,
-        "Loss of the training: 'cross-entropy', or 'focal', in which rows that the model is sure of count less. "
-        "Default: cross-entropy.",
+        "Loss of the training. Classification: 'cross-entropy', or 'focal', in which rows that the model is sure of "
+        "count less. Regression: mse, mae or huber (delta 1), on standardised targets. Default: the first of them.",
     )
     focal_gamma: float = setting(
         2.0, "Exponent of the focal loss. The larger, the less count rows that the model is sure of.", check=at_least(0)
@@ -239,7 +239,8 @@ class TrainingConfig(OptimizerConfig):
     # None: each task has its own default, and other tasks have other metrics
     monitor: str | None = setting(
         None,
-        "Value that early stopping and the best checkpoint use. Default: val_macro_f1, for language models val_loss.",
+        "Value that early stopping and the best checkpoint use. Default: val_macro_f1, for numbers and language models "
+        "val_loss.",
     )
     # None: the number of training rows decides
     baseline: bool | None = setting(
@@ -262,7 +263,8 @@ class FitConfig(Settings):
     log: tuple[str, ...] = setting((), LOG_HELP, choices=TRACKERS)
     task: str = setting(
         "classification",
-        "Task to learn: 'classification' assigns classes to texts, 'causal-lm' continues texts.",
+        "Task to learn: 'classification' assigns classes to texts, 'regression' predicts numbers, 'causal-lm' "
+        "continues texts.",
         choices=TASKS,
     )
     data: DataConfig = field(default_factory=DataConfig)

@@ -14,7 +14,8 @@ class TuneConfig(Settings):
 
     space: str | None = setting(
         None,
-        "Search space: a YAML file, or the name of a bundled space. Default: 'lora', or for causal-lm 'lora-language'.",
+        "Search space: a YAML file, or the name of a bundled space. Default: 'lora', for causal-lm "
+        "'lora-language', for regression 'lora-numbers'.",
     )
     trials: int = setting(
         20,

@@ -115,6 +115,9 @@ class ModelFace(Protocol):
     def of_run(self, config: FitConfig, preset: "Preset", head: Any, dtype: str) -> Any:
         """Build the model of a run, without its adapter. `head` is what `read_head` returned."""
 
+    def head_of(self, model: Any) -> Any:
+        """Return of a model what `read_head` reads of a run."""
+
     def write_head(self, run: RunFolder, model: Any) -> None:
         """Write what `read_head` reads."""
 
@@ -129,13 +132,29 @@ class ModelFace(Protocol):
 
 
 class PredictFace(Protocol):
-    """predict.py: `kerora predict`. A task without it leaves ``predict`` out of `Task.commands`."""
+    """predict.py: `kerora predict`. A task without it leaves ``predict`` out of `Task.commands`.
+
+    Attributes:
+        FORMAT: how the files show a float, such as ``.6f``.
+    """
+
+    FORMAT: str
 
     def columns(self, model: Any, submission: bool) -> list[str]:
         """Return the columns that follow ``id``."""
 
     def predict(self, model: Any, rows: Any, batch_size: int, submission: bool) -> Iterable[list[Any]]:
         """Yield the values of these columns for each row."""
+
+    def answer(self, values: Sequence[Any]) -> Any:
+        """Return what `FitResult.predict` gives for a row, from the values that `predict` yields."""
+
+    def filled(self, model: Any, fill: str) -> list[Any]:
+        """Return the values of a row that cannot be used in a submission, from `--fill`.
+
+        Raises:
+            ConfigError: the model cannot give such values.
+        """
 
 
 class AnswersFace(Protocol):

@@ -28,6 +28,8 @@ class HubNames:
         compared: what the agreement of an export counts, in words, such as ``same label``.
         text_compared: what the agreement from texts counts, in words.
         scores: metrics of the model card. The first two are also in its metadata.
+        difference: what the largest difference of an export is, in words.
+        outputs: what the outputs of a head are, in words.
     """
 
     pipeline: str
@@ -38,6 +40,8 @@ class HubNames:
     compared: str
     text_compared: str
     scores: tuple[str, ...]
+    difference: str = "largest logit difference"
+    outputs: str = "Classes"
 
 
 class PlainHead(Protocol):
@@ -96,6 +100,14 @@ class ExchangeFace(Protocol):
 
         Raises:
             DataError: there are no rows.
+        """
+
+    def compare(self, logits: "np.ndarray", reference: "np.ndarray") -> tuple[float, float]:
+        """Return the largest difference of an output of an export, and the share of the rows with the same result.
+
+        Args:
+            logits: what the export computes, as `Probe.logits` returns it.
+            reference: the same of the run.
         """
 
     def text_agreement(

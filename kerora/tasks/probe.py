@@ -69,14 +69,35 @@ class Probe:
         return float(np.mean(same))
 
 
-def dataset_or_tickets(load: Callable[[FitConfig], Dataset[S]], config: FitConfig) -> Dataset[S]:
-    """Load a run's own data, or where it is not here any more the bundled tickets, as the task reads them."""
+def compare(logits: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Return the largest absolute difference of a logit, and the share of the rows with the same largest logit.
+
+    Args:
+        logits: shape (rows, values), or per token (tokens, values).
+        reference: the same of the run.
+    """
+    same = (logits.argmax(axis=1) == reference.argmax(axis=1)).mean()
+    return float(np.abs(logits - reference).max()), float(same)
+
+
+def dataset_or_tickets(
+    load: Callable[[FitConfig], Dataset[S]],
+    config: FitConfig,
+    tickets: Callable[[FitConfig], Dataset[Any]] | None = None,
+) -> Dataset[Any]:
+    """Load a run's own data, or where it is not here any more the bundled tickets.
+
+    Args:
+        load: reads the data as the task does.
+        config: the settings of the run.
+        tickets: reads the tickets. Default: `load`.
+    """
     try:
         return load(config)
     # the data may have been moved, changed or deleted since the fit
     except (KeroraError, OSError):
         # the default data set is the tickets
-        return load(FitConfig())
+        return (tickets or load)(FitConfig())
 
 
 def probed_rows(dataset: Dataset[S]) -> S:

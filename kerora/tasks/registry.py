@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from kerora.errors import AdapterError, ConfigError, RunError
+from kerora.notices import notice
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import TASKS
 from kerora.tasks.contract import (
@@ -39,6 +40,7 @@ class Task:
         first_use: command to try on a new run: the arguments of ``kerora``, with ``{run}`` for the path of the run.
         commands: commands that not every task has: by name of the command, what it does with a run.
         abstains: whether an answer has one probability, so that answers below a threshold can be withheld.
+        problem_type: what the outputs of a head mean, as transformers names it. Empty if it names no such thing.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Task:
     first_use: str = "evaluate {run}"
     commands: Mapping[str, str] = field(default_factory=dict)
     abstains: bool = False
+    problem_type: str = ""
 
     @property
     def rows(self) -> RowsFace:
@@ -155,13 +158,14 @@ def task_named(name: str) -> Task:
     return _TASKS[name]
 
 
-def task_of_peft_type(peft_type: object, wanted: str, source: object) -> Task:
+def task_of_peft_type(peft_type: object, wanted: str, source: object, problem_type: str = "") -> Task:
     """Return the task of an adapter of PEFT.
 
     Args:
         peft_type: the ``task_type`` of the adapter. Several tasks may have the same one.
         wanted: the setting `task`. It decides between several tasks. If it fits none, the one registered first is used.
         source: the folder of the adapter, for the message.
+        problem_type: what the outputs of the adapter's head mean, if that is known. It decides before `wanted`.
 
     Raises:
         AdapterError: Kerora has no such task.
@@ -169,8 +173,17 @@ def task_of_peft_type(peft_type: object, wanted: str, source: object) -> Task:
     # PEFT names only the kind of model, so tasks with one kind of model share the name
     found = [task for task in _TASKS.values() if task.peft_type == peft_type]
     if found:
+        # tasks without such a name, as in a package of a user, are only taken by their own name
+        named = [task for task in found if problem_type and task.problem_type == problem_type]
+        if named and not any(task.name == wanted and not task.problem_type for task in found):
+            if named[0].name != wanted:
+                notice(f"{source}: its head is one for {problem_type}, so the task is {named[0].name}.")
+            return named[0]
         return next((task for task in found if task.name == wanted), found[0])
-    known = " and ".join(f"{task.peft_type}, a {task.title}" for task in _TASKS.values())
+    titles: dict[str, list[str]] = {}
+    for task in _TASKS.values():
+        titles.setdefault(task.peft_type, []).append(f"a {task.title}")
+    known = " and ".join(f"{name} ({' or '.join(kinds)})" for name, kinds in titles.items())
     raise AdapterError(f"{source} has task_type {peft_type!r}. Kerora can import {known}.")
 
 
@@ -216,6 +229,18 @@ register(
         "predict {run} FILE",
         {"predict": "`kerora predict` labels texts with it"},
         abstains=True,
+        problem_type="single_label_classification",
+    )
+)
+register(
+    Task(
+        "regression",
+        "SEQ_CLS",
+        "text regressor",
+        "kerora.tasks.regression",
+        "predict {run} FILE",
+        {"predict": "`kerora predict` predicts numbers with it"},
+        problem_type="regression",
     )
 )
 register(

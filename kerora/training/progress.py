@@ -25,6 +25,7 @@ LINE_SECONDS = 15.0
 """Seconds between two lines if the output is not a terminal."""
 EPOCH_VALUES = (
     *("loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1"),
+    *("mae", "val_mae", "val_rmse", "val_pearson"),
     *("val_cosine", "val_token_cosine", "val_perplexity"),
 )
 """The values of an epoch that are shown, in this order."""

@@ -156,7 +156,16 @@ def row_parts(x: Any, y: Any, weights: Any, tokens: int) -> Iterator[tuple[Any, 
                 return None
             return value[rows, :longest] if value.ndim > 1 and value.shape[1] == length else value[rows]
 
-        yield keras.tree.map_structure(cut, (x, y, weights))
+        def cut_targets(value: Any, rows: slice = part, cut: Any = cut) -> Any:
+            # Numbers to predict, (rows, targets), have no padding. Their count can be that of the tokens by chance.
+            return value[rows] if value is not None and value.ndim == 2 and _is_floating(value) else cut(value)
+
+        x_part, weights_part = keras.tree.map_structure(cut, (x, weights))
+        yield x_part, keras.tree.map_structure(cut_targets, y), weights_part
+
+
+def _is_floating(value: Any) -> bool:
+    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)))
 
 
 def _clear_gradients(model: keras.Model) -> None:

@@ -64,9 +64,10 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
         "training.monitor": "val_macro_f1",
     },
     "imdb-subset": {"data.source": "imdb_reviews", "data.subset": 10_000, "data.validation_split": 0.4},
+    "stsb": {"task": "regression", "data.source": "glue/stsb", "training.loss": "mse", "training.monitor": "val_loss"},
     "tickets": {"data.source": "tickets", "run": "tickets"},
 }
-SPACES = ("ag-news-notebook", "imbalance", "lora", "lora-language")
+SPACES = ("ag-news-notebook", "imbalance", "lora", "lora-language", "lora-numbers")
 PRETRAIN_KEY_VALUES: dict[str, dict[str, Any]] = {
     "kerora-mini-en": {
         "output": "kerora_mini_en",
@@ -130,7 +131,7 @@ def test_config_says_what_it_is_for_and_how_to_run_it(name: str) -> None:
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     assert f"#   kerora fit --config configs/{name}.yaml" in lines
-    assert name == "tickets" or any(line.startswith("# Replaces the notebook") for line in lines)
+    assert name in ("stsb", "tickets") or any(line.startswith("# Replaces the notebook") for line in lines)
 
 
 def test_the_tickets_config_is_the_default_job() -> None:

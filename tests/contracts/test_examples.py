@@ -15,7 +15,7 @@ from kerora.runfolder import RunFolder
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
-NAMES = ("custom_data", "fit_from_python", "fit_with_keras", "keras_hub_model")
+NAMES = ("custom_data", "fit_from_python", "fit_with_keras", "keras_hub_model", "predict_numbers")
 RunExample = Callable[..., str]
 
 
@@ -99,3 +99,10 @@ def test_fit_from_python(run_example: RunExample, tiny_preset: Path, rows: Path,
     assert run.read_manifest()["state"] == "finished"
     assert f"run: {run.path}" in output
     assert output.splitlines()[-1].endswith((": good", ": bad"))
+
+
+def test_predict_numbers(run_example: RunExample, tiny_preset: Path, tmp_path: Path) -> None:
+    output = run_example("predict_numbers", "--preset", tiny_preset, "--epochs", 1, "--run", tmp_path / "run")
+    lines = output.splitlines()
+    assert "validation: RMSE" in output and float(lines[-3].split()[0]) < 10
+    assert lines[-1].startswith("Mean ") and RunFolder.open(tmp_path / "run").read_manifest()["task"] == "regression"

@@ -38,6 +38,7 @@ OPTIONAL = {"predict": contract.PredictFace, "search": contract.SearchFace}
 # by task: the preset, what the settings need, the formats
 JOURNEYS = {
     "classification": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
+    "regression": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
     "causal-lm": ("decoder", ("--text", "text"), ("peft", "keras", "transformers", "onnx", "kerora")),
     "count-words": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
 }
@@ -47,12 +48,13 @@ KNOWS_A_KIND = {
     "data/document_reader.py",
     "data/language.py",
     "models/classifier.py",
+    "models/regressor.py",
     "models/whole_text.py",
     "models/causal_lm.py",
     "pretraining/pretrain.py",
 }
-KINDS = {"TextClassifier", "CausalLM", "Documents", "LanguageBatches"}
-NAMES = {"classification", "causal-lm"}
+KINDS = {"TextClassifier", "TextRegressor", "CausalLM", "Documents", "LanguageBatches", "NumberRows"}
+NAMES = {"classification", "regression", "causal-lm"}
 
 
 @pytest.fixture(autouse=True)

@@ -60,6 +60,11 @@ def probe(model: Any, config: Any) -> Probe:
     return Probe(chosen, dataset.name, model.encode(chosen.texts))
 
 
+def compare(logits: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    difference = np.abs(logits - reference)
+    return float(difference.max()), float((difference < 1e-3).mean())
+
+
 def text_agreement(
     probe: Probe,
     reference: np.ndarray,

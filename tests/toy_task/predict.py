@@ -7,6 +7,8 @@ import numpy as np
 
 from kerora.models.task import computed_in_row_order
 
+FORMAT = ".6f"
+
 
 def columns(model: Any, submission: bool) -> list[str]:
     return ["words"]
@@ -14,6 +16,14 @@ def columns(model: Any, submission: bool) -> list[str]:
 
 def predict(model: Any, rows: Any, batch_size: int, submission: bool) -> Iterator[list[Any]]:
     yield from ([float(value)] for value in predicted(model, rows, batch_size))
+
+
+def answer(values: Any) -> Any:
+    return values[0]
+
+
+def filled(model: Any, fill: str) -> list[Any]:
+    return [float(fill)]
 
 
 def predicted(model: Any, rows: Any, batch_size: int) -> np.ndarray:

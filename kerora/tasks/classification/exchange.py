@@ -14,6 +14,7 @@ from kerora.settings.fit import FitConfig
 from kerora.tasks.classification.rows import load
 from kerora.tasks.exchange_contract import HubNames
 from kerora.tasks.probe import Probe
+from kerora.tasks.probe import compare as compare
 from kerora.tasks.whole_text import keras_head
 from kerora.tasks.whole_text.exchange import keras_logits, outputs_of_adapter, probe_of
 from kerora.tasks.whole_text.exchange import logits as logits

@@ -46,9 +46,14 @@ def read_head(run: RunFolder) -> ClassLabels:
     return labels
 
 
+def head_of(model: TextClassifier) -> ClassLabels:
+    """Return the classes of a model."""
+    return ClassLabels(model.classes, model.label_values, model.temperature)
+
+
 def write_head(run: RunFolder, model: TextClassifier) -> None:
     """Write labels.json."""
-    write_labels(run.labels, ClassLabels(model.classes, model.label_values, model.temperature))
+    write_labels(run.labels, head_of(model))
 
 
 def plain_copy(model: TextClassifier, seed: int | None = None) -> TextClassifier:

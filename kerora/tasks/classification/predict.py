@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from kerora.data.rows import Rows
+from kerora.errors import ConfigError, nearest
 from kerora.models.classifier import TextClassifier
 from kerora.models.probabilities import softmax
 from kerora.runfolder import atomic_file
 from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS
+
+FORMAT = ".6f"
 
 
 def columns(model: TextClassifier, submission: bool) -> list[str]:
@@ -29,6 +32,24 @@ def predict(model: TextClassifier, rows: Rows, batch_size: int, submission: bool
     for best, values in zip(logits.argmax(axis=1), softmax(logits, model.temperature), strict=True):
         numbers = [] if submission else [float(value) for value in (values[best], *values)]
         yield [model.classes[best], *numbers]
+
+
+def answer(values: Sequence[Any]) -> str | None:
+    """Return the label of a row, or None if it is withheld."""
+    label: str | None = values[0]
+    return label
+
+
+def filled(model: TextClassifier, fill: str) -> list[str]:
+    """Return the label of a row that cannot be used.
+
+    Raises:
+        ConfigError: it is no class.
+    """
+    if fill not in model.classes:
+        hint = nearest(fill, model.classes)
+        raise ConfigError(f"--fill {fill!r} is no class of the run.{hint} Give one of its classes.")
+    return [fill]
 
 
 def write_predictions(path: Path, classes: Sequence[str], parts: Sequence[tuple[str, Rows, np.ndarray]]) -> None:

@@ -22,7 +22,12 @@ from kerora.tasks.classification.callback import ClassificationReport
 from kerora.tasks.classification.losses import LOSSES as MAKERS
 from kerora.tasks.classification.predict import write_predictions
 from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
-from kerora.tasks.whole_text.training import check_frozen, evaluation_batches, truncation_notes, with_states
+from kerora.tasks.whole_text.training import (
+    check_frozen,
+    evaluation_batches,
+    truncation_notes,
+    with_states,
+)
 from kerora.tasks.whole_text.training import prepare as prepare
 
 COLUMNS = HISTORY_COLUMNS

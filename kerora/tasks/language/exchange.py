@@ -16,6 +16,7 @@ from kerora.settings.fit import FitConfig
 from kerora.tasks.exchange_contract import HubNames
 from kerora.tasks.language.rows import load
 from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
+from kerora.tasks.probe import compare as compare
 
 keras_hub = import_keras_hub()
 NAMES = HubNames(

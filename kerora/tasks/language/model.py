@@ -26,6 +26,10 @@ def read_head(run: RunFolder) -> None:
     """Read nothing: the model needs only the settings."""
 
 
+def head_of(model: CausalLM) -> None:
+    """Return None: a language model needs nothing but the settings."""
+
+
 def write_head(run: RunFolder, model: CausalLM) -> None:
     """Write nothing: there are no classes."""
 

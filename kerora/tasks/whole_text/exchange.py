@@ -1,6 +1,6 @@
 """What the tasks share that read a whole text at once, for exports and imports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
 from kerora.data.rows import Dataset, Rows
+from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError
 from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
 from kerora.models.keras_presets import HEAD_FILE
@@ -26,7 +27,7 @@ def logits(model: WholeTextModel, probe: Probe) -> np.ndarray:
     return probe.logits(lambda inputs: model(inputs, training=False))
 
 
-def probe_of(load: Callable[[FitConfig], Dataset[Rows[Any]]], model: WholeTextModel, config: FitConfig) -> Probe:
+def probe_of(load: Callable[[FitConfig], Dataset[Any]], model: WholeTextModel, config: FitConfig) -> Probe:
     """Return 32 rows of the data of the run. If that data is gone, return rows of the bundled tickets.
 
     Args:
@@ -37,7 +38,8 @@ def probe_of(load: Callable[[FitConfig], Dataset[Rows[Any]]], model: WholeTextMo
     Raises:
         DataError: there are no rows.
     """
-    dataset = dataset_or_tickets(load, config)
+    # read as classes: the tickets have no labels of another kind, and only their texts are needed
+    dataset = dataset_or_tickets(load, config, lambda plain: load_dataset(plain.data))
     found = probed_rows(dataset)
     pairs = None if found.pairs is None else found.pairs[:ROWS]
     # without labels: the logits of both sides are compared
@@ -66,17 +68,40 @@ def keras_logits(plain: Any, directory: Path, probe: Probe, model: WholeTextMode
     return Probe(probe.rows, probe.source, inputs).logits(plain)
 
 
+def problem_type_of(folder: Path, description: Mapping[str, Any], preset: Preset) -> str:
+    """Return what the outputs of the head in an adapter of PEFT mean, as transformers names it; empty if unknown.
+
+    Args:
+        folder: the folder of the adapter.
+        description: its adapter_config.json.
+        preset: the base model.
+    """
+    own = description.get("kerora", {}).get("problem_type", description.get("problem_type"))
+    if own:
+        return str(own)
+    weight = read_tensors(folder / WEIGHTS_FILE, None).get(_head_key(preset))
+    if weight is None or weight.ndim != 2:
+        return ""
+    # transformers takes one output as a number; a base with as many outputs has the head that was trained further
+    same = preset.number_names is not None and preset.class_names is None and len(preset.number_names) == len(weight)
+    return "regression" if len(weight) == 1 or same else ""
+
+
 def outputs_of_adapter(folder: Path, preset: Preset) -> int:
     """Return the number of outputs of the head in an adapter of PEFT.
 
     Raises:
         AdapterError: the adapter holds no head.
     """
-    # PEFT writes the head under its name in transformers, without modules_to_save
-    key = f"base_model.model.{preset.architecture.head.logits}.weight"
+    key = _head_key(preset)
     tensors = read_tensors(folder / WEIGHTS_FILE, None)
     if key not in tensors or tensors[key].ndim != 2:
         raise AdapterError(
             f"{folder / WEIGHTS_FILE} holds no classification head: it lacks {key}. Save it with PEFT again."
         )
     return int(tensors[key].shape[0])  # (outputs, width)
+
+
+def _head_key(preset: Preset) -> str:
+    # PEFT writes the head under its name in transformers, without modules_to_save
+    return f"base_model.model.{preset.architecture.head.logits}.weight"

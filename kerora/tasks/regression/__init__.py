@@ -1,0 +1,1 @@
+"""Prediction of numbers: the task ``regression``."""
