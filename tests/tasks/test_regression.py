@@ -216,11 +216,14 @@ def test_commands(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "focal"}, "--loss focal is no loss of --task regression. Its losses are mse, mae, huber"),
+        ({"loss": "focal"}, "--task regression has no --loss 'focal'. Known: mse, mae, huber"),
         ({"label_smoothing": 0.1}, "--label-smoothing is for classification"),
         ({"class_weights": "balanced"}, "--class-weights is for classification"),
         ({"monitor": "val_accuracy"}, "Unknown --monitor 'val_accuracy'"),
-        ({"task": "classification", "label": "size", "loss": "mse"}, "--loss mse is no loss of --task classification"),
+        (
+            {"task": "classification", "label": "size", "loss": "mse"},
+            "--task classification has no --loss 'mse'. Known: cross-entropy, focal",
+        ),
     ],
 )
 def test_settings_of_other_tasks_are_refused(

@@ -14,6 +14,7 @@ from kerora.data.rows import Dataset
 from kerora.errors import ConfigError
 from kerora.evaluation.regression import SINGLE_NUMBER_METRICS, regression_metrics
 from kerora.models.regression_loss import DEFAULT_LOSS, RegressionLoss, losses_of_rows
+from kerora.models.regression_loss import LOSSES as KINDS
 from kerora.models.regressor import TextRegressor
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig, TrainingConfig
@@ -31,6 +32,7 @@ from kerora.tasks.whole_text.training import prepare as prepare
 COLUMNS = ("epoch", "loss", "mae", *(f"val_{name}" for name in SINGLE_NUMBER_METRICS), *COURSE_COLUMNS)
 # Not val_pearson, which ignores a wrong scale and is undefined while the predictions are constant.
 MONITOR = "val_loss"
+LOSSES = KINDS
 # without val_: the values of the training rows, from the training itself
 MONITORS = frozenset({"loss", "mae", *(f"val_{name}" for name in SINGLE_NUMBER_METRICS)})
 
