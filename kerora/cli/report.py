@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def command(runs: tuple[Path, ...], output: Path | None, split: str | None, as_json: bool) -> None:
     """Report the quality of a run, and compare several runs of the same task.
 
-    Writes report.html, curves.png and, for a classifier, confusion_matrix.png, confusion_matrix.csv,
+    Writes report.html, curves.png and, for a classifier, confusion_matrix.png, confusion_matrix.csv, coverage.png,
     classification_report.txt and errors.csv into the report folder of each RUN. Needs only the files of
     the run.
     """

@@ -7,7 +7,6 @@ ABSENT = {
     "sample_weights": "Repeat rows that count more, or use class_weights='balanced'.",
     "verbose": "Show the progress with progress=True.",
     "optimizer": "It is AdamW. Its settings are learning_rate, schedule, warmup, weight_decay, clip_norm.",
-    "loss": "It is the cross entropy. See label_smoothing and class_weights.",
     "metrics": "All metrics are in metrics.json and in the report.",
 }
 """Arguments of Keras and scikit-learn that are no settings, with what to do instead."""

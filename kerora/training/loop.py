@@ -197,7 +197,7 @@ def guarded(run: RunFolder, work: Callable[[InterruptFlag], Result]) -> Result:
         raise
     except KeyboardInterrupt as error:
         # what follows the end of a training, such as the baseline, does not make it a stopped one
-        if run.read_manifest().get("state") == "finished":
+        if run.manifest.is_file() and run.read_manifest().get("state") == "finished":
             message = f"Interrupted after the end of the training. {run.path} is finished."
             raise Interrupted(message, flag.signal_number or signal.SIGINT) from error
         run.update_manifest(state="stopped", finished=now(), process={})

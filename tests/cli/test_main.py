@@ -37,7 +37,7 @@ def test_every_command_has_help_with_examples_of_its_options(kerora: Kerora, nam
     [
         (["evalute", "x"], "No such command 'evalute'. Did you mean 'evaluate'? See: kerora --help"),
         (["xyzzy"], "No such command 'xyzzy'. See: kerora --help"),
-        (["fit", "--learnin-rate", "3"], "No such option '--learnin-rate'. Did you mean '--learning-rate'?"),
+        (["fit", "--learning-rat", "3"], "No such option '--learning-rat'. Did you mean '--learning-rate'?"),
         (["fit", "--rank"], "Option '--rank' requires an argument. See: kerora"),
         (["fit", "--rank", "many"], "Invalid value for '--rank': 'many' is not a valid integer. See: kerora fit"),
         (["fit", "--schedule", "cosin"], "'cosin' is not one of 'cosine', 'linear', 'constant'. See: kerora fit"),

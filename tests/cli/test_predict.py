@@ -317,3 +317,33 @@ def test_a_reader_that_goes_away(own: Path) -> None:
         process.stdout.close()
         assert process.stderr is not None and process.stderr.read() == b""
         assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--abstain-below", "1.01"], "--abstain-below must be a number from 0 to 1. Received: 1.01"),
+        (["--target-accuracy", "nan"], "--target-accuracy must be a number from 0 to 1. Received: nan"),
+        (["--abstain-below", "0.5", "--target-accuracy", "0.9"], "both give the threshold. Leave one out."),
+        (
+            ["--target-accuracy", "0.9"],
+            "--target-accuracy needs at least 100 validation rows, but run was trained with",
+        ),
+    ],
+)
+def test_thresholds_that_cannot_be_are_one_line(kerora: Kerora, inputs: Path, options: list[str], message: str) -> None:
+    assert message in kerora("predict", "run", "a.csv", *options).error
+    assert message in kerora("evaluate", "run", *options).error
+
+
+def test_labels_below_a_threshold_are_empty_in_every_form(kerora: Kerora, inputs: Path) -> None:
+    scores = [float(row["score"]) for row in read(kerora("predict", "run", "a.csv").out)]
+    threshold = sorted(scores)[2]
+    answer = kerora("predict", "run", "a.csv", "--abstain-below", str(threshold))
+    assert answer.err == f"Note: 2 of 4 rows have no label: their score is below {threshold:.6g}.\n"
+    empty = [row["label"] == "" for row in read(answer.out)]
+    assert empty == [score < threshold for score in scores]
+    short = kerora("predict", "run", "a.csv", "--abstain-below", str(threshold), "--submission")
+    assert [row["label"] == "" for row in read(short.out)] == empty and short.out.startswith("id,label\n")
+    lines = kerora("predict", "run", "a.csv", "--abstain-below", str(threshold), "--output-format", "jsonl").out
+    assert [json.loads(line)["label"] is None for line in lines.splitlines()] == empty

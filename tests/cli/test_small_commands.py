@@ -151,14 +151,22 @@ def result(folder: Path, **changes: Any) -> Any:
     best = record(3, 0.91234, **{"lora.rank": 4, "training.learning_rate": 0.000123456789, "data.text": EVIL})
     values = {"folder": SimpleNamespace(path=folder, **paths), "records": [best], "best": best, "default": None}
     return SimpleNamespace(
-        **{**values, "difference": None, "verdict": "It is better.", "refit": None, "weak": None, **changes}
+        **{
+            **values,
+            "metric": "macro_f1",
+            "difference": None,
+            "verdict": "It is better.",
+            "refit": None,
+            "weak": None,
+            **changes,
+        }
     )
 
 
 def test_the_result_of_a_search_without_and_with_its_defaults(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tune._print(result(tmp_path), "macro_f1")
+    tune._print(result(tmp_path))
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         "Best: trial 3, validation macro_f1 0.9123",

@@ -87,3 +87,11 @@ def test_ids_of_two_figures_on_a_page_differ() -> None:
 
     assert ids("first")
     assert not ids("first") & ids("second")
+
+
+def test_the_reliability_diagram_shows_what_was_before_the_temperature() -> None:
+    labels, probabilities = np.array([0, 1, 1]), np.array([[0.7, 0.3], [0.6, 0.4], [0.1, 0.9]])
+    after, before = (calibration(labels, values, np.array([0, 0, 1])) for values in (probabilities, probabilities**2))
+    drawn = plots.reliability(after, before)
+    assert [text.get_text() for text in drawn.legends[0].texts] == ["without temperature", "with temperature"]
+    assert not plots.reliability(after).legends

@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics
 
 from kerora.evaluation import quality_plots
+from kerora.evaluation.coverage import coverage_curve
 from tests.evaluation.synthetic_runs import SIX, TWENTY, TWO, draw
 
 
@@ -43,3 +44,13 @@ def test_all_rows_are_in_a_group(lengths: list[int]) -> None:
     wrong = sum(height * count / 100 for height, count in zip(heights, rows, strict=True))
     assert wrong == pytest.approx((~correct).sum())
     assert ("or more" in " ".join(names)) == (500 in lengths)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 300])
+def test_the_coverage_holds_the_points_of_its_curve(rows: int) -> None:
+    labels, probabilities = draw(SIX, rows, 1.5, 0, 0)
+    curve = coverage_curve(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+    accuracy, bound = quality_plots.coverage(curve).axes[0].lines
+    assert accuracy.get_xdata()[-1] == 100 and accuracy.get_ydata()[-1] == pytest.approx(100 * curve.accuracy[-1])
+    assert len(bound.get_xdata()) <= quality_plots.MOST_POINTS
+    assert (np.asarray(bound.get_ydata()) <= np.asarray(accuracy.get_ydata())).all()

@@ -24,6 +24,7 @@ FILES = {
     "classification_report.txt",
     "errors.csv",
     "curves.png",
+    "coverage.png",
 }
 
 

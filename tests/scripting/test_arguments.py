@@ -49,7 +49,7 @@ def test_texts_and_labels_by_position(call: Any) -> None:
         ({"class_weight": "balanced"}, "Here it is 'class_weights'"),
         ({"class_weights": {"good": 1}}, r"'class_weights' must be one of none, balanced\. Received: \{'good': 1\}"),
         ({"verbose": 0}, r"has no setting 'verbose'\. Show the progress with progress=True"),
-        ({"loss": "mse"}, "has no setting 'loss'. It is the cross entropy"),
+        ({"loss": "mse"}, "has no loss='mse'. Known: cross-entropy, focal"),
     ],
 )
 def test_arguments_that_are_no_settings(given: dict[str, Any], message: str) -> None:

@@ -98,7 +98,7 @@ def test_tensorboard(settings: dict[str, Any]) -> None:
     assert updates == [len(result.history) and step for step in (updates[0], 2 * updates[0])]
     assert [step for step, _ in curve(events, "step/loss")] == list(range(2, updates[-1] + 1, 2))
     assert curve(events, "after/test/accuracy") == [(0, round(result.metrics["after"]["test"]["accuracy"], 5))]
-    assert set(events.Tags()["images"]) == {"report/confusion_matrix", "report/curves"}
+    assert set(events.Tags()["images"]) == {"report/confusion_matrix", "report/coverage", "report/curves"}
     assert events.Images("report/curves")[0].width > 100
     text = events.Tensors("report/classification_report")[0].tensor_proto.string_val[0].decode()
     assert "precision" in text and "good" in text

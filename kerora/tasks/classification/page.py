@@ -148,7 +148,6 @@ def files(results: ClassificationResults, split: SplitResults) -> dict[str, str 
         "confusion_matrix_percent.csv": _matrix_csv(split, row_percent(split.matrix).round(2).tolist()),
         "classification_report.txt": f"{results.name}: {split.name}, {len(split):,} rows\n\n{text}",
         "errors.csv": _errors_csv(split),
-        "reliability.png": plots.png(plots.reliability(split.calibration, split.uncalibrated)),
         "coverage.png": plots.png(quality_plots.coverage(split.coverage)),
     }
     if results.history:
