@@ -184,7 +184,7 @@ def test_the_result_of_a_search_without_and_with_its_defaults(
     refit = SimpleNamespace(path=tmp_path / "refit", metrics=tmp_path / "metrics.json")
     difference = SimpleNamespace(value=0.01, low=-0.02, high=0.04)
     full = result(tmp_path, default=record(0, 0.9), difference=difference, refit=refit)
-    tune._print(full, "macro_f1")
+    tune._print(full)
     out = capsys.readouterr().out
     assert "Defaults: macro_f1 0.9000, difference +0.0100 (95 % interval -0.0200 to +0.0400)\n" in out
     assert f"Refit: {tmp_path}/refit, test accuracy 0.5000, macro F1 -; {tmp_path}/submission\n" in out

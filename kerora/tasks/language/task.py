@@ -68,7 +68,6 @@ def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
         "--cache-frozen": training.cache_frozen,
         "--mask-share": training.mask_share,
         "--label-smoothing": training.label_smoothing,
-        "--loss": training.loss,
         "--class-weights": training.class_weights != "none",
         "--sampling": training.sampling != "shuffled",
         "--calibrate": bool(training.calibrate),
