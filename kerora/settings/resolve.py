@@ -23,6 +23,8 @@ HERE = "$CONFIG_DIR/"
 """Start of a path in a YAML file that is relative to the folder of that file."""
 FILES = ("data.source", "data.train", "data.validation", "data.test")
 """The settings that can be such a path."""
+_RENAMED = {"language.stride": "language.window_step"}
+"""Earlier names of settings, in the files of old runs."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
         path = f"{prefix}{key}"
         if isinstance(value, Settings):
             value = to_dict(value)  # a group inside a dict
+        path = path if path in known else _RENAMED.get(path, path)
         if path in known:
             flat[path] = value
         elif path in groups and isinstance(value, Mapping):

@@ -80,10 +80,12 @@ def evaluated(task: Task, model: TaskModel, dataset: Any, config: FitConfig) -> 
     if not rows:
         return ()
     shown = next(iter(rows.values()))
+    # a fixed seed makes the untrained head, and so the metrics before training, repeatable
+    base = task.models.plain_copy(model, seed=0)
+    base.long_texts = model.long_texts
     return tuple(
         Found(task.training.evaluate(one, rows, config), task.training.demonstrate(one, shown, config))
-        # a fixed seed makes the untrained head, and so the metrics before training, repeatable
-        for one in (task.models.plain_copy(model, seed=0), model)
+        for one in (base, model)
     )
 
 
@@ -91,8 +93,7 @@ def settled(config: FitConfig, description: Mapping[str, Any], model: TaskModel)
     """Return the settings of the run with those of the adapter and the model."""
     shape = dataclasses.replace(
         config.model,
-        max_length=model.max_length,
-        truncate=model.truncate,
+        **model.length_settings,
         precision=resolve_precision(config.model.precision),
     )
     layers = lora_layers(model)
