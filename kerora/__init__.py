@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kerora.lora.inject import disable_adapter, enable_lora, merge_lora, remove_lora, unmerge_lora
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
+    from kerora.models.long_texts import LongTexts
     from kerora.pretraining.pretrain import pretrain
     from kerora.runs.generate import PromptRunner
     from kerora.runs.open import load
@@ -55,6 +56,7 @@ _HOMES = {
     "FitConfig": "kerora.settings.fit",
     "FitResult": "kerora.scripting.result",
     "KeroraClassifier": "kerora.scripting.classifier",
+    "LongTexts": "kerora.models.long_texts",
     "PretrainConfig": "kerora.settings.pretrain",
     "PromptRunner": "kerora.runs.generate",
     "Sampling": "kerora.settings.language",
@@ -90,6 +92,7 @@ __all__ = [
     "FitConfig",
     "FitResult",
     "KeroraClassifier",
+    "LongTexts",
     "PretrainConfig",
     "PromptRunner",
     "Sampling",

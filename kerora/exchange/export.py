@@ -68,7 +68,7 @@ class Job:
 
     def verification(self, tool: str, logits: np.ndarray, tolerance: float = TOLERANCE, **more: Any) -> Verification:
         """Compare logits with those of the run."""
-        more["note"] = "; ".join(note for note in (self.note, more.get("note", "")) if note)
+        more["note"] = "; ".join(filter(None, (self.note, more.get("note", ""), self._long_note(tool))))
         difference = float(np.abs(logits - self.reference).max())
         agreement = float((logits.argmax(axis=1) == self.reference.argmax(axis=1)).mean())
         tokens = len(self.reference) if self.probe.per_token else None
@@ -76,6 +76,10 @@ class Job:
         names = self.task.exchange.NAMES
         words: dict[str, Any] = {"compared": names.compared, "text_compared": names.text_compared}
         return Verification(tool, rows, source, difference, agreement, tolerance, tokens, **words, **more)
+
+    def _long_note(self, tool: str) -> str:
+        way = self.model.long_texts.long
+        return "" if way == "cut-end" or tool == "kerora" else f"Other tools cut long texts, the run has --long {way}"
 
     @property
     def task(self) -> Task:

@@ -91,6 +91,7 @@ class TextTokenizer:
             pairs: the second texts, as many as `texts`, or None.
             max_length: longest row in tokens, with special tokens. The longer text of a pair is truncated first.
         """
+        texts, pairs = self._starts(texts, max_length), None if pairs is None else self._starts(pairs, max_length)
         # The library keeps this setting, so the other methods turn it off.
         self._tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.truncation_side)
         ids: list[np.ndarray] = []
@@ -134,6 +135,20 @@ class TextTokenizer:
             parts += self._plain([text[start:end]])
             start = end
         return _join(parts, np.int32)
+
+    def _starts(self, texts: Sequence[str], max_length: int) -> Sequence[str]:
+        """Return texts without the end that a cut to `max_length` removes, so that it takes no memory."""
+        if self.truncation_side == "left" or all(len(text) <= PIECE_CHARACTERS for text in texts):
+            return texts
+        self._tokenizer.no_truncation()
+        return [text if len(text) <= PIECE_CHARACTERS else self._start(text, max_length) for text in texts]
+
+    def _start(self, text: str, max_length: int) -> str:
+        text, end, tokens = _without_surrogates(text), 0, 0
+        while end < len(text) and tokens < max_length:
+            start, end = end, self._cut(text, end)
+            tokens += len(self._plain([text[start:end]])[0])
+        return text[:end]
 
     def _cut(self, text: str, start: int) -> int:
         """Return where a piece ends: before a space at which the tokens of both sides do not depend on each other."""

@@ -24,6 +24,7 @@ from kerora.tasks.registry import Task
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
 POOL_BATCHES = 16  # batches whose rows are sorted by length together
+POOL_CHARACTERS = 4_000_000  # a pool ends with the row that reaches this number
 
 
 def predict_file(
@@ -155,12 +156,24 @@ def _predictions(
     task: Task, model: Any, records: Iterator[Record], batch_size: int, submission: bool, fill: str | None
 ) -> Iterator[list[Any]]:
     # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
-    while pool := list(itertools.islice(records, batch_size * POOL_BATCHES)):
+    while pool := _pool(records, batch_size * POOL_BATCHES):
         usable = [record for record in pool if record.problem is None]
         pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
         rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
         found = iter(task.predictions.predict(model, rows, batch_size, submission) if usable else ())
         yield from ([record.id, *(next(found) if record.problem is None else [fill])] for record in pool)
+
+
+def _pool(records: Iterator[Record], most: int) -> list[Record]:
+    pool: list[Record] = []
+    characters = 0
+    for record in itertools.islice(records, most):
+        pool.append(record)
+        characters += len(record.text) + len(record.pair or "")
+        # After the append: a record that was taken must not be lost.
+        if characters >= POOL_CHARACTERS:
+            break
+    return pool
 
 
 def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]]) -> int:

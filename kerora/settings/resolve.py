@@ -116,7 +116,10 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
         path = f"{prefix}{key}"
         if isinstance(value, Settings):
             value = to_dict(value)  # a group inside a dict
-        path = path if path in known else _RENAMED.get(path, path)
+        if path not in known and _RENAMED.get(path) in known:
+            path = _RENAMED[path]
+            if path in flat or path.rpartition(".")[2] in nested:
+                raise ConfigError(f"Setting '{path}' is given twice, once as '{key}'. Leave '{key}' out.")
         if path in known:
             flat[path] = value
         elif path in groups and isinstance(value, Mapping):

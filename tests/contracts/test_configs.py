@@ -64,6 +64,7 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
         "training.monitor": "val_macro_f1",
     },
     "imdb-subset": {"data.source": "imdb_reviews", "data.subset": 10_000, "data.validation_split": 0.4},
+    "imdb-windows": {"data.subset": 2000, "model.long": "windows", "model.stride": 32, "model.pool": "mean"},
     "tickets": {"data.source": "tickets", "run": "tickets"},
 }
 SPACES = ("ag-news-notebook", "lora")
