@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kerora.lora.inject import disable_adapter, enable_lora, merge_lora, remove_lora, unmerge_lora
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
+    from kerora.models.long_texts import LongTexts
     from kerora.models.regressor import TextRegressor
     from kerora.pretraining.pretrain import pretrain
     from kerora.runs.generate import PromptRunner
@@ -63,6 +64,7 @@ _HOMES = {
     "FitResult": "kerora.scripting.result",
     "KeroraClassifier": "kerora.scripting.classifier",
     "KeroraRegressor": "kerora.scripting.regressor",
+    "LongTexts": "kerora.models.long_texts",
     "PretrainConfig": "kerora.settings.pretrain",
     "PromptRunner": "kerora.runs.generate",
     "Sampling": "kerora.settings.language",
@@ -100,6 +102,7 @@ __all__ = [
     "FitResult",
     "KeroraClassifier",
     "KeroraRegressor",
+    "LongTexts",
     "PretrainConfig",
     "PromptRunner",
     "Sampling",

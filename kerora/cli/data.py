@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # The seed decides which rows a split and a subset hold. The other settings of a training change no row.
 DATA = ("data.", "language.prompt", "language.completion", "language.turns", "language.roles", "training.seed")
+LENGTH = ("model.max_length", "model.long", "model.stride")
 # SPEC is the source.
 LEFT_OUT = ("data.source",)
 
@@ -29,7 +30,7 @@ def command() -> None:
 
 @command.command(cls=SettingsCommand)
 @click.argument("spec", required=False)
-@setting_options("task", *DATA, "model.max_length", leave_out=LEFT_OUT)
+@setting_options("task", *DATA, *LENGTH, leave_out=LEFT_OUT)
 @click.option("--preset", help="Measure lengths with the tokenizer of this model. Default: lengths are in words.")
 @click.option("--rows", type=click.IntRange(min=0), default=5, show_default=True, help="Number of rows to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

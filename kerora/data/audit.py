@@ -16,7 +16,7 @@ from kerora.data.tokens import RowTokenizer, TokenTable, cached_tokens
 T = TypeVar("T", bound=Hashable)
 PERCENTILES = (50, 90, 95, 99)
 EXAMPLES = 3
-# The token table holds truncated rows, so exact lengths need a second pass of the tokenizer. This bounds its time.
+# The token table holds cut rows, so exact lengths need a second pass of the tokenizer. This bounds its time.
 EXACT_ROWS = 2000
 
 
@@ -32,6 +32,8 @@ class SplitAudit:
         duplicates: number of rows whose text occurs earlier in the split.
         conflicts: number of rows whose text occurs in the split with more than one label.
         unknown: number of rows whose tokens are mostly the token for unknown text. 0 without a tokenizer.
+        lost: fraction of the tokens (or words) of all rows that the model does not read, from 0 to 1.
+        windows: number of windows of the rows that are longer. 0 if these rows are cut.
     """
 
     rows: int
@@ -41,6 +43,8 @@ class SplitAudit:
     duplicates: int
     conflicts: int
     unknown: int = 0
+    lost: float = 0.0
+    windows: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,41 +145,72 @@ class AuditTokenizer(RowTokenizer, Protocol):
     def special(self) -> np.ndarray:
         """Whether a token is special, bool (tokens,). The token for unknown text is special too."""
 
-    def lengths(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
-        """Return the number of tokens of each row with special tokens and without truncation."""
+    def measure(
+        self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the number of tokens of each row without a limit, and how many of them the model does not read."""
 
 
-def audit_tokens(dataset: Dataset[Rows[T]], tokenizer: AuditTokenizer, max_length: int) -> Audit:
+def audit_tokens(
+    dataset: Dataset[Rows[T]], tokenizer: AuditTokenizer, max_length: int, exact_rows: int | None = EXACT_ROWS
+) -> Audit:
     """Audit a data set with the tokens that a training uses. They come from the cache on disk, or go there.
-
-    Lengths above `max_length` are exact for up to 2,000 rows of a split. Of more rows they count as one token longer.
 
     Args:
         dataset: the rows.
         tokenizer: the tokenizer of the model.
         max_length: the longest input, in tokens.
+        exact_rows: number of long rows of a split whose lengths are measured. Of more rows, this many are measured, and
+            the others count with their mean. None measures all. Default: 2,000.
     """
     tables = {split: cached_tokens(rows, tokenizer, max_length) for split, rows in dataset}
+    measured = {
+        split: _measure(rows, tables[split], tokenizer, max_length, exact_rows or len(rows)) for split, rows in dataset
+    }
 
     def lengths(rows: Rows[T]) -> Sequence[int]:
         # By identity: `==` of two splits would compare all their texts.
-        table = next(tables[split] for split, part in dataset if part is rows)
-        found = np.array(table.lengths)
-        # A row of exactly `max_length` tokens may have been truncated. The table does not say which.
-        full = np.flatnonzero(found >= max_length)
-        if len(full) > EXACT_ROWS:
-            # `_audit_split` counts only longer rows as truncated.
-            found[full] += 1
-        elif len(full):
-            part = rows.take(full.tolist())
-            found[full] = tokenizer.lengths(part.texts, part.pairs)
-        numbers: list[int] = found.tolist()
+        numbers: list[int] = next(measured[split][0] for split, part in dataset if part is rows).tolist()
         return numbers
 
     result = audit(dataset, lengths, max_length)
-    unknown = {split: _mostly_unknown(table, tokenizer) for split, table in tables.items()}
-    splits = {split: replace(part, unknown=unknown[split]) for split, part in result.splits.items()}
+    splits = {
+        split: replace(
+            part,
+            unknown=_mostly_unknown(tables[split], tokenizer),
+            lost=_share_lost(*measured[split]),
+            windows=_windows(tables[split]),
+        )
+        for split, part in result.splits.items()
+    }
     return replace(result, splits=splits)
+
+
+def _measure(
+    rows: Rows[T], table: TokenTable, tokenizer: AuditTokenizer, max_length: int, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the length of each row, and the tokens of it that the model does not read, (rows,)."""
+    lengths = np.diff(table.document_offsets)
+    lost = np.zeros(len(lengths))
+    # A row of exactly `max_length` tokens may have been cut. The table does not say which.
+    full = np.flatnonzero(lengths >= max_length)
+    if not len(full):
+        return lengths, lost
+    # Every k-th of many rows, as rows can be sorted.
+    chosen = full[:: -(-len(full) // most)]
+    part = rows.take(chosen.tolist())
+    found = tokenizer.measure(part.texts, part.pairs, max_length)
+    lengths[full], lost[full] = max(max_length + 1, round(found[0].mean())), found[1].mean()
+    lengths[chosen], lost[chosen] = found
+    return lengths, lost
+
+
+def _share_lost(lengths: np.ndarray, lost: np.ndarray) -> float:
+    return float(lost.sum() / max(1, lengths.sum()))
+
+
+def _windows(table: TokenTable) -> int:
+    return 0 if table.windows is None else int(table.windows[table.windows > 1].sum())
 
 
 def _mostly_unknown(table: TokenTable, tokenizer: AuditTokenizer) -> int:
@@ -185,7 +220,7 @@ def _mostly_unknown(table: TokenTable, tokenizer: AuditTokenizer) -> int:
     unknown = np.asarray(table.ids) == tokenizer.unknown_id
     text = unknown | ~tokenizer.special[np.asarray(table.ids)]
     # Sums up to the start of each row. np.add.reduceat would give an empty row the value of the next row.
-    sums = (np.concatenate([[0], np.cumsum(marks)])[table.offsets] for marks in (unknown, text))
+    sums = (np.concatenate([[0], np.cumsum(marks)])[table.document_offsets] for marks in (unknown, text))
     unknowns, texts = (np.diff(values) for values in sums)
     return int((unknowns * 2 > texts).sum())
 
@@ -238,8 +273,11 @@ def _audit_split(
         label_sets[key].add(label)
     # Over the rows and not over the texts: every copy of a text with two labels is a row to look at.
     conflicts = sum(len(label_sets[key]) > 1 for key in keys)
-    truncated = float(np.mean(np.asarray(lengths) > max_length)) if keys else 0.0
-    return SplitAudit(len(keys), counts, _percentiles(lengths), truncated, len(keys) - len(label_sets), conflicts)
+    sizes = np.asarray(lengths, np.int64)
+    truncated = float(np.mean(sizes > max_length)) if keys else 0.0
+    lost = _share_lost(sizes, np.maximum(sizes - max_length, 0))
+    doubles = len(keys) - len(label_sets)
+    return SplitAudit(len(keys), counts, _percentiles(lengths), truncated, doubles, conflicts, lost=lost)
 
 
 def _percentiles(lengths: Sequence[int]) -> dict[str, int]:

@@ -20,6 +20,8 @@ PAD_MULTIPLE = 8
 POOL_BATCHES = 50
 STATES = "states"
 """Name of the input with precomputed outputs of the frozen first layers of a model."""
+WINDOWS = "windows"
+"""Name of the input with the number of rows of each document. The model then joins the outputs of these rows."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -33,6 +35,11 @@ class Batches(keras.utils.PyDataset):
     `move_to` sets the epoch and a position in it, to continue a stopped run. `tokens_served` counts the tokens without
     padding that were returned so far. If `states` (tokens, width) is set, x also holds ``x["states"]`` (rows, length,
     width), zero at padding; see `kerora.fast.frozen_start`.
+
+    If the table divides documents into windows, each document counts as one row above: a batch has all windows of its
+    documents. If `pooled` is set, x holds ``x["windows"]`` int64 (documents,) and the model joins the outputs of the
+    windows. Else y and the weights are repeated for each window, and a window of a document with n windows has weight
+    1/n, so that the weights of a document add up to the weight of one row.
 
     Args:
         table: the tokens.
@@ -49,6 +56,12 @@ class Batches(keras.utils.PyDataset):
         by_length: without `shuffle`, whether the longest rows come first. False keeps the given order. Default: True.
         max_tokens: without `shuffle`, largest number of tokens in a batch including padding; a batch has at least one
             row. Default: None, batches have `batch_size` rows.
+
+    Attributes:
+        pooled: whether the model joins the outputs of the windows of a document. Default: the opposite of `shuffle`, as
+            only training shuffles.
+        mean_weight: whether the weights of windows are scaled so that their mean in a batch is that of the documents.
+            A loss of Keras divides by the number of rows. Default: False.
     """
 
     def __init__(
@@ -79,6 +92,9 @@ class Batches(keras.utils.PyDataset):
         self.row_weights = None if row_weights is None else np.asarray(row_weights, dtype=np.float32)
         self.by_length = by_length
         self.max_tokens = max_tokens
+        self.pooled = not shuffle
+        self.mean_weight = False
+        self._documents = table.documents  # first row of each document, int64 (documents + 1,)
         self.states: np.ndarray | None = None
         self.epoch = 0
         self.start = 0
@@ -97,8 +113,8 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens in each row, int64 (rows,)."""
-        return self.table.lengths
+        """Tokens in each row, or in each document of windows, int64 (rows,)."""
+        return np.diff(self.table.document_offsets)
 
     @property
     def order(self) -> np.ndarray:
@@ -123,7 +139,8 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return batch `index` of the rest of this epoch."""
         self._served = max(self._served, index + 1)
-        rows = self._plan[self.start + index]
+        documents = self._plan[self.start + index]
+        rows, counts = self._rows(documents)
         inputs = padded_inputs(self.table, rows, self.pad_id)
         self.tokens_served += int(inputs["padding_mask"].sum())
         if self.states is not None:
@@ -131,14 +148,40 @@ class Batches(keras.utils.PyDataset):
             mask, places = rectangle(starts, self.table.offsets[rows + 1] - starts, self.table.max_length)
             inputs[STATES] = np.zeros((*mask.shape, self.states.shape[1]), self.states.dtype)
             inputs[STATES][mask] = self.states[places]
+        if counts is not None and self.pooled:
+            inputs[WINDOWS] = counts
         if self.labels is None:
             return (inputs,)
-        labels = self.labels[rows]
+        labels = self.labels[documents]
+        weights = self._weights(documents, labels)
+        if counts is not None and not self.pooled:
+            labels = np.repeat(labels, counts, axis=0)
+            weights = self._window_weights(weights, counts)
+        return (inputs, labels) if weights is None else (inputs, labels, weights)
+
+    def _rows(self, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the rows of documents, and their number for each document. None if no document has several."""
+        if self.table.windows is None:
+            return documents, None
+        counts = self.table.windows[documents]
+        # the numbers 0, 1, ... inside each document, added to its first row
+        inner = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(self._documents[documents], counts) + inner, counts
+
+    def _weights(self, documents: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
         if self.row_weights is not None:
-            return inputs, labels, self.row_weights[rows]
+            return self.row_weights[documents]
         if self.class_weights is None:
-            return inputs, labels
-        return inputs, labels, self.class_weights[labels]
+            return None
+        weights: np.ndarray = self.class_weights[labels]
+        return weights
+
+    def _window_weights(self, weights: np.ndarray | None, counts: np.ndarray) -> np.ndarray:
+        """Divide the weight of each document among its windows, float32 (rows,)."""
+        shares = (1.0 if weights is None else weights) / counts
+        if self.mean_weight:
+            shares = shares * (counts.sum() / len(counts))
+        return np.repeat(shares, counts).astype(np.float32)
 
     def _make_plan(self) -> list[np.ndarray]:
         lengths = self.lengths
@@ -149,7 +192,7 @@ class Batches(keras.utils.PyDataset):
             rows = np.argsort(-lengths, kind="stable")
             if self.max_tokens is None:
                 return _cut(rows, self.batch_size)
-            return _cut_by_tokens(rows, _widths(lengths[rows], self.table.max_length), self.max_tokens)
+            return _cut_by_tokens(rows, self._sizes(rows), self.max_tokens)
         # Without state between epochs, a stopped run can be continued in any epoch.
         # A pair and not a sum: seed 0 in epoch 1 must differ from seed 1 in epoch 0.
         generator = np.random.default_rng((self.seed, self.epoch))
@@ -160,6 +203,13 @@ class Batches(keras.utils.PyDataset):
             batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], self.batch_size)
         # Without this second permutation each pool would start with its longest rows and end with its shortest.
         return [batches[place] for place in generator.permutation(len(batches))]
+
+    def _sizes(self, documents: np.ndarray) -> np.ndarray:
+        """Return the tokens that each document takes in a batch, with padding, (documents,)."""
+        if self.table.windows is None:
+            return _widths(self.lengths[documents], self.table.max_length)
+        longest = np.maximum.reduceat(self.table.lengths, self._documents[:-1])[documents]
+        return _widths(longest, self.table.max_length) * self.table.windows[documents]
 
 
 def balanced_rows(numbers: np.ndarray, generator: np.random.Generator) -> np.ndarray:

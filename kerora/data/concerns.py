@@ -5,13 +5,15 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from kerora.data.audit import Audit, Leakage
+from kerora.data.audit import Audit, Leakage, SplitAudit
 from kerora.data.labels import WHOLE_NUMBER
 from kerora.errors import quoted
 
 DECIMAL = re.compile(r"[+-]?\d+\.\d+")
 MISSING = ("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat")
 """Names that programs write for a missing value."""
+MOST_LOST = 0.01
+"""Fraction of the tokens of a part that may be lost without a finding."""
 
 
 def concerns(result: Audit, classes: Sequence[str] = (), *, cut: bool = True) -> list[str]:
@@ -20,7 +22,7 @@ def concerns(result: Audit, classes: Sequence[str] = (), *, cut: bool = True) ->
     Args:
         result: the audit.
         classes: the class names; empty without classes.
-        cut: whether rows that are longer than the limit lose their end. Default: True.
+        cut: whether rows that are longer than the limit lose tokens. Default: True.
     """
     return [
         *_class_concerns(classes),
@@ -69,14 +71,34 @@ def _absent_concerns(result: Audit, classes: Sequence[str]) -> list[str]:
 
 
 def _cut_concerns(result: Audit) -> list[str]:
-    # The audit holds only the fraction. Rounding gives the number of rows back.
-    counts = {split: round(part.truncated * part.rows) for split, part in result.splits.items()}
     return [
-        f"{split}: {_share(count, result.splits[split].rows)} are longer than {result.max_length} {result.unit}, so "
-        "they are cut. A higher --max-length keeps more."
-        for split, count in counts.items()
-        if count
+        f"{split}: {_share(_long_rows(part), part.rows)} are longer than {result.max_length} {result.unit}, and "
+        f"{part.lost:.1%} of all {result.unit} are lost. --long windows reads all of them, a higher --max-length more."
+        for split, part in result.splits.items()
+        if part.lost > MOST_LOST
     ]
+
+
+def length_notes(result: Audit, windows: bool) -> list[str]:
+    """Return one line on the rows that are longer than the limit, in all parts. Without such rows there is no line.
+
+    Args:
+        result: the audit.
+        windows: whether long rows are divided into windows and not cut.
+    """
+    parts = []
+    for split, part in result.splits.items():
+        if rows := _long_rows(part):
+            how = f" in {part.windows:,} windows" if windows else ""
+            lost = "" if windows and not part.lost else f", {part.lost:.2%} of all {result.unit} lost"
+            parts.append(f"{split} {_share(rows, part.rows)}{how}{lost}")
+    read = "read in windows" if windows else "cut"
+    return [f"Longer than {result.max_length} {result.unit}, so {read}: {'; '.join(parts)}"] if parts else []
+
+
+def _long_rows(part: SplitAudit) -> int:
+    # The audit holds only the fraction. Rounding gives the number of rows back.
+    return round(part.truncated * part.rows)
 
 
 def leakage_concerns(leakage: Mapping[str, Leakage], rows: Mapping[str, int]) -> list[str]:

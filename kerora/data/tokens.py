@@ -5,6 +5,7 @@ A cache entry is a folder with these files:
 - `ids.bin`: int32, the tokens of all rows end to end.
 - `segments.bin`: uint8, as long as `ids.bin`; only if the model takes segment ids.
 - `counted.bin`: uint8, as long as `ids.bin`; only if the loss counts some of the tokens.
+- `windows.bin`: int64, the number of rows of each document; only if documents are divided into windows.
 - `offsets.bin`: int64, rows + 1.
 - `entry.json`: the number of rows and tokens, and which of the files there are.
 
@@ -55,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Rows of token ids, laid end to end.
+    """Rows of token ids, laid end to end. A document is one row, or several if it is divided into windows.
 
     Attributes:
         ids: int32 (tokens,), all rows end to end; memory-mapped when cached.
@@ -63,6 +64,7 @@ class TokenTable:
         segments: uint8 (tokens,), 0 for the first text and 1 for the second; None if the model takes none.
         max_length: length at which rows were truncated. Padding does not exceed it either. None if unknown.
         counted: uint8 (tokens,), 1 if the loss of a language model counts the token; None if it counts all tokens.
+        windows: int64 (documents,), the number of rows of each document, in their order; None if each has one row.
     """
 
     ids: np.ndarray
@@ -70,9 +72,22 @@ class TokenTable:
     segments: np.ndarray | None = None
     max_length: int | None = None
     counted: np.ndarray | None = None
+    windows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def documents(self) -> np.ndarray:
+        """Where each document begins and the last one ends, in rows, int64 (documents + 1,)."""
+        if self.windows is None:
+            return np.arange(len(self) + 1)
+        return np.concatenate([[0], np.cumsum(self.windows)])
+
+    @property
+    def document_offsets(self) -> np.ndarray:
+        """Where each document begins and the last one ends, in tokens, int64 (documents + 1,)."""
+        return self.offsets if self.windows is None else self.offsets[self.documents]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -104,7 +119,7 @@ class RowTokenizer(Protocol):
         """Whether `encode` returns segment ids."""
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> TokenTable:
-        """Return the ids of the rows with special tokens, truncated to `max_length`."""
+        """Return the ids of the documents with special tokens, in rows of at most `max_length`."""
 
 
 def cache_directory() -> Path:
@@ -190,7 +205,14 @@ def _joined(chunks: list[TokenTable], marks: Sequence[str], max_length: int | No
         name: np.concatenate([np.zeros(0, np.uint8), *(getattr(chunk, name) for chunk in chunks)]) for name in marks
     }
     whole = np.concatenate([np.zeros(0, np.int32), *ids])
-    return TokenTable(whole, offsets.astype(np.int64), max_length=max_length, **beside)
+    windows = _divided([np.zeros(0, np.int64), *(np.diff(chunk.documents) for chunk in chunks)])
+    return TokenTable(whole, offsets.astype(np.int64), max_length=max_length, windows=windows, **beside)
+
+
+def _divided(windows: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return the windows of all documents, or None if each has one: then nothing differs from undivided documents."""
+    joined = np.concatenate(windows)
+    return joined.astype(np.int64) if (joined != 1).any() else None
 
 
 def _open(entry: Path, max_length: int | None) -> TokenTable | None:
@@ -200,14 +222,17 @@ def _open(entry: Path, max_length: int | None) -> TokenTable | None:
         ids = _map(entry / "ids.bin", np.int32, facts["tokens"])
         marks = [name for name in MARKS if facts.get(name)]
         beside = {name: _map(entry / f"{name}.bin", np.uint8, facts["tokens"]) for name in marks}
+        windows = np.fromfile(entry / "windows.bin", dtype=np.int64) if facts.get("windows") else None
     except (OSError, ValueError, KeyError):
         return None
     # A cut file is a miss, not an error: the entry is then written again.
     if len(offsets) != facts["rows"] + 1 or offsets[-1] != facts["tokens"]:
         return None
+    if windows is not None and windows.sum() != facts["rows"]:
+        return None
     with contextlib.suppress(OSError):
         os.utime(entry)  # `forget_old` goes by the time of the last use.
-    return TokenTable(ids, offsets, max_length=max_length, **beside)
+    return TokenTable(ids, offsets, max_length=max_length, windows=windows, **beside)
 
 
 def _map(path: Path, dtype: Any, count: int) -> np.ndarray:
@@ -223,7 +248,7 @@ def _write(entry: Path, chunks: Iterable[TokenTable], marks: Sequence[str]) -> N
     entry.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
     try:
-        offsets = [np.zeros(1, np.int64)]
+        offsets, windows = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
         tokens = 0
         with contextlib.ExitStack() as stack:
             ids, *beside = (stack.enter_context(open(work / f"{name}.bin", "wb")) for name in ("ids", *marks))
@@ -233,10 +258,14 @@ def _write(entry: Path, chunks: Iterable[TokenTable], marks: Sequence[str]) -> N
                     stream.write(getattr(chunk, name).astype(np.uint8).tobytes())
                 # Each chunk counts from 0. Its first offset equals the last one of the chunk before.
                 offsets.append(chunk.offsets[1:] + tokens)
+                windows.append(np.diff(chunk.documents))
                 tokens += len(chunk.ids)
-        table = np.concatenate(offsets).astype(np.int64)
+        table, divided = np.concatenate(offsets).astype(np.int64), _divided(windows)
         table.tofile(work / "offsets.bin")
         facts = {"rows": len(table) - 1, "tokens": tokens, **{name: name in marks for name in MARKS}}
+        if divided is not None:
+            divided.tofile(work / "windows.bin")
+            facts["windows"] = True
         (work / "entry.json").write_text(json.dumps(facts), encoding="utf-8")
         # A folder cannot be renamed onto a folder with files, so a damaged entry is removed first.
         shutil.rmtree(entry, ignore_errors=True)

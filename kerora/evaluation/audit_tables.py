@@ -10,12 +10,21 @@ from kerora.data.audit import Audit
 from kerora.evaluation.terminal import cut, plain_table, visible
 
 
-def length_table(result: Audit) -> Table:
-    """Return the lengths of each split, and the share that is too long."""
+def length_table(result: Audit, cut: bool = True) -> Table:
+    """Return the lengths of each split, and the share that is too long.
+
+    Args:
+        result: the audit.
+        cut: whether rows that are too long lose tokens, so that the number of these rows and the share of the lost
+            tokens are shown. Default: True.
+    """
     names = list(next(iter(result.splits.values())).lengths)
-    table = plain_table("split", *names, f"over {result.max_length}", title=f"Length in {result.unit}")
+    lost = [f"{result.unit} lost"] if cut else []
+    table = plain_table("split", *names, f"over {result.max_length}", *lost, title=f"Length in {result.unit}")
     for split, part in result.splits.items():
-        table.add_row(split, *(str(part.lengths[name]) for name in names), percent(part.truncated))
+        rows = f"{round(part.truncated * part.rows):,} ({percent(part.truncated)})" if cut else percent(part.truncated)
+        share = [f"{part.lost:.2%}"] if cut else []
+        table.add_row(split, *(str(part.lengths[name]) for name in names), rows, *share)
     return table
 
 

@@ -67,7 +67,7 @@ class Job:
 
     def verification(self, tool: str, logits: np.ndarray, tolerance: float = TOLERANCE, **more: Any) -> Verification:
         """Compare logits with those of the run."""
-        more["note"] = "; ".join(note for note in (self.note, more.get("note", "")) if note)
+        more["note"] = "; ".join(filter(None, (self.note, more.get("note", ""), self._long_note(tool))))
         difference, agreement = self.task.exchange.compare(logits, self.reference)
         tokens = len(self.reference) if self.probe.per_token else None
         rows, source = len(self.probe.rows), self.probe.source
@@ -78,6 +78,10 @@ class Job:
             "measured": names.difference,
         }
         return Verification(tool, rows, source, difference, agreement, tolerance, tokens, **words, **more)
+
+    def _long_note(self, tool: str) -> str:
+        way = self.model.long_texts.long
+        return "" if way == "cut-end" or tool == "kerora" else f"Other tools cut long texts, the run has --long {way}"
 
     @property
     def task(self) -> Task:

@@ -47,6 +47,7 @@ def import_peft(
     config = dataclasses.replace(config, task=task.name)
     dataset = task.rows.load(config) if evaluate else None
     model: TaskModel = task.exchange.imported(folder, config, preset, dataset)
+    model.read_long(config.model)
     load_adapter(model, folder)
     found = evaluated(task, model, dataset, config)
     # create_run puts a name without a slash into runs_dir, but the output of an import is a path

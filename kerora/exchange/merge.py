@@ -12,6 +12,7 @@ from kerora.lora.files import load_adapter
 from kerora.lora.inject import lora_layers
 from kerora.lora.layers import demote
 from kerora.lora.quantize import dequantize_into, quantised_layers
+from kerora.models.long_texts import LongTexts
 from kerora.models.task import TaskModel
 from kerora.runs.open import load
 from kerora.tasks.registry import task_of_model
@@ -92,6 +93,7 @@ def without_quantisation(run: str | Path, model: TaskModel) -> tuple[TaskModel, 
 def plain_copy(model: TaskModel) -> TaskModel:
     """Return the base of a model in float32, without the adapter. If the task has a head, it is a new one."""
     copy: TaskModel = task_of_model(model).models.plain_copy(model)
+    copy.long_texts = model.long_texts
     return copy
 
 
@@ -104,9 +106,17 @@ def _check_alike(runs: Sequence[str | Path], models: Sequence[TaskModel]) -> Non
                 f"{run} has a base model with fingerprint {model.preset.fingerprint[:12]}, but {runs[0]} has one with "
                 f"{first.preset.fingerprint[:12]}. Merge runs of one base."
             )
+        if model.long_texts != first.long_texts:
+            ways = [_way(one.long_texts) for one in (model, first)]
+            raise ConfigError(f"{run} reads long texts with {ways[0]}, but {runs[0]} with {ways[1]}. Merge runs alike.")
         mine, others = (task_of_model(one).models.shape(one) for one in (model, first))
         if mine != others:
             raise ConfigError(f"{run} has {mine}, but {runs[0]} has {others}. Merge runs with the same classes.")
+
+
+def _way(long_texts: LongTexts) -> str:
+    more = f" --stride {long_texts.stride} --pool {long_texts.pool}" if long_texts.windows else ""
+    return f"--long {long_texts.long}{more}"
 
 
 def _add_up(models: Sequence[TaskModel], shares: Sequence[float]) -> None:

@@ -12,6 +12,7 @@ from kerora.evaluation.results import SPLIT_ORDER
 from kerora.evaluation.verdict import baseline_sentence
 from kerora.evaluation.wording import decimal
 from kerora.exchange.keras_task import has_task, plain_head
+from kerora.exchange.long_texts_card import long_texts_section
 from kerora.exchange.training_facts import training_facts
 from kerora.exchange.verify import Verification
 from kerora.hubs.names import parse_repository
@@ -60,8 +61,10 @@ def model_card(
         f"# {name}\n\nA {task.title} made of {model.preset.name} ({model.preset.architecture.title}) "
         f"{_how(manifest, data)} with Kerora {__version__}.{named}",
         f"## Use\n\n```python\n{_loading(form, model)}\n```\n\nReplace `DIR` with the path of this folder.",
-        f"## Training\n\n{training_facts(runs, shares, model)}",
     ]
+    long = long_texts_section(form, model, _base_for_code(model))
+    parts += [f"## Long texts\n\n{long}"] if long else []
+    parts += [f"## Training\n\n{training_facts(runs, shares, model)}"]
     decision = task.exchange.decision(form, model)
     parts += [f"## Probabilities\n\n{decision}"] if decision else []
     if after:
@@ -142,13 +145,17 @@ def _hub_data(configs: Sequence[FitConfig]) -> list[str]:
 
 
 def _loading(form: str, model: TaskModel) -> str:
-    base = ("path/to/" if model.preset.location.startswith("/") else "") + _base_name(model)
+    base = _base_for_code(model)
     # code for one row of the package `tokenizers`, with its names of the inputs
     inputs = ", ".join(f'"{name}": np.int32([row.{COLUMNS[name]}])' for name in model.input)
     exchange = task_of_model(model).exchange
     if form == "keras" and not has_task(model):
         return plain_head(model).loading(model)
     return exchange.loading(form, model, base, inputs)
+
+
+def _base_for_code(model: TaskModel) -> str:
+    return ("path/to/" if model.preset.location.startswith("/") else "") + _base_name(model)
 
 
 def _base_name(model: TaskModel) -> str:

@@ -64,7 +64,7 @@ def write_onnx(model: TaskModel, directory: Path) -> None:
     """
     names = list(model.input)
     # no size is 1: torch.export would fix such a size in the file
-    examples = tuple(torch.ones(3, 11, dtype=torch.int32) for _ in names)
+    examples = tuple(torch.ones(3, min(11, model.max_length - 1), dtype=torch.int32) for _ in names)
     batch = torch.export.Dim("batch", min=1, max=65_536)
     length = torch.export.Dim("length", min=2, max=model.max_length)
     for variable in model.variables:

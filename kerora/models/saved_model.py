@@ -7,6 +7,7 @@ checked when the file is read.
 
 import base64
 import binascii
+import dataclasses
 import json
 import os
 import re
@@ -31,6 +32,7 @@ from kerora.lora.state import (
     state_values,
     updates_of,
 )
+from kerora.models.long_texts import LongTexts
 from kerora.models.presets import Preset, find_preset, open_folder
 from kerora.runfolder import write_bytes
 
@@ -46,6 +48,7 @@ class SavedModel(keras.Model):
 
     backbone: Any
     preset: Preset
+    long_texts: LongTexts = LongTexts()
 
     def build_options(self) -> dict[str, Any]:
         """Return the arguments of `from_preset`, as plain values, that build this model again.
@@ -83,6 +86,7 @@ class SavedModel(keras.Model):
                 **files,
             },
             "options": options,
+            "long_texts": dataclasses.asdict(self.long_texts),
             "quantize": quantized_mode(self),
             "updates": updates_of(self),
             "trained": [key for key, variable in changed_weights(self).items() if variable.trainable],
@@ -98,6 +102,8 @@ class SavedModel(keras.Model):
         if not isinstance(config, dict) or config.get("format") != FORMAT:
             raise ConfigError(f"This is no config of a {cls.__name__} that this version reads. Update Kerora.")
         model = cls.from_options(_open_base(config["preset"]), dict(config["options"]))
+        if "long_texts" in config:  # Older files do not have it.
+            model.long_texts = LongTexts(**config["long_texts"])
         if config["quantize"]:
             quantize(model, config["quantize"])
         install_updates(model, config["updates"], config["trained"])

@@ -11,18 +11,20 @@ import torch
 
 from kerora.data.batches import Batches, padded_inputs
 from kerora.data.rows import Rows
-from kerora.data.tokens import cached_tokens, tokenize
+from kerora.data.tokens import RowTokenizer, cached_tokens, tokenize
 from kerora.errors import ConfigError
 from kerora.lora.adapters import Adapters
 from kerora.lora.inject import LoraSummary, enable_lora, merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
 from kerora.models.compiling import settled
+from kerora.models.long_texts import LongTexts
 from kerora.models.peft_names import module_names, tensor_names
 from kerora.models.presets import Preset
 from kerora.models.raw_texts import RawRows, raw_rows
 from kerora.models.saved_model import SavedModel
 from kerora.models.text_fit import TextFit, keras_arguments
 from kerora.models.tokenizer import TextTokenizer, checked_pairs
+from kerora.settings.fit import ModelConfig, refuse_long
 
 TOKENS_A_ROW = 64
 """Tokens that count as one row in the batch size of an evaluation."""
@@ -186,6 +188,39 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
                 "start is cut. Leave out --truncate."
             )
 
+    long_texts: LongTexts = LongTexts()
+    """How the model reads texts that are longer than `max_length`."""
+
+    def read_long(self, config: ModelConfig) -> None:
+        """Read texts that are longer than `max_length` as the settings say.
+
+        Raises:
+            ConfigError: the task does not read whole texts.
+        """
+        self.truncate = config.truncate
+        refuse_long(config)
+
+    @property
+    def length_settings(self) -> dict[str, Any]:
+        """The settings of the group `model` about the length of a row, as the model has them."""
+        long, windows = self.long_texts, self.long_texts.windows
+        return {
+            "max_length": self.max_length,
+            "truncate": self.truncate,
+            "long": long.long,
+            "stride": long.overlap(self.tokenizer, self.max_length) if windows else None,
+            "pool": long.pool if windows else None,
+        }
+
+    @property
+    def row_tokenizer(self) -> RowTokenizer:
+        """The tokenizer that makes the rows of the model, with the special tokens and the treatment of long texts."""
+        return self.tokenizer
+
+    def length_notes(self, dataset: Any) -> list[str]:
+        """Return a line on the rows that are longer than `max_length`, if the model cuts or divides them."""
+        return []
+
     def to_logits(self, outputs: torch.Tensor) -> torch.Tensor:
         """Convert the outputs of the model to logits. Default: the outputs are the logits."""
         return outputs
@@ -328,7 +363,7 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
             rows = Rows.numbered(raw.texts, pairs=raw.pairs)
             targets = None if targets is None else self.targets_of(targets)
         return Batches(
-            (cached_tokens if cache else tokenize)(rows, self.tokenizer, self.max_length),
+            (cached_tokens if cache else tokenize)(rows, self.row_tokenizer, self.max_length),
             targets,
             batch_size=batch_size,
             pad_id=self.tokenizer.pad_id,
@@ -371,7 +406,7 @@ def computed_in_row_order(
     with torch.no_grad():
         for index in range(len(batches)):
             part = compute(batches[index][0]).float().cpu().numpy()
-            # `order` gives the row of each place in the batches.
+            # `order` gives the row of each place in the batches. The windows of a text give one vector.
             vectors[order[done : done + len(part)]] = part
             done += len(part)
             if progress is not None:

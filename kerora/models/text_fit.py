@@ -139,9 +139,11 @@ class TextFit(keras.Model):
         shuffle = bool(given.get("shuffle", True))
         # From the generator of torch, so that `set_random_seed` decides the order, and a second fit has another one.
         seed = int(torch.randint(2**31 - 1, ())) if shuffle else 0
-        given["x"] = self.raw_batches(rows, batch_size=size, shuffle=shuffle, by_length=False, seed=seed)
+        batches = self.raw_batches(rows, batch_size=size, shuffle=shuffle, by_length=False, seed=seed)
+        # The windows of long texts are rows of their own, which Keras averages the loss over.
+        batches.pooled, batches.mean_weight = False, getattr(self, "_step", None) is None
         # Keras would shuffle the batches, whose order is random already.
-        given["shuffle"] = False
+        given["x"], given["shuffle"] = batches, False
         if _balanced(given):
             numbers = self.targets_of(rows.labels)
             numbers = numbers.argmax(axis=1) if numbers.ndim > 1 else numbers
@@ -149,6 +151,9 @@ class TextFit(keras.Model):
             given["class_weight"] = {key: len(numbers) / (len(counts) * count) for key, count in counts.items()}
         elif isinstance(given.get("class_weight"), Mapping):
             given["class_weight"] = self._class_weight(given["class_weight"])
+            if batches.table.windows is not None and rows.weights is None:
+                # Keras takes no class weights beside the weights of windows.
+                batches.class_weights = _by_class(given.pop("class_weight"), self.output_shape[-1])
 
     def _class_weight(self, weights: Mapping[Any, float]) -> dict[int, float]:
         numbers = self.targets_of(plain_labels(list(weights)))
@@ -284,6 +289,13 @@ def _holds_texts(data: Any) -> bool:
     if any(part.shape.rank == 0 for part in keras.tree.flatten(inputs)):
         raise ConfigError("The tf.data dataset yields single texts. Batch it: dataset.batch(32).")
     return True
+
+
+def _by_class(weights: Mapping[int, float], classes: int) -> np.ndarray:
+    """Return the weight of each class, float32 (classes,). As in Keras, a class without a weight has 1."""
+    found = np.ones(classes, np.float32)
+    found[list(weights)] = list(weights.values())
+    return found
 
 
 def _as_tuple(batch: Any) -> tuple[Any, ...]:

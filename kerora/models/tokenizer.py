@@ -18,6 +18,11 @@ from kerora.settings.base import is_table, shown
 MASK_TOKENS = ("[MASK]", "<mask>")
 CHUNK_ROWS, CHUNK_CHARACTERS = 2_048, 2_000_000
 """Rows and characters encoded at a time. The library holds all tokens of a text in memory before it truncates them."""
+PIECE_CHARACTERS, CHECKED_CHARACTERS = 100_000, 200
+"""A text of more characters is encoded in pieces. The characters around a cut are encoded joined and apart to check it.
+
+The library takes 100 bytes of memory for each character.
+"""
 
 # If this is not set, the library warns in a forked child process and stops working in parallel. The threads do not
 # exist in a child, so it must be off there.
@@ -86,6 +91,7 @@ class TextTokenizer:
             pairs: the second texts, as many as `texts`, or None.
             max_length: longest row in tokens, with special tokens. The longer text of a pair is truncated first.
         """
+        texts, pairs = self._starts(texts, max_length), None if pairs is None else self._starts(pairs, max_length)
         # The library keeps this setting, so the other methods turn it off.
         self._tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.truncation_side)
         ids: list[np.ndarray] = []
@@ -103,6 +109,75 @@ class TextTokenizer:
         """Return the number of tokens of each row with special tokens and without truncation."""
         self._tokenizer.no_truncation()
         return [len(encoding) for encoding in self._encodings(texts, pairs)]
+
+    def measure(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> tuple[Any, Any]:
+        """Return the number of tokens of each row, as `lengths`, and how many of them are cut at `max_length`."""
+        lengths = np.array(self.lengths(texts, pairs), np.int64)
+        return lengths, np.maximum(lengths - max_length, 0)
+
+    def contents(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
+        """Yield the ids of each text without special tokens, int32. A long text is encoded in pieces."""
+        self._tokenizer.no_truncation()
+        for chunk in _chunks(map(_without_surrogates, texts)):
+            short = [text for text in chunk if len(text) <= PIECE_CHARACTERS]
+            encoded = iter(self._plain(short))
+            for text in chunk:
+                yield next(encoded) if len(text) <= PIECE_CHARACTERS else self._long(text)
+
+    def _plain(self, texts: list[str]) -> list[np.ndarray]:
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+    def _long(self, text: str) -> np.ndarray:
+        parts, start = [], 0
+        while start < len(text):
+            end = self._cut(text, start)
+            parts += self._plain([text[start:end]])
+            start = end
+        return _join(parts, np.int32)
+
+    def _starts(self, texts: Sequence[str], max_length: int) -> Sequence[str]:
+        """Return texts without the end that a cut to `max_length` removes, so that it takes no memory."""
+        if self.truncation_side == "left" or all(len(text) <= PIECE_CHARACTERS for text in texts):
+            return texts
+        self._tokenizer.no_truncation()
+        return [text if len(text) <= PIECE_CHARACTERS else self._start(text, max_length) for text in texts]
+
+    def _start(self, text: str, max_length: int) -> str:
+        text, end, tokens = _without_surrogates(text), 0, 0
+        while end < len(text) and tokens < max_length:
+            start, end = end, self._cut(text, end)
+            tokens += len(self._plain([text[start:end]])[0])
+        return text[:end]
+
+    def _cut(self, text: str, start: int) -> int:
+        """Return where a piece ends: before a space at which the tokens of both sides do not depend on each other."""
+        place = start + PIECE_CHARACTERS
+        while place < len(text):
+            place = text.find(" ", place)
+            if place < 0:
+                break
+            low, high = place - CHECKED_CHARACTERS, place + CHECKED_CHARACTERS
+            both, left, right = self._plain([text[low:high], text[low:place], text[place:high]])
+            if np.array_equal(both, np.concatenate([left, right])):
+                return place
+            place += CHECKED_CHARACTERS
+        return len(text)
+
+    def frame(self, is_pair: bool) -> tuple[list[int], list[int | None], list[int]]:
+        """Return how special tokens lie around a text, or around the two texts of a pair.
+
+        Returns:
+            For each token of the frame its id, the text (0 or 1) that stands in its place or None for a special token,
+            and its segment.
+        """
+        self._tokenizer.no_truncation()
+        encoding = self._tokenizer.encode("a", "a") if is_pair else self._tokenizer.encode("a")
+        texts = list(encoding.sequence_ids)
+        # A letter can be several tokens. One place stands for all tokens of a text.
+        kept = [place for place, text in enumerate(texts) if text is None or text not in texts[:place]]
+        ids, segments = encoding.ids, encoding.type_ids
+        return [ids[place] for place in kept], [texts[place] for place in kept], [segments[place] for place in kept]
 
     @cached_property
     def pieces(self) -> tuple[str, ...]:

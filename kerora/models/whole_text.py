@@ -1,5 +1,6 @@
 """The base of the models that read a whole text: a pretrained encoder or decoder with a head."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -7,20 +8,26 @@ import keras
 import numpy as np
 import torch
 
-from kerora.data.batches import STATES, Batches, rectangle
-from kerora.data.rows import Rows
+from kerora.data.audit import Audit, audit_tokens
+from kerora.data.batches import STATES, WINDOWS, Batches, padded_inputs, rectangle
+from kerora.data.concerns import length_notes
+from kerora.data.rows import Dataset, Rows
 from kerora.data.tokens import cache_directory
 from kerora.errors import ConfigError
 from kerora.fast.blocks import pooled_only
 from kerora.fast.frozen_start import FrozenStart
 from kerora.models.checks import check_sizes, check_vocabulary
 from kerora.models.heads import ClassifierHead
+from kerora.models.long_texts import LongTexts, LongTokenizer
 from kerora.models.presets import Preset
 from kerora.models.raw_texts import RawRows
 from kerora.models.task import TaskModel, computed_in_row_order, evaluation_tokens
 from kerora.models.token_masking import TokenMasking
 from kerora.models.tokenizer import checked_pairs
-from kerora.settings.fit import SIDES
+from kerora.settings.fit import SIDES, ModelConfig, check_whole
+
+ROWS_AT_ONCE = 64
+"""Windows of a document that go through the model together, so that the memory does not depend on its length."""
 
 
 class WholeTextModel(TaskModel):
@@ -41,6 +48,9 @@ class WholeTextModel(TaskModel):
     classes: tuple[str, ...]
     head: ClassifierHead
     task_type = "SEQ_CLS"
+    default_pool = "mean"
+    """How the logits of windows are joined if no setting says it."""
+    _long_texts = LongTexts()
     _masking: TokenMasking | None = None
 
     @classmethod
@@ -131,7 +141,7 @@ class WholeTextModel(TaskModel):
         if rows.labels is None and (shuffle or rows.weights is not None):
             raise ConfigError("The texts have no labels. Give one for each text: model.fit(texts, labels).")
         return Batches(
-            self.tokenizer.encode(rows.texts, rows.pairs, max_length=self.max_length),
+            self.row_tokenizer.encode(rows.texts, rows.pairs, max_length=self.max_length),
             None if rows.labels is None else self.targets_for_loss(rows.labels),
             batch_size=batch_size,
             pad_id=self.tokenizer.pad_id,
@@ -140,6 +150,69 @@ class WholeTextModel(TaskModel):
             row_weights=rows.weights,
             by_length=by_length,
         )
+
+    def encode(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Convert texts, or pairs of texts, to inputs of the model; see `TaskModel.encode`.
+
+        If a text is divided into windows, each window is a row, and ``windows`` int64 (texts,) has their number for
+        each text. The model then returns one output for each text.
+        """
+        first, second = checked_pairs(texts, pairs)
+        table = self.row_tokenizer.encode(first, second, max_length=self.max_length)
+        inputs = padded_inputs(table, np.arange(len(table)), self.tokenizer.pad_id)
+        return inputs if table.windows is None else {**inputs, WINDOWS: table.windows}
+
+    @property
+    def long_texts(self) -> LongTexts:
+        """How the model reads texts that are longer than `max_length`.
+
+        Setting it raises `ConfigError` if the windows would not move, or if `truncate` was set to left and `long` does
+        not cut at a side.
+        """
+        return self._long_texts
+
+    @long_texts.setter
+    def long_texts(self, long_texts: LongTexts) -> None:
+        if long_texts.long != "cut-end":
+            own, side = self.tokenizer.own_side, self.truncate
+            check_whole(None if side == own else side, long_texts.long)
+            long_texts.overlap(self.tokenizer, self.max_length)
+            # What the files of the tokenizer say is about a cut at a side.
+            self.tokenizer.truncation_side = "right"
+        elif self._long_texts.long != "cut-end":
+            self.tokenizer.truncation_side = self.tokenizer.own_side
+        self._long_texts = long_texts
+
+    def read_long(self, config: ModelConfig) -> None:
+        """Read long texts as the settings say.
+
+        Raises:
+            ConfigError: the windows would not move, or the settings contradict each other.
+        """
+        # One after another, because an earlier side of truncation may not fit the new way, and the other way round.
+        self.long_texts = LongTexts()
+        self.truncate = config.truncate
+        self.long_texts = LongTexts(config.long, config.stride, config.pool or self.default_pool)
+
+    @property
+    def row_tokenizer(self) -> Any:
+        """The tokenizer that makes the rows of the model."""
+        return self.tokenizer if self.long_texts.long == "cut-end" else LongTokenizer(self.tokenizer, self.long_texts)
+
+    def audit(self, dataset: Dataset[Rows[Any]]) -> Audit:
+        """Return the audit of a data set with the tokens that the model reads. The last one is kept."""
+        key = (self.row_tokenizer.fingerprint, self.max_length)
+        held = self.__dict__.get("_audit")
+        if held is None or held[0] is not dataset or held[1] != key:
+            held = (dataset, key, audit_tokens(dataset, self.row_tokenizer, self.max_length))
+            # An ordinary assignment would let Keras track what is inside.
+            self.__dict__["_audit"] = held
+        found: Audit = held[2]
+        return found
+
+    def length_notes(self, dataset: Dataset[Rows[Any]]) -> list[str]:
+        """Return a line on the rows that are longer than `max_length`. Without such rows there is none."""
+        return length_notes(self.audit(dataset), self.long_texts.windows)
 
     @property
     def mask_share(self) -> float:
@@ -169,6 +242,9 @@ class WholeTextModel(TaskModel):
     def truncate(self, side: str | None) -> None:
         if side not in (None, *SIDES):
             raise ConfigError(f"truncate must be {' or '.join(SIDES)}. Received: {side!r}")
+        if self.long_texts.long != "cut-end":
+            check_whole(side, self.long_texts.long)
+            side = "right"
         self.tokenizer.truncation_side = side or self.tokenizer.own_side
 
     @property
@@ -198,11 +274,18 @@ class WholeTextModel(TaskModel):
         assert self.frozen_start is not None
         table = batches.table
         # Rows of similar length share a batch, so little padding is computed.
+        # Without the documents: each window has states of its own.
+        table = dataclasses.replace(table, windows=None)
         by_length = Batches(table, pad_id=batches.pad_id, shuffle=False, max_tokens=max_tokens)
         return self.frozen_start.states(len(table.ids), _with_places(by_length), cache_directory())
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
-        """Compute the outputs; called by Keras."""
+        """Compute the outputs; called by Keras. Inputs with ``windows`` give one output for each document."""
+        if isinstance(inputs, Mapping) and WINDOWS in inputs:
+            rows = {name: value for name, value in inputs.items() if name != WINDOWS}
+            return self._pooled(
+                rows, inputs[WINDOWS], lambda part, _: self.call(part, training=training, mask=mask, **kwargs)
+            )
         start = self.frozen_start
         if start is not None and isinstance(inputs, Mapping) and STATES in inputs:
             with pooled_only(self.backbone):
@@ -213,6 +296,24 @@ class WholeTextModel(TaskModel):
         with pooled_only(self.backbone):
             # The head reads one token, so the last block need not compute the others.
             return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    def _pooled(self, rows: Mapping[str, Any], counts: Any, compute: Callable[[Any, slice], Any]) -> Any:
+        """Compute the rows a few at a time, and join the outputs of each document, (documents, outputs).
+
+        Args:
+            rows: inputs of the windows, each (rows, length).
+            counts: number of windows of each document, (documents,).
+            compute: returns the outputs of some rows, from their inputs and their place.
+        """
+        count, width = rows["token_ids"].shape
+        if torch.as_tensor(counts).is_meta:  # Keras asks only for the shape.
+            return compute(rows, slice(0, count))[: len(counts)]
+        # Rows of 64 tokens on a CPU, as in other evaluations.
+        size = max(1, (evaluation_tokens(ROWS_AT_ONCE) or ROWS_AT_ONCE * width) // width)
+        places = [slice(start, start + size) for start in range(0, count, size)]
+        parts = [compute({name: value[place] for name, value in rows.items()}, place) for place in places]
+        lengths = torch.as_tensor(counts, device=parts[0].device).long()
+        return torch.segment_reduce(torch.cat(parts), self.long_texts.pool, lengths=lengths, axis=0)
 
     def predict_logits(
         self,
@@ -254,12 +355,20 @@ class WholeTextModel(TaskModel):
         # Batches are in the order of length, so the names must follow it.
         names = iter([adapter[number] for number in batches.order])
 
-        def compute(inputs: Any) -> Any:
-            part = [next(names) for _ in range(len(inputs["token_ids"]))]
+        def mixed(inputs: Any, part: Sequence[str | None]) -> Any:
             with self.adapters.mixed(part):
                 logits = self(inputs, training=False)
             missing = width - logits.shape[-1]
             return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf) if missing else logits
+
+        def compute(inputs: Any) -> Any:
+            counts = inputs.get(WINDOWS)
+            if counts is None:
+                return mixed(inputs, [next(names) for _ in range(len(inputs["token_ids"]))])
+            # A window has the adapter of its document.
+            part = [name for count in counts for name in [next(names)] * count]
+            rows = {name: value for name, value in inputs.items() if name != WINDOWS}
+            return self._pooled(rows, counts, lambda rows, place: mixed(rows, part[place]))
 
         return computed_in_row_order(batches, width, compute, progress)
 

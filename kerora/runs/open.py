@@ -47,6 +47,7 @@ def load(path: Path | str, preset: str | Path | Preset | None = None, *, dtype: 
     if trained_on != base.fingerprint:
         raise _other_base(run, str(trained_on), base)
     model = task.models.of_run(config, base, head, dtype or backbone_dtype(config))
+    model.read_long(config.model)
     # as in training, the base is quantised before the adapter is added
     if config.model.quantize:
         quantize(model, config.model.quantize)

@@ -27,6 +27,7 @@ from kerora.tasks.registry import Task
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
 POOL_BATCHES = 16  # batches whose rows are sorted by length together
+POOL_CHARACTERS = 4_000_000  # a pool ends with the row that reaches this number
 
 
 def predict_file(
@@ -186,7 +187,7 @@ class _Job:
         """Yield the identifier and the values of each record. `first` is None if there are no records."""
         records = itertools.chain([] if first is None else [first], others)
         # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
-        while pool := list(itertools.islice(records, self.batch_size * POOL_BATCHES)):
+        while pool := _pool(records, self.batch_size * POOL_BATCHES):
             usable = [record for record in pool if record.problem is None]
             pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
             rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
@@ -199,6 +200,18 @@ class _Job:
         for values in answers(self.task, self.model, rows, self.batch_size, self.submission, self.threshold):
             self.withheld += self.threshold is not None and values[0] is None
             yield values
+
+
+def _pool(records: Iterator[Record], most: int) -> list[Record]:
+    pool: list[Record] = []
+    characters = 0
+    for record in itertools.islice(records, most):
+        pool.append(record)
+        characters += len(record.text) + len(record.pair or "")
+        # After the append: a record that was taken must not be lost.
+        if characters >= POOL_CHARACTERS:
+            break
+    return pool
 
 
 def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]], task: Task) -> int:

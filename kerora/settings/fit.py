@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from kerora.errors import ConfigError
 from kerora.settings.base import Settings, at_least, between, more_than, setting, text_encoding
 from kerora.settings.language import LanguageConfig
 from kerora.settings.lora import LoraConfig
@@ -10,6 +11,8 @@ SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 TEXT_JOINS = ("auto", "space", "pair")
 SIDES = ("left", "right")
+LONG = ("cut-end", "cut-middle", "windows")
+POOLS = ("mean", "max")
 # the tools that a training can log to, and their extras in pyproject.toml
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as kerora[wandb]. Default: none."
@@ -113,13 +116,35 @@ class ModelConfig(Settings):
     )
     # The cost of attention grows with the square of the length. A batch is padded only to its longest row.
     max_length: int = setting(
-        256, "Maximum length of an input in tokens. Longer texts are truncated.", check=at_least(8)
+        256,
+        "Maximum length of an input in tokens. --long says how longer texts are read.",
+        check=at_least(8),
     )
     truncate: str | None = setting(
         None,
-        "Side on which a text that is too long is cut. 'right' keeps the start of the text, 'left' the end. For "
-        "classifiers alone. Default: what the tokenizer says, else right.",
+        "Side on which --long cut-end cuts a text. 'right' keeps the start of the text, 'left' the end. Not for "
+        "language models. Default: what the tokenizer says, else right.",
         choices=SIDES,
+    )
+    long: str = setting(
+        "cut-end",
+        "How a text that is longer than --max-length is read. 'cut-end' cuts it on the side that --truncate says. "
+        "'cut-middle' keeps its first and its last tokens, half and half. 'windows' reads all of it in windows of "
+        "--max-length tokens: in training they share the label, and the loss of a text counts once. The logits of a "
+        "text are those of its windows, joined by --pool. Not for language models.",
+        choices=LONG,
+    )
+    stride: int | None = setting(
+        None,
+        "Overlap of two windows of --long windows in tokens, as `stride` of transformers' tokenizers. Default: a "
+        "quarter of a window.",
+        check=at_least(0),
+    )
+    pool: str | None = setting(
+        None,
+        "How --long windows joins the logits of the windows of a text: 'mean' or 'max' of each output. Default: mean. "
+        "For several labels: max.",
+        choices=POOLS,
     )
     # Trained weights stay in float32: bfloat16 has 8 bits of precision, in which small updates are lost.
     precision: str = setting(
@@ -136,6 +161,49 @@ class ModelConfig(Settings):
         "Store the frozen dense weights in 8 or 4 bits (QLoRA). This saves memory and is slower on a CPU.",
         choices=("int8", "int4"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.long != "cut-end":
+            check_whole(self.truncate, self.long)
+        if self.long == "windows":
+            return
+        if self.stride is not None:
+            raise ConfigError(
+                f"--stride {self.stride} is the overlap of --long windows. Add --long windows, or leave --stride out. "
+                "The step of a language model's evaluation is --window-step."
+            )
+        if self.pool is not None:
+            raise ConfigError(
+                f"--pool {self.pool} joins the windows of --long windows. Add --long windows, or leave --pool out."
+            )
+
+
+def check_whole(side: str | None, long: str) -> None:
+    """Refuse a side of truncation beside a way to read long texts that does not cut at a side.
+
+    Raises:
+        ConfigError: the side is left. Right is what the other ways replace.
+    """
+    if side == "left":
+        raise ConfigError(
+            f"--truncate left keeps the end of a long text, but --long {long} keeps "
+            f"{'all of it' if long == 'windows' else 'its start and its end'}. Give --truncate right, or --long "
+            "cut-end."
+        )
+
+
+def refuse_long(config: ModelConfig) -> None:
+    """Refuse `--long` for a task that does not read whole texts.
+
+    Raises:
+        ConfigError: it is given.
+    """
+    if config.long != "cut-end":
+        raise ConfigError(
+            f"--long {config.long} is for tasks that read whole texts. A language model divides long texts into rows. "
+            "Leave --long out."
+        )
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class LanguageConfig(Settings):
         choices=PACKS,
     )
     # A smaller step gives each token more context, and needs more windows.
-    stride: int | None = setting(
+    window_step: int | None = setting(
         None,
         "Evaluation reads texts longer than --max-length with a moving window. This is its step in tokens. Default: "
         "half of --max-length.",

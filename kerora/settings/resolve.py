@@ -23,6 +23,8 @@ HERE = "$CONFIG_DIR/"
 """Start of a path in a YAML file that is relative to the folder of that file."""
 FILES = ("data.source", "data.train", "data.validation", "data.test")
 """The settings that can be such a path."""
+_RENAMED = {"language.stride": "language.window_step"}
+"""Earlier names of settings, in the files of old runs."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,10 @@ def flatten(nested: Mapping[str, Any], prefix: str = "", root: type[Settings] = 
         path = f"{prefix}{key}"
         if isinstance(value, Settings):
             value = to_dict(value)  # a group inside a dict
+        if path not in known and _RENAMED.get(path) in known:
+            path = _RENAMED[path]
+            if path in flat or path.rpartition(".")[2] in nested:
+                raise ConfigError(f"Setting '{path}' is given twice, once as '{key}'. Leave '{key}' out.")
         if path in known:
             flat[path] = value
         elif path in groups and isinstance(value, Mapping):

@@ -52,13 +52,13 @@ def settle_for_data(config: FitConfig, task: Task, dataset: Dataset) -> FitConfi
 
 
 def settle_for_model(config: FitConfig, model: TaskModel, batches: Batches) -> FitConfig:
-    """Settle learning rate, epochs, maximum length, the side of truncation and the share of masked tokens."""
+    """Settle learning rate, epochs, maximum length, the reading of longer texts and the share of masked tokens."""
     # rounded up, because the remainder of an epoch makes an update too (see `TrainStep`)
     updates = math.ceil(batches.batches_per_epoch / config.training.accumulate)
     epochs = config.training.epochs or default_epochs(updates)
     rate = config.training.learning_rate or default_learning_rate(model.backbone.hidden_dim, config.lora.method)
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, max_length=model.max_length, truncate=model.truncate),
+        model=dataclasses.replace(config.model, **model.length_settings),
         training=dataclasses.replace(config.training, learning_rate=rate, epochs=epochs, mask_share=model.mask_share),
     )

@@ -184,6 +184,7 @@ def assemble(config: FitConfig, preset: Preset | None = None) -> Setup:
     check_quantize(config)
     task.training.check(config, dataset)
     model = task.models.build(config, preset, dataset)
+    model.read_long(config.model)
     # before the adapters, which must stay float
     quantised = quantize(model, config.model.quantize) if config.model.quantize else None
     summary = adapt(model, config.lora, config.training.seed)
@@ -213,7 +214,7 @@ def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -
 def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     """Compile the model and make the callbacks that every training needs."""
     config = setup.config.training
-    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed)
+    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed, config.batch_size)
     epochs = compile_for_training(setup.model, setup.config, step)
     callbacks: list[Any] = [Position(setup.batches, step, config.max_steps, checkpoint)]
     validation = None
@@ -264,6 +265,7 @@ def _heading(setup: Setup) -> str:
     config = setup.config
     lines = [
         *setup.task.training.notes(setup.dataset, setup.model, setup.batches),
+        *setup.model.length_notes(setup.dataset),
         *setup.model.preset.notes(),
         f"Model: {setup.model.preset.name} ({setup.model.preset.kind}), {config.model.precision}",
         f"{METHOD_TITLES[config.lora.method].format(rank=config.lora.rank)}: {setup.summary}",

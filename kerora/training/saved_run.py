@@ -85,6 +85,7 @@ def evaluated(task: Task, model: TaskModel, dataset: Any, config: FitConfig) -> 
     shown = next(iter(rows.values()))
     # a fixed seed makes the untrained head, and so the metrics before training, repeatable
     plain = task.models.plain_copy(model, seed=0)
+    plain.long_texts = model.long_texts
     before, after = (task.training.evaluate(one, rows, config) for one in (plain, model))
     return (
         Found(before, task.training.demonstrate(plain, shown, config)),
@@ -96,8 +97,7 @@ def settled(config: FitConfig, description: Mapping[str, Any], model: TaskModel)
     """Return the settings of the run with those of the adapter and the model."""
     shape = dataclasses.replace(
         config.model,
-        max_length=model.max_length,
-        truncate=model.truncate,
+        **model.length_settings,
         precision=resolve_precision(config.model.precision),
     )
     layers = lora_layers(model)

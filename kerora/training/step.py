@@ -37,10 +37,15 @@ class TrainStep:
         batches_per_epoch: number of batches in an epoch. The last batch always ends with an update.
         accumulate: number of batches per update. Default: 1.
         seed: seed of dropout. Default: 0.
+        most_rows: rows that go through the model together on a GPU. A batch has more rows if its texts are divided into
+            windows. Default: None, all.
     """
 
-    def __init__(self, batches_per_epoch: int, accumulate: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, batches_per_epoch: int, accumulate: int = 1, seed: int = 0, most_rows: int | None = None
+    ) -> None:
         self.batches_per_epoch = batches_per_epoch
+        self.most_rows = most_rows
         self.accumulate = accumulate
         self.seed = seed
         self.epoch = 0
@@ -77,7 +82,7 @@ class TrainStep:
         _seed_draws(_mix(self.seed, self.epoch, self.position))
         logs: dict[str, Any] = {}
         tokens = max(1, STATES_AT_ONCE // getattr(getattr(model, "backbone", None), "hidden_dim", 1))
-        for part in row_parts(x, y, weights, tokens):
+        for part in row_parts(x, y, weights, tokens, self.most_rows):
             logs = self._add_gradient(model, *part)
         self.position += 1
         if self.position % self.accumulate == 0 or self.position >= self.batches_per_epoch:
@@ -122,28 +127,32 @@ class TrainStep:
         )
 
 
-def row_parts(x: Any, y: Any, weights: Any, tokens: int) -> Iterator[tuple[Any, Any, Any]]:
+def row_parts(
+    x: Any, y: Any, weights: Any, tokens: int, most_rows: int | None = None
+) -> Iterator[tuple[Any, Any, Any]]:
     """Cut a batch of tokens into parts. The sum of their gradients is the gradient of the batch.
 
     Each part is cut to its longest row. If the rows of a batch are sorted by length, this removes padding. A batch
-    without ``padding_mask``, or on a GPU, is one part.
+    without ``padding_mask`` is one part, and so is one on a GPU of at most `most_rows` rows.
 
     Args:
         x: inputs by name, with ``padding_mask`` (rows, length).
         y: targets (rows, ...).
         weights: weights (rows, ...), or None.
-        tokens: most tokens in a part, including padding. A part has at least one row.
+        tokens: most tokens in a part, including padding, on a CPU. A part has at least one row.
+        most_rows: most rows in a part on a GPU, or None.
     """
     mask = x.get("padding_mask") if isinstance(x, Mapping) else None
     # pre-training has flat targets over all rows, which cannot be cut by rows
     aligned = all(len(value) == len(mask) for value in keras.tree.flatten((x, y))) if mask is not None else False
-    if not aligned or torch.cuda.is_available():
+    on_gpu = torch.cuda.is_available()
+    if mask is None or not aligned or (on_gpu and len(mask) <= (most_rows or len(mask))):
         yield x, y, weights
         return
     # (rows, length), 1 for tokens
     mask = keras.ops.convert_to_numpy(mask)
     rows, length = mask.shape
-    parts = -(-rows // max(1, tokens // length))
+    parts = -(-rows // (most_rows if on_gpu and most_rows else max(1, tokens // length)))
     size = -(-rows // parts)  # parts of about equal size
     for start in range(0, rows, size):
         part = slice(start, start + size)

@@ -195,12 +195,15 @@ class Workbench:
         dataset = self.dataset(config.data)
         config = settle_for_data(config, self.task, dataset)
         model = self._base(config).model
+        _set_length(model, config)
         self.task.training.prepare(config, dataset, model)
         return settle_for_model(config, model, self.task.training.training_batches(config, dataset, model))
 
     def concerns(self) -> list[str]:
         """Return what a fit would say about the data; see `TrainingFace.concerns`."""
-        return self.task.training.concerns(self.config, self.data, self._base(self.config).model)
+        model = self._base(self.config).model
+        _set_length(model, self.config)
+        return self.task.training.concerns(self.config, self.data, model)
 
     def release(self) -> None:
         """Free the memory of the base models. Use this if other processes train."""
@@ -249,10 +252,7 @@ class Workbench:
             # a layer that was built with rate 0 works without random numbers: its task has no dropout in the head
             if isinstance(layer, keras.layers.Dropout) and hasattr(layer, "seed_generator"):
                 layer.rate = config.model.head_dropout
-        model.truncate = config.model.truncate
-        # most decoders with rotary positions have no maximum
-        longest = getattr(model.backbone, "max_sequence_length", None) or config.model.max_length
-        model.max_length = min(config.model.max_length, longest)
+        _set_length(model, config)
         summary = adapt(model, config.lora, seed)
         # trained weights of the base, such as biases, to be restored after the trial
         base.touched = [(weight, weight.value.detach().clone()) for weight in _trained_of_base(model)]
@@ -281,6 +281,14 @@ class Workbench:
         if spec not in self._presets:
             self._presets[spec] = find_preset(spec)
         return self._presets[spec]
+
+
+def _set_length(model: TaskModel, config: FitConfig) -> None:
+    """Set what a trial may search: the longest row, and how longer texts are read."""
+    # most decoders with rotary positions have no maximum
+    longest = getattr(model.backbone, "max_sequence_length", None) or config.model.max_length
+    model.max_length = min(config.model.max_length, longest)
+    model.read_long(config.model)
 
 
 def _trained_of_base(model: TaskModel) -> list[Any]:

@@ -65,6 +65,7 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
     },
     "imdb-subset": {"data.source": "imdb_reviews", "data.subset": 10_000, "data.validation_split": 0.4},
     "stsb": {"task": "regression", "data.source": "glue/stsb", "training.loss": "mse", "training.monitor": "val_loss"},
+    "imdb-windows": {"data.subset": 2000, "model.long": "windows", "model.stride": 32, "model.pool": "mean"},
     "tickets": {"data.source": "tickets", "run": "tickets"},
 }
 SPACES = ("ag-news-notebook", "imbalance", "lora", "lora-language", "lora-numbers")

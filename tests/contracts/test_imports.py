@@ -52,8 +52,7 @@ OPTIONAL_IMPORTS = {
     "data/hub_source.py": {"kerora.hubs"},
     "lora/source.py": {"kerora.hubs"},
     # the length of texts in words does not need Keras
-    "tasks/classification/audit_screen.py": {"kerora.models.presets"},
-    "tasks/regression/audit_screen.py": {"kerora.models.presets"},
+    "tasks/whole_text/audit.py": {"kerora.models.presets", "kerora.models.long_texts"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
     # Keras, which a worker of a search imports lean, and only after it watches for signals
     "tuning/worker.py": {"kerora.tuning.work"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kerora.data.audit import audit, audit_tokens
-from kerora.data.concerns import concerns
+from kerora.data.concerns import concerns, length_notes
 from kerora.data.rows import Dataset, Rows
 from kerora.models.presets import find_preset
 
@@ -41,11 +41,22 @@ def test_rows() -> None:
     validation = rows(["new", "A ", "b"], [0, 0, 0])
     assert found(("x", "y"), train, validation) == [
         "validation has no rows of the class 'y'.",
-        "train: 1 of 5 rows (20.0%) are longer than 5 words, so they are cut. A higher --max-length keeps more.",
+        "train: 1 of 5 rows (20.0%) are longer than 5 words, and 10.0% of all words are lost. --long windows reads all "
+        "of them, a higher --max-length more.",
         "validation: 2 of 3 rows (66.7%) are also training rows, so its numbers are too good. The first is row r1, in "
         "train r0.",
         "train: 2 of 5 rows (40.0%) have a text that occurs with another label too.",
     ]
+
+
+def test_few_lost_words_are_no_finding() -> None:
+    train = rows(["one two three four five six", *[f"a b c d {number}" for number in range(99)]], [0, 1] * 50)
+    result = audit(Dataset("d", ("x", "y"), {"train": train, "test": rows([])}), None, 5)
+    assert concerns(result, ("x", "y")) == []
+    assert length_notes(result, windows=False) == [
+        "Longer than 5 words, so cut: train 1 of 100 rows (1.0%), 0.20% of all words lost"
+    ]
+    assert length_notes(audit(Dataset("d", ("x", "y"), {"train": train}), None, 6), windows=False) == []
 
 
 @pytest.mark.parametrize("classes", [("1", "2", "3"), ("1.10", "beta"), ("v1.0", "v2.5")])
@@ -71,6 +82,7 @@ def test_tokens_of_a_language_that_the_model_does_not_know(tiny_preset: Path) ->
     dataset = Dataset("d", ("a", "b"), {"train": rows(texts, [0, 1] * 3), "test": rows([])})
     result = audit_tokens(dataset, tokenizer, 16)
     exact = audit(dataset, lambda part: tokenizer.lengths(part.texts, part.pairs), 16)
+    assert 0 < result.splits["train"].lost == exact.splits["train"].lost
     assert result.splits["train"].lengths == exact.splits["train"].lengths
     assert result.splits["train"].truncated == pytest.approx(1 / 6)
     assert result.splits["train"].unknown == 2
@@ -79,7 +91,11 @@ def test_tokens_of_a_language_that_the_model_does_not_know(tiny_preset: Path) ->
 
 def test_many_long_rows_are_counted_without_a_second_pass(tiny_preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = find_preset(str(tiny_preset)).load_tokenizer()
-    monkeypatch.setattr("kerora.data.audit.EXACT_ROWS", 2)
     dataset = Dataset("d", ("a",), {"train": rows(["good " * 30] * 3 + ["good"])})
-    assert audit_tokens(dataset, tokenizer, 8).splits["train"].truncated == 0.75
+    asked: list[int] = []
+    monkeypatch.setattr(type(tokenizer), "lengths", lambda self, texts, pairs: asked.append(len(texts)) or [32] * 2)
+    found = audit_tokens(dataset, tokenizer, 8, exact_rows=2).splits["train"]
+    assert (asked, found.truncated) == ([2], 0.75)
+    assert found.lost == pytest.approx(3 * (32 - 8) / (3 * 32 + 3)), "the third row counts with the mean of the others"
+    monkeypatch.undo()
     assert np.all(np.asarray(tokenizer.lengths(["good " * 30])) == 32)

@@ -32,11 +32,14 @@ def test_lengths_and_the_share_that_is_too_long() -> None:
     result = audit(dataset(), None, 3)
     lines = cells(shown(length_table(result)))
     assert lines[0] == ["Length", "in", "words"]
-    assert lines[1][-2:] == ["over", "3"]
+    assert lines[1][-4:] == ["over", "3", "words", "lost"]
     train = next(line for line in lines if line[0] == "train")
     test = next(line for line in lines if line[0] == "test")
-    assert train[1:] == [*(str(value) for value in result.splits["train"].lengths.values()), "0.0%"]
-    assert test[-1] == "50.0%", "one of two rows has four words"
+    assert train[1:] == [*(str(value) for value in result.splits["train"].lengths.values()), "0", "(0.0%)", "0.00%"]
+    assert test[-3:] == ["1", "(50.0%)", "14.29%"], "one of two rows has four words, of seven in all"
+    whole = cells(shown(length_table(result, cut=False)))
+    assert whole[1][-2:] == ["over", "3"]
+    assert whole[-1][-1] == "50.0%"
 
 
 def test_duplicates_conflicts_and_leaks() -> None:

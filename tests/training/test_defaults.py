@@ -24,7 +24,7 @@ def with_splits(*splits: str) -> Any:
 
 
 def model(width: int = 384, max_length: int = 64, mask_share: float = 0.3) -> Any:
-    parts = {"max_length": max_length, "mask_share": mask_share, "truncate": None}
+    parts = {"length_settings": {"max_length": max_length, "truncate": None}, "mask_share": mask_share}
     return SimpleNamespace(backbone=SimpleNamespace(hidden_dim=width), **parts)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerora.data.audit import audit_tokens
 from kerora.data.batches import Batches, balanced_class_weights
 from kerora.data.concerns import concerns as found_concerns
 from kerora.data.rows import Dataset, Rows
@@ -121,7 +120,7 @@ def notes(dataset: Dataset[Rows[int]], model: TextClassifier, batches: Batches) 
 
 def concerns(config: FitConfig, dataset: Dataset[Rows[int]], model: TextClassifier) -> list[str]:
     """Return the findings of the audit that `kerora data show` prints in full."""
-    return found_concerns(audit_tokens(dataset, model.tokenizer, model.max_length), dataset.classes)
+    return found_concerns(model.audit(dataset), dataset.classes)
 
 
 def evaluate(

@@ -22,7 +22,7 @@ from kerora.evaluation.audit_tables import (
     short,
 )
 from kerora.evaluation.terminal import plain_table
-from kerora.settings.fit import FitConfig
+from kerora.settings.fit import FitConfig, refuse_long
 
 TITLES = {"text": "texts", "completion": "prompts with completions", "turns": "conversations"}
 MARK = "»"
@@ -37,6 +37,7 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
         rows: number of first texts to show.
         as_json: whether to print JSON.
     """
+    refuse_long(config.model)
     dataset = load_documents(config.data, config.language, config.training.seed)
     result, counts = audit_texts(dataset, _token_counts(preset), config.model.max_length)
     if as_json:
@@ -82,7 +83,7 @@ def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCou
         # a split may hold no tokens
         share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
         table.add_row(split, *(f"{number:,}" for number in numbers), share)
-    for part in (table, length_table(result), duplicate_table(result, labelled=False)):
+    for part in (table, length_table(result, cut=False), duplicate_table(result, labelled=False)):
         console.print()
         console.print(part)
     print_concerns(console, concerns(result, cut=False))

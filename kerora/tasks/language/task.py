@@ -102,7 +102,7 @@ def compile(model: CausalLM, config: FitConfig, optimizer: Any, step: Any) -> No
 
 def validation(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> keras.callbacks.Callback:
     """Return the callback that evaluates the validation texts."""
-    return LanguageReport(dataset["validation"], config.training.evaluation_batch_size, config.language.stride)
+    return LanguageReport(dataset["validation"], config.training.evaluation_batch_size, config.language.window_step)
 
 
 def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches) -> list[str]:
@@ -128,7 +128,7 @@ def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) ->
 
 def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, *, cache: bool = False) -> Evaluation:
     """Return loss, perplexity and bits per byte. The details are the `TextLosses` of each split."""
-    size, stride = config.training.evaluation_batch_size, config.language.stride
+    size, stride = config.training.evaluation_batch_size, config.language.window_step
     found = {split: document_losses(model, part, size, stride) for split, part in rows.items()}
     return Evaluation({split: losses.metrics() for split, losses in found.items()}, found)
 

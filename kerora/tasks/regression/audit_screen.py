@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kerora.data.audit import Audit, audit, audit_tokens
+from kerora.data.audit import Audit
 from kerora.data.bad_rows import by_reason
 from kerora.data.concerns import concerns
 from kerora.data.numbers import NumberReader, NumberRows
@@ -19,6 +19,7 @@ from kerora.data.sources import load_splits
 from kerora.evaluation.audit_tables import duplicate_table, escaped, length_table, print_concerns, short
 from kerora.evaluation.terminal import plain_table
 from kerora.settings.fit import FitConfig
+from kerora.tasks.whole_text.audit import measured
 
 BINS = 20
 BARS = " ▁▂▃▄▅▆▇█"
@@ -34,7 +35,7 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
         as_json: whether to print JSON.
     """
     dataset = load_splits(config.data, NumberReader(), config.training.seed)
-    result = _audit(dataset, preset, config.model.max_length)
+    result = measured(dataset, preset, config.model)
     numbers = {split: _distributions(part, dataset) for split, part in dataset if part.targets}
     if as_json:
         content = {
@@ -49,15 +50,6 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
         click.echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         _print_tables(dataset, result, numbers, rows)
-
-
-def _audit(dataset: Dataset[Any], preset: str | None, max_length: int) -> Audit:
-    if preset is None:
-        return audit(dataset, None, max_length)
-    # here, because it loads torch and Keras, which a count of words does not need
-    from kerora.models.presets import find_preset
-
-    return audit_tokens(dataset, find_preset(preset).load_tokenizer(), max_length)
 
 
 def _distributions(rows: NumberRows, dataset: Dataset[NumberRows]) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerora.data.audit import audit_tokens
 from kerora.data.batches import Batches
 from kerora.data.concerns import concerns as found_concerns
 from kerora.data.numbers import NumberRows
@@ -117,7 +116,7 @@ def notes(dataset: Dataset[NumberRows], model: TextRegressor, batches: Batches) 
 
 def concerns(config: FitConfig, dataset: Dataset[Any], model: TextRegressor) -> list[str]:
     """Return the findings of the audit that `kerora data show` prints in full."""
-    return found_concerns(audit_tokens(dataset, model.tokenizer, model.max_length))
+    return found_concerns(model.audit(dataset))
 
 
 def evaluate(

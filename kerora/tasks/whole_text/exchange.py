@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerora.backend import import_keras_hub, without_tensorflow
+from kerora.data.batches import padded_inputs
 from kerora.data.rows import Dataset, Rows
 from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError
@@ -30,6 +31,8 @@ def logits(model: WholeTextModel, probe: Probe) -> np.ndarray:
 def probe_of(load: Callable[[FitConfig], Dataset[Any]], model: WholeTextModel, config: FitConfig) -> Probe:
     """Return 32 rows of the data of the run. If that data is gone, return rows of the bundled tickets.
 
+    Of a long text, the row is the part that other tools read: its end is cut.
+
     Args:
         load: reads the data as the task does.
         model: the model of the run.
@@ -44,7 +47,9 @@ def probe_of(load: Callable[[FitConfig], Dataset[Any]], model: WholeTextModel, c
     pairs = None if found.pairs is None else found.pairs[:ROWS]
     # without labels: the logits of both sides are compared
     rows: Rows[Any] = Rows(found.texts[:ROWS], found.ids[:ROWS], pairs=pairs)
-    return Probe(rows, dataset.name, model.encode(rows.texts, rows.pairs))
+    # One row of each text, cut at its end, as other tools read it.
+    table = model.tokenizer.encode(rows.texts, rows.pairs, max_length=model.max_length)
+    return Probe(rows, dataset.name, padded_inputs(table, np.arange(len(table)), model.tokenizer.pad_id))
 
 
 def keras_logits(plain: Any, directory: Path, probe: Probe, model: WholeTextModel) -> np.ndarray:
