@@ -4,11 +4,11 @@ import dataclasses
 from typing import Any
 
 from kerora.data.audit import Audit, audit, audit_tokens
-from kerora.data.rows import Dataset, Rows
+from kerora.data.rows import Dataset
 from kerora.settings.fit import ModelConfig
 
 
-def measured(dataset: Dataset[Rows[Any]], preset: str | None, config: ModelConfig) -> Audit:
+def measured(dataset: Dataset[Any], preset: str | None, config: ModelConfig) -> Audit:
     """Audit a data set, with exact lengths.
 
     Args:
