@@ -77,20 +77,20 @@ class FitResult(TrainedRun):
             RunError: the run is of another task, or no threshold reaches the accuracy.
             ConfigError: something other than texts was given, or a threshold is no probability.
         """
-        answer, abstain = task_of_model(self.model).predictions.answer, Abstention(abstain_below, target_accuracy)
-        return [answer(values) for values in self._predictions(texts, pairs, abstain)]
+        found = self._predictions(texts, pairs, Abstention(abstain_below, target_accuracy))
+        return [task_of_model(self.model).predictions.answer(values) for values in found]
 
     def predict_proba(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> np.ndarray:
         """Return the probability of each class, float64 (texts, classes), in the order of `model.classes`.
 
         `texts`, `pairs` and the errors are those of `predict`.
         """
+        rows = self._predictions(texts, pairs, Abstention())
         columns = task_of_model(self.model).predictions.columns(self.model, False)
         places = [place for place, name in enumerate(columns) if name.startswith("p_")]
         if not places:
             raise RunError(f"{self.run.path} predicts numbers, which have no probabilities. Use predict.")
-        found = [[values[place] for place in places] for values in self._predictions(texts, pairs, Abstention())]
-        return np.array(found, dtype=np.float64)
+        return np.array([[values[place] for place in places] for values in rows], dtype=np.float64)
 
     def _predictions(self, texts: Any, pairs: Any, abstain: Abstention) -> list[list[Any]]:
         task = task_of_model(self.model)

@@ -181,6 +181,7 @@ def test_the_result_of_a_search_without_and_with_its_defaults(
         f"Next: kerora fit --config {tmp_path}/best",
     ]
     (tmp_path / "metrics.json").write_text(json.dumps({"after": {"test": {"accuracy": 0.5, "macro_f1": None}}}))
+    (tmp_path / "submission").write_text("id,label\n")
     refit = SimpleNamespace(path=tmp_path / "refit", metrics=tmp_path / "metrics.json")
     difference = SimpleNamespace(value=0.01, low=-0.02, high=0.04)
     full = result(tmp_path, default=record(0, 0.9), difference=difference, refit=refit)
@@ -188,10 +189,10 @@ def test_the_result_of_a_search_without_and_with_its_defaults(
     out = capsys.readouterr().out
     assert "Defaults: macro_f1 0.9000, difference +0.0100 (95 % interval -0.0200 to +0.0400)\n" in out
     assert f"Refit: {tmp_path}/refit, test accuracy 0.5000, macro F1 -; {tmp_path}/submission\n" in out
-    told = json.loads(json.dumps(tune._as_dict(full, "macro_f1")))
+    told = json.loads(json.dumps(tune._as_dict(full)))
     assert told["difference"] == {"value": 0.01, "low": -0.02, "high": 0.04} and told["refit"] == f"{tmp_path}/refit"
     assert told["best"]["settings"]["data.text"] == EVIL and told["defaults"] == {"score": 0.9, "scores": [0.9, 0.9]}
-    assert tune._as_dict(result(tmp_path), "loss")["defaults"] is None
+    assert tune._as_dict(result(tmp_path))["defaults"] is None
 
 
 def test_settings_of_a_search_are_checked_before_anything_is_loaded(kerora: Kerora) -> None:
