@@ -139,8 +139,14 @@ class SavedModel(keras.Model):
             **kwargs: as in `keras.Model.save`.
 
         Raises:
-            ConfigError: LoRA updates are merged.
+            ConfigError: LoRA updates are merged, or the file is no ``.keras`` file: Keras would write other formats,
+                but could not load them again.
         """
+        if not str(filepath).endswith(".keras") and zipped is not False:
+            raise ConfigError(
+                f"model.save writes .keras files. Received: {str(filepath)!r}. model.save_weights writes .weights.h5, "
+                "and kerora.save_run a run folder."
+            )
         self.__dict__["_include_base"] = include_base
         try:
             # Keras looks whether a path is remote, and imports TensorFlow for it.

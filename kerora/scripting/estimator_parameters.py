@@ -1,6 +1,7 @@
 """The parameters of the estimators: the settings of a fit by the names of their options."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,12 +36,17 @@ WORDS = {
     **{"validation": "eval_set", "validation_split": "validation_fraction"},
 }
 
+# settings of the data, which an estimator does not have
+_OF_DATA = re.compile(
+    r", or (?:drop them|name [a-z ]*column) with (?:--skip-bad-rows|--label|skip_bad_rows=True|label=)"
+)
+
 
 def in_words_of_sklearn(text: str) -> str:
     """Return a message of a fit with the names that an estimator has for settings and rows."""
     for written, own in (("train (dict)", "X"), ("validation (dict)", "eval_set")):
         text = text.replace(written, own)
-    return in_python(text, WORDS)
+    return in_python(_OF_DATA.sub("", text), WORDS)
 
 
 def signature() -> inspect.Signature:

@@ -132,7 +132,9 @@ def test_config_says_what_it_is_for_and_how_to_run_it(name: str) -> None:
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     assert f"#   kerora fit --config configs/{name}.yaml" in lines
-    assert name in ("imdb-windows", "stsb", "tickets") or any(line.startswith("# Replaces the notebook") for line in lines)
+    assert name in ("imdb-windows", "stsb", "tickets") or any(
+        line.startswith("# Replaces the notebook") for line in lines
+    )
 
 
 def test_the_tickets_config_is_the_default_job() -> None:

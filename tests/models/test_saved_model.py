@@ -162,6 +162,9 @@ def test_merged_models_and_export_name_the_way(tiny_preset: Path, tmp_path: Path
     model.merge()
     with pytest.raises(ConfigError, match=r"merged. Call model.unmerge\(\)"):
         model.save(tmp_path / "model.keras")
+    for name in ("x.h5", "x"):
+        with pytest.raises(ConfigError, match=rf"model.save writes .keras files\. Received: '{name}'"):
+            model.save(name)
     with pytest.raises(ConfigError, match=r"kerora.save_run\(model, 'runs/mine'\)"):
         model.export(tmp_path / "model.onnx", format="onnx")
 

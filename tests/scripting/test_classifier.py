@@ -268,6 +268,16 @@ def test_scikit_learns_own_checks(estimator: Any, check: Any, tiny_preset: Path)
     check(estimator.set_params(preset=str(tiny_preset)))
 
 
+def test_faults_of_the_rows_have_remedies_that_an_estimator_has(small: dict[str, Any]) -> None:
+    model = KeroraClassifier(**small)
+    with pytest.raises(
+        DataError, match=r"^X: 1 row cannot be used: row 65 has an empty text in 'text'\. Correct them\.$"
+    ):
+        model.fit([*TEXTS, ""], [*LABELS, "bad"])
+    with pytest.raises(ValueError, match=r"^y: row 0 holds several values: \['a', 'b'\] \(list\)\. Give one label"):
+        model.fit(TEXTS, [["a", "b"], ["a"]] * 32)
+
+
 def test_messages_name_the_parameters_of_the_estimator(small: dict[str, Any]) -> None:
     model = KeroraClassifier(**{**small, "validation_fraction": 0.1})
     remedy = "Add rows, give eval_set=, or set validation_fraction=0"
