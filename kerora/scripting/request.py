@@ -83,6 +83,8 @@ def _layer(config: Any, call: str) -> tuple[dict[str, Any], Any]:
     if isinstance(config, FitConfig):
         return flatten(to_dict(config)), None
     if isinstance(config, Mapping):
+        if parts_in_memory(config) and any(map(is_in_memory, config.values())):
+            return {}, config
         if are_columns(config):
             names = ", ".join(f"'{key!s:.40}'" for key in list(config)[:5])
             raise ConfigError(f"{call}: the first dict holds settings. Give the columns {names} with train= or data=.")
