@@ -12,6 +12,7 @@ from typing import Any, get_origin
 
 from kerora.data.memory import described, is_in_memory, parts_in_memory, write_part
 from kerora.data.memory_values import is_column, tensor_values
+from kerora.data.split_names import SPLIT_NAMES
 from kerora.errors import ConfigError
 from kerora.notices import naming
 from kerora.settings.base import shown
@@ -83,7 +84,8 @@ def _layer(config: Any, call: str) -> tuple[dict[str, Any], Any]:
     if isinstance(config, FitConfig):
         return flatten(to_dict(config)), None
     if isinstance(config, Mapping):
-        if parts_in_memory(config) and any(map(is_in_memory, config.values())):
+        # A `DatasetDict`. A dict with other keys, such as epochs, holds settings.
+        if all(str(key).lower() in SPLIT_NAMES for key in config) and any(map(is_in_memory, config.values())):
             return {}, config
         if are_columns(config):
             names = ", ".join(f"'{key!s:.40}'" for key in list(config)[:5])

@@ -16,13 +16,13 @@ from kerora.errors import ConfigError, Interrupted
 from kerora.exchange.merge import merged_model
 from kerora.models.classifier import TextClassifier
 from kerora.models.long_texts import LongTexts
+from kerora.models.probabilities import softmax
 from kerora.runs.evaluate import evaluate_run
 from kerora.runs.open import load, read_config
 from kerora.runs.predict import predict_file
 from kerora.runs.results import read_results
 from kerora.settings.resolve import to_dict
 from kerora.tasks.classification.losses import CrossEntropy
-from kerora.tasks.classification.probabilities import softmax
 from kerora.training.fit import fit, resume
 from kerora.training.step import TrainStep
 from kerora.tuning.workbench import Workbench
@@ -110,7 +110,7 @@ def test_a_run_keeps_its_windows(settings: dict[str, Any], tmp_path: Path) -> No
     stream = io.StringIO()
     predict_file(result.run.path, io.BytesIO("\n".join(long).encode()), stream=stream)
     shown = [float(row["score"]) for row in csv.DictReader(io.StringIO(stream.getvalue()))]
-    assert shown == pytest.approx(softmax(model.predict_logits(long)).max(axis=1).tolist(), abs=2e-6)
+    assert shown == pytest.approx(softmax(model.predict_logits(long), model.temperature).max(axis=1).tolist(), abs=2e-6)
 
 
 def test_predictions_do_not_depend_on_how_texts_are_pooled(

@@ -132,7 +132,7 @@ def test_a_task_without_the_face_is_refused() -> None:
     finally:
         unregister("ranking")
     said = str(caught.value)
-    assert said.startswith("kerora tune searches the settings of --task classification, causal-lm")
+    assert said.startswith("kerora tune searches the settings of --task classification, regression, causal-lm")
     assert said.endswith("Received: --task ranking")
 
 
