@@ -35,7 +35,7 @@ def _disabled(function: Callable[..., Any]) -> Callable[..., Any]:
     excluded: dict[str, Callable[..., Any]] = {}
 
     @functools.wraps(function)
-    def call(*arguments: Any, **options: Any) -> Any:
+    def never_compiled(*arguments: Any, **options: Any) -> Any:
         compiler = sys.modules.get(COMPILER)
         # a module that is only half imported has no `disable` yet
         if compiler is None or not hasattr(compiler, "disable"):
@@ -45,4 +45,4 @@ def _disabled(function: Callable[..., Any]) -> Callable[..., Any]:
             excluded["function"] = compiler.disable(function)
         return excluded["function"](*arguments, **options)
 
-    return call
+    return never_compiled
