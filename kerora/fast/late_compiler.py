@@ -4,12 +4,23 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
 from kerora.fast.switch import is_plain
 
 COMPILER = "torch._dynamo"
+
+
+def can_come_late() -> bool:
+    """Return whether the compiler may be imported after any other module.
+
+    Triton belongs to the compiler on machines with a GPU. Python crashes if it loads triton 3.8 after TensorFlow 2.21,
+    because both hold LLVM. A script that imports both needs the compiler first, as Keras has it.
+    """
+    # the file system, because `without_tensorflow` says in sys.modules that TensorFlow is absent
+    return None in (PathFinder.find_spec("triton"), PathFinder.find_spec("tensorflow"))
 
 
 @contextmanager
