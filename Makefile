@@ -53,8 +53,9 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# containers often set PYTHONDONTWRITEBYTECODE: each of a hundred processes would compile the package again
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not real and not seeds'
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not real and not seeds'
 
 seeds: install
 	$(BIN)/python -m pytest -m seeds

@@ -13,14 +13,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from kerora.errors import KeroraError
 from kerora.fast.allocator import keep_heap, use_huge_pages
-from kerora.fast.late_compiler import without_compiler
+from kerora.fast.late_compiler import can_come_late, without_compiler
 from kerora.fast.saving import remember_attributes
 from kerora.notices import quiet
 from kerora.places import expanded
@@ -142,7 +142,7 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
         load = spec.loader.exec_module
 
         def load_and_register(module: ModuleType) -> None:
-            with without_compiler():
+            with without_compiler() if can_come_late() else nullcontext():
                 load(module)
             _register(self.homes)
 

@@ -1,6 +1,7 @@
 """Shared fixtures: torch backend, seeds, one CPU thread, no network, caches of the tests' own."""
 
 import gc
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 CLASSES = ["negative", "neutral", "positive"]
+STARTED, TESTS_BETWEEN = itertools.count(1), 100
 
 
 def pytest_collection_finish() -> None:
@@ -21,6 +23,13 @@ def pytest_collection_finish() -> None:
     import kerora.models.classifier  # noqa: F401
 
     gc.freeze()
+
+
+def pytest_runtest_logstart() -> None:
+    """Keep out what was imported since then, too: transformers and ONNX are as large, and Keras collects often."""
+    if next(STARTED) % TESTS_BETWEEN == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

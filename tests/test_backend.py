@@ -7,14 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
 from kerora import doctor
 from kerora.backend import avoid_refused_settings, set_random_seed, without_tensorflow
-from kerora.fast.late_compiler import COMPILER, without_compiler
+from kerora.fast import late_compiler
+from kerora.fast.late_compiler import COMPILER, can_come_late, without_compiler
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,7 +25,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_another_backend_in_the_environment_is_replaced() -> None:
     code = "import sys, kerora, keras; print(keras.config.backend(), 'torch._dynamo' in sys.modules)"
-    assert run(code, KERAS_BACKEND="tensorflow").stdout.split() == ["torch", "False"]
+    assert run(code, KERAS_BACKEND="tensorflow").stdout.split() == ["torch", str(not can_come_late())]
 
 
 def test_keras_on_another_backend_is_refused_in_one_line() -> None:
@@ -167,6 +168,15 @@ draw = lambda x: x + keras.random.uniform((1,), seed=3)
 print(torch.equal(torch.compile(draw, backend="eager")(torch.tensor(3.0)), draw(torch.tensor(3.0))))
 """
     assert run(code).stdout.splitlines() == ["[]", "True True True", "7.0", "True"]
+
+
+@pytest.mark.parametrize("installed", [{"triton"}, {"tensorflow"}, {"triton", "tensorflow"}])
+def test_the_compiler_comes_first_where_tensorflow_would_break_it(
+    installed: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder = SimpleNamespace(find_spec=lambda name: name if name in installed else None)
+    monkeypatch.setattr(late_compiler, "PathFinder", finder)
+    assert can_come_late() == (len(installed) == 1)
 
 
 def test_the_compiler_is_left_out_of_the_import_of_keras_alone(monkeypatch: pytest.MonkeyPatch) -> None:

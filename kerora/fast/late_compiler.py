@@ -4,12 +4,23 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
 from kerora.fast.switch import is_plain
 
 COMPILER = "torch._dynamo"
+
+
+def can_come_late() -> bool:
+    """Return whether the compiler may be imported after any other module.
+
+    Triton belongs to the compiler on machines with a GPU. Python crashes if it loads triton 3.8 after TensorFlow 2.21,
+    because both hold LLVM. A script that imports both needs the compiler first, as Keras has it.
+    """
+    # the file system, because `without_tensorflow` says in sys.modules that TensorFlow is absent
+    return None in (PathFinder.find_spec("triton"), PathFinder.find_spec("tensorflow"))
 
 
 @contextmanager
@@ -35,7 +46,7 @@ def _disabled(function: Callable[..., Any]) -> Callable[..., Any]:
     excluded: dict[str, Callable[..., Any]] = {}
 
     @functools.wraps(function)
-    def call(*arguments: Any, **options: Any) -> Any:
+    def never_compiled(*arguments: Any, **options: Any) -> Any:
         compiler = sys.modules.get(COMPILER)
         # a module that is only half imported has no `disable` yet
         if compiler is None or not hasattr(compiler, "disable"):
@@ -45,4 +56,4 @@ def _disabled(function: Callable[..., Any]) -> Callable[..., Any]:
             excluded["function"] = compiler.disable(function)
         return excluded["function"](*arguments, **options)
 
-    return call
+    return never_compiled

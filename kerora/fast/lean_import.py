@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kerora.backend import hidden, import_keras_hub
+from kerora.fast.late_compiler import without_compiler
 from kerora.fast.switch import is_plain
 
 
@@ -22,7 +23,7 @@ def import_keras_lean() -> None:
         return
     gc.disable()  # The import creates very many objects, and each collection would visit all of them.
     try:
-        with hidden("sklearn", "matplotlib", "PIL", "pandas", "kagglehub", "huggingface_hub"):
+        with hidden("sklearn", "matplotlib", "PIL", "pandas", "kagglehub", "huggingface_hub"), without_compiler():
             import_keras_hub()
     finally:
         # The objects of the import stay until the process ends. Later collections do not visit frozen objects.

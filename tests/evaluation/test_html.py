@@ -31,6 +31,7 @@ def page_of(path: Path, **changes: Any) -> str:
     return language_page.render(results, None, "1.2.3")
 
 
+@pytest.mark.usefixtures("unrendered_figures")
 @pytest.mark.parametrize("text", ODD)
 def test_every_value_of_the_manifest_stays_text(text: str, tmp_path: Path) -> None:
     content = page_of(
@@ -46,6 +47,7 @@ def test_every_value_of_the_manifest_stays_text(text: str, tmp_path: Path) -> No
     assert "{{ 7 * 7 }}" not in content or text == "{{ 7 * 7 }}"
 
 
+@pytest.mark.usefixtures("unrendered_figures")
 @pytest.mark.parametrize("value", [None, 3, "text", [], {"splits": 7}, {"splits": {"test": None}}])
 @pytest.mark.parametrize("key", ["data", "versions", "parameters", "preset", "base_weights", "argv"])
 def test_a_manifest_with_odd_values_still_makes_a_page(key: str, value: Any, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs of several kinds, trained once each, and the command line."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,30 @@ from tests.cli.conftest import Kerora, kerora
 from tests.tiny_huggingface import tiny_huggingface
 from tests.training.test_fit import write_rows
 
-__all__ = ["Kerora", "Trained", "kerora", "shallow", "trained"]
+__all__ = ["Kerora", "Trained", "kerora", "operators_read_once", "shallow", "trained"]
 Trained = Callable[..., RunFolder]
+EXPORTER = "torch.onnx._internal.exporter._registration"
+OPERATORS: dict[int, Any] = {}
 LAYERS = {"distil_bert": "n_layers", "gpt2": "n_layer"}
+
+
+@pytest.fixture(autouse=True)
+def operators_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the ONNX operators once: each export of torch parses the source code of all of them again.
+
+    This holds in the tests after the first one that has imported the exporter. The others need not wait for its import.
+    """
+    if EXPORTER not in sys.modules:
+        return
+    registry = sys.modules[EXPORTER].ONNXRegistry
+    read = registry.from_torchlib
+
+    def from_torchlib(opset_version: int) -> Any:
+        if opset_version not in OPERATORS:
+            OPERATORS[opset_version] = read(opset_version)
+        return OPERATORS[opset_version]
+
+    monkeypatch.setattr(registry, "from_torchlib", staticmethod(from_torchlib))
 
 
 @pytest.fixture(scope="session")

@@ -92,8 +92,9 @@ def slow(*kinds: str) -> list[Any]:
 def test_exports_do_not_load_tensorflow(trained: Trained, shallow: Shallow, tmp_path: Path) -> None:
     run, out = str(trained("distil_bert", model__preset=shallow("distil_bert")).path), str(tmp_path)
     code = (
-        "import sys\nfrom kerora.exchange.export import export_run\n"
-        f"for form in ('keras', 'transformers', 'peft', 'onnx'): export_run({run!r}, form, {out!r} + '/' + form)\n"
+        "import sys\nfrom kerora.cli.main import run\n"
+        "for form in ('keras', 'transformers', 'peft', 'onnx'):\n"
+        f"    assert run(['export', {run!r}, '--format', form, '--output', {out!r} + '/' + form]) == 0\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

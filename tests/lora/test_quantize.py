@@ -39,7 +39,11 @@ def gradients(model: TextClassifier, inputs: dict[str, np.ndarray]) -> list[np.n
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["distil_bert", "bert", "gpt2"])
 @pytest.mark.parametrize("mode", MODES)
-def test_gradients_are_those_of_the_kernels_it_stands_for(kind: str, mode: str, tmp_path: Path) -> None:
+def test_gradients_are_those_of_the_kernels_it_stands_for(
+    kind: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # on the plain side Keras calls it for each kernel: half a second in a process with many tests behind it
+    monkeypatch.setattr(gc, "collect", lambda generation=2: 0)
     folder = tiny_huggingface(kind, tmp_path / kind, initializer_range=0.2)
     model, plain = classifier(folder), classifier(folder)
     done = quantize(model, mode)

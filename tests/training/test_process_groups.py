@@ -28,6 +28,13 @@ from tests.tiny_huggingface import tiny_huggingface
 TEXTS = ["a wonderful film", "boring and awful story", "great actor", "the worst movie ever"] * 3
 LABELS = np.array([1, 0, 1, 0] * 3)
 Result = dict[str, list[float]]
+RANK = """
+from kerora.fast.lean_import import import_keras_lean
+import_keras_lean()
+import sys
+from tests.training.test_process_groups import main
+main(*sys.argv[1:])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +200,7 @@ def test_results_are_those_of_keras_without_a_group() -> None:
 @pytest.mark.slow
 def test_two_ranks_do_not_wait_for_one_another(presets: dict[str, Path], tmp_path: Path) -> None:
     places = [tmp_path / f"rank{rank}.json" for rank in (0, 1)]
-    command = [sys.executable, "-m", "tests.training.test_process_groups", json.dumps(presets, default=str)]
+    command = [sys.executable, "-c", RANK, json.dumps(presets, default=str)]
     arguments = [[str(tmp_path / "store"), str(rank), str(place)] for rank, place in enumerate(places)]
     processes = [subprocess.Popen([*command, *rest], cwd=ROOT) for rest in arguments]
     try:
@@ -212,7 +219,3 @@ def main(presets: str, store: str, rank: str, place: str) -> None:
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
     Path(place).write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -30,7 +30,7 @@ def short_fit(preset: Path) -> dict[str, Any]:
         "model.preset": str(preset),
         "model.max_length": 24,
         "model.precision": "float32",
-        "training.batch_size": 16,
+        "training.batch_size": 24,
         "training.learning_rate": 0.01,
         "training.epochs": 2,
     }
