@@ -72,8 +72,8 @@ class TextFit(keras.Model):
             self._fit_rows(given, size)
         else:
             given.update(self._without_texts(given))
-        if isinstance(given.get("x"), torch.utils.data.DataLoader):
-            # Loaders shuffle themselves. Keras would warn of its own default.
+        if isinstance(given.get("x"), torch.utils.data.DataLoader | Iterator):
+            # Loaders and generators have their order. Keras would warn of its own default.
             given.setdefault("shuffle", False)
         held_out = given.get("validation_data")
         if held_out is not None:

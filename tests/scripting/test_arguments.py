@@ -9,6 +9,7 @@ import pytest
 import kerora
 from kerora.errors import ConfigError, DataError, KeroraError
 from kerora.scripting.arguments import callbacks_of, progress_of
+from kerora.scripting.request import read_request
 from kerora.training.progress import Progress
 from tests.scripting.test_fit import FRAME, LABELS, TEXTS, settings  # noqa: F401
 
@@ -55,6 +56,13 @@ def test_texts_and_labels_by_position(call: Any) -> None:
 def test_arguments_that_are_no_settings(given: dict[str, Any], message: str) -> None:
     with pytest.raises(KeroraError, match=message):
         kerora.fit(train=(TEXTS, LABELS), **given)
+
+
+def test_parts_by_position_are_rows() -> None:
+    parts = {"train": (TEXTS, LABELS), "test": [{"text": TEXTS[0], "label": LABELS[0]}]}
+    assert set(read_request(parts, {}, {}).parts) == {"train", "test"}
+    named = read_request({"train": "a.csv", "test": "b.csv", "epochs": 2}, {}, {})
+    assert not named.parts and (named.config.data.train, named.config.training.epochs) == ("a.csv", 2)
 
 
 def test_frames_with_odd_names() -> None:
