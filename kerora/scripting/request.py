@@ -84,9 +84,9 @@ def _layer(config: Any, call: str) -> tuple[dict[str, Any], Any]:
         return flatten(to_dict(config)), None
     if isinstance(config, Mapping):
         # a setting such as epochs=2 beside them makes them settings, as do paths
-        if all(is_in_memory(part) and not isinstance(part, int | float) for part in config.values()):
-            if parts_in_memory(config):
-                return {}, config
+        tables = all(is_in_memory(part) and not isinstance(part, int | float) for part in config.values())
+        if tables and parts_in_memory(config):
+            return {}, config
         if are_columns(config):
             names = ", ".join(f"'{key!s:.40}'" for key in list(config)[:5])
             raise ConfigError(f"{call}: the first dict holds settings. Give the columns {names} with train= or data=.")
