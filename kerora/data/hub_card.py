@@ -117,8 +117,11 @@ def _matching(folder: Path, patterns: Iterable[str], part: str) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         try:
+            # Python 3.13 reads it as one *, earlier versions refuse it in other words.
+            if any("**" in name and name != "**" for name in pattern.split("/")):
+                raise ValueError("Invalid pattern: '**' can only be an entire name")
             files = sorted(path for path in folder.glob(pattern) if path.is_file())
-        except ValueError as error:  # ** beside other characters
+        except ValueError as error:
             raise DataError(f"{folder / CARD} names {pattern!r:.60}: {error}. Name files with --train.") from error
         if not files:
             raise DataError(

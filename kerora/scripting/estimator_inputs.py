@@ -126,7 +126,7 @@ def labels_of(y: Any, rows: int) -> tuple[np.ndarray, dict[Any, str]]:
 
 def _check_labels(values: Sequence[Any]) -> None:
     for number, value in enumerate(values):
-        if isinstance(value, list | tuple | set | dict):
+        if isinstance(value, list | tuple | set | dict) and len(value) != 1:
             raise InputError(f"y: row {number} holds several values: {shown(value)}. Give one label for each text.")
         if is_absent(value):
             raise InputError(f"y contains NaN or None: row {number} has no label. Leave out rows without labels.")

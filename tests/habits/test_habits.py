@@ -11,7 +11,9 @@ from tests.conftest import ROOT
 from tests.tiny import tiny_keras_preset
 
 HERE = Path(__file__).parent
-SCRIPTS = sorted(path for path in HERE.glob("*.py") if path.name not in ("__init__.py", Path(__file__).name))
+SCRIPTS = sorted(
+    path for path in HERE.glob("*.py") if path.name not in ("__init__.py", "conftest.py", Path(__file__).name)
+)
 
 ALONE = ("keras_own_loop_to_run", "pandas_fit", "sklearn_pickle")
 """One script of each kind in a fresh process: the order of the imports matters there, and pickles name modules."""

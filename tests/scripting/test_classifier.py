@@ -193,7 +193,7 @@ def test_pairs_and_columns(small: dict[str, Any]) -> None:
         (TEXTS, ["a", " a"] * 32, "two labels have the name 'a'"),
         (TEXTS, ["a"] * 64, "The number of classes has to be greater than one"),
         (TEXTS, [0.5, 1.5] * 32, "Unknown label type: continuous"),
-        (TEXTS, [[0, 1]] * 64, "y should be a 1d array"),
+        (TEXTS, [[0, 1]] * 64, "y: row 0 holds several values"),
     ],
 )
 def test_inputs_that_cannot_be_used(texts: Any, labels: Any, message: str, small: dict[str, Any]) -> None:
