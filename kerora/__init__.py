@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kerora.lora.inject import disable_adapter, enable_lora, merge_lora, remove_lora, unmerge_lora
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
+    from kerora.models.multi_label import MultiLabelClassifier
     from kerora.pretraining.pretrain import pretrain
     from kerora.runs.generate import PromptRunner
     from kerora.runs.open import load
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kerora.scripting.classifier import KeroraClassifier
     from kerora.scripting.data import load_dataset
     from kerora.scripting.fit import fit
+    from kerora.scripting.multi_label import KeroraMultiLabelClassifier
     from kerora.scripting.result import FitResult
     from kerora.scripting.runs import evaluate, predict
     from kerora.scripting.save_run import save_run
@@ -44,6 +46,8 @@ offer_to_keras(
     {
         "CausalLM": "kerora.models.causal_lm",
         "CrossEntropy": "kerora.tasks.classification.losses",
+        "LabelCrossEntropy": "kerora.tasks.multi_label.losses",
+        "MultiLabelClassifier": "kerora.models.multi_label",
         "TextClassifier": "kerora.models.classifier",
         "WarmupSchedule": "kerora.training.schedules",
     }
@@ -55,6 +59,8 @@ _HOMES = {
     "FitConfig": "kerora.settings.fit",
     "FitResult": "kerora.scripting.result",
     "KeroraClassifier": "kerora.scripting.classifier",
+    "KeroraMultiLabelClassifier": "kerora.scripting.multi_label",
+    "MultiLabelClassifier": "kerora.models.multi_label",
     "PretrainConfig": "kerora.settings.pretrain",
     "PromptRunner": "kerora.runs.generate",
     "Sampling": "kerora.settings.language",
@@ -90,6 +96,8 @@ __all__ = [
     "FitConfig",
     "FitResult",
     "KeroraClassifier",
+    "KeroraMultiLabelClassifier",
+    "MultiLabelClassifier",
     "PretrainConfig",
     "PromptRunner",
     "Sampling",

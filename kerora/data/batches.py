@@ -27,7 +27,8 @@ class Batches(keras.utils.PyDataset):
 
     Each item is ``(x, y)`` or ``(x, y, weights)`` with ``x["token_ids"]`` int32 (rows, length),
     ``x["padding_mask"]`` int32 (rows, length; 1 for tokens) and, if the model takes them,
-    ``x["segment_ids"]`` int32 (rows, length). y is (rows,), int64 for class numbers and float32 for other numbers.
+    ``x["segment_ids"]`` int32 (rows, length). y is (rows,), int64 for class numbers and float32 for other numbers, or
+    (rows, values) of float32 if a row has several.
 
     The order of an epoch depends only on `seed` and `epoch`. The epoch advances automatically after its last batch.
     `move_to` sets the epoch and a position in it, to continue a stopped run. `tokens_served` counts the tokens without
@@ -36,7 +37,8 @@ class Batches(keras.utils.PyDataset):
 
     Args:
         table: the tokens.
-        labels: class numbers or other numbers (rows,), or None for prediction.
+        labels: class numbers or other numbers (rows,), or (rows, values), such as whether each row has each label (bool
+            takes a quarter of the memory). None for prediction.
         batch_size: rows in a batch. Default: 32.
         pad_id: id of the padding in short rows. Default: 0.
         shuffle: whether each epoch has a new random order. If False, all rows are sorted by length, longest first.
@@ -129,6 +131,7 @@ class Batches(keras.utils.PyDataset):
         if self.labels is None:
             return (inputs,)
         labels = self.labels[rows]
+        labels = labels.astype(np.float32) if labels.dtype == bool else labels
         if self.row_weights is not None:
             return inputs, labels, self.row_weights[rows]
         if self.class_weights is None:
@@ -158,6 +161,8 @@ class Batches(keras.utils.PyDataset):
 
 def _as_targets(values: Any) -> np.ndarray:
     targets = np.asarray(values)
+    if targets.dtype == bool and targets.ndim == 2:
+        return targets
     # torch indexes classes with int64. Values to regress on have float32, the type of the head.
     return targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64)
 

@@ -15,6 +15,13 @@ LABELS = {
     "macro_recall": "Macro recall",
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
+    "micro_f1": "Micro F1",
+    "samples_f1": "Sample F1",
+    "macro_f1_at_half": "Macro F1 at 0.5",
+    "map": "Mean average precision",
+    "subset_accuracy": "Subset accuracy",
+    "hamming_loss": "Hamming loss",
+    "ranking_loss": "Ranking loss",
     "mcc": "MCC",
     "roc_auc": "ROC AUC",
     "loss": "Loss",
@@ -29,8 +36,17 @@ HINTS = {
     "perplexity": "exponential of the loss",
     "bits_per_byte": "comparable between tokenizers",
     "ece": "ECE, 0 is calibrated",
+    "map": "of the labels with rows",
+    "macro_f1_at_half": "with threshold 0.5 for all labels",
+    "samples_f1": "mean over the rows",
+    "subset_accuracy": "rows with all labels right",
+    "hamming_loss": "share of wrong answers",
+    "ranking_loss": "wrong order of two labels",
 }
-CHANGED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "perplexity", "bits_per_byte")
+CHANGED = (
+    *("accuracy", "macro_precision", "macro_recall", "macro_f1", "micro_f1", "map", "subset_accuracy", "loss"),
+    *("perplexity", "bits_per_byte"),
+)
 """The metrics whose change the terminal shows."""
 MAIN = ("accuracy", "macro_f1", "perplexity", "bits_per_byte")
 """The metrics that name a result in one line."""

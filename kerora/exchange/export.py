@@ -188,6 +188,7 @@ def _check(found: Verification) -> None:
 
 def _peft(job: Job, work: Path) -> Verification:
     save_adapter(job.model, work, dtype=job.config.lora.adapter_dtype)
+    _write_decision(job, work)
     if version_of("peft") is None or version_of("transformers") is None:
         return job.unverified("peft")
     preset = job.model.preset
@@ -251,6 +252,7 @@ def _logits_again(job: Job, directory: Path) -> np.ndarray:
 
 def _transformers(job: Job, work: Path) -> Verification:
     write_huggingface_folder(job.model, work)
+    _write_decision(job, work)
     if version_of("transformers") is None:
         return job.unverified("transformers")
     logits = transformers_logits(work, job.task.exchange.NAMES.auto_class, job.probe)
@@ -262,11 +264,18 @@ def _onnx(job: Job, work: Path) -> Verification:
     write_onnx(job.model, work)
     exchange = job.task.exchange
     if classes := exchange.classes(job.model):
-        write_json(work / LABELS_FILE, {"classes": list(classes)})
+        write_json(work / LABELS_FILE, {"classes": list(classes), **exchange.decision(job.model)})
     session = onnx_session(work)
     own = onnx_agreement(session, work, job.task, job.probe, job.reference)
     logits = onnx_logits(session, job.probe)
     return job.verification(str(version_of("onnxruntime")), logits, text_agreement=own, note=exchange.ONNX_NOTE)
+
+
+def _write_decision(job: Job, work: Path) -> None:
+    """Write labels.json where the format itself has no room for what turns logits into answers."""
+    exchange = job.task.exchange
+    if decision := exchange.decision(job.model):
+        write_json(work / LABELS_FILE, {"classes": list(exchange.classes(job.model)), **decision})
 
 
 WRITERS: dict[str, Callable[[Job, Path], Verification]] = {

@@ -8,7 +8,9 @@ from kerora.errors import AdapterError
 from kerora.hubs.names import HUGGING_FACE
 from kerora.lora.files import CONFIG_FILE, load_adapter, read_adapter_config
 from kerora.lora.source import adapter_folder
-from kerora.models.presets import find_preset
+from kerora.models.json_files import read_json_object
+from kerora.models.keras_presets import LABELS_FILE
+from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel
 from kerora.runfolder import RunFolder, create_run
 from kerora.settings.fit import FitConfig
@@ -39,10 +41,13 @@ def import_peft(
     if not (folder / CONFIG_FILE).is_file():
         raise AdapterError(f"{folder} holds no {CONFIG_FILE}. Give the folder that PEFT's save_pretrained wrote.")
     description = read_adapter_config(folder)
-    task = task_of_peft_type(description.get("task_type"), config.task, folder)
-    config = dataclasses.replace(config, task=task.name)
+    # here too, so that a foreign type fails before the search for the base
+    task_of_peft_type(description.get("task_type"), config.task, folder)
     # all that can fail comes before `create_run`, so a refused import leaves no folder
     preset = find_preset(config.model.preset)
+    kind = _problem_type(folder, preset)
+    task = task_of_peft_type(description.get("task_type"), config.task, folder, kind)
+    config = dataclasses.replace(config, task=task.name)
     dataset = task.rows.load(config) if evaluate else None
     model: TaskModel = task.exchange.imported(folder, config, preset, dataset)
     load_adapter(model, folder)
@@ -53,3 +58,11 @@ def import_peft(
     origin = str(directory) if str(directory).startswith(HUGGING_FACE) else folder.resolve().name
     write_run(run, task, model, config, dataset, found, description=description, argv=argv, imported_from=origin)
     return run
+
+
+def _problem_type(folder: Path, preset: Preset) -> str:
+    """Return the kind of problem that a labels.json beside the adapter or the config of the base names, or ""."""
+    for path in (folder / LABELS_FILE, preset.directory / "config.json"):
+        if path.is_file() and isinstance(found := read_json_object(path).get("problem_type"), str):
+            return found
+    return ""

@@ -52,7 +52,7 @@ def write_keras_task(model: TaskModel, directory: Path) -> None:
     _write_tokenizer(model, directory)
     exchange = task_of_model(model).exchange
     if classes := exchange.classes(model):
-        write_json(directory / LABELS_FILE, {"classes": list(classes)})
+        write_json(directory / LABELS_FILE, {"classes": list(classes), **exchange.decision(model)})
     if has_task(model):
         _write_task(model, backbone, directory)
     else:

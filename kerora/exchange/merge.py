@@ -42,6 +42,8 @@ def merged_model(
         bake(model)
     if len(models) > 1:
         _add_up(models, shares)
+        # a temperature was fitted for the logits of one run, and these are others
+        models[0].forget_decision()
     return models[0]
 
 

@@ -48,6 +48,12 @@ def model_card(
     named = f" Classes: {', '.join(classes)}." if classes else ""
     name = " + ".join(run.path.resolve().name for run in runs)
     data = str(manifest.get("data", {}).get("name") or "unknown")
+    if "thresholds" in (decision := task.exchange.decision(model)):
+        limits = zip(classes, decision["thresholds"], strict=True)
+        named += (
+            " A text gets each label whose probability reaches its threshold: "
+            f"{', '.join(f'{name} {limit:.3g}' for name, limit in limits)}. labels.json holds these numbers in full."
+        )
     parts = [
         f"---\n{_metadata(form, name, data, runs, model, after)}\n---",
         f"# {name}\n\nA {task.title} made of {model.preset.name} ({model.preset.architecture.title}) "

@@ -53,6 +53,14 @@ class HuggingFaceFolder:
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """Class names of a single-label classification head, in order; None if there is no such head."""
+        return self._names_of("single_label_classification")
+
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names of the labels of a head for several labels per text, in order; None if there is no such head."""
+        return self._names_of("multi_label_classification")
+
+    def _names_of(self, wanted: str) -> tuple[str, ...] | None:
         architectures = self.config.get("architectures") or []
         problem = self.config.get("problem_type") or "single_label_classification"
         if not any(name.endswith("ForSequenceClassification") for name in architectures):
@@ -60,7 +68,7 @@ class HuggingFaceFolder:
         # transformers does not write the labels of a default head with two classes.
         labels = self.config.get("id2label") or {str(n): f"LABEL_{n}" for n in range(self.config.get("num_labels", 2))}
         numbered = all(str(number).isdecimal() for number in labels)
-        if problem != "single_label_classification" or len(labels) < 2 or not numbered:
+        if problem != wanted or len(labels) < 2 or not numbered:
             return None
         # The keys are texts: sorted as texts, 10 would come before 2.
         return tuple(str(labels[number]) for number in sorted(labels, key=int))

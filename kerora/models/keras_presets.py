@@ -78,6 +78,22 @@ class KerasFolder:
         Raises:
             PresetError: a file is damaged.
         """
+        return self._names_of_head() if self._problem_type() in (None, "single_label_classification") else None
+
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names of the labels of a head for several labels per text, or None if there is no such head.
+
+        Raises:
+            PresetError: a file is damaged.
+        """
+        return self._names_of_head() if self._problem_type() == "multi_label_classification" else None
+
+    def _problem_type(self) -> Any:
+        path = self.directory / LABELS_FILE
+        return read_json_object(path).get("problem_type") if path.is_file() else None
+
+    def _names_of_head(self) -> tuple[str, ...] | None:
         names = self._labels()
         # Kerora writes this file if KerasHub has no classifier of the kind.
         if (self.directory / HEAD_FILE).is_file():

@@ -45,6 +45,7 @@ class Preset:
         source: format of the files.
         class_names: classes of its single-label classification head, or None if it has no such head.
         keras_lora: LoRA file of Keras that is merged into the backbone, or None.
+        label_names: labels of its head for several labels per text, or None if it has no such head.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Preset:
     source: Source
     class_names: tuple[str, ...] | None
     keras_lora: Path | None = None
+    label_names: tuple[str, ...] | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -116,17 +118,19 @@ class Preset:
         load = keras_tokenizer if self.source == "keras" else huggingface_tokenizer
         return load(self.directory, self.architecture)
 
-    def load_head(self) -> dict[str, np.ndarray]:
+    def load_head(self, problem: str = "single_label_classification") -> dict[str, np.ndarray]:
         """Return the classification head: ``logits/kernel``, ``pooled_dense/bias`` and so on, float32.
+
+        Args:
+            problem: what the head is for, as transformers calls it. Default: one class for each text.
 
         Raises:
             PresetError: the preset has no head, or the files are damaged.
         """
-        if self.class_names is None:
-            raise PresetError(
-                f"{self.directory} holds no single-label classification head. "
-                "Name the classes to start with a new head."
-            )
+        several = problem == "multi_label_classification"
+        if (self.label_names if several else self.class_names) is None:
+            kind = "head for several labels per text" if several else "single-label classification head"
+            raise PresetError(f"{self.directory} holds no {kind}. Name the classes to start with a new head.")
         return self._folder.load_head()
 
     def notes(self) -> list[str]:
@@ -253,7 +257,8 @@ def open_folder(directory: Path, spec: str, name: str) -> Preset:
         folder = KerasFolder(directory)
     else:
         source, folder = "huggingface", HuggingFaceFolder(directory)
-    return Preset(name, spec, directory, folder.architecture.kind, source, folder.class_names)
+    kind = folder.architecture.kind
+    return Preset(name, spec, directory, kind, source, folder.class_names, label_names=folder.label_names)
 
 
 def _unknown(spec: str, directory: Path) -> PresetError:

@@ -17,7 +17,7 @@ from kerora.lora.files import read_adapter_config
 from kerora.places import expanded
 from kerora.runfolder import RunFolder, atomic_file
 from kerora.runs.open import load, read_by_columns_of, read_config_for
-from kerora.runs.submission import PlainLineEnds
+from kerora.runs.submission import PlainLineEnds, cell_text
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.registry import Task
@@ -160,7 +160,8 @@ def _predictions(
         pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
         rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
         found = iter(task.predictions.predict(model, rows, batch_size, submission) if usable else ())
-        yield from ([record.id, *(next(found) if record.problem is None else [fill])] for record in pool)
+        instead = [] if fill is None else task.predictions.filled(fill)
+        yield from ([record.id, *(next(found) if record.problem is None else instead)] for record in pool)
 
 
 def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]]) -> int:
@@ -170,7 +171,7 @@ def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[li
     count = 0
     for values in rows:
         if form == "csv":
-            writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
+            writer.writerow([f"{value:.6f}" if isinstance(value, float) else cell_text(value) for value in values])
         else:
             # six digits after the point in both forms, because more would be rounding errors of float32
             plain = [round(value, 6) if isinstance(value, float) else value for value in values]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
@@ -21,8 +22,13 @@ def write_unlabelled(run: RunFolder, task: Task, model: Any, rows: Any, batch_si
     """
     predictions = task.predictions
     found = predictions.predict(model, rows, batch_size, True)
-    lines = ([identifier, *values] for identifier, values in zip(rows.ids, found, strict=True))
+    lines = ([identifier, *map(cell_text, values)] for identifier, values in zip(rows.ids, found, strict=True))
     write_text(run.submission, submission_text(["id", *predictions.columns(model, True)], lines))
+
+
+def cell_text(value: Any) -> Any:
+    """Return a value for a cell of CSV: a list, such as several labels, as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def submission_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -105,7 +105,7 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
             ValueError: texts or labels cannot be used.
             KeroraError: a parameter is wrong, or the training failed.
         """
-        _refuse(others)
+        refuse(others, type(self).__name__)
         found = texts_of(X)
         labels, names = labels_of(y, len(found.first))
         parts = {"train": _table(found, labels, names)}
@@ -113,7 +113,7 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
             parts["validation"] = self._eval_table(eval_set, found, names)
         seed = self._seed()
         config = config_of(self.get_params(deep=False), seed, eval_set is not None)
-        self._train(config, parts, found)
+        self._train(config, parts, found, {"task": "classification", "data.label": ["label"]})
         self.classes_, self._names = np.array(list(names), dtype=labels.dtype), list(names.values())
         self._set_features(found)
         return self
@@ -132,7 +132,7 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def _train(self, config: FitConfig, parts: dict[str, Any], texts: Texts) -> None:
+    def _train(self, config: FitConfig, parts: dict[str, Any], texts: Texts, labels: dict[str, Any]) -> None:
         folder = None
         place: dict[str, Any] = {"run": self.run}
         if self.runs_dir is not None:
@@ -142,7 +142,7 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
             place = {"run": "run", "runs_dir": str(folder.path)}
         columns = list(texts.columns())
         join = "pair" if texts.second is not None else "space"
-        names = {"data.text": columns, "data.text_join": join, "data.label": ["label"]}
+        names = {"data.text": columns, "data.text_join": join, **labels}
         config = resolve(to_dict(config), place, names)
         progress = Progress() if self.verbose else Silent()
         with LOCK, _own_randomness(), staged(Request(config, parts)) as stage:
@@ -157,14 +157,8 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         self.history_, self.n_iter_ = found.history, len(found.history)
 
     def _eval_table(self, eval_set: Any, train: Texts, names: dict[Any, str]) -> dict[str, list[str]]:
-        # XGBoost and LightGBM take a list of such pairs
-        pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise InputError("eval_set must be (X, y), the validation rows.")
-        found = texts_of(pair[0])
-        if (found.second is None) != (train.second is None):
-            raise InputError("eval_set and X must both hold single texts, or both hold pairs.")
-        labels = list(tensor_values(pair[1]))
+        found, given = eval_pair(eval_set, train)
+        labels = list(tensor_values(given))
         named = [label_of(value) or "" for value in labels]
         unknown = next((value for value, name in zip(labels, named, strict=True) if name not in names.values()), None)
         if unknown is not None:
@@ -235,14 +229,35 @@ class KeroraClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _refuse(others: dict[str, Any]) -> None:
+def eval_pair(eval_set: Any, train: Texts) -> tuple[Texts, Any]:
+    """Return the texts and the labels of an `eval_set`.
+
+    Raises:
+        InputError: it is no pair, or its texts have another form than the training texts.
+    """
+    # XGBoost and LightGBM take a list of such pairs
+    pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise InputError("eval_set must be (X, y), the validation rows.")
+    found = texts_of(pair[0])
+    if (found.second is None) != (train.second is None):
+        raise InputError("eval_set and X must both hold single texts, or both hold pairs.")
+    return found, pair[1]
+
+
+def refuse(others: dict[str, Any], estimator: str) -> None:
+    """Refuse arguments of `fit` that an estimator does not have.
+
+    Raises:
+        TypeError: there is one.
+    """
     if others.get("sample_weight") is not None:
         raise TypeError(
-            "KeroraClassifier has no sample_weight. Use class_weight='balanced', or repeat rows that count more."
+            f"{estimator} has no sample_weight. Use class_weight='balanced', or repeat rows that count more."
         )
     unknown = [name for name in others if name != "sample_weight"]
     if unknown:
-        raise TypeError(f"fit of KeroraClassifier has no argument {', '.join(map(repr, unknown))}.")
+        raise TypeError(f"fit of {estimator} has no argument {', '.join(map(repr, unknown))}.")
 
 
 def _table(texts: Texts, labels: np.ndarray, names: dict[Any, str]) -> dict[str, list[str]]:

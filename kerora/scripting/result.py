@@ -54,8 +54,8 @@ class FitResult(TrainedRun):
         """Write the run for another tool; see `kerora.export`."""
         return export_run(self.run.path, form, output)
 
-    def predict(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> list[str]:
-        """Return the name of the most probable class of each text.
+    def predict(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> list[Any]:
+        """Return the name of the most probable class of each text, or for several labels per text the list of them.
 
         Args:
             texts: the texts, as a list or one column of a table. A single string is one text.
@@ -65,15 +65,18 @@ class FitResult(TrainedRun):
             RunError: the run is of another task.
             ConfigError: something other than texts was given.
         """
-        return [str(values[0]) for values in self._predictions(texts, pairs)]
+        found = [values[0] for values in self._predictions(texts, pairs)]
+        return [value if isinstance(value, list) else str(value) for value in found]
 
     def predict_proba(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> np.ndarray:
         """Return the probability of each class, float64 (texts, classes), in the order of `model.classes`.
 
         The arguments and errors are those of `predict`.
         """
-        # the first two columns are the label and its score
-        return np.array([values[2:] for values in self._predictions(texts, pairs)], dtype=np.float64)
+        columns = task_of_model(self.model).predictions.columns(self.model, False)
+        # before them stand the label, and for some tasks its score
+        first = next((place for place, name in enumerate(columns) if name.startswith("p_")), len(columns))
+        return np.array([values[first:] for values in self._predictions(texts, pairs)], dtype=np.float64)
 
     def _predictions(self, texts: Any, pairs: Any) -> list[list[Any]]:
         task = task_of_model(self.model)

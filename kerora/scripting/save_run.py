@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kerora.data.classes import ClassLabels
 from kerora.data.memory import is_in_memory, parts_in_memory
 from kerora.data.rows import Dataset, Rows
@@ -179,10 +181,13 @@ def _rows(part: Any, split: str, task: Task, model: Any, config: FitConfig) -> A
     if isinstance(part, Rows):
         return part
     if isinstance(part, tuple) and len(part) == 2 and is_raw(part[0]):
-        raw = raw_rows(*part)
+        raw = raw_rows(*part, several=model.several_labels)
         if raw.labels is None:
             raise ConfigError(f"{split}: the texts have no labels. Give (texts, labels).")
-        return Rows.numbered(raw.texts, [int(number) for number in model.targets_of(raw.labels)], raw.pairs)
+        found = model.targets_of(raw.labels)
+        sets = found.ndim == 2
+        targets: Any = [tuple(np.flatnonzero(row).tolist()) for row in found] if sets else list(map(int, found))
+        return Rows.numbered(raw.texts, targets, raw.pairs)
     labels = ClassLabels(tuple(model.classes), tuple(model.label_values))
     with staged(Request(config, {split: part})) as stage:
         return task.rows.load_part(getattr(stage.config.data, split), stage.config, labels, split)

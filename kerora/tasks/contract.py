@@ -50,10 +50,12 @@ class Evaluation:
     Attributes:
         metrics: metrics by split.
         details: further results that the task writes, such as predictions.
+        notes: lines about what was fitted on the validation rows.
     """
 
     metrics: dict[str, dict[str, Any]]
     details: Any = None
+    notes: tuple[str, ...] = ()
 
 
 class RowsFace(Protocol):
@@ -131,6 +133,9 @@ class PredictFace(Protocol):
     def predict(self, model: Any, rows: Any, batch_size: int, submission: bool) -> Iterable[list[Any]]:
         """Yield the values of these columns for each row."""
 
+    def filled(self, label: str) -> list[Any]:
+        """Return the values of a submission for a row that cannot be used and gets a given label."""
+
 
 class TrainingFace(Protocol):
     """task.py: training and evaluation.
@@ -172,6 +177,13 @@ class TrainingFace(Protocol):
 
     def evaluate(self, model: Any, rows: Mapping[str, Any], config: FitConfig, *, cache: bool = False) -> Evaluation:
         """Evaluate rows by split and write no files. `cache` keeps the tokens on disk."""
+
+    def settle(self, model: Any, evaluation: Evaluation, config: FitConfig) -> Evaluation:
+        """Fit on the evaluated validation rows what decides after the logits, such as a temperature.
+
+        It is set on the model, and `ModelFace.write_head` writes it. Return the evaluation with it: the metrics, and
+        in `notes` what was fitted. A task without such a step returns the evaluation as it is.
+        """
 
     def write_details(self, folder: RunFolder, model: Any, evaluation: Evaluation) -> None:
         """Write the details of an evaluation, such as predictions.csv."""
@@ -325,6 +337,12 @@ class ExchangeFace(Protocol):
 
     def hub_config(self, model: Any) -> dict[str, Any]:
         """Return the keys that the task adds to transformers' config.json."""
+
+    def decision(self, model: Any) -> dict[str, Any]:
+        """Return what turns logits into answers and has no place in the files of other tools, for labels.json.
+
+        Such as the thresholds of classes. Empty if the logits say all.
+        """
 
     def logits(self, model: Any, probe: "Probe") -> "np.ndarray":
         """Return the logits that the model itself gives for the rows. See `Probe.logits`."""

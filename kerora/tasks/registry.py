@@ -35,6 +35,7 @@ class Task:
         first_use: command to try on a new run: the arguments of ``kerora``, with ``{run}`` for the path of the run.
         commands: commands that not every task has: by name of the command, what it does with a run.
         searchable: whether `kerora tune` can search the settings of the task.
+        problem_type: what transformers calls the task in config.json, where several tasks have one kind of model.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Task:
     first_use: str = "evaluate {run}"
     commands: Mapping[str, str] = field(default_factory=dict)
     searchable: bool = False
+    problem_type: str = ""
 
     @property
     def rows(self) -> RowsFace:
@@ -120,24 +122,26 @@ def tasks() -> Iterator[Task]:
     yield from _TASKS.values()
 
 
-def task_named(name: str) -> Task:
-    """Return the task of a setting.
+def task_named(name: str | None) -> Task:
+    """Return the task of a setting. None, as in settings of old versions, is the first task.
 
     Raises:
         ConfigError: there is no task of that name.
     """
+    name = FIRST if name is None else name
     if name not in _TASKS:
         raise ConfigError(f"Unknown task {name!r}. Tasks are {', '.join(_TASKS)}.")
     return _TASKS[name]
 
 
-def task_of_peft_type(peft_type: object, wanted: str, source: object) -> Task:
+def task_of_peft_type(peft_type: object, wanted: str | None, source: object, problem_type: str = "") -> Task:
     """Return the task of an adapter of PEFT.
 
     Args:
         peft_type: the ``task_type`` of the adapter. Several tasks may have the same one.
         wanted: the setting `task`. It decides between several tasks. If it fits none, the one registered first is used.
         source: the folder of the adapter, for the message.
+        problem_type: the ``problem_type`` of the model. It decides if no task is wanted.
 
     Raises:
         AdapterError: Kerora has no such task.
@@ -145,7 +149,8 @@ def task_of_peft_type(peft_type: object, wanted: str, source: object) -> Task:
     # PEFT names only the kind of model, so tasks with one kind of model share the name
     found = [task for task in _TASKS.values() if task.peft_type == peft_type]
     if found:
-        return next((task for task in found if task.name == wanted), found[0])
+        kind = [task for task in found if problem_type and task.problem_type == problem_type]
+        return next((task for task in found if task.name == wanted), kind[0] if kind and wanted is None else found[0])
     known = " and ".join(f"{task.peft_type}, a {task.title}" for task in _TASKS.values())
     raise AdapterError(f"{source} has task_type {peft_type!r}. Kerora can import {known}.")
 
@@ -192,6 +197,18 @@ register(
         "predict {run} FILE",
         {"predict": "`kerora predict` labels texts with it"},
         searchable=True,
+        problem_type="single_label_classification",
+    )
+)
+register(
+    Task(
+        "multi-label",
+        "SEQ_CLS",
+        "tagger of texts",
+        "kerora.tasks.multi_label",
+        "predict {run} FILE",
+        {"predict": "`kerora predict` labels texts with it"},
+        problem_type="multi_label_classification",
     )
 )
 register(

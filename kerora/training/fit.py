@@ -26,6 +26,7 @@ from kerora.runs.submission import write_unlabelled
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
+from kerora.tasks.found import with_task
 from kerora.tasks.registry import Task, task_named
 from kerora.tracking.tracking import check_tools
 from kerora.training.adapt import adapt, check_quantize
@@ -175,6 +176,7 @@ def assemble(config: FitConfig, preset: Preset | None = None) -> Setup:
     The seed is set before any random choice, so that the same settings give the same weights.
     """
     set_random_seed(config.training.seed)
+    config = with_task(config)
     task = task_named(config.task)
     preset = preset or find_preset(config.model.preset)
     dataset = task.rows.load(config)
@@ -252,7 +254,7 @@ def _train(
             raise
         progress.note(_ending(setup, history, loop.stopping))
         progress.note("Evaluating the fine-tuned model")
-        result = _conclude(setup, run, before, history, loop.stopping)
+        result = _conclude(setup, run, before, history, loop.stopping, progress)
         if tracking:
             tracking.conclude(result.metrics, report_files(run))
     return result
@@ -288,9 +290,14 @@ def _conclude(
     before: dict[str, Any],
     history: History,
     stopping: EarlyStopping | None,
+    progress: Progress,
 ) -> TrainedRun:
     write_adapter(setup, run)
-    evaluation = _evaluate(setup)
+    evaluation = setup.task.training.settle(setup.model, _evaluate(setup), setup.config)
+    for note in evaluation.notes:
+        progress.note(note)
+    # again, with what was fitted on the validation rows
+    setup.task.models.write_head(run, setup.model)
     setup.task.training.write_details(run, setup.model, evaluation)
     _demonstrate(setup, run, trained=True)
     if setup.dataset.unlabelled is not None:

@@ -75,15 +75,20 @@ class Found:
 
 
 def evaluated(task: Task, model: TaskModel, dataset: Any, config: FitConfig) -> tuple[Found, ...]:
-    """Evaluate the base and the trained model on validation and test rows. Empty without such rows."""
+    """Evaluate the base and the trained model on validation and test rows. Empty without such rows.
+
+    What a fit settles on validation rows after the training, such as the temperature, is set on the model.
+    """
     rows = {split: rows for split, rows in dataset or () if split in EVALUATED}
     if not rows:
         return ()
     shown = next(iter(rows.values()))
-    return tuple(
-        Found(task.training.evaluate(one, rows, config), task.training.demonstrate(one, shown, config))
-        # a fixed seed makes the untrained head, and so the metrics before training, repeatable
-        for one in (task.models.plain_copy(model, seed=0), model)
+    # a fixed seed makes the untrained head, and so the metrics before training, repeatable
+    plain = task.models.plain_copy(model, seed=0)
+    before, after = (task.training.evaluate(one, rows, config) for one in (plain, model))
+    return (
+        Found(before, task.training.demonstrate(plain, shown, config)),
+        Found(task.training.settle(model, after, config), task.training.demonstrate(model, shown, config)),
     )
 
 

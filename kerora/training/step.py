@@ -156,7 +156,12 @@ def row_parts(x: Any, y: Any, weights: Any, tokens: int) -> Iterator[tuple[Any, 
                 return None
             return value[rows, :longest] if value.ndim > 1 and value.shape[1] == length else value[rows]
 
-        yield keras.tree.map_structure(cut, (x, y, weights))
+        def cut_target(value: Any, rows: slice = part, cut: Any = cut) -> Any:
+            # Targets of tokens are token ids. Floats are values of the row, of which there can be as many as tokens.
+            return value[rows] if "float" in str(value.dtype) else cut(value)
+
+        targets = keras.tree.map_structure(cut_target, y)
+        yield *keras.tree.map_structure(cut, (x,)), targets, keras.tree.map_structure(cut, weights)
 
 
 def _clear_gradients(model: keras.Model) -> None:

@@ -24,6 +24,7 @@ from kerora.models.shared import checksum
 from kerora.models.task import TaskModel
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.tasks.classification.callback import ClassificationReport
+from kerora.tasks.found import with_task
 from kerora.tasks.registry import task_named
 from kerora.tracking.tracking import check_tools
 from kerora.training.adapt import adapt, check_quantize
@@ -134,11 +135,10 @@ class Workbench:
     """
 
     def __init__(self, config: FitConfig) -> None:
+        config = with_task(config)
         self.task = task_named(config.task)
         if not self.task.searchable:
-            raise ConfigError(
-                f"kerora tune searches only settings of classifiers. Leave --task out. Received: --task {config.task}"
-            )
+            raise ConfigError(f"kerora tune searches only settings of classifiers, not those of --task {config.task}.")
         check_tools(config.log)
         precision = resolve_precision(config.model.precision)
         self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))

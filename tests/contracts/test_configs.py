@@ -56,6 +56,7 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
         "training.logging_steps": 25,
         "training.save_steps": 500,
     },
+    "goemotions": {"task": "multi-label", "data.label": ("labels",), "model.preset": "minilm", "training.epochs": 4},
     "imdb-distilbert": {
         "data.source": "imdb_reviews",
         "model.preset": "distil_bert_base_en_uncased",
@@ -130,7 +131,7 @@ def test_config_says_what_it_is_for_and_how_to_run_it(name: str) -> None:
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     assert f"#   kerora fit --config configs/{name}.yaml" in lines
-    assert name == "tickets" or any(line.startswith("# Replaces the notebook") for line in lines)
+    assert name in ("tickets", "goemotions") or any(line.startswith("# Replaces the notebook") for line in lines)
 
 
 def test_the_tickets_config_is_the_default_job() -> None:

@@ -52,7 +52,7 @@ OPTIONAL_IMPORTS = {
     "data/hub_source.py": {"kerora.hubs"},
     "lora/source.py": {"kerora.hubs"},
     # the length of texts in words does not need Keras
-    "tasks/classification/audit_screen.py": {"kerora.models.presets"},
+    "tasks/whole_text/audit.py": {"kerora.models.presets"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},
     # what the extras bring
     "tracking/tensorboard.py": {

@@ -32,6 +32,7 @@ FACES = {
 # by task: the preset, what the settings need, the formats
 JOURNEYS = {
     "classification": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
+    "multi-label": ("encoder", ("--label-separator", "|"), ("peft", "keras", "transformers", "onnx", "kerora")),
     "causal-lm": ("decoder", ("--text", "text"), ("peft", "keras", "transformers", "onnx", "kerora")),
     "count-words": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
 }
@@ -41,12 +42,13 @@ KNOWS_A_KIND = {
     "data/document_reader.py",
     "data/language.py",
     "models/classifier.py",
+    "models/multi_label.py",
     "models/whole_text.py",
     "models/causal_lm.py",
     "pretraining/pretrain.py",
 }
-KINDS = {"TextClassifier", "CausalLM", "Documents", "LanguageBatches"}
-NAMES = {"classification", "causal-lm"}
+KINDS = {"TextClassifier", "MultiLabelClassifier", "CausalLM", "Documents", "LanguageBatches"}
+NAMES = {"classification", "multi-label", "causal-lm"}
 
 
 @pytest.fixture(autouse=True)

@@ -45,6 +45,10 @@ def logits(model: Any, probe: Probe) -> np.ndarray:
     return probe.logits(lambda inputs: model(inputs, training=False))
 
 
+def decision(model: Any) -> dict[str, Any]:
+    return {}
+
+
 def probe(model: Any, config: Any) -> Probe:
     dataset = dataset_or_tickets(toy_rows.load, config)
     found = probed_rows(dataset)

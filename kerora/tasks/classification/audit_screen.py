@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from kerora.data.audit import Audit, audit, audit_tokens
+from kerora.data.audit import Audit
 from kerora.data.bad_rows import by_reason
 from kerora.data.concerns import concerns
 from kerora.data.rows import Dataset
@@ -22,6 +22,7 @@ from kerora.evaluation.audit_tables import (
 )
 from kerora.evaluation.terminal import plain_table
 from kerora.settings.fit import FitConfig
+from kerora.tasks.whole_text.audit import measured_audit
 
 
 def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> None:
@@ -34,28 +35,11 @@ def show(config: FitConfig, preset: str | None, rows: int, as_json: bool) -> Non
         as_json: whether to print JSON.
     """
     dataset = load_dataset(config.data, config.training.seed)
-    result = _audit(dataset, preset, config.model.max_length)
+    result = measured_audit(dataset, preset, config.model.max_length)
     if as_json:
         _print_json(dataset, result, rows)
     else:
         _print_tables(dataset, result, rows)
-
-
-def _audit(dataset: Dataset, preset: str | None, max_length: int) -> Audit:
-    if preset is None:
-        return audit(dataset, None, max_length)
-    # here, because it loads torch and Keras, which a count of words does not need
-    from kerora.models.presets import find_preset
-
-    tokenizer = find_preset(preset).load_tokenizer()
-    result = audit_tokens(dataset, tokenizer, max_length)
-    # here all lengths are exact, because the table shows them
-    exact = audit(dataset, lambda rows: tokenizer.lengths(rows.texts, rows.pairs), max_length)
-    # only `audit_tokens` counts the unknown tokens
-    splits = {
-        split: dataclasses.replace(part, unknown=result.splits[split].unknown) for split, part in exact.splits.items()
-    }
-    return dataclasses.replace(exact, splits=splits)
 
 
 def _print_json(dataset: Dataset, result: Audit, rows: int) -> None:

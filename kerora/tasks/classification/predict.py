@@ -29,6 +29,11 @@ def predict(model: TextClassifier, rows: Rows, batch_size: int, submission: bool
         yield [model.classes[best], *numbers]
 
 
+def filled(label: str) -> list[Any]:
+    """Return the values of a submission for a row that cannot be used: the label."""
+    return [label]
+
+
 def predict_probabilities(
     model: TextClassifier,
     rows: Rows,

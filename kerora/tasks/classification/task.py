@@ -19,7 +19,13 @@ from kerora.tasks.classification.callback import ClassificationReport
 from kerora.tasks.classification.losses import CrossEntropy
 from kerora.tasks.classification.predict import predict_probabilities, write_predictions
 from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
-from kerora.tasks.whole_text.training import check_frozen, evaluation_batches, truncation_notes, with_states
+from kerora.tasks.whole_text.training import (
+    check_frozen,
+    check_no_threshold,
+    evaluation_batches,
+    truncation_notes,
+    with_states,
+)
 from kerora.tasks.whole_text.training import prepare as prepare
 
 COLUMNS = HISTORY_COLUMNS
@@ -29,9 +35,10 @@ MONITORS = frozenset({"loss", "accuracy", *(f"val_{name}" for name in SINGLE_MET
 
 
 def check(config: FitConfig, dataset: Dataset[Rows[int]]) -> None:
-    """Refuse --cache-frozen with --mask-share, and a --monitor that the validation rows leave undefined."""
+    """Refuse --threshold, --cache-frozen with --mask-share, and a --monitor that validation rows leave undefined."""
     training = config.training
     check_frozen(training)
+    check_no_threshold(config)
     if training.early_stopping and training.monitor is not None:
         check_defined(training.monitor.removeprefix("val_"), f"--monitor {training.monitor}", dataset)
 
@@ -118,6 +125,11 @@ def evaluate_rows(
     """Return the metrics of labelled rows, and the probabilities (rows, classes)."""
     probabilities = predict_probabilities(model, rows, batch_size, cache=cache)
     return classification_metrics(np.asarray(rows.targets), probabilities, model.classes), probabilities
+
+
+def settle(model: TextClassifier, evaluation: Evaluation, config: FitConfig) -> Evaluation:
+    """Return the evaluation as it is: nothing is fitted after the training."""
+    return evaluation
 
 
 def write_details(folder: RunFolder, model: TextClassifier, evaluation: Evaluation) -> None:

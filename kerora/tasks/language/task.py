@@ -65,6 +65,7 @@ def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
         "--mask-share": training.mask_share,
         "--label-smoothing": training.label_smoothing,
         "--class-weights": training.class_weights != "none",
+        "--threshold": training.threshold,
     }
     wrong = [option for option, value in given.items() if value]
     if wrong:
@@ -124,6 +125,11 @@ def evaluate(model: CausalLM, rows: Mapping[str, Documents], config: FitConfig, 
     """Return loss, perplexity and bits per byte."""
     size, stride = config.training.evaluation_batch_size, config.language.stride
     return Evaluation({split: evaluate_documents(model, part, size, stride) for split, part in rows.items()})
+
+
+def settle(model: CausalLM, evaluation: Evaluation, config: FitConfig) -> Evaluation:
+    """Return the evaluation as it is: nothing is fitted after the training."""
+    return evaluation
 
 
 def write_details(folder: RunFolder, model: CausalLM, evaluation: Evaluation) -> None:

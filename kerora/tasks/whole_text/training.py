@@ -28,6 +28,19 @@ def check_frozen(training: TrainingConfig) -> None:
         )
 
 
+def check_no_threshold(config: FitConfig) -> None:
+    """Refuse --threshold.
+
+    Raises:
+        ConfigError: it is given.
+    """
+    if config.training.threshold is not None:
+        raise ConfigError(
+            f"--threshold decides which labels a text gets with --task multi-label, not with --task {config.task}. "
+            "Leave it out."
+        )
+
+
 def prepare(config: FitConfig, dataset: Dataset[Rows[Any]], model: WholeTextModel) -> None:
     """Set the share of masked tokens, and whether the frozen blocks are computed only once per row."""
     model.mask_share = settled_mask_share(config.training, len(dataset["train"]), model)
