@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kerora.models.causal_lm import CausalLM
     from kerora.models.classifier import TextClassifier
     from kerora.models.long_texts import LongTexts
+    from kerora.models.multi_label import MultiLabelClassifier
     from kerora.models.regressor import TextRegressor
     from kerora.pretraining.pretrain import pretrain
     from kerora.runs.generate import PromptRunner
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kerora.scripting.classifier import KeroraClassifier
     from kerora.scripting.data import load_dataset
     from kerora.scripting.fit import fit
+    from kerora.scripting.multi_label import KeroraMultiLabelClassifier
     from kerora.scripting.regressor import KeroraRegressor
     from kerora.scripting.result import FitResult
     from kerora.scripting.runs import evaluate, predict
@@ -51,6 +53,8 @@ offer_to_keras(
         "CausalLM": "kerora.models.causal_lm",
         "CrossEntropy": "kerora.tasks.classification.losses",
         "RegressionLoss": "kerora.models.regression_loss",
+        "LabelCrossEntropy": "kerora.tasks.multi_label.losses",
+        "MultiLabelClassifier": "kerora.models.multi_label",
         "TextClassifier": "kerora.models.classifier",
         "TextRegressor": "kerora.models.regressor",
         "WarmupSchedule": "kerora.training.schedules",
@@ -65,6 +69,8 @@ _HOMES = {
     "KeroraClassifier": "kerora.scripting.classifier",
     "KeroraRegressor": "kerora.scripting.regressor",
     "LongTexts": "kerora.models.long_texts",
+    "KeroraMultiLabelClassifier": "kerora.scripting.multi_label",
+    "MultiLabelClassifier": "kerora.models.multi_label",
     "PretrainConfig": "kerora.settings.pretrain",
     "PromptRunner": "kerora.runs.generate",
     "Sampling": "kerora.settings.language",
@@ -101,8 +107,10 @@ __all__ = [
     "FitConfig",
     "FitResult",
     "KeroraClassifier",
+    "KeroraMultiLabelClassifier",
     "KeroraRegressor",
     "LongTexts",
+    "MultiLabelClassifier",
     "PretrainConfig",
     "PromptRunner",
     "Sampling",

@@ -83,6 +83,14 @@ def shown(say: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Say no notices in the block, for a first look at data that is read again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        yield
+
+
+@contextlib.contextmanager
 def quiet(name: str) -> Iterator[None]:
     """Hide warnings that another library logs, such as ``absl``: they appear on standard error, and Kerora says more.
 

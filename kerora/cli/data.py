@@ -40,9 +40,10 @@ def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **value
 
     With --task causal-lm, SPEC holds texts, prompts with completions, or conversations.
     """
+    from kerora.tasks.found import with_task
     from kerora.tasks.registry import task_named
 
-    config = _config(spec, values)
+    config = with_task(_config(spec, values))
     task_named(config.task).rows.show(config, preset, rows, as_json)
 
 
@@ -55,9 +56,10 @@ def show(spec: str | None, preset: str | None, rows: int, as_json: bool, **value
 def save(spec: str, directory: Path, force: bool, **values: Any) -> None:
     """Write SPEC to DIRECTORY after processing (split, subset, class names). `--data DIRECTORY` reads it again."""
     from kerora.data.save import save_dataset
+    from kerora.tasks.found import with_task
     from kerora.tasks.registry import task_named
 
-    config = _config(spec, values)
+    config = with_task(_config(spec, values))
     rows = task_named(config.task).rows
     dataset = rows.load(config)
     save_dataset(dataset, directory, force)

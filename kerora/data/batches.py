@@ -29,7 +29,8 @@ class Batches(keras.utils.PyDataset):
 
     Each item is ``(x, y)`` or ``(x, y, weights)`` with ``x["token_ids"]`` int32 (rows, length),
     ``x["padding_mask"]`` int32 (rows, length; 1 for tokens) and, if the model takes them,
-    ``x["segment_ids"]`` int32 (rows, length). y is (rows,), int64 for class numbers and float32 for other numbers.
+    ``x["segment_ids"]`` int32 (rows, length). y is (rows,), int64 for class numbers and float32 for other numbers, or
+    (rows, values) of float32 if a row has several.
 
     The order of an epoch depends only on `seed` and `epoch`. The epoch advances automatically after its last batch.
     `move_to` sets the epoch and a position in it, to continue a stopped run. `tokens_served` counts the tokens without
@@ -43,7 +44,8 @@ class Batches(keras.utils.PyDataset):
 
     Args:
         table: the tokens.
-        labels: class numbers or other numbers (rows,), or None for prediction.
+        labels: class numbers or other numbers (rows,), or (rows, values), such as whether each row has each label (bool
+            takes a quarter of the memory). None for prediction.
         batch_size: rows in a batch. Default: 32.
         pad_id: id of the padding in short rows. Default: 0.
         shuffle: whether each epoch has a new random order. If False, all rows are sorted by length, longest first.
@@ -153,6 +155,7 @@ class Batches(keras.utils.PyDataset):
         if self.labels is None:
             return (inputs,)
         labels = self.labels[documents]
+        labels = labels.astype(np.float32) if labels.dtype == bool else labels
         weights = self._weights(documents, labels)
         if counts is not None and not self.pooled:
             labels = np.repeat(labels, counts, axis=0)
@@ -235,6 +238,8 @@ def balanced_rows(numbers: np.ndarray, generator: np.random.Generator) -> np.nda
 
 def _as_targets(values: Any) -> np.ndarray:
     targets = np.asarray(values)
+    if targets.dtype == bool and targets.ndim == 2:
+        return targets
     # torch indexes classes with int64. Values to regress on have float32, the type of the head.
     return targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64)
 

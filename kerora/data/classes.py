@@ -2,20 +2,40 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from kerora.data.extract import LabelledRows
 from kerora.data.labels import SEPARATORS, label_of, several_labels
-from kerora.data.rows import Rows
+from kerora.data.rows import Rows, class_counts
 from kerora.errors import DataError, listed, nearest
 from kerora.settings.fit import DataConfig
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 INTEGER = re.compile(r"[+-]?\d+")
+
+
+class NamedLabels(Protocol):
+    """Rows of one part whose labels are still names."""
+
+    @property
+    def source(self) -> str:
+        """The file or data set, for messages."""
+
+    @property
+    def first_seen(self) -> Mapping[str, str]:
+        """Place of the first row with each label."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """All class names in order, if the source itself has them."""
+
+    @property
+    def values(self) -> tuple[str, ...] | None:
+        """The original label of each class, if the source has them."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +91,21 @@ def choose_classes(train: LabelledRows, config: DataConfig) -> tuple[tuple[str, 
             f"{train.source}: {len(train.rows)} rows are too few for {len(labels)} classes ({listed(labels, 5)}). "
             f"Give more rows, or name the right column with --label.{_number_remedy(labels)}"
         )
+    return named(labels, train, config)
+
+
+def named(labels: tuple[str, ...], train: NamedLabels, config: DataConfig) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the class names, and the class number of each label, in the order or with the names of the settings.
+
+    Args:
+        labels: the labels in their order.
+        train: the training rows.
+        config: `class_names` orders the labels if it holds them, and renames them otherwise.
+
+    Raises:
+        DataError: `class_names` do not fit the labels.
+    """
+    reordered = tuple(label_of(name) or "" for name in config.class_names)
     if set(reordered) == set(labels) and len(reordered) == len(labels):
         names, labels = config.class_names, reordered
     else:
@@ -84,7 +119,7 @@ def _number_remedy(labels: Sequence[str]) -> str:
     return " To predict numbers, add --task regression." if measured else ""
 
 
-def original_values(train: LabelledRows, numbers: Mapping[str, int]) -> tuple[str, ...]:
+def original_values(train: NamedLabels, numbers: Mapping[str, int]) -> tuple[str, ...]:
     """Return the label of each class in the original source, in the order of the class numbers."""
     if train.classes is None or train.values is None:
         return tuple(numbers)
@@ -160,7 +195,7 @@ def numbered(
     return Rows(rows.texts, rows.ids, [numbers[name] for name in rows.targets or ()], rows.pairs)
 
 
-def numbers_for_run(part: LabelledRows, classes: ClassLabels, config: DataConfig) -> dict[str, int]:
+def numbers_for_run(part: NamedLabels, classes: ClassLabels, config: DataConfig) -> dict[str, int]:
     """Return the class number in a trained run of each label in a file.
 
     A label is a class name of the run, or the label that the class had in the training data. Runs of older versions
@@ -196,7 +231,7 @@ def _lookup(labels: Sequence[str]) -> dict[str, int]:
     return numbers if len(numbers) == len(labels) else {label: number for number, label in enumerate(labels)}
 
 
-def _numbers_by_order(part: LabelledRows, classes: ClassLabels, config: DataConfig) -> dict[str, int]:
+def _numbers_by_order(part: NamedLabels, classes: ClassLabels, config: DataConfig) -> dict[str, int]:
     names = _lookup(classes.names)
     labels = tuple(map(label_of, part.classes)) if part.classes else ordered(part.first_seen)
     renamed = config.class_names and (part.classes is not None or are_integers(part.first_seen))
@@ -217,7 +252,7 @@ def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts:
     """Check that every class has a row for the training part and one for each part that is cut from it.
 
     Args:
-        labels: class numbers of the training rows (rows,).
+        labels: class numbers of the training rows (rows,), or whether each row has each class, bool (rows, classes).
         classes: the names of the classes.
         source: source of the rows, for the message.
         parts: names of the parts that are cut.
@@ -225,7 +260,7 @@ def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts:
     Raises:
         DataError: a class has too few rows.
     """
-    for number, count in sorted(Counter(labels.tolist()).items()):
+    for number, count in sorted(class_counts(labels).items()):
         # A class without rows in a part has no score there, and without training rows it cannot be learned.
         if count < 1 + len(parts):
             options = " and ".join(f"--{part}" for part in parts)
@@ -236,7 +271,7 @@ def check_enough(labels: np.ndarray, classes: Sequence[str], source: str, parts:
             )
 
 
-def _renamed(labels: Sequence[str], train: LabelledRows, config: DataConfig) -> tuple[str, ...]:
+def _renamed(labels: Sequence[str], train: NamedLabels, config: DataConfig) -> tuple[str, ...]:
     names = config.class_names
     # The names follow the sorted labels. A user knows that order only of integers.
     if train.classes is None and not are_integers(labels):

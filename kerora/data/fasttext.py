@@ -12,7 +12,7 @@ PREFIX = "__label__"
 def read_fasttext(lines: Lines, skip_bad_rows: bool = False) -> Table:
     """Read a file of fastText. Blank lines are skipped.
 
-    A line without a label, or with several, has a `problem`: a row has one label.
+    The label of a line without labels, or with several, is a tuple. The reader of the task says what it may be.
 
     Args:
         lines: the file.
@@ -23,7 +23,7 @@ def read_fasttext(lines: Lines, skip_bad_rows: bool = False) -> Table:
     """
     if not lines.first_lines():
         raise DataError(f"{lines.name} is empty. Give a file with rows.")
-    return Table(lines.name, ("text", "label"), _rows(lines, skip_bad_rows), {})
+    return Table(lines.name, ("text", "label"), _rows(lines, skip_bad_rows), {}, several=("label",))
 
 
 def _rows(lines: Lines, skip_bad_rows: bool) -> Iterator[RawRow]:
@@ -43,11 +43,8 @@ def _rows(lines: Lines, skip_bad_rows: bool) -> Iterator[RawRow]:
             continue
         number += 1
         # fastText accepts a label at any place in the line, not only at its start.
-        labels = [word for word in words if word.startswith(PREFIX)]
+        labels = tuple(word.removeprefix(PREFIX) for word in words if word.startswith(PREFIX))
         text = " ".join(word for word in words if not word.startswith(PREFIX))
-        if len(labels) > 1:
-            listed = ", ".join(label.removeprefix(PREFIX) for label in labels[:5])
-            problem = f"has several labels: {listed}; a row can have one"
-        # Without a label the row is still usable for prediction, so the reader of labels reports it.
-        values = {"text": text, "label": labels[0].removeprefix(PREFIX) if labels else None}
+        # Without one label the row is still usable for prediction, so the reader of labels reports it.
+        values = {"text": text, "label": labels[0] if len(labels) == 1 else labels}
         yield RawRow(number, lines.line, {} if problem else values, problem)

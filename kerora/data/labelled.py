@@ -15,7 +15,7 @@ from kerora.data.labels import is_list, label_of
 from kerora.data.lines import open_lines
 from kerora.data.numbers import KIND
 from kerora.data.row_reader import Found, Settled, collect
-from kerora.data.rows import Rows
+from kerora.data.rows import SETS, Rows
 from kerora.data.save import check_same
 from kerora.data.table import RawRow, Table
 from kerora.data.target_reader import TargetReader, check_pairs, missing_value, without_targets
@@ -43,7 +43,11 @@ class LabelledReader(TargetReader[LabelledRows, Rows[int]]):
         part.classes = table.class_names.get(columns.label or "")
 
     def target_problem(self, row: RawRow, columns: Columns) -> str | None:
-        """Return that a row has no label, or None."""
+        """Return that a row has no label, or several words of fastText, or None."""
+        value = row.values.get(columns.label or "")
+        # other lists are an error of the whole column, see `_label_name`
+        if isinstance(value, tuple) and value:
+            return f"has several labels: {', '.join(value[:5])}; a row can have one. --task multi-label learns several"
         return missing_value(row, columns.label or "")
 
     def add(self, part: LabelledRows, record: Record, row: RawRow, columns: Columns) -> None:
@@ -79,6 +83,8 @@ class LabelledReader(TargetReader[LabelledRows, Rows[int]]):
             DataError: the folder holds texts without labels. The returned function also raises it if a file differs
                 from what was saved.
         """
+        if description.get("form") == SETS:
+            raise DataError(f"{folder} holds rows with several labels. Add --task multi-label.")
         if "form" in description:
             raise DataError(f"{folder} holds texts for a language model, without labels. Add --task causal-lm.")
         if description.get("targets") == KIND:
@@ -164,7 +170,7 @@ def _label_name(row: RawRow, column: str, source: str, known: tuple[str, ...] | 
     place = f"{source}, {row.place}, column '{column}'"
     # An error for the whole file and not a bad row: the column is wrong, or the task needs several labels.
     if is_list(value):
-        kind, remedy = "a list", "Give one label in each row, or name another column with --label."
+        kind, remedy = "a list", "Add --task multi-label, give one label in each row, or name another --label."
         if isinstance(value, Mapping) and value:
             fields = " or ".join(f"--label {column}.{name}" for name in list(value)[:3])
             kind, remedy = "an object", f"Name its field, {fields}."

@@ -51,6 +51,9 @@ def plain_value(value: Any) -> Any:
         return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain_value(item) for item in value]
+    if isinstance(value, set | frozenset):
+        # a set has another order in each process, so that a run could not be repeated
+        return sorted(map(plain_value, value), key=str)
     return _of_array(value)
 
 
@@ -76,6 +79,8 @@ def _of_array(value: Any) -> Any:
 
 def tensor_values(value: Any) -> Any:
     """Return an array, a tensor or a column of a frame as a list. Return other values unchanged."""
+    if hasattr(value, "toarray"):
+        value = value.toarray()  # a sparse matrix of scipy
     if getattr(getattr(value, "dtype", None), "kind", "") == "M" and isinstance(value, np.ndarray):
         value = value.astype("datetime64[us]")  # nanoseconds would come as integers
     for method in ("to_pylist", "to_list", "tolist"):

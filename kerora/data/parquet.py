@@ -132,13 +132,20 @@ def _damaged(path: Path, kind: str, error: Exception, where: str = "") -> DataEr
     return DataError(f"{path} is not a readable {kind} file{where}: {reason} Download or write it again.")
 
 
+def _class_label(feature: Any) -> dict[str, Any] | None:
+    """Return a feature that is a ClassLabel, or that of a list of them; else None."""
+    # `datasets` writes [feature], or since version 4 {"feature": ..., "_type": "List"}
+    if isinstance(feature, list) and len(feature) == 1:
+        feature = feature[0]
+    if isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList"):
+        feature = feature.get("feature")
+    return feature if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+
+
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        return {
-            name: tuple(feature["names"])
-            for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
+        found = {name: _class_label(feature) for name, feature in features.items()}
+        return {name: tuple(feature["names"]) for name, feature in found.items() if feature is not None}
     except (ValueError, AttributeError, KeyError, TypeError):
         return {}  # Another program wrote this metadata. It need not have the form of `datasets`.

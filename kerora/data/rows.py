@@ -16,6 +16,8 @@ from kerora.data.trained_columns import TrainedColumns
 Texts = list[str] | TextStore
 """A column of texts: in memory, or on disk as the readers of files make it."""
 T = TypeVar("T")
+SETS = "labels"
+"""The form of saved rows with several labels each, as the description of a saved data set names it."""
 
 
 class Column(Protocol[T]):
@@ -60,7 +62,10 @@ class Split(Protocol):
         """Return the sha256 of all values except the identifiers, in order."""
 
     def strata(self) -> np.ndarray | None:
-        """Return the class of each row (rows,) for stratified sampling; None if rows have no class."""
+        """Return the class of each row (rows,) for stratified sampling; None if rows have no class.
+
+        Of rows with several classes: whether each row has each class, bool (rows, classes).
+        """
 
     def label_counts(self, classes: Sequence[str]) -> dict[str, int]:
         """Return the number of rows of each class. Empty if the targets are not classes."""
@@ -139,23 +144,27 @@ class Rows(Generic[T]):
         )
 
     def strata(self) -> np.ndarray | None:
-        """Return the class numbers (rows,); None if the targets are other values."""
+        """Return the class numbers (rows,), or the sets of class numbers as bool (rows, classes); else None."""
         # Only integers are class numbers. Other targets, such as scores, have no classes to sample from.
-        if not self.targets or not isinstance(self.targets[0], int):
+        if not self.targets:
             return None
-        return np.asarray(self.targets)
+        if isinstance(self.targets[0], int):
+            return np.asarray(self.targets)
+        if not are_sets(self.targets):
+            return None
+        highest = max((number for row in self.targets for number in row), default=-1)  # type: ignore[attr-defined]
+        return indicators(self.targets, highest + 1) if highest >= 0 else None  # type: ignore[arg-type]
 
     def label_counts(self, classes: Sequence[str]) -> dict[str, int]:
         """Return the number of rows of each class. A class without rows has a zero, which the audit looks for."""
-        strata = self.strata()
-        counts = Counter(() if strata is None else strata.tolist())
+        counts = class_counts(self.strata())
         return {name: counts.get(number, 0) for number, name in enumerate(classes)}
 
     def tails(self, share: float) -> None:
         """Return None, because rows cannot be divided."""
 
     def objects(self, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Yield each row with ``id``, ``text``, ``label`` (the class name), and for sentence pairs ``pair``."""
+        """Yield each row with ``id``, ``text``, ``label`` (class name or list of them), and for pairs ``pair``."""
         for index, text in enumerate(self.texts):
             row: dict[str, Any] = {"id": self.ids[index], "text": text}
             if self.pairs is not None:
@@ -164,12 +173,15 @@ class Rows(Generic[T]):
                 target = self.targets[index]
                 # The name and not the number: a saved file then does not depend on the order of the classes.
                 row["label"] = classes[target] if isinstance(target, int) else target
+                if isinstance(target, tuple) and are_sets([target]):
+                    row["label"] = [classes[number] for number in target]
             yield row
 
     @classmethod
     def facts(cls, splits: Mapping[str, Self]) -> dict[str, Any]:
-        """Return no entries: the rows need none."""
-        return {}
+        """Return the form of rows with several labels. Other rows need no entries."""
+        rows = next((rows.targets for rows in splits.values() if rows.targets), None)
+        return {"form": SETS} if rows is not None and are_sets(rows) else {}
 
     def fingerprint(self) -> str:
         """Return the sha256 of texts, pairs and targets, in order. It is computed only once if no row can change."""
@@ -248,6 +260,36 @@ class Dataset(Generic[S]):
 
     def _fingerprint(self, rows: S) -> dict[str, Any]:
         return {"sha256": rows.fingerprint(), "rows": len(rows), "labels": rows.label_counts(self.classes)}
+
+
+def are_sets(targets: Iterable[Any]) -> bool:
+    """Tell whether targets are sets of class numbers: tuples of integers, of which some may be empty."""
+    first = None
+    for target in targets:
+        if not isinstance(target, tuple):
+            return False
+        first = target
+        if target:
+            break
+    return first is not None and all(isinstance(number, int) for number in first)
+
+
+def indicators(targets: Iterable[Sequence[int]], classes: int) -> np.ndarray:
+    """Return whether each row has each class, bool (rows, classes), from the class numbers of each row."""
+    rows = list(targets)
+    found = np.zeros((len(rows), classes), dtype=bool)
+    lengths = [len(numbers) for numbers in rows]
+    found[np.repeat(np.arange(len(rows)), lengths), [number for numbers in rows for number in numbers]] = True
+    return found
+
+
+def class_counts(strata: np.ndarray | None) -> Counter[int]:
+    """Return the number of rows of each class that has rows, from what `Split.strata` returns."""
+    if strata is None:
+        return Counter()
+    if strata.ndim == 1:
+        return Counter(strata.tolist())
+    return Counter({number: count for number, count in enumerate(strata.sum(axis=0).tolist()) if count})
 
 
 def take(column: Any, indices: Sequence[int]) -> Any:

@@ -48,7 +48,10 @@ def load_dataset(
     Raises:
         DataError: a file or a row cannot be used. The error gives the place and the remedy.
     """
-    return load_splits(as_settings(config, DataConfig), LabelledReader(), seed, without)
+    settled = as_settings(config, DataConfig)
+    if settled.label_separator is not None:
+        raise DataError("--label-separator is for rows with several labels. Add --task multi-label, or leave it out.")
+    return load_splits(settled, LabelledReader(), seed, without)
 
 
 def load_splits(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kerora.data.classes import check_enough
+from kerora.data.iterative import draw_by_labels
 from kerora.data.rows import S, Split
 from kerora.errors import DataError
 from kerora.settings.fit import SPLITS, DataConfig
@@ -36,7 +37,7 @@ def cut_parts(splits: dict[str, S], classes: Sequence[str], config: DataConfig, 
                 count, keep = max(1, count), 0
                 _check_count(train, total, count, name)
             # `order` in the seed gives the validation and the test cut random streams of their own.
-            drawn = draw_by_class(_strata(train), count, [seed, order], keep)
+            drawn = _draw(_strata(train), count, [seed, order], keep)
             divided = train.take(np.delete(np.arange(len(train)), drawn).tolist()), train.take(drawn.tolist())
         train, parts[name] = divided
         given += share
@@ -49,7 +50,7 @@ def take_subset(rows: S, count: int | None, seed: int, split: str) -> S:
     if count is None or count >= len(rows):
         return rows
     # The numbers from 10 give other random streams than the cuts, which use 1 and 2.
-    return rows.take(draw_by_class(_strata(rows), count, [seed, 10 + SPLITS.index(split)]).tolist())
+    return rows.take(_draw(_strata(rows), count, [seed, 10 + SPLITS.index(split)]).tolist())
 
 
 def _check_shares(train: Split, classes: Sequence[str], shares: Mapping[str, float], source: str) -> None:
@@ -73,9 +74,13 @@ def _check_count(train: Split, total: int, count: int, name: str) -> None:
 
 
 def _strata(rows: Split) -> np.ndarray:
-    """Return the class of each row, or one class for all rows if they have none."""
+    """Return the class or the classes of each row, or one class for all rows if they have none."""
     strata = rows.strata()
     return np.zeros(len(rows), np.int64) if strata is None else strata
+
+
+def _draw(strata: np.ndarray, count: int, seed: Sequence[int], keep: int = 0) -> np.ndarray:
+    return (draw_by_class if strata.ndim == 1 else draw_by_labels)(strata, count, seed, keep)
 
 
 def draw_by_class(labels: np.ndarray, count: int, seed: Sequence[int], keep: int = 0) -> np.ndarray:

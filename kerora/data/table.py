@@ -37,6 +37,7 @@ class Table:
         rows: the rows. They can be read only once.
         class_names: names of integer labels by column, if the file itself has them.
         header: whether the names are the first line of a text file, which could also be a row.
+        several: columns of labels of which a row can have none or several, as a tuple. One label is its text.
     """
 
     name: str
@@ -44,3 +45,4 @@ class Table:
     rows: Iterator[RawRow]
     class_names: Mapping[str, tuple[str, ...]]
     header: bool = False
+    several: tuple[str, ...] = ()

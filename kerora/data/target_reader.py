@@ -165,7 +165,9 @@ class TargetReader(RowReader[P, S]):
 def missing_value(row: RawRow, column: str) -> str | None:
     """Return that a row has no value in a label column, or None if it has one."""
     value = row.values.get(column)
-    absent = is_missing(value) or (isinstance(value, str) and not value.strip())
+    # an empty tuple is a line of fastText without a label
+    empty = not value.strip() if isinstance(value, str) else isinstance(value, tuple) and not value
+    absent = empty or is_missing(value)
     return f"has no label in '{column}'" if absent else None
 
 

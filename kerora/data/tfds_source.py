@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kerora.data.network import first_reachable
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import S
@@ -140,7 +142,7 @@ def _read_split(
         raise DataError(f"TFDS data set '{name}' has no named features. Choose another data set.")
     columns = tuple(features)
     label = reader.label_column(columns, config, f"TFDS data set '{name}'")
-    names = {column: getattr(features[column], "names", None) for column in columns}
+    names = {column: _names_of(features[column]) for column in columns}
     class_names = {column: tuple(found) for column, found in names.items() if found is not None}
     rows = _rows(_whole_examples(builder, split, place), label)
     with quiet("absl"):
@@ -157,8 +159,15 @@ def _read_split(
 def _rows(examples: Iterable[Mapping[str, Any]], label: str | None) -> Iterator[RawRow]:
     for number, example in enumerate(examples, 1):
         values = {key: _plain(value) for key, value in example.items()}
-        if label is None or values[label] != UNLABELLED:
+        # a sequence of labels is an array, which has no single truth value
+        if label is None or np.ndim(values[label]) or values[label] != UNLABELLED:
             yield RawRow(number, None, values)
+
+
+def _names_of(feature: Any) -> Any:
+    """Return the names of a ClassLabel, or of a sequence of them; else None."""
+    inner = getattr(feature, "feature", None)
+    return getattr(feature, "names", None) if inner is None else getattr(inner, "names", None)
 
 
 def _plain(value: Any) -> Any:

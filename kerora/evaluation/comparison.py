@@ -11,6 +11,8 @@ from kerora.errors import RunError
 from kerora.evaluation.results import RunResults
 from kerora.evaluation.wording import lookup, number
 
+# split, id, and how many rows with this id came before
+Key = tuple[str, str, int]
 # the name and place of a run, and its logs, which do not change its result
 NOT_SETTINGS = ("run", "runs_dir", "log")
 
@@ -37,6 +39,16 @@ def distinct_names(runs: Sequence[RunResults]) -> tuple[str, ...]:
         raise RunError(f"The run {repeated} is given more than once. Give different runs to compare.")
     unique = len({run.name for run in runs}) == len(runs)
     return tuple(run.name if unique else str(run.folder.path) for run in runs)
+
+
+def row_places(split: str, ids: Sequence[str]) -> dict[Key, int]:
+    """Return the position of each row. The key counts how often the id occurred before, as ids may repeat."""
+    seen: Counter[str] = Counter()
+    places = {}
+    for place, identifier in enumerate(ids):
+        places[split, identifier, seen[identifier]] = place
+        seen[identifier] += 1
+    return places
 
 
 def different_settings(runs: Sequence[RunResults]) -> dict[str, list[Any]]:

@@ -16,7 +16,7 @@ LOWER_IS_BETTER = frozenset(
 )
 HIGHER_IS_BETTER = frozenset(
     {
-        *("accuracy", "acc", "precision", "recall", "f1", "mcc", "roc_auc", "auc", "pr_auc"),
+        *("accuracy", "acc", "precision", "recall", "f1", "mcc", "roc_auc", "auc", "pr_auc", "map", "f1_at_half"),
         *("r2", "pearson", "spearman"),
         *("f1_score", "fbeta_score", "r2_score", "iou", "mean_io_u", "cosine_similarity", "bleu", "rouge"),
         *("precision_at_recall", "recall_at_precision", "sensitivity_at_specificity", "specificity_at_sensitivity"),

@@ -33,8 +33,9 @@ def roc(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Draw the ROC curve of each class against all others, and over all classes together.
 
     Args:
-        labels: class numbers, shape (rows,).
-        probabilities: shape (rows, classes). With two classes, only the curve of the second one is drawn.
+        labels: class numbers, shape (rows,). Or whether each row has each label, bool (rows, classes).
+        probabilities: shape (rows, classes). With two classes of which a row has one, only the curve of the second one
+            is drawn.
     """
     with style():
         figure, axis = _square("ROC", "false positive rate", "true positive rate")
@@ -61,20 +62,28 @@ def _square(title: str, across: str, up: str) -> tuple[Figure, Axes]:
 
 def _draw_classes(figure: Figure, axis: Axes, labels: np.ndarray, probabilities: np.ndarray, curve: Curve) -> None:
     count = probabilities.shape[1]
+    # (rows, classes)
+    hits = labels if labels.ndim == 2 else labels[:, None] == np.arange(count)
     # with two classes, the ROC curve of the first is the same curve turned around
-    numbers = [1] if count == 2 else range(count)
+    numbers = [1] if count == 2 and labels.ndim == 1 else range(count)
     for number in numbers:
-        positive = labels == number
+        positive = hits[:, number]
         # without rows of the class, or with no other rows, there is no curve
         if positive.any() and not positive.all():
             look: dict[str, Any] = {"color": MUTED, "linewidth": 0.7, "alpha": 0.6}
             if count <= MOST_NAMED:
                 look = {"color": RUNS[number], "linewidth": 1.4, "label": f"class {number + 1}"}
             _draw(axis, *curve(positive, probabilities[:, number]), **look)
-    if count > 2:
+    if len(numbers) > 1 and hits.any():
         # micro average: each pair of row and class is one decision, (rows * classes,)
-        hits = (labels[:, None] == np.arange(count)).ravel()
-        _draw(axis, *curve(hits, probabilities.ravel()), color=INK, linewidth=2.2, linestyle="--", label="all classes")
+        _draw(
+            axis,
+            *curve(hits.ravel(), probabilities.ravel()),
+            color=INK,
+            linewidth=2.2,
+            linestyle="--",
+            label="all classes",
+        )
     if axis.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=3)
 

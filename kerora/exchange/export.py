@@ -196,6 +196,7 @@ def _peft(job: Job, work: Path) -> Verification:
     # the reference is computed already
     job.model.fold_scale()
     save_adapter(job.model, work, dtype=job.config.lora.adapter_dtype)
+    _write_labels(job, work)
     if version_of("peft") is None or version_of("transformers") is None:
         return job.unverified("peft")
     preset = job.model.preset
@@ -262,6 +263,7 @@ def _logits_again(job: Job, directory: Path) -> np.ndarray:
 
 def _transformers(job: Job, work: Path) -> Verification:
     write_huggingface_folder(job.model, work)
+    _write_labels(job, work)
     if version_of("transformers") is None:
         return job.unverified("transformers")
     logits = transformers_logits(work, job.task.exchange.NAMES.auto_class, job.probe)
@@ -278,6 +280,13 @@ def _onnx(job: Job, work: Path) -> Verification:
     own = onnx_agreement(session, work, job.task, job.probe, job.reference)
     logits = onnx_logits(session, job.probe)
     return job.verification(str(version_of("onnxruntime")), logits, text_agreement=own, note=exchange.ONNX_NOTE)
+
+
+def _write_labels(job: Job, work: Path) -> None:
+    """Write labels.json if it holds more than names, such as thresholds: the format itself has no room for them."""
+    labels = job.task.exchange.labels(job.model)
+    if labels.keys() - {"classes"}:
+        write_json(work / LABELS_FILE, labels)
 
 
 WRITERS: dict[str, Callable[[Job, Path], Verification]] = {

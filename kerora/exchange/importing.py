@@ -40,6 +40,8 @@ def import_peft(
     if not (folder / CONFIG_FILE).is_file():
         raise AdapterError(f"{folder} holds no {CONFIG_FILE}. Give the folder that PEFT's save_pretrained wrote.")
     description = read_adapter_config(folder)
+    # here too, so that a foreign type fails before the search for the base
+    task_of_peft_type(description.get("task_type"), config.task, folder)
     # all that can fail comes before `create_run`, so a refused import leaves no folder
     preset = find_preset(config.model.preset)
     problem = problem_type_of(folder, description, preset)

@@ -1,5 +1,6 @@
 """Checks that every task model makes before it loads weights."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kerora.errors import ConfigError, PresetError
@@ -44,3 +45,19 @@ def check_vocabulary(preset: Preset, backbone: Any, tokenizer: TextTokenizer) ->
         f"{preset.directory}: the tokenizer has {tokens:,} tokens, but the model has embeddings for {rows:,}. Without "
         f"one are {added}. {remedy} If not, the files belong to different models."
     )
+
+
+def checked_names(classes: Sequence[str] | int) -> tuple[str, ...]:
+    """Return the names of classes. A number gives the names "0", "1", ...
+
+    Raises:
+        ConfigError: there are fewer than two, or a name occurs twice.
+    """
+    names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
+    # A text would count as a sequence of one-letter names.
+    if isinstance(classes, str) or len(names) < 2:
+        raise ConfigError(f"A classifier needs at least two classes. Received: {classes!r}")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"Class names must differ. Received twice: {', '.join(map(repr, twice))}")
+    return names

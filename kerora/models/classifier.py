@@ -10,6 +10,7 @@ import numpy as np
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, DataError
 from kerora.lora.temperature import read_temperature
+from kerora.models.checks import checked_names
 from kerora.models.compiling import reads_numbers
 from kerora.models.presets import Preset, find_preset
 from kerora.models.probabilities import softmax
@@ -81,7 +82,7 @@ class TextClassifier(WholeTextModel):
         # The head comes first: a preset without a head then fails before the large backbone is loaded.
         arrays = opened.load_head() if classes is None else None
         # The classes come from the preset only with its head.
-        names = _class_names(opened.class_names or () if classes is None else classes)
+        names = checked_names(opened.class_names or () if classes is None else classes)
         model = cls.with_head(
             opened,
             names,
@@ -193,14 +194,3 @@ def _agreed(classes: Sequence[str] | int | None, count: int | None) -> Sequence[
     if number != count:
         raise ConfigError(f"num_classes={count}, but there are {number} classes. Leave one of the two out.")
     return classes
-
-
-def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
-    names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
-    # A text would count as a sequence of one-letter names.
-    if isinstance(classes, str) or len(names) < 2:
-        raise ConfigError(f"A classifier needs at least two classes. Received: {classes!r}")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"Class names must differ. Received twice: {', '.join(map(repr, twice))}")
-    return names

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -29,6 +30,58 @@ ONE_HOT = (*THRESHOLDS, "F1Score", "FBetaScore", "CategoricalAccuracy", "TopKCat
 """Metrics of Keras that need one-hot labels. With class numbers they fail, or compute something else."""
 
 
+@dataclass(frozen=True)
+class Rules:
+    """The losses of Keras that fit a kind of model.
+
+    Attributes:
+        from_logits: losses and metrics that need to know that they get logits, by function.
+        refused: losses for other models.
+        why: why they do not fit, and what to use, for the message.
+    """
+
+    from_logits: Mapping[str, str]
+    refused: tuple[str, ...]
+    why: str
+
+
+ONE_CLASS = Rules(
+    FROM_LOGITS,
+    BINARY,
+    "is for a single output, but a classifier has one for each class. Use "
+    "keras.losses.SparseCategoricalCrossentropy(from_logits=True), or leave loss out.",
+)
+SEVERAL_LABELS = Rules(
+    {
+        "binary_crossentropy": "BinaryCrossentropy",
+        "binary_focal_crossentropy": "BinaryFocalCrossentropy",
+        "crossentropy": "BinaryCrossentropy",
+        "ce": "BinaryCrossentropy",
+    },
+    (*(name for name in FROM_LOGITS if name not in ("crossentropy", "ce")), *FROM_LOGITS.values()),
+    "is for one class in each row, but a row of this model can have several labels. Use "
+    "keras.losses.BinaryCrossentropy(from_logits=True), or leave loss out.",
+)
+
+
+def label_accuracy(y_true: Any, y_pred: Any) -> Any:
+    """Return the share of the labels of each row that logits answer right at probability 0.5, (rows,)."""
+    right = keras.ops.equal(keras.ops.greater(y_pred, 0), keras.ops.greater(y_true, 0.5))
+    return keras.ops.mean(keras.ops.cast(right, "float32"), axis=-1)
+
+
+@keras.saving.register_keras_serializable("kerora")
+class LabelAccuracy(keras.metrics.MeanMetricWrapper):
+    """The accuracy of a model with several labels per text; see `label_accuracy`."""
+
+    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(fn=label_accuracy, name=name, dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"name": self.name, "dtype": self.dtype}
+
+
 def settled(model: Any, given: Mapping[str, Any], loss: Any) -> dict[str, Any]:
     """Return the arguments of `compile` with what was left out, and with losses that fit logits.
 
@@ -49,17 +102,18 @@ def settled(model: Any, given: Mapping[str, Any], loss: Any) -> dict[str, Any]:
         settled["optimizer"] = default_optimizer(model)
     if loss is None:
         return settled
+    rules = SEVERAL_LABELS if isinstance(loss, keras.losses.BinaryCrossentropy) else ONE_CLASS
     if settled.get("loss") is None:
         settled["loss"] = loss
         settled.setdefault("metrics", ["accuracy"])
     else:
-        settled["loss"] = keras.tree.map_structure(_loss_from_logits, settled["loss"])
+        settled["loss"] = keras.tree.map_structure(lambda given: _loss_from_logits(given, rules), settled["loss"])
     # Keras alone would keep the metrics of an earlier `compile`, which may not fit the new loss.
     settled["metrics"] = settled.get("metrics") or []
     for name in ("metrics", "weighted_metrics"):
         if settled.get(name):
-            settled[name] = keras.tree.map_structure(_metric_from_logits, settled[name])
-            if reads_numbers(settled["loss"]):
+            settled[name] = keras.tree.map_structure(lambda given: _metric_from_logits(given, rules), settled[name])
+            if rules is ONE_CLASS and reads_numbers(settled["loss"]):
                 keras.tree.map_structure(_check_labels_of_metric, settled[name])
     return settled
 
@@ -91,32 +145,33 @@ def default_optimizer(model: Any) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _loss_from_logits(loss: Any) -> Any:
-    name = _name(loss)
-    if name in BINARY:
-        raise ConfigError(
-            f"loss={name} is for a single output, but a classifier has one for each class. Use "
-            "keras.losses.SparseCategoricalCrossentropy(from_logits=True), or leave loss out."
-        )
-    return _from_logits(loss, name, keras.losses, "loss")
+def _loss_from_logits(loss: Any, rules: Rules) -> Any:
+    name = _name(loss, rules)
+    if name in rules.refused:
+        raise ConfigError(f"loss={name} {rules.why}")
+    return _from_logits(loss, name, keras.losses, "loss", rules)
 
 
-def _metric_from_logits(metric: Any) -> Any:
-    name = _name(metric)
+def _metric_from_logits(metric: Any, rules: Rules) -> Any:
+    # Keras would compare the label with the highest logit
+    if rules is SEVERAL_LABELS and metric in ("accuracy", "acc"):
+        return LabelAccuracy(metric)
+    name = _name(metric, rules)
     if name in THRESHOLDS:
         notice(
             f"The metric {name} reads probabilities of one class, but the model gives logits of all classes. "
             "kerora.callbacks.ClassificationReport adds precision, recall, F1 and ROC AUC to the logs."
         )
-    return _from_logits(metric, name, keras.metrics, "metric")
+    return _from_logits(metric, name, keras.metrics, "metric", rules)
 
 
-def _from_logits(given: Any, name: str, home: Any, what: str) -> Any:
+def _from_logits(given: Any, name: str, home: Any, what: str, rules: Rules) -> Any:
     """Return a loss or a metric that reads logits in place of one that reads probabilities."""
-    made = getattr(home, FROM_LOGITS.get(name, name), None) if isinstance(given, str) or name in FROM_LOGITS else None
-    if made is not None and (name in FROM_LOGITS or name in FROM_LOGITS.values()):
+    known = rules.from_logits
+    made = getattr(home, known.get(name, name), None) if isinstance(given, str) or name in known else None
+    if made is not None and (name in known or name in known.values()):
         mended = made(from_logits=True, name=name)
-    elif not isinstance(given, str) and name in FROM_LOGITS.values() and given.get_config().get("from_logits") is False:
+    elif not isinstance(given, str) and name in known.values() and given.get_config().get("from_logits") is False:
         mended = type(given).from_config({**given.get_config(), "from_logits": True})
     else:
         return given
@@ -124,11 +179,11 @@ def _from_logits(given: Any, name: str, home: Any, what: str) -> Any:
     return mended
 
 
-def _name(given: Any) -> str:
+def _name(given: Any, rules: Rules = ONE_CLASS) -> str:
     """Return the name of a loss or metric of Keras as it is written in code: of its function or of its class."""
     if isinstance(given, str):
-        named = given if given in FROM_LOGITS or given in BINARY else None
-        classes = {name.lower(): name for name in (*FROM_LOGITS.values(), *BINARY, *ONE_HOT)}
+        named = given if given in rules.from_logits or given in rules.refused else None
+        classes = {name.lower(): name for name in (*rules.from_logits.values(), *rules.refused, *ONE_HOT)}
         return named or classes.get(given.replace("_", "").lower(), given)
     if isinstance(given, keras.losses.Loss | keras.metrics.Metric):
         return type(given).__name__

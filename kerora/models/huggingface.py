@@ -21,6 +21,7 @@ from kerora.models.architectures import ARCHITECTURES, Architecture, supported_t
 from kerora.models.hf_names import LayerPair
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import gelu_tanh, set_activation_and_epsilon
+from kerora.models.problem_types import NUMBERS, ONE_CLASS
 from kerora.models.rope import rope_options
 from kerora.models.tensor_files import TensorFiles
 
@@ -28,9 +29,6 @@ keras_hub = import_keras_hub()
 
 GELU = {"gelu": False, "gelu_python": False, "gelu_new": True, "gelu_fast": True, "gelu_pytorch_tanh": True}
 """Supported values of ``hidden_act`` -> whether they are the tanh approximation."""
-
-NUMBERS = "regression"
-"""The `problem_type` of a head that predicts numbers, in config.json of transformers."""
 
 
 class HuggingFaceFolder:
@@ -56,20 +54,24 @@ class HuggingFaceFolder:
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """Class names of a single-label classification head, in order; None if there is no such head."""
-        names = self._output_names()
-        return None if len(names) < 2 or self.problem_type != "single_label_classification" else names
+        return self.names_of(ONE_CLASS)
 
-    @property
-    def number_names(self) -> tuple[str, ...] | None:
-        """Names of the numbers of a regression head, in order; None if there is no such head."""
+    def names_of(self, problem: str) -> tuple[str, ...] | None:
+        """Return the names of the outputs of a head, in order; None if there is no head for this problem.
+
+        Args:
+            problem: what the outputs mean, as transformers names it; see `problem_type`.
+        """
         names = self._output_names()
-        return names if names and self.problem_type == NUMBERS else None
+        # a single class would be the answer for every text
+        least = 1 if problem == NUMBERS else 2
+        return names if len(names) >= least and self.problem_type == problem else None
 
     @property
     def problem_type(self) -> str:
         """What the outputs of a head mean, as transformers reads it: without an entry, one output is a regression."""
         alone = len(self._output_names()) == 1
-        return str(self.config.get("problem_type") or (NUMBERS if alone else "single_label_classification"))
+        return str(self.config.get("problem_type") or (NUMBERS if alone else ONE_CLASS))
 
     def _output_names(self) -> tuple[str, ...]:
         """Return the names of the outputs of a head for whole texts; empty if there is none."""

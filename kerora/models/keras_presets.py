@@ -17,6 +17,7 @@ from kerora.models.architectures import ARCHITECTURES, Architecture, supported_t
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_classes import class_name, is_classifier, registered_class
 from kerora.models.keras_weights import WEIGHTS, holds_quantized, merge_keras_lora, quantized_mode
+from kerora.models.problem_types import NUMBERS, ONE_CLASS, SEVERAL_LABELS
 
 keras_hub = import_keras_hub()
 
@@ -78,19 +79,36 @@ class KerasFolder:
         Raises:
             PresetError: a file is damaged.
         """
-        names = self._output_names()
-        return names if names is not None and len(names) > 1 else None
+        return self.names_of(ONE_CLASS)
 
-    @property
-    def number_names(self) -> tuple[str, ...] | None:
-        """Names of the outputs of a saved head; None if there is none. KerasHub does not say what they mean."""
-        return self._output_names()
+    def names_of(self, problem: str) -> tuple[str, ...] | None:
+        """Return the names of the outputs of a saved head; None if there is no head for this problem.
+
+        KerasHub does not say what the outputs mean. If no file of Kerora says it, each head can predict numbers, and a
+        head with two or more outputs can be one for classes.
+
+        Args:
+            problem: what the outputs mean, as transformers names it.
+
+        Raises:
+            PresetError: a file is damaged.
+        """
+        names, known = self._output_names(), self._problem_type()
+        if names is None or len(names) < (1 if problem == NUMBERS else 2):
+            return None
+        return names if known == problem or (known is None and problem != SEVERAL_LABELS) else None
 
     @property
     def problem_type(self) -> str:
         """What the outputs of a head mean. One output is a number."""
         names = self._output_names()
-        return "regression" if names is not None and len(names) == 1 else "single_label_classification"
+        return self._problem_type() or (NUMBERS if names is not None and len(names) == 1 else ONE_CLASS)
+
+    def _problem_type(self) -> str | None:
+        """Return what labels.json says about the outputs, or None."""
+        path = self.directory / LABELS_FILE
+        found = read_json_object(path).get("problem_type") if path.is_file() else None
+        return found if isinstance(found, str) else None
 
     def _output_names(self) -> tuple[str, ...] | None:
         names = self._labels()

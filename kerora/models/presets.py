@@ -23,6 +23,7 @@ from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import EXACT_FILE, HEAD_FILE, LABELS_FILE, KerasFolder
 from kerora.models.keras_weights import LORA_ENDING
 from kerora.models.packaged import PACKAGED, checked_directory, packaged_directory
+from kerora.models.problem_types import HEADS, ONE_CLASS
 from kerora.models.tensor_files import weight_files
 from kerora.models.tokenizer import TextTokenizer
 from kerora.models.tokenizer_files import HUGGING_FACE_FILES, KERAS_ASSETS, huggingface_tokenizer, keras_tokenizer
@@ -116,37 +117,30 @@ class Preset:
         load = keras_tokenizer if self.source == "keras" else huggingface_tokenizer
         return load(self.directory, self.architecture)
 
-    def load_head(self) -> dict[str, np.ndarray]:
-        """Return the classification head: ``logits/kernel``, ``pooled_dense/bias`` and so on, float32.
+    def names_of(self, problem: str) -> tuple[str, ...] | None:
+        """Return the names of the outputs of its head; None if it has no head for this problem.
 
-        Raises:
-            PresetError: the preset has no head, or the files are damaged.
+        Args:
+            problem: what the outputs mean; see `kerora.models.problem_types`.
         """
-        if self.class_names is None:
-            raise PresetError(
-                f"{self.directory} holds no single-label classification head. "
-                "Name the classes to start with a new head."
-            )
-        return self._folder.load_head()
-
-    @property
-    def number_names(self) -> tuple[str, ...] | None:
-        """Names of the numbers of its regression head, or None if it has no such head."""
-        return self._folder.number_names
+        return self._folder.names_of(problem)
 
     @property
     def problem_type(self) -> str:
-        """What the outputs of its head mean, as in transformers, such as ``regression``."""
+        """What the outputs of its head mean; see `kerora.models.problem_types`."""
         return self._folder.problem_type
 
-    def load_numbers(self) -> dict[str, np.ndarray]:
-        """Return the regression head, as `load_head` returns that of a classifier.
+    def load_head(self, problem: str = ONE_CLASS) -> dict[str, np.ndarray]:
+        """Return its head: ``logits/kernel``, ``pooled_dense/bias`` and so on, float32.
+
+        Args:
+            problem: what the outputs mean. Default: one class for each text.
 
         Raises:
             PresetError: the preset has no such head, or the files are damaged.
         """
-        if self.number_names is None:
-            raise PresetError(f"{self.directory} holds no regression head. Name the targets to start with a new head.")
+        if self.names_of(problem) is None:
+            raise PresetError(f"{self.directory} holds no {HEADS[problem]} to start with a new head.")
         return self._folder.load_head()
 
     def notes(self) -> list[str]:
@@ -273,7 +267,8 @@ def open_folder(directory: Path, spec: str, name: str) -> Preset:
         folder = KerasFolder(directory)
     else:
         source, folder = "huggingface", HuggingFaceFolder(directory)
-    return Preset(name, spec, directory, folder.architecture.kind, source, folder.class_names)
+    kind = folder.architecture.kind
+    return Preset(name, spec, directory, kind, source, folder.class_names)
 
 
 def _unknown(spec: str, directory: Path) -> PresetError:

@@ -61,8 +61,8 @@ def is_raw(x: Any) -> bool:
     return isinstance(x, Rows) or is_table(x) or _is_column(x) or _is_list_of_columns(x)
 
 
-def raw_rows(x: Any, y: Any = None, weights: Any = None) -> RawRows:
-    """Return texts, labels and weights as rows.
+def raw_rows(x: Any, y: Any = None, weights: Any = None, several: bool = False) -> RawRows:
+    """Return texts, labels and weights as rows. `several` is that of `plain_labels`.
 
     Raises:
         ConfigError: the value holds something other than texts, or the numbers of texts, labels and weights differ.
@@ -75,7 +75,7 @@ def raw_rows(x: Any, y: Any = None, weights: Any = None) -> RawRows:
         texts, pairs = text_columns(x)
     if not texts:
         raise ConfigError("There are no texts. Give at least one.")
-    labels = None if y is None else plain_labels(y)
+    labels = None if y is None else plain_labels(y, several)
     shares = None if weights is None else np.asarray(_plain(weights), dtype=np.float32).reshape(-1)
     for name, column in (("labels", labels), ("sample weights", shares)):
         if column is not None and len(column) != len(texts):
@@ -134,18 +134,42 @@ def class_numbers(labels: np.ndarray, classes: Sequence[str], values: Sequence[s
     return numbers
 
 
-def plain_labels(y: Any) -> np.ndarray:
-    """Return labels as an array: numbers, or an array of objects if they are names."""
+def plain_labels(y: Any, several: bool = False) -> np.ndarray:
+    """Return labels as an array: numbers, or an array of objects if they are names.
+
+    Args:
+        y: the labels.
+        several: whether a row can have several. Lists of labels then become an array of objects (rows,), and a table of
+            several columns an array (rows, columns).
+    """
     y = _plain(y)
     if is_table(y):
         columns = _columns(y)
+        if len(columns) != 1 and several:
+            # a matrix with a column for each label
+            return np.stack([np.asarray(_plain(column)) for column in columns], axis=1)
         if len(columns) != 1:
             raise ConfigError(f"Labels come in one column. Received: a table of {len(columns)} columns. Name one.")
         y = _plain(columns[0])
+    if hasattr(y, "toarray"):
+        y = y.toarray()  # a sparse matrix of scipy
+    if several and are_lists(y):
+        labels = np.empty(len(y), dtype=object)
+        labels[:] = list(y)
+        return labels
     try:
         return np.asarray([y] if isinstance(y, str) else y)
     except ValueError as error:
         raise ConfigError(f"Labels must be one column of class numbers or names. Received: {shown(y)}") from error
+
+
+def are_lists(y: Any) -> bool:
+    """Tell whether labels are lists of labels, and no matrix."""
+    y = _plain(y)
+    if isinstance(y, np.ndarray) and y.dtype != object:
+        return False
+    lists = list | tuple | set | frozenset | np.ndarray
+    return not is_table(y) and hasattr(y, "__iter__") and any(isinstance(row, lists) for row in y)
 
 
 def are_names(y: Any) -> bool:

@@ -14,6 +14,7 @@ from kerora.data.numbers import NumberRows, Scale, number_column
 from kerora.data.rows import Rows
 from kerora.errors import ConfigError, DataError
 from kerora.models.presets import Preset, find_preset
+from kerora.models.problem_types import NUMBERS
 from kerora.models.raw_texts import RawRows, is_raw, raw_rows
 from kerora.models.regression_loss import RegressionLoss
 from kerora.models.text_fit import keras_arguments
@@ -81,8 +82,8 @@ class TextRegressor(WholeTextModel):
             ConfigError: there is no target, a name occurs twice, or a setting is out of range.
         """
         opened = preset if isinstance(preset, Preset) else find_preset(preset)
-        arrays = opened.load_numbers() if targets is None else None
-        names = _names(opened.number_names or () if targets is None else targets)
+        arrays = opened.load_head(NUMBERS) if targets is None else None
+        names = _names(opened.names_of(NUMBERS) or () if targets is None else targets)
         options: dict[str, Any] = {"max_length": max_length, "dtype": dtype, "head_dropout": head_dropout}
         options |= {"seed": seed, "truncate": truncate}
         model = cls.with_head(opened, names, name="text_regressor", arrays=arrays, **options)
@@ -200,7 +201,7 @@ class TextRegressor(WholeTextModel):
     @property
     def adapter_info(self) -> dict[str, Any]:
         """Entries that the description of an adapter holds about its model."""
-        return {**super().adapter_info, "problem_type": "regression", **self.head_state}
+        return {**super().adapter_info, "problem_type": NUMBERS, **self.head_state}
 
     @property
     def head_state(self) -> dict[str, Any]:

@@ -357,8 +357,8 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
         """
         if isinstance(rows, Rows) and labels is not None:
             raise ConfigError("Rows of a data set hold their labels. Leave the argument labels out.")
-        raw = None if isinstance(rows, Rows) else raw_rows(rows, labels)
-        targets: Any = rows.targets if raw is None else raw.labels
+        raw = None if isinstance(rows, Rows) else raw_rows(rows, labels, several=self.several_labels)
+        targets: Any = self.targets_of_rows(rows.targets) if raw is None else raw.labels
         if raw is not None:
             rows = Rows.numbered(raw.texts, pairs=raw.pairs)
             targets = None if targets is None else self.targets_of(targets)
@@ -373,6 +373,10 @@ class TaskModel(TextFit, SavedModel, SteppedModel):
             balance_by=balance_by,
             max_tokens=max_tokens,
         )
+
+    def targets_of_rows(self, targets: Any) -> Any:
+        """Return the targets that the loss takes, from the targets of `Rows`. Default: they are the same."""
+        return targets
 
     def encode_rows(self, rows: RawRows) -> dict[str, np.ndarray]:
         """Return the inputs for texts; see `encode`."""

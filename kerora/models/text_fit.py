@@ -12,7 +12,7 @@ import torch
 from kerora.data.batches import Batches
 from kerora.errors import ConfigError
 from kerora.models.compiling import check_callbacks
-from kerora.models.raw_texts import ENCODED, RawRows, are_names, is_raw, plain_labels, raw_rows
+from kerora.models.raw_texts import ENCODED, RawRows, are_lists, are_names, is_raw, plain_labels, raw_rows
 from kerora.settings.base import shown
 
 BATCH_SIZE = 32
@@ -40,10 +40,22 @@ class TextFit(keras.Model):
         """Return the targets for labels."""
         raise NotImplementedError
 
+    several_labels: bool = False
+    """Whether a text can have several labels, so that labels can be lists."""
+
+    def _raw(self, x: Any, y: Any = None, weights: Any = None) -> RawRows:
+        return raw_rows(x, y, weights, several=self.several_labels)
+
+    def _are_names(self, y: Any) -> bool:
+        return are_names(y) or (self.several_labels and are_lists(y))
+
+    def _targets(self, y: Any) -> Any:
+        return self.targets_of(plain_labels(y, self.several_labels))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs for inputs, or for a few texts."""
         if args and not isinstance(args[0], Mapping) and is_raw(args[0]):
-            args = (self.encode_rows(raw_rows(args[0])), *args[1:])
+            args = (self.encode_rows(self._raw(args[0])), *args[1:])
         return super().__call__(*args, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
@@ -88,7 +100,7 @@ class TextFit(keras.Model):
         """Evaluate as `evaluate` of Keras does. Texts and class names are taken as in `fit`."""
         given = keras_arguments(keras.Model.evaluate, self, args, kwargs)
         if is_raw(given.get("x")):
-            rows = raw_rows(given.pop("x"), given.pop("y", None), given.pop("sample_weight", None))
+            rows = self._raw(given.pop("x"), given.pop("y", None), given.pop("sample_weight", None))
             given["x"] = self._batches(rows, given.get("batch_size"), by_length=given.get("steps") is None)
         else:
             given.update(self._without_texts(given))
@@ -103,7 +115,7 @@ class TextFit(keras.Model):
         if is_raw(given.get("x")):
             # With `steps`, the first texts are wanted and not the longest.
             first = given.get("steps") is None
-            given["x"] = self._batches(raw_rows(given["x"]), given.get("batch_size"), by_length=first)
+            given["x"] = self._batches(self._raw(given["x"]), given.get("batch_size"), by_length=first)
         else:
             given["x"] = self._stream(given.get("x"))
         order = given["x"].order if isinstance(given["x"], Batches) else None
@@ -127,7 +139,7 @@ class TextFit(keras.Model):
         return super().predict_on_batch(self._encoded((x,))[0])
 
     def _fit_rows(self, given: dict[str, Any], size: int) -> None:
-        rows = raw_rows(given.pop("x"), given.pop("y", None), given.pop("sample_weight", None))
+        rows = self._raw(given.pop("x"), given.pop("y", None), given.pop("sample_weight", None))
         share = given.pop("validation_split", 0.0)
         if share and given.get("validation_data") is None:
             # As in Keras, the last rows are held out, before any shuffling.
@@ -156,21 +168,21 @@ class TextFit(keras.Model):
                 batches.class_weights = _by_class(given.pop("class_weight"), self.output_shape[-1])
 
     def _class_weight(self, weights: Mapping[Any, float]) -> dict[int, float]:
-        numbers = self.targets_of(plain_labels(list(weights)))
+        numbers = self._targets(list(weights))
         return {int(number): weight for number, weight in zip(numbers, weights.values(), strict=True)}
 
     def _held_out(self, data: Any, size: int) -> Any:
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         if is_raw(x):
-            return self._batches(raw_rows(x, y, weights), size)
-        if are_names(y):
-            return x, self.targets_of(plain_labels(y)), *(() if weights is None else (weights,))
+            return self._batches(self._raw(x, y, weights), size)
+        if self._are_names(y):
+            return x, self._targets(y), *(() if weights is None else (weights,))
         return self._stream(data)
 
     def _without_texts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments that hold texts in another form: names of classes, and streams of texts."""
         x, y = given.get("x"), given.get("y")
-        changed = {} if y is None or not are_names(y) else {"y": self.targets_of(plain_labels(y))}
+        changed = {} if y is None or not self._are_names(y) else {"y": self._targets(y)}
         return changed if isinstance(x, Mapping | Batches) else {**changed, "x": self._stream(x)}
 
     def _batches(self, rows: RawRows, size: int | None, *, by_length: bool = True) -> Batches:
@@ -180,10 +192,10 @@ class TextFit(keras.Model):
         """Return a batch of texts with labels as inputs and targets. Other batches stay as they are."""
         x, *rest = batch
         if isinstance(x, Mapping) and ENCODED in x:
-            return (x, self.targets_of(plain_labels(rest[0])), *rest[1:]) if rest and are_names(rest[0]) else batch
+            return (x, self._targets(rest[0]), *rest[1:]) if rest and self._are_names(rest[0]) else batch
         if not is_raw(x):
             return batch
-        rows = raw_rows(x, *rest)
+        rows = self._raw(x, *rest)
         targets = None if rows.labels is None else self.targets_of(rows.labels)
         return (self.encode_rows(rows), targets, rows.weights)[: len(batch)]
 

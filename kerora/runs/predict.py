@@ -19,7 +19,7 @@ from kerora.notices import notice
 from kerora.places import expanded
 from kerora.runfolder import RunFolder, atomic_file
 from kerora.runs.open import load, read_by_columns_of, read_config_for
-from kerora.runs.submission import PlainLineEnds
+from kerora.runs.submission import PlainLineEnds, cell_text
 from kerora.settings.fit import DataConfig
 from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.abstention import ANSWER_ALL, Abstention, answers
@@ -221,7 +221,9 @@ def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[li
     count = 0
     for values in rows:
         if form == "csv":
-            writer.writerow([format(value, style) if isinstance(value, float) else value for value in values])
+            writer.writerow(
+                [format(value, style) if isinstance(value, float) else cell_text(value) for value in values]
+            )
         else:
             # the same digits in both forms, because more would be rounding errors of float32
             plain = [float(format(value, style)) if isinstance(value, float) else value for value in values]

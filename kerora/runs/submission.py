@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
@@ -23,10 +24,16 @@ def write_unlabelled(run: RunFolder, task: Task, model: Any, rows: Any, batch_si
     found = predictions.predict(model, rows, batch_size, True)
     # numbers with the same digits as in `kerora predict --submission`
     shown = (
-        [format(value, predictions.FORMAT) if isinstance(value, float) else value for value in row] for row in found
+        [format(value, predictions.FORMAT) if isinstance(value, float) else cell_text(value) for value in row]
+        for row in found
     )
     lines = ([identifier, *values] for identifier, values in zip(rows.ids, shown, strict=True))
     write_text(run.submission, submission_text(["id", *predictions.columns(model, True)], lines))
+
+
+def cell_text(value: Any) -> Any:
+    """Return a value for a cell of CSV: a list, such as several labels, as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def submission_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

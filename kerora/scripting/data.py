@@ -4,11 +4,13 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from kerora.data import sources
-from kerora.data.rows import Dataset, Rows
+from kerora.data.rows import Dataset
 from kerora.scripting.arguments import refuse_more
 from kerora.scripting.request import data_request, staged
 from kerora.settings.fit import DataConfig
+from kerora.settings.resolve import resolve, to_dict
+from kerora.tasks.found import with_task
+from kerora.tasks.registry import task_named
 
 
 def load_dataset(
@@ -19,8 +21,9 @@ def load_dataset(
     validation: Any = None,
     test: Any = None,
     without: Collection[str] = (),
+    task: str | None = None,
     **settings: Any,
-) -> Dataset[Rows[int]]:
+) -> Dataset[Any]:
     """Load a data set with its splits, limited to a subset if one is set.
 
     The arguments `train`, `validation` and `test` replace parts of the source or add parts to it. If `train` is given,
@@ -36,6 +39,7 @@ def load_dataset(
         test: the test rows.
         without: parts to leave out, such as ``test``. Their files are not opened. Rows that are cut for them from the
             training rows are dropped, so that the training rows are the same as with these parts.
+        task: the task that reads the rows, such as ``multi-label``. Default: found by the data, as in a fit.
         **settings: settings of the data by the names of their options: ``text="message"``, ``test_split=0.2``.
 
     Raises:
@@ -46,4 +50,7 @@ def load_dataset(
         refuse_more([seed], "kerora.load_dataset")
     rows = {"train": train, "validation": validation, "test": test}
     with staged(data_request(config, rows, settings, "kerora.load_dataset")) as stage:
-        return sources.load_dataset(stage.config.data, seed, without=without)
+        given = resolve(to_dict(stage.config), {"task": task, "training.seed": seed})
+        config = with_task(given)
+        dataset: Dataset[Any] = task_named(config.task).rows.load(config, tuple(without))
+        return dataset

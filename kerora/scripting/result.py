@@ -64,7 +64,9 @@ class FitResult(TrainedRun):
         abstain_below: float | None = None,
         target_accuracy: float | None = None,
     ) -> list[Any]:
-        """Return the name of the most probable class of each text. A regression gives a number, or a list of several.
+        """Return the name of the most probable class of each text.
+
+        With several labels per text it is the list of the labels. A regression gives a number, or a list of several.
 
         Args:
             texts: the texts, as a list or one column of a table. A single string is one text.

@@ -183,7 +183,7 @@ def _rows(part: Any, split: str, task: Task, model: Any, config: FitConfig) -> A
     if isinstance(part, Rows):
         return part
     if isinstance(part, tuple) and len(part) == 2 and is_raw(part[0]):
-        raw = raw_rows(*part)
+        raw = raw_rows(*part, several=model.several_labels)
         if raw.labels is None:
             raise ConfigError(f"{split}: the texts have no labels. Give (texts, labels).")
         return model.rows_of(raw)

@@ -42,7 +42,8 @@ class Bounds:
         if (value > self.low if self.open else value >= self.low) and (self.high is None or value < self.high):
             return None
         if self.high is not None:
-            return f"must be at least {self.low} and less than {self.high}"
+            low = f"greater than {self.low}" if self.open else f"at least {self.low}"
+            return f"must be {low} and less than {self.high}"
         return f"must be greater than {self.low}" if self.open else f"must be {self.low} or more"
 
 
@@ -70,6 +71,11 @@ def between(low: float, high: float) -> Bounds:
     """Return a check that ``low <= value < high``."""
     # half-open, because a dropout rate or a held-out fraction of 1 would leave nothing
     return Bounds(low, high)
+
+
+def inside(low: float, high: float) -> Bounds:
+    """Return a check that ``low < value < high``."""
+    return Bounds(low, high, open=True)
 
 
 def text_encoding(name: str) -> str | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from kerora.errors import ConfigError
-from kerora.settings.base import Settings, at_least, between, more_than, setting, text_encoding
+from kerora.settings.base import Settings, at_least, between, inside, more_than, setting, text_encoding
 from kerora.settings.language import LanguageConfig
 from kerora.settings.lora import LoraConfig
 
@@ -20,8 +20,13 @@ LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as 
 SPLITS = ("train", "validation", "test")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "fasttext", "txt")
 # a list that `choices` of the setting refers to: tasks that are registered later count too
-TASKS = ["classification", "regression", "causal-lm"]
+TASKS = ["classification", "multi-label", "regression", "causal-lm"]
 """The names of the tasks. `kerora.tasks.registry` adds to them."""
+
+
+def _not_blank(text: str) -> str | None:
+    """Check a separator."""
+    return None if text.strip() or text == "\t" else "must be text other than blanks, such as | or ;"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,12 @@ class DataConfig(Settings):
         (),
         "Label column. Default: found by name (label, class, ...). Tasks with several values for a text take several "
         "columns, separated by commas.",
+    )
+    label_separator: str | None = setting(
+        None,
+        "Text between the labels of a row, such as | in a|b|c, for rows with several labels. An empty value is a row "
+        "without labels. Default: lists hold the labels.",
+        check=_not_blank,
     )
     id: str | None = setting(
         None, "Column that identifies a row. Default: the column 'id' if it exists, else the row number."
@@ -267,7 +278,16 @@ class TrainingConfig(OptimizerConfig):
         0.0, "Label smoothing: fraction of the target probability that is spread over all classes.", check=between(0, 1)
     )
     class_weights: str = setting(
-        "none", "'balanced' weights each row by the inverse frequency of its class.", choices=("none", "balanced")
+        "none",
+        "'balanced' weights each row by the inverse frequency of its class. With --task multi-label it weights the "
+        "positive rows of each label by negative / positive rows, at most 100.",
+        choices=("none", "balanced"),
+    )
+    threshold: float | None = setting(
+        None,
+        "With --task multi-label: probability from which on a row gets a label. Default: one for each label, which "
+        "gives the best F1 on the validation rows, or 0.5 without validation rows.",
+        check=inside(0, 1),
     )
     # an alternative to the weights, which leave rare rows rare in the batches
     sampling: str = setting(
@@ -329,10 +349,12 @@ class FitConfig(Settings):
     run: str | None = setting(None, "Name or path of the run. Default: <preset>-<data>-r<rank>-<n>.")
     runs_dir: str = setting("runs", "Parent folder of the runs.")
     log: tuple[str, ...] = setting((), LOG_HELP, choices=TRACKERS)
-    task: str = setting(
-        "classification",
-        "Task to learn: 'classification' assigns classes to texts, 'regression' predicts numbers, 'causal-lm' "
-        "continues texts.",
+    # None: `kerora.tasks.found` decides by the data
+    task: str | None = setting(
+        None,
+        "Task to learn: 'classification' assigns one class to each text, 'multi-label' any number of labels, "
+        "'regression' predicts numbers, 'causal-lm' continues texts. Default: multi-label if the label column holds "
+        "lists, if --label-separator is given, or if --label names several columns of 0 and 1; else classification.",
         choices=TASKS,
     )
     data: DataConfig = field(default_factory=DataConfig)

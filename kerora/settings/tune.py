@@ -15,7 +15,7 @@ class TuneConfig(Settings):
     space: str | None = setting(
         None,
         "Search space: a YAML file, or the name of a bundled space. Default: 'lora', for causal-lm "
-        "'lora-language', for regression 'lora-numbers'.",
+        "'lora-language', for multi-label 'lora-labels', for regression 'lora-numbers'.",
     )
     trials: int = setting(
         20,

@@ -147,18 +147,19 @@ def tasks() -> Iterator[Task]:
     yield from _TASKS.values()
 
 
-def task_named(name: str) -> Task:
-    """Return the task of a setting.
+def task_named(name: str | None) -> Task:
+    """Return the task of a setting. None, as in settings of old versions, is the first task.
 
     Raises:
         ConfigError: there is no task of that name.
     """
+    name = FIRST if name is None else name
     if name not in _TASKS:
         raise ConfigError(f"Unknown task {name!r}. Tasks are {', '.join(_TASKS)}.")
     return _TASKS[name]
 
 
-def task_of_peft_type(peft_type: object, wanted: str, source: object, problem_type: str = "") -> Task:
+def task_of_peft_type(peft_type: object, wanted: str | None, source: object, problem_type: str = "") -> Task:
     """Return the task of an adapter of PEFT.
 
     Args:
@@ -176,7 +177,7 @@ def task_of_peft_type(peft_type: object, wanted: str, source: object, problem_ty
         # tasks without such a name, as in a package of a user, are only taken by their own name
         named = [task for task in found if problem_type and task.problem_type == problem_type]
         if named and not any(task.name == wanted and not task.problem_type for task in found):
-            if named[0].name != wanted:
+            if named[0].name != (wanted or FIRST):
                 notice(f"{source}: its head is one for {problem_type}, so the task is {named[0].name}.")
             return named[0]
         return next((task for task in found if task.name == wanted), found[0])
@@ -230,6 +231,17 @@ register(
         {"predict": "`kerora predict` labels texts with it"},
         abstains=True,
         problem_type="single_label_classification",
+    )
+)
+register(
+    Task(
+        "multi-label",
+        "SEQ_CLS",
+        "tagger of texts",
+        "kerora.tasks.multi_label",
+        "predict {run} FILE",
+        {"predict": "`kerora predict` labels texts with it"},
+        problem_type="multi_label_classification",
     )
 )
 register(

@@ -28,6 +28,7 @@ from kerora.runs.submission import write_unlabelled
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.tasks.contract import EVALUATED, Evaluation
+from kerora.tasks.found import with_task
 from kerora.tasks.registry import Task, task_named
 from kerora.tracking.tracking import check_start, check_tools
 from kerora.training.adapt import adapt, check_quantize
@@ -177,6 +178,7 @@ def assemble(config: FitConfig, preset: Preset | None = None) -> Setup:
     The seed is set before any random choice, so that the same settings give the same weights.
     """
     set_random_seed(config.training.seed)
+    config = with_task(config)
     task = task_named(config.task)
     preset = preset or find_preset(config.model.preset)
     dataset = task.rows.load(config)

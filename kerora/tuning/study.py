@@ -19,6 +19,7 @@ from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
 from kerora.settings.resolve import as_settings, dump_yaml
 from kerora.settings.tune import TuneConfig
+from kerora.tasks.found import with_task
 from kerora.tracking.tracking import check_start
 from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.kept_data import keep, relative
@@ -131,7 +132,8 @@ def prepare(
     config: FitConfig, settings: TuneConfig, space: Space | Mapping[str, Any] | str | Path | None = None
 ) -> Search:
     """Check everything that a search needs, and load data and base model. This writes nothing."""
-    task = searched_task(config.task)
+    config = with_task(config)
+    task = searched_task(config)
     metric = task.search.METRIC if settings.metric is None else settings.metric
     found = load_space((settings.space or task.search.SPACE) if space is None else space)
     maximize = is_maximized(task, metric)

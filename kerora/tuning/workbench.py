@@ -23,6 +23,7 @@ from kerora.models.presets import Preset, find_preset
 from kerora.models.shared import checksum
 from kerora.models.task import TaskModel
 from kerora.settings.fit import DataConfig, FitConfig
+from kerora.tasks.found import with_task
 from kerora.tasks.registry import Task, task_named, tasks
 from kerora.tracking.tracking import check_tools
 from kerora.training.adapt import adapt, check_quantize
@@ -131,16 +132,16 @@ class _Base:
     touched: list[tuple[Any, torch.Tensor]]
 
 
-def searched_task(name: str) -> Task:
-    """Return a task whose settings can be searched.
+def searched_task(config: FitConfig) -> Task:
+    """Return the task of settings, if they can be searched. See `kerora.tasks.found` for settings without a task.
 
     Raises:
         ConfigError: its settings cannot be searched.
     """
-    task = task_named(name)
+    task = task_named(with_task(config).task)
     if not task.searchable:
         known = ", ".join(other.name for other in tasks() if other.searchable)
-        raise ConfigError(f"kerora tune searches the settings of --task {known}. Received: --task {name}")
+        raise ConfigError(f"kerora tune searches the settings of --task {known}. Received: --task {task.name}")
     return task
 
 
@@ -157,7 +158,8 @@ class Workbench:
     """
 
     def __init__(self, config: FitConfig) -> None:
-        self.task = searched_task(config.task)
+        config = with_task(config)
+        self.task = searched_task(config)
         check_tools(config.log)
         precision = resolve_precision(config.model.precision)
         self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))

@@ -56,6 +56,7 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
         "training.logging_steps": 25,
         "training.save_steps": 500,
     },
+    "goemotions": {"task": "multi-label", "data.label": ("labels",), "model.preset": "minilm", "training.epochs": 4},
     "imdb-distilbert": {
         "data.source": "imdb_reviews",
         "model.preset": "distil_bert_base_en_uncased",
@@ -68,7 +69,7 @@ KEY_VALUES: dict[str, dict[str, Any]] = {
     "imdb-windows": {"data.subset": 2000, "model.long": "windows", "model.stride": 32, "model.pool": "mean"},
     "tickets": {"data.source": "tickets", "run": "tickets"},
 }
-SPACES = ("ag-news-notebook", "imbalance", "lora", "lora-language", "lora-numbers")
+SPACES = ("ag-news-notebook", "imbalance", "lora", "lora-labels", "lora-language", "lora-numbers")
 PRETRAIN_KEY_VALUES: dict[str, dict[str, Any]] = {
     "kerora-mini-en": {
         "output": "kerora_mini_en",
@@ -132,7 +133,7 @@ def test_config_says_what_it_is_for_and_how_to_run_it(name: str) -> None:
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     assert f"#   kerora fit --config configs/{name}.yaml" in lines
-    assert name in ("imdb-windows", "stsb", "tickets") or any(
+    assert name in ("goemotions", "imdb-windows", "stsb", "tickets") or any(
         line.startswith("# Replaces the notebook") for line in lines
     )
 

@@ -39,6 +39,7 @@ OPTIONAL = {"predict": contract.PredictFace, "search": contract.SearchFace}
 JOURNEYS = {
     "classification": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
     "regression": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
+    "multi-label": ("encoder", ("--label-separator", "|"), ("peft", "keras", "transformers", "onnx", "kerora")),
     "causal-lm": ("decoder", ("--text", "text"), ("peft", "keras", "transformers", "onnx", "kerora")),
     "count-words": ("encoder", (), ("peft", "keras", "transformers", "onnx", "kerora")),
 }
@@ -48,13 +49,17 @@ KNOWS_A_KIND = {
     "data/document_reader.py",
     "data/language.py",
     "models/classifier.py",
+    "models/multi_label.py",
     "models/regressor.py",
     "models/whole_text.py",
     "models/causal_lm.py",
     "pretraining/pretrain.py",
 }
-KINDS = {"TextClassifier", "TextRegressor", "CausalLM", "Documents", "LanguageBatches", "NumberRows"}
-NAMES = {"classification", "regression", "causal-lm"}
+KINDS = {
+    *("TextClassifier", "MultiLabelClassifier", "TextRegressor", "CausalLM", "Documents", "LanguageBatches"),
+    "NumberRows",
+}
+NAMES = {"classification", "multi-label", "regression", "causal-lm"}
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import torch
 
 from kerora.settings.fit import TrainingConfig
 from kerora.tasks.classification.losses import LOSSES, CrossEntropy, FocalLoss
+from kerora.tasks.multi_label.losses import LabelCrossEntropy
 
 GENERATOR = np.random.default_rng(0)
 LOGITS, LABELS = GENERATOR.normal(0, 3, (50, 5)).astype(np.float32), GENERATOR.integers(0, 5, 50)
@@ -66,3 +67,21 @@ def test_settings_choose_the_loss_and_a_saved_model_keeps_it() -> None:
     again = keras.losses.deserialize(keras.losses.serialize(made))
     assert isinstance(again, FocalLoss) and again.get_config() == made.get_config()
     assert next(iter(LOSSES)) == "cross-entropy"
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, (0.5, 1.0, 2.0, 3.0, 4.0)])
+def test_the_focal_loss_of_several_labels_is_its_formula(smoothing: float, weights: tuple[float, ...] | None) -> None:
+    truth = GENERATOR.integers(0, 2, (50, 5)).astype(np.float32)
+    wide, targets = LOGITS.astype(np.float64), truth * (1 - smoothing) + smoothing / 2
+    p = 1 / (1 + np.exp(-wide))
+    yes, no = (1 - p) ** 1.5 * -np.log(p), p**1.5 * -np.log(1 - p)
+    expected = (targets * yes * np.array(weights or 1.0) + (1 - targets) * no).mean(axis=1)
+    loss = LabelCrossEntropy(smoothing, weights, gamma=1.5)
+    found = loss.call(torch.tensor(truth), torch.tensor(LOGITS)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-7)
+    assert LabelCrossEntropy.from_config(loss.get_config()).gamma == 1.5
+    sure = torch.tensor([[200.0, -200.0, 1e30]], requires_grad=True)
+    value = LabelCrossEntropy(gamma=0.3)(torch.tensor([[1.0, 1.0, 0.0]]), sure)
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(sure.grad).all()

@@ -46,7 +46,7 @@ def test_a_registered_task_is_known_everywhere_until_it_is_taken_away() -> None:
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         task_named(name)
-    assert str(caught.value) == f"Unknown task {name!r}. Tasks are classification, regression, causal-lm."
+    assert str(caught.value) == f"Unknown task {name!r}. Tasks are classification, multi-label, regression, causal-lm."
 
 
 @pytest.mark.parametrize("peft_type", ["TOKEN_CLS", None, "", ["SEQ_CLS"], 3])
@@ -54,8 +54,8 @@ def test_a_foreign_type_of_peft_says_what_can_be_imported(peft_type: object) -> 
     with pytest.raises(AdapterError) as caught:
         task_of_peft_type(peft_type, "classification", "/folder")
     assert str(caught.value) == (
-        f"/folder has task_type {peft_type!r}. Kerora can import SEQ_CLS (a text classifier or a text regressor) and "
-        "CAUSAL_LM (a language model)."
+        f"/folder has task_type {peft_type!r}. Kerora can import SEQ_CLS (a text classifier or a tagger of texts or a "
+        "text regressor) and CAUSAL_LM (a language model)."
     )
 
 
@@ -67,8 +67,8 @@ def test_a_run_without_a_task_is_a_classifier_and_a_later_task_asks_for_an_updat
         with pytest.raises(RunError) as caught:
             task_of_manifest(run, {"task": name})
         assert str(caught.value) == (
-            f"{run.manifest} names the task {name!r}. This version of Kerora has classification, regression, "
-            "causal-lm. Update Kerora."
+            f"{run.manifest} names the task {name!r}. This version of Kerora has classification, multi-label, "
+            "regression, causal-lm. Update Kerora."
         )
 
 
@@ -93,6 +93,5 @@ def test_a_command_for_other_runs_says_which_commands_are_for_this_one(
 
 def test_first_use_is_a_command_line_with_the_run_in_it() -> None:
     lines = {task.name: task.first_use.format(run="runs/mine") for task in tasks()}
-    predict = "predict runs/mine FILE"
-    generate = 'generate runs/mine --prompt "..."'
-    assert lines == {"classification": predict, "regression": predict, "causal-lm": generate}
+    labels = dict.fromkeys(("classification", "multi-label", "regression"), "predict runs/mine FILE")
+    assert lines == {**labels, "causal-lm": 'generate runs/mine --prompt "..."'}

@@ -34,7 +34,6 @@ KEEPS_OUTPUT = False
 ONNX_NOTE = ""
 PLAIN_HEAD = keras_head
 # the formats with a labels.json
-LABELLED = ("keras", "onnx")
 # for str.format: a doubled brace becomes a single one
 LOADING = {
     "peft": """from transformers import AutoModelForSequenceClassification
@@ -83,9 +82,8 @@ def decision(form: str, model: TextClassifier) -> str:
     )
     if form == "kerora":
         return f"{run} `adapter/labels.json` holds it, and Kerora uses it."
-    held = "labels.json holds it, but other tools do not read it" if form in LABELLED else "This format cannot hold it"
     parts = [
-        f"{run} {held}: the probabilities of other tools are those without it.",
+        f"{run} labels.json holds it, but other tools do not read it: their probabilities are those without it.",
         f"`softmax(logits / {value})` gives the probabilities of the run.",
     ]
     if form == "transformers":

@@ -12,7 +12,7 @@ from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
 from kerora.runfolder import RunFolder, check_has_adapter
 from kerora.settings.fit import FitConfig
-from kerora.tasks.classification.labels import read_labels, write_labels
+from kerora.tasks.whole_text.labels import read_labels, write_labels
 
 
 def build(config: FitConfig, preset: Preset, dataset: Dataset) -> TextClassifier:

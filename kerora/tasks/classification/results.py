@@ -1,6 +1,5 @@
 """The results of the run of a classifier: its predictions, read, described and compared."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 
 from kerora.data.classes import ClassLabels
 from kerora.errors import RunError
-from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes
+from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes, row_places
 from kerora.evaluation.coverage import CoverageCurve, coverage_curve
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
 from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
@@ -21,12 +20,10 @@ from kerora.evaluation.verdict import RunBaseline, baseline_line, run_baselines
 from kerora.evaluation.wording import decimal, state_notes
 from kerora.models.probabilities import softmax
 from kerora.runfolder import RunFolder
-from kerora.tasks.classification.labels import read_labels
 from kerora.tasks.classification.majority import majority_note, supports_of
+from kerora.tasks.whole_text.labels import read_labels
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted", "score")
-# split, id, and how many rows with this id came before
-Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -414,8 +411,8 @@ def compare(runs: Sequence[ClassificationResults], split: str | None = None) -> 
 
 
 def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
-    places = _places(b)
-    found = [(place, places[key]) for key, place in _places(a).items() if key in places]
+    places = row_places(b.name, b.ids)
+    found = [(place, places[key]) for key, place in row_places(a.name, a.ids).items() if key in places]
     # Equal ids do not prove equal rows, for example if ids are row numbers. McNemar's test needs equal rows.
     same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and _is_same_label(a, a.labels[i], b, b.labels[j])]
     test = None
@@ -430,13 +427,3 @@ def _is_same_label(a: SplitResults, i: int, b: SplitResults, j: int) -> bool:
     if a.classes[i] == b.classes[j]:
         return True
     return bool(a.values and b.values) and a.values[i] == b.values[j]
-
-
-def _places(split: SplitResults) -> dict[Key, int]:
-    """Return the position of each row. The key counts how often the id occurred before, as ids may repeat."""
-    seen: Counter[str] = Counter()
-    places = {}
-    for place, identifier in enumerate(split.ids):
-        places[split.name, identifier, seen[identifier]] = place
-        seen[identifier] += 1
-    return places

@@ -21,6 +21,7 @@ from kerora.tasks.classification.callback import ClassificationReport
 from kerora.tasks.classification.losses import LOSSES as MAKERS
 from kerora.tasks.classification.predict import write_predictions
 from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
+from kerora.tasks.refused import check_no_threshold
 from kerora.tasks.whole_text.training import (
     check_frozen,
     evaluation_batches,
@@ -42,6 +43,7 @@ def check(config: FitConfig, dataset: Dataset[Rows[int]]) -> None:
     """Refuse settings that contradict each other, and those for which the validation rows do not suffice."""
     training = config.training
     check_frozen(training)
+    check_no_threshold(config)
     # with both, a rare class would count more than a frequent one
     if training.sampling == "balanced" and training.class_weights == "balanced":
         raise ConfigError(

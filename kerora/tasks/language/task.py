@@ -20,6 +20,7 @@ from kerora.settings.fit import FitConfig
 from kerora.tasks.contract import COURSE_COLUMNS, Evaluation
 from kerora.tasks.language.measure import TextLosses, continue_prompts, document_losses
 from kerora.tasks.language.samples import Sample, read_samples, sample_prompts, write_samples
+from kerora.tasks.refused import check_no_threshold
 
 COLUMNS = ("epoch", "loss", "perplexity", "val_loss", "val_perplexity", "val_bits_per_byte", *COURSE_COLUMNS)
 MONITOR = "val_loss"
@@ -62,6 +63,7 @@ class LanguageReport(keras.callbacks.Callback):
 
 def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
     """Refuse settings that only classifiers have."""
+    check_no_threshold(config)
     training = config.training
     # options that the training of a language model would silently ignore
     given = {

@@ -10,6 +10,7 @@ from kerora.data.numbers import NumberRows, Scale
 from kerora.data.rows import Dataset
 from kerora.errors import ConfigError
 from kerora.models.presets import Preset
+from kerora.models.problem_types import NUMBERS
 from kerora.models.regressor import TextRegressor
 from kerora.settings.fit import FitConfig
 from kerora.tasks.exchange_contract import HubNames
@@ -69,8 +70,8 @@ def classes(model: TextRegressor) -> tuple[str, ...]:
 
 
 def labels(model: TextRegressor) -> dict[str, Any]:
-    """Return the names of the targets."""
-    return {"classes": list(model.classes)}
+    """Return the names of the targets, and that the outputs are numbers, which KerasHub does not write."""
+    return {"classes": list(model.classes), "problem_type": NUMBERS}
 
 
 def decision(form: str, model: TextRegressor) -> str:
@@ -85,7 +86,7 @@ def hub_config(model: TextRegressor) -> dict[str, Any]:
         "id2label": {str(number): name for number, name in enumerate(model.classes)},
         "label2id": {name: number for number, name in enumerate(model.classes)},
         # transformers then takes the squared error, and its pipeline gives the number itself as the score
-        "problem_type": "regression",
+        "problem_type": NUMBERS,
     }
 
 
@@ -138,6 +139,6 @@ def _names(count: int, preset: Preset, dataset: Dataset[NumberRows] | None, give
             )
     if dataset is not None:
         return dataset.classes
-    own = preset.number_names or ()
+    own = preset.names_of(NUMBERS) or ()
     plain = ("label",) if count == 1 else tuple(f"label_{number}" for number in range(count))
     return tuple(given) or (own if len(own) == count else plain)

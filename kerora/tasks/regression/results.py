@@ -21,13 +21,13 @@ from kerora.evaluation.regression import (
     regression_metrics,
 )
 from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
+from kerora.evaluation.significance import SIGNIFICANCE
 from kerora.evaluation.wording import decimal, state_notes
 from kerora.runfolder import RunFolder
 from kerora.tasks.regression.labels import read_targets
 from kerora.tasks.regression.predict import number_columns
 
 FIRST_COLUMNS = ("id", "split", "text")
-SIGNIFICANCE = 0.05
 # predictions.csv holds nine digits
 ROUNDING = 1e-5
 COMPARED = ("rmse", "pearson")

@@ -18,6 +18,7 @@ from kerora.models.regressor import TextRegressor
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig, TrainingConfig
 from kerora.tasks.contract import COURSE_COLUMNS, Evaluation
+from kerora.tasks.refused import check_no_threshold
 from kerora.tasks.regression.callback import RegressionReport
 from kerora.tasks.regression.predict import predict_numbers, write_predictions
 from kerora.tasks.whole_text.training import (
@@ -40,6 +41,7 @@ def check(config: FitConfig, dataset: Dataset[NumberRows]) -> None:
     """Refuse settings that only classifiers have, and a --monitor that the validation rows leave undefined."""
     training = config.training
     check_frozen(training)
+    check_no_threshold(config)
     # options that a regression would silently ignore
     given = {
         "--label-smoothing": training.label_smoothing,

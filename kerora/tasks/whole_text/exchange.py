@@ -13,8 +13,10 @@ from kerora.data.rows import Dataset, Rows
 from kerora.data.sources import load_dataset
 from kerora.errors import AdapterError
 from kerora.lora.tensors import WEIGHTS_FILE, read_tensors
-from kerora.models.keras_presets import HEAD_FILE
+from kerora.models.json_files import read_json_object
+from kerora.models.keras_presets import HEAD_FILE, LABELS_FILE
 from kerora.models.presets import Preset
+from kerora.models.problem_types import NUMBERS, ONE_CLASS
 from kerora.models.whole_text import WholeTextModel
 from kerora.settings.fit import FitConfig
 from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
@@ -81,15 +83,20 @@ def problem_type_of(folder: Path, description: Mapping[str, Any], preset: Preset
         description: its adapter_config.json.
         preset: the base model.
     """
-    own = description.get("kerora", {}).get("problem_type", description.get("problem_type"))
-    if own:
-        return str(own)
+    path = folder / LABELS_FILE
+    beside = read_json_object(path) if path.is_file() else {}
+    for found in (description.get("kerora", {}), description, beside):
+        if isinstance(found.get("problem_type"), str) and found["problem_type"]:
+            return str(found["problem_type"])
     weight = read_tensors(folder / WEIGHTS_FILE, None).get(_head_key(preset))
     if weight is None or weight.ndim != 2:
         return ""
-    # transformers takes one output as a number; a base with as many outputs has the head that was trained further
-    same = preset.number_names is not None and preset.class_names is None and len(preset.number_names) == len(weight)
-    return "regression" if len(weight) == 1 or same else ""
+    # the head of the base was trained further, or its config says what the head is for
+    own = preset.names_of(preset.problem_type)
+    if preset.problem_type != ONE_CLASS and (own is None or len(own) == len(weight)):
+        return preset.problem_type
+    # transformers takes one output as a number
+    return NUMBERS if len(weight) == 1 else ""
 
 
 def outputs_of_adapter(folder: Path, preset: Preset) -> int:
