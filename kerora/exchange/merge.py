@@ -41,7 +41,8 @@ def merged_model(
     _check_alike(runs, models)
     for model in models:
         bake(model)
-    if len(models) > 1:
+    # of one run with another weight than 1, too: the weight scales the change of its base
+    if shares != [1.0]:
         _add_up(models, shares)
         # a temperature was fitted for the logits of one run, and these are others
         models[0].forget_decision()

@@ -47,6 +47,9 @@ def test_a_weighted_sum_adds_the_changes_of_each_weight(trained: Trained, tmp_pa
     torch.testing.assert_close(kernel(summed), expected)
     heads = [model.get_layer("logits").kernel.numpy() for model in (*parts, summed)]
     np.testing.assert_allclose(heads[2], (0.5 * heads[0] + 2.0 * heads[1]) / 2.5, atol=1e-6)
+    # one run alone: half of its change
+    half = merged_model([first], [0.5])
+    torch.testing.assert_close(kernel(half), kernel(base) + 0.5 * (kernel(parts[0]) - kernel(base)))
     same = merged_model([first, first])
     np.testing.assert_allclose(kernel(same), kernel(parts[0]), atol=1e-6)
     answer = kerora(
