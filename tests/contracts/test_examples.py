@@ -15,7 +15,7 @@ from kerora.runfolder import RunFolder
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
-NAMES = ("custom_data", "fit_from_python", "fit_with_keras", "keras_hub_model", "predict_numbers")
+NAMES = ("custom_data", "fit_from_python", "fit_with_keras", "keras_hub_model", "predict_numbers", "several_labels")
 RunExample = Callable[..., str]
 
 
@@ -106,3 +106,9 @@ def test_predict_numbers(run_example: RunExample, tiny_preset: Path, tmp_path: P
     lines = output.splitlines()
     assert "validation: RMSE" in output and float(lines[-3].split()[0]) < 10
     assert lines[-1].startswith("Mean ") and RunFolder.open(tmp_path / "run").read_manifest()["task"] == "regression"
+
+
+def test_several_labels(run_example: RunExample, tiny_preset: Path, tmp_path: Path) -> None:
+    output = run_example("several_labels", "--preset", tiny_preset, "--epochs", 1, "--run", tmp_path / "run")
+    assert "validation: Macro F1" in output and "damage: from probability" in output
+    assert RunFolder.open(tmp_path / "run").read_manifest()["task"] == "multi-label"

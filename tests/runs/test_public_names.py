@@ -58,6 +58,7 @@ def test_a_run_of_an_unknown_task_is_refused_by_name(runs: Path) -> None:
     manifest = Path("classifier/run.json")
     manifest.write_text(json.dumps({**json.loads(manifest.read_text(encoding="utf-8")), "task": "sing"}))
     with pytest.raises(
-        RunError, match=r"names the task 'sing'\. This version of Kerora has classification, regression, causal-lm"
+        RunError,
+        match=r"names the task 'sing'\. This version of Kerora has classification, multi-label, regression, causal-lm",
     ):
         kerora.report("classifier")

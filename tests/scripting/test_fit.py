@@ -144,7 +144,10 @@ def test_the_first_argument(config: Any, settings: dict[str, Any], parts: tuple[
         ({"train": FRAME, "config": FRAME}, "the first dict holds settings. Give the columns 'message', 'queue' with"),
         ({"train": FRAME, "data.label": "x"}, "'data.label' is given twice"),
         ({"train": {"message": TEXTS, "queue": [None, *LABELS[1:]]}}, r"^train \(dict\): 1 row .*: row 1 has no label"),
-        ({"train": {"message": TEXTS, "queue": [["a"]] * 64}}, r"row 1, column 'queue': the label .* is a list"),
+        (
+            {"train": {"message": TEXTS, "queue": [["a"]] * 64}},
+            "the rows have the one label 'a'. This task needs at least two labels. Check label=",
+        ),
         ({"config": 3}, r"train \(int\) must be a frame"),
     ],
 )

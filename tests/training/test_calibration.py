@@ -214,7 +214,11 @@ def test_saved_models_and_runs_keep_it(trained: TrainedRun, tmp_path: Path) -> N
 
 def test_exports_say_it(run: Path, tmp_path: Path) -> None:
     value = load(run).temperature
-    for form, says in (("keras", "labels.json holds it"), ("kerora", "and Kerora uses it"), ("peft", "cannot hold it")):
+    for form, says in (
+        ("keras", "labels.json holds it"),
+        ("kerora", "and Kerora uses it"),
+        ("peft", "labels.json holds it"),
+    ):
         kerora.export(run, form, tmp_path / form)
         card = (tmp_path / form / "README.md").read_text()
         assert f"{value:.6g}" in card and says in card

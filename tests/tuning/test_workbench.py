@@ -128,11 +128,13 @@ def test_a_task_without_the_face_is_refused() -> None:
     register(Task("ranking", "SEQ_CLS", "ranker", "tests.tuning"))
     try:
         with pytest.raises(ConfigError) as caught:
-            searched_task("ranking")
+            searched_task(resolve({"task": "ranking"}))
     finally:
         unregister("ranking")
     said = str(caught.value)
-    assert said.startswith("kerora tune searches the settings of --task classification, regression, causal-lm")
+    assert said.startswith(
+        "kerora tune searches the settings of --task classification, multi-label, regression, causal-lm"
+    )
     assert said.endswith("Received: --task ranking")
 
 
