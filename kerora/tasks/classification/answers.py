@@ -7,8 +7,8 @@ from kerora.errors import RunError
 from kerora.evaluation.calibration import LEAST_ROWS
 from kerora.evaluation.coverage import CoverageCurve, coverage_curve
 from kerora.runfolder import RunFolder, read_json
-from kerora.tasks.classification.labels import read_labels
 from kerora.tasks.classification.results import SplitResults, read_predictions
+from kerora.tasks.whole_text.labels import read_labels
 
 SPLIT = "validation"
 
