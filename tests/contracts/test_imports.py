@@ -45,6 +45,7 @@ OPTIONAL_IMPORTS = {
     "data/tfds_source.py": {"tensorflow_datasets"},
     # 25 MB that only Parquet files need
     "data/parquet.py": {"pyarrow", "pyarrow.parquet", "pyarrow.ipc"},
+    "data/vectors.py": {"pyarrow", "pyarrow.parquet"},
     "data/compression.py": {"pyarrow"},
     "data/memory.py": {"pyarrow.parquet"},
     # the hubs' clients, a third of a second that only a download needs
