@@ -27,6 +27,8 @@ LEVELS = (
     ("training", "callbacks"),
     # the wings side by side, and what looks at a machine
     ("exchange", "pretraining", "tuning", "doctor"),
+    # what trains with the workbench of the search
+    ("cleaning",),
     # what scripts call, over the wings
     ("scripting",),
     ("cli",),
