@@ -14,7 +14,7 @@ from kerora.data.labels import label_of
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import ConfigError, DataError, RunError, nearest
 from kerora.notices import notice
-from kerora.places import expanded
+from kerora.places import expanded, listed_files
 from kerora.runfolder import atomic_file
 from kerora.runs.submission import PlainLineEnds
 from kerora.settings.fit import SPLITS, DataConfig, FitConfig
@@ -75,7 +75,8 @@ def check_new_file(path: Path, data: DataConfig, force: bool) -> None:
     """
     if path.suffix.lower() not in ENDINGS:
         raise ConfigError(f"The new file must end in {' or '.join(ENDINGS)}. Received: {path}")
-    sources = [expanded(spec) for spec in (data.source, *(getattr(data, split) for split in SPLITS)) if spec]
+    specs = [spec for spec in (data.source, *(getattr(data, split) for split in SPLITS)) if spec]
+    sources = [expanded(part) for spec in specs for part in listed_files(spec)]
     inside = [source for source in sources if source.exists() and path.exists() and _is_in(path, source)]
     if inside:
         raise ConfigError(f"{path} belongs to the data, which are never changed. Choose another --output.")

@@ -38,9 +38,11 @@ class DataConfig(Settings):
         "Data set: 'tickets' (bundled), a TFDS name such as imdb_reviews or glue/sst2, a file, a folder, or "
         "hf://datasets/organisation/name[@revision][/path] of the Hugging Face hub.",
     )
-    train: str | None = setting(None, "File with the training rows. It replaces the training part of --data.")
-    validation: str | None = setting(None, "File with the validation rows.")
-    test: str | None = setting(None, "File with the test rows.")
+    train: str | None = setting(
+        None, "File with the training rows, or several, separated by commas. They replace the training part of --data."
+    )
+    validation: str | None = setting(None, "File with the validation rows, or several, separated by commas.")
+    test: str | None = setting(None, "File with the test rows, or several, separated by commas.")
     config_name: str | None = setting(
         None,
         "Configuration of a data set of the Hugging Face hub that has several: its README.md names them. Default: the "

@@ -41,6 +41,7 @@ class Task:
         commands: commands that not every task has: by name of the command, what it does with a run.
         abstains: whether an answer has one probability, so that answers below a threshold can be withheld.
         cleans: whether `kerora clean` finds wrong labels of its data.
+        asks: whether `kerora predict --most-useful` finds rows to label for it.
         problem_type: what the outputs of a head mean, as transformers names it. Empty if it names no such thing.
     """
 
@@ -52,6 +53,7 @@ class Task:
     commands: Mapping[str, str] = field(default_factory=dict)
     abstains: bool = False
     cleans: bool = False
+    asks: bool = False
     problem_type: str = ""
 
     @property
@@ -233,6 +235,7 @@ register(
         {"predict": "`kerora predict` labels texts with it"},
         abstains=True,
         cleans=True,
+        asks=True,
         problem_type="single_label_classification",
     )
 )
