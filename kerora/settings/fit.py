@@ -13,6 +13,8 @@ TEXT_JOINS = ("auto", "space", "pair")
 SIDES = ("left", "right")
 LONG = ("cut-end", "cut-middle", "windows")
 POOLS = ("mean", "max")
+AUGMENTATIONS = ("none", "mask", "cutoff", "aeda", "swap")
+CONSISTENCIES = ("none", "rdrop")
 # the tools that a training can log to, and their extras in pyproject.toml
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as kerora[wandb]. Default: none."
@@ -276,6 +278,25 @@ class TrainingConfig(OptimizerConfig):
         "models with fewer than 10 million weights on up to 2,000 rows, else 0.",
         check=between(0, 0.9),
     )
+    # off: published gains for pre-trained models are small, see docs/few-labels.md
+    augment: str = setting(
+        "none",
+        "Change the training rows, in other places in each epoch. 'mask' masks tokens, 'cutoff' removes a stretch of "
+        "tokens, 'aeda' inserts punctuation between words, 'swap' lets words change places. Not for language models.",
+        choices=AUGMENTATIONS,
+    )
+    augment_share: float | None = setting(
+        None,
+        "With --augment: fraction of the tokens or words that change. Default: 0.3 for mask, else 0.1.",
+        check=inside(0, 1),
+    )
+    consistency: str = setting(
+        "none",
+        "'rdrop' computes each training row twice with other dropout and adds the symmetric KL divergence of both "
+        "answers to the loss. A step takes twice the time. Only for classification.",
+        choices=CONSISTENCIES,
+    )
+    consistency_weight: float = setting(1.0, "With --consistency: weight of the divergence.", check=more_than(0))
     label_smoothing: float = setting(
         0.0, "Label smoothing: fraction of the target probability that is spread over all classes.", check=between(0, 1)
     )

@@ -216,7 +216,8 @@ def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -
 def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     """Compile the model and make the callbacks that every training needs."""
     config = setup.config.training
-    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed, config.batch_size)
+    weight = config.consistency_weight if config.consistency == "rdrop" else 0.0
+    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed, config.batch_size, weight)
     epochs = compile_for_training(setup.model, setup.config, step)
     callbacks: list[Any] = [Position(setup.batches, step, config.max_steps, checkpoint)]
     validation = None

@@ -39,13 +39,21 @@ class TrainStep:
         seed: seed of dropout. Default: 0.
         most_rows: rows that go through the model together on a GPU. A batch has more rows if its texts are divided into
             windows. Default: None, all.
+        consistency: weight of the divergence of two passes with other dropout (R-Drop, Liang et al. 2021,
+            arXiv:2106.14448). The outputs must be logits of classes. Default: 0, one pass.
     """
 
     def __init__(
-        self, batches_per_epoch: int, accumulate: int = 1, seed: int = 0, most_rows: int | None = None
+        self,
+        batches_per_epoch: int,
+        accumulate: int = 1,
+        seed: int = 0,
+        most_rows: int | None = None,
+        consistency: float = 0.0,
     ) -> None:
         self.batches_per_epoch = batches_per_epoch
         self.most_rows = most_rows
+        self.consistency = consistency
         self.accumulate = accumulate
         self.seed = seed
         self.epoch = 0
@@ -92,6 +100,11 @@ class TrainStep:
     def _add_gradient(self, model: keras.Model, x: Any, y: Any, weights: Any) -> dict[str, Any]:
         predictions = model(x, training=True)
         loss = model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=weights, training=True)
+        if self.consistency:
+            # Other random numbers than in the first pass: dropout draws on.
+            second = model(x, training=True)
+            other = model.compute_loss(x=x, y=y, y_pred=second, sample_weight=weights, training=True)
+            loss = (loss + other) / 2 + self.consistency * divergence(predictions, second, weights)
         if not torch.isfinite(loss):
             raise self._not_finite(f"The loss became {loss.item()}")
         # The loss is a weighted mean. Times the total weight it is a sum, which can be added up over parts and batches.
@@ -125,6 +138,20 @@ class TrainStep:
             f"{what} at epoch {self.epoch + 1}, batch {self.position + 1}. "
             "Lower --learning-rate, keep --clip-norm above 0, or use --precision float32."
         )
+
+
+def divergence(first: torch.Tensor, second: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the symmetric KL divergence of two predictions, a weighted mean over the rows: half of both directions.
+
+    Args:
+        first: logits (rows, classes).
+        second: logits (rows, classes) of the same rows.
+        weights: weights of the rows (rows,), or None.
+    """
+    one, two = (torch.nn.functional.log_softmax(logits.float(), dim=-1) for logits in (first, second))
+    # KL(p || q) + KL(q || p) = sum((p - q) (log p - log q))
+    rows = ((one.exp() - two.exp()) * (one - two)).sum(dim=-1) / 2
+    return rows.mean() if weights is None else (rows * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
 def row_parts(

@@ -69,6 +69,8 @@ def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
     given = {
         "--cache-frozen": training.cache_frozen,
         "--mask-share": training.mask_share,
+        "--augment": training.augment != "none",
+        "--consistency": training.consistency != "none",
         "--label-smoothing": training.label_smoothing,
         "--class-weights": training.class_weights != "none",
         "--sampling": training.sampling != "shuffled",
