@@ -15,6 +15,7 @@ LONG = ("cut-end", "cut-middle", "windows")
 POOLS = ("mean", "max")
 AUGMENTATIONS = ("none", "mask", "cutoff", "aeda", "swap")
 CONSISTENCIES = ("none", "rdrop")
+STARTS = ("plain", "contrastive")
 # the tools that a training can log to, and their extras in pyproject.toml
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as kerora[wandb]. Default: none."
@@ -289,6 +290,12 @@ class TrainingConfig(OptimizerConfig):
         None,
         "With --augment: fraction of the tokens or words that change. Default: 0.3 for mask, else 0.1.",
         check=inside(0, 1),
+    )
+    start: str = setting(
+        "plain",
+        "'contrastive' trains the adapter before the training so that rows of one class have similar features, by all "
+        "pairs of 100 batches. For few rows. Only for classification.",
+        choices=STARTS,
     )
     consistency: str = setting(
         "none",

@@ -86,8 +86,8 @@ class TrainStep:
         if self.position >= self.batches_per_epoch:
             self.move_to(self.epoch + 1)
         if self.at_update:
-            _clear_gradients(model)
-        _seed_draws(_mix(self.seed, self.epoch, self.position))
+            clear_gradients(model)
+        seed_draws(mix(self.seed, self.epoch, self.position))
         logs: dict[str, Any] = {}
         tokens = max(1, STATES_AT_ONCE // getattr(getattr(model, "backbone", None), "hidden_dim", 1))
         for part in row_parts(x, y, weights, tokens, self.most_rows):
@@ -130,7 +130,7 @@ class TrainStep:
             raise self._not_finite("A gradient became infinite or not a number")
         with torch.no_grad():
             model.optimizer.apply(gradients, variables)
-        _clear_gradients(model)
+        clear_gradients(model)
         self._pending_weight = 0.0
 
     def _not_finite(self, what: str) -> TrainingError:
@@ -204,14 +204,15 @@ def _is_floating(value: Any) -> bool:
     return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)))
 
 
-def _clear_gradients(model: keras.Model) -> None:
+def clear_gradients(model: keras.Model) -> None:
+    """Remove the gradients of all trained weights."""
     # Not with `model.zero_grad`: it clears the torch parameters, a list that Keras makes when it builds the
     # model. LoRA weights that were added later are not in it, and their gradients would add up.
     for variable in model.trainable_weights:
         variable.value.grad = None
 
 
-def _seed_draws(seed: int) -> None:
+def seed_draws(seed: int) -> None:
     """Seed the random numbers of torch."""
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
@@ -220,7 +221,8 @@ def _seed_draws(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
-def _mix(seed: int, epoch: int, position: int) -> int:
+def mix(seed: int, epoch: int, position: int) -> int:
+    """Return a seed for the random numbers of one step."""
     # Different for every (seed, epoch, position) of a real run. Neighbouring steps get seeds that are far apart.
     # 2,654,435,761 is near 2^32 / golden ratio (Knuth, multiplicative hashing). The mask keeps the seed positive.
     return (seed * 1_000_003 + epoch) * 1_000_003 * 31 + position * 2_654_435_761 & 0x7FFF_FFFF_FFFF_FFFF

@@ -30,7 +30,7 @@ from kerora.tracking.tracking import check_tools
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import Observer, updates_of
 from kerora.training.defaults import settle_for_data, settle_for_model
-from kerora.training.fit import Setup, make_loop
+from kerora.training.fit import Setup, make_loop, start
 from kerora.training.loop import Loop, run_fit
 
 T = TypeVar("T")
@@ -224,6 +224,7 @@ class Workbench:
         started = time.perf_counter()
         with self._assembled(config, self.dataset(config.data)) as setup:
             loop = make_loop(setup)
+            start(setup)
             watch = Watch(self.task, setup.dataset["validation"], loop, metric, on_epoch, observer)
             callbacks = [*loop.callbacks, *([loop.stopping] if loop.stopping else []), watch]
             run_fit(setup.model, loop.batches, loop.epochs, None, callbacks)
@@ -245,6 +246,7 @@ class Workbench:
         """
         with self._assembled(config, dataset) as setup:
             loop = make_loop(setup)
+            start(setup)
             callbacks = [*loop.callbacks, *([loop.stopping] if loop.stopping else [])]
             run_fit(setup.model, loop.batches, loop.epochs, None, callbacks)
             return look(setup.model)

@@ -15,6 +15,7 @@ from kerora.evaluation.calibration import LEAST_ROWS, fit_temperature
 from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics
 from kerora.models.classifier import TextClassifier
 from kerora.models.probabilities import softmax
+from kerora.notices import notice
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 from kerora.tasks.classification.callback import ClassificationReport
@@ -51,6 +52,10 @@ def check(config: FitConfig, dataset: Dataset[Rows[int]]) -> None:
             f"--consistency {training.consistency} compares two passes with other dropout, but --lora-dropout, "
             "--head-dropout and --mask-share are 0. Raise one of them."
         )
+    counts = dataset["train"].label_counts(dataset.classes)
+    if training.start == "contrastive" and (alone := [name for name, count in counts.items() if count == 1]):
+        listed = ", ".join(f"'{name:.40}'" for name in alone[:5])
+        notice(f"--start contrastive: classes with one row have no pair of their own: {listed}.")
     # with both, a rare class would count more than a frequent one
     if training.sampling == "balanced" and training.class_weights == "balanced":
         raise ConfigError(

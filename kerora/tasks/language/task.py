@@ -71,6 +71,7 @@ def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
         "--mask-share": training.mask_share,
         "--augment": training.augment != "none",
         "--consistency": training.consistency != "none",
+        "--start": training.start != "plain",
         "--label-smoothing": training.label_smoothing,
         "--class-weights": training.class_weights != "none",
         "--sampling": training.sampling != "shuffled",

@@ -53,6 +53,11 @@ def check(config: FitConfig, dataset: Dataset[Rows[Sets]]) -> None:
             f"--consistency {training.consistency} compares the probabilities of classes of which one is right. It is "
             "for --task classification. Leave it out."
         )
+    if training.start != "plain":
+        raise ConfigError(
+            f"--start {training.start} takes pairs of rows of one class and of two. It is for --task classification. "
+            "Leave it out."
+        )
     if training.calibrate:
         raise ConfigError(
             "--calibrate is for one class per text. With several labels the thresholds are chosen on the validation "

@@ -50,6 +50,7 @@ def check(config: FitConfig, dataset: Dataset[NumberRows]) -> None:
         "--sampling": training.sampling != "shuffled",
         "--calibrate": training.calibrate,
         "--consistency": training.consistency != "none",
+        "--start": training.start != "plain",
     }
     wrong = next((option for option, value in given.items() if value), None)
     if wrong is not None:
