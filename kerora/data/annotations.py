@@ -144,11 +144,14 @@ def _tool_of(first: Mapping[str, Any]) -> str | None:
     """Return the tool that wrote a row, by the keys that only its files have."""
     if isinstance(first.get("data"), Mapping) and ("annotations" in first or "predictions" in first):
         return "label-studio"
-    if isinstance(first.get("label"), list) and "text" in first and ("Comments" in first or "guess" in first):
+    if "text" not in first:
+        return None
+    if isinstance(first.get("label"), list) and ("Comments" in first or {"row_id", "guess"} <= first.keys()):
         return "doccano"
-    if "text" in first and ("options" in first or "_task_hash" in first) and ("accept" in first or "answer" in first):
-        return "prodigy"
-    return None
+    # Data of multiple choice has options and answers too, but not these.
+    options = first.get("options")
+    chosen = isinstance(options, list) and all(isinstance(item, dict) for item in options) and "accept" in first
+    return "prodigy" if chosen or {"_task_hash", "answer"} <= first.keys() else None
 
 
 def _only_guesses(first: Mapping[str, Any], tool: str) -> bool:

@@ -96,7 +96,7 @@ def most_useful(
     known_rows = _own_texts(task, trained)
     model = load(run.path, preset)
     seed = trained.training.seed if request.seed is None else request.seed
-    chooser = _Chooser(task, model, request, batch_size, seed, known_rows)
+    chooser = Chooser(task, model, request, batch_size, seed, known_rows)
     guesses = chooser.choose(itertools.chain([] if first is None else [first], records))
     chooser.tell(len(guesses))
     columns = _columns(run, first)
@@ -151,8 +151,19 @@ def _digest(text: str, pair: str | None) -> bytes:
 
 
 @dataclass
-class _Chooser:
-    """The choice among the records of a pool; counts what it leaves out."""
+class Chooser:
+    """The choice among the records of a pool; counts what it leaves out.
+
+    Attributes:
+        task: the task of the model.
+        model: the trained model.
+        request: how many rows, and how they are chosen.
+        batch_size: rows in a batch.
+        seed: seed of the choice.
+        known: digests of the texts to leave out.
+        own: number of rows of the pool that were left out.
+        seen: number of rows of the pool.
+    """
 
     task: Task
     model: Any

@@ -107,6 +107,14 @@ def test_a_table_of_lists_is_no_export(tmp_path: Path) -> None:
     assert with_task(resolve({"data.source": str(path)})).task == "multi-label"
 
 
+def test_multiple_choice_is_no_export(tmp_path: Path) -> None:
+    path = tmp_path / "quiz.jsonl"
+    rows = [{"text": f"question {n}", "options": ["a", "b"], "answer": "ab"[n % 2]} for n in range(6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = load_dataset({"train": str(path), "label": ["answer"], "validation_split": 0})
+    assert dataset.classes == ("a", "b") and len(dataset["train"]) == 6
+
+
 def test_several_answers_are_for_several_labels(tmp_path: Path) -> None:
     path = answered(written(tmp_path / "next.jsonl", "doccano"), "doccano", ["good", "bad"])
     path.write_text(path.read_text().replace('["bad"]', '["bad", "good"]'))
