@@ -10,9 +10,11 @@ import torch
 
 from kerora.config import resolve
 from kerora.errors import ConfigError
+from kerora.models.classifier import TextClassifier
 from kerora.training.contrastive import contrastive_start, features_of, pair_loss
 from kerora.training.fit import assemble, fit, resume
 from kerora.tuning.workbench import Workbench
+from tests.tiny_huggingface import tiny_huggingface
 from tests.training.test_augment import losses
 from tests.tuning.conftest import short_fit
 
@@ -90,3 +92,14 @@ def test_other_tasks_refuse_it(settings: dict[str, Any], task: str) -> None:
         assemble(resolve(settings, START, changes))
     with pytest.raises(ConfigError, match="--consistency"):
         assemble(resolve(settings, {"training.consistency": "rdrop"}, changes))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2"])
+def test_the_features_are_those_that_the_head_reads(kind: str, tmp_path: Path) -> None:
+    model: Any = TextClassifier.from_preset(tiny_huggingface(kind, tmp_path / kind), 2, head_dropout=0.0, seed=0)
+    inputs = model.encode(["good film", "a very bad film and a dull plot"])
+    with torch.no_grad():
+        features: Any = features_of(model, inputs)
+        for layer in model.head_layers:
+            features = layer(features)
+        np.testing.assert_allclose(features.numpy(), model(inputs, training=False).numpy(), atol=1e-5)
