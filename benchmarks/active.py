@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from kerora.config import resolve
 from kerora.data.extract import Record
@@ -73,8 +74,10 @@ def table(curves: dict[str, list[list[tuple[int, float]]]]) -> str:
     for place, (count, _) in enumerate(curves[names[0]][0]):
         values = {name: np.array([run[place][1] for run in runs]) for name, runs in curves.items()}
         difference = values[names[0]] - values[names[1]]
-        # Normal interval of the paired differences over the seeds; none from one seed.
-        half = 1.96 * difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else float("nan")
+        # Interval of Student's t over the paired differences of the seeds; none from one seed.
+        count_of = len(difference)
+        error = difference.std(ddof=1) / np.sqrt(count_of) if count_of > 1 else float("nan")
+        half = float(stats.t.ppf(0.975, max(1, count_of - 1)) * error)
         means = " | ".join(f"{value.mean():.3f}" for value in values.values())
         lines.append(f"| {count} | {means} | {difference.mean():+.3f} ± {half:.3f} |")
     return "\n".join(lines)
