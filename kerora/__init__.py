@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kerora.runs.report import report
     from kerora.scripting.classifier import KeroraClassifier
     from kerora.scripting.data import load_dataset
+    from kerora.scripting.embed import embed
     from kerora.scripting.fit import fit
     from kerora.scripting.multi_label import KeroraMultiLabelClassifier
     from kerora.scripting.regressor import KeroraRegressor
@@ -80,6 +81,7 @@ _HOMES = {
     "TuneConfig": "kerora.settings.tune",
     "WarmupSchedule": "kerora.training.schedules",
     "disable_adapter": "kerora.lora.inject",
+    "embed": "kerora.scripting.embed",
     "enable_lora": "kerora.lora.inject",
     "evaluate": "kerora.scripting.runs",
     "export": "kerora.exchange.export:export_run",
@@ -121,6 +123,7 @@ __all__ = [
     "WarmupSchedule",
     "__version__",
     "disable_adapter",
+    "embed",
     "enable_lora",
     "evaluate",
     "export",

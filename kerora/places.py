@@ -14,6 +14,16 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def listed_files(spec: str) -> list[str]:
+    """Return the files in a value of ``--train``, ``--validation`` or ``--test``: separated by commas, or one.
+
+    A file whose own name holds a comma is one file.
+    """
+    if "," not in spec or expanded(spec).exists():
+        return [spec]
+    return [part.strip() for part in spec.split(",")]
+
+
 # Once for each process: a second call finds HOME set, and would return None.
 @functools.cache
 def settle_home() -> Path | None:

@@ -23,8 +23,8 @@ from kerora.version import __version__
 
 # A list and not the files of the folder: the order of the help, and no import of a module that is no command.
 COMMANDS = (
-    *("fit", "tune", "pretrain", "evaluate", "report", "predict", "generate", "chat", "merge", "export", "import"),
-    *("presets", "data", "init", "doctor"),
+    *("fit", "tune", "pretrain", "evaluate", "report", "predict", "embed", "clean", "augment", "generate", "chat"),
+    *("merge", "export", "import", "presets", "data", "init", "doctor"),
 )
 # The name that click derives from the program name. The scripts of a shell set it.
 COMPLETION_VARIABLE = "_KERORA_COMPLETE"

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerora.data.augment import Augmenter
 from kerora.data.tokens import TokenTable
 
 # Batches have fewer different widths, at the price of at most 7 columns of padding.
@@ -64,6 +65,7 @@ class Batches(keras.utils.PyDataset):
             only training shuffles.
         mean_weight: whether the weights of windows are scaled so that their mean in a batch is that of the documents.
             A loss of Keras divides by the number of rows. Default: False.
+        augmenter: changes the tokens of the rows, other ones in each epoch. Not beside `states`. Default: None.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Batches(keras.utils.PyDataset):
         self.mean_weight = False
         self._documents = table.documents  # first row of each document, int64 (documents + 1,)
         self.states: np.ndarray | None = None
+        self.augmenter: Augmenter | None = None
         self.epoch = 0
         self.start = 0
         self.tokens_served = 0
@@ -143,7 +146,7 @@ class Batches(keras.utils.PyDataset):
         self._served = max(self._served, index + 1)
         documents = self._plan[self.start + index]
         rows, counts = self._rows(documents)
-        inputs = padded_inputs(self.table, rows, self.pad_id)
+        inputs = self._inputs(rows)
         self.tokens_served += int(inputs["padding_mask"].sum())
         if self.states is not None:
             starts = self.table.offsets[rows]
@@ -161,6 +164,12 @@ class Batches(keras.utils.PyDataset):
             labels = np.repeat(labels, counts, axis=0)
             weights = self._window_weights(weights, counts)
         return (inputs, labels) if weights is None else (inputs, labels, weights)
+
+    def _inputs(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        if self.augmenter is None:
+            return padded_inputs(self.table, rows, self.pad_id)
+        changed = self.augmenter.table(self.table, rows, self.epoch)
+        return padded_inputs(changed, np.arange(len(rows)), self.pad_id)
 
     def _rows(self, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the rows of documents, and their number for each document. None if no document has several."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from kerora.data.annotations import exported
 from kerora.data.json_layouts import parts_in, rows_in
 from kerora.data.lines import BadLineError, Lines
 from kerora.data.split_names import SPLIT_NAMES
@@ -191,7 +192,7 @@ def _table(name: str, rows: Iterable[RawRow]) -> Table:
         raise DataError(
             f"{name}, {head[0].place} {head[0].problem}. Correct the file, or name its format with --format."
         )
-    return Table(name, tuple(columns), itertools.chain(head, rows), {})
+    return exported(Table(name, tuple(columns), itertools.chain(head, rows), {}))
 
 
 def _cut(text: str, length: int = 40) -> str:

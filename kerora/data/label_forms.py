@@ -14,6 +14,7 @@ from kerora.data.sources import find_source
 from kerora.data.table import Table
 from kerora.errors import KeroraError, quoted
 from kerora.notices import muted
+from kerora.places import listed_files
 from kerora.settings.fit import DataConfig
 
 FIRST_ROWS = 1000
@@ -69,10 +70,12 @@ def several_labels_reason(config: DataConfig) -> str:
     look = _Look()
     try:
         with muted():
-            found = find_source(config.train or config.source, config, look)
-            part = found.parts.get("train") or next(iter(found.parts.values()), None)
-            if part is not None:
-                part()
+            for spec in listed_files(config.train or config.source):
+                found = find_source(spec, config, look)
+                part = found.parts.get("train") or next(iter(found.parts.values()), None)
+                # The first file with several labels decides.
+                if part is not None and not look.reason:
+                    part()
     except (KeroraError, OSError):
         return ""
     return look.reason

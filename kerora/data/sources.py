@@ -1,5 +1,6 @@
 """Loads rows from every kind of source, for all tasks: a whole data set, or one part of it."""
 
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from kerora.data.bad_rows import by_reason, write_bad_rows
 from kerora.data.classes import ClassLabels, numbered, numbers_for_run
 from kerora.data.files import is_data_file, json_parts, local_names, missing_file, open_table, stem_of
-from kerora.data.folders import find_in_folder
+from kerora.data.folders import find_in_folder, joined
 from kerora.data.hub_source import hub_name, hub_path, is_hub_name
 from kerora.data.jsonfiles import table_of
 from kerora.data.labelled import LabelledReader, mark_unlabelled
@@ -22,7 +23,7 @@ from kerora.data.table import Table
 from kerora.data.tfds_source import find_tfds, is_tfds_name
 from kerora.errors import DataError
 from kerora.notices import notice
-from kerora.places import expanded
+from kerora.places import expanded, listed_files
 from kerora.settings.fit import SPLITS, DataConfig
 from kerora.settings.resolve import as_settings
 
@@ -95,8 +96,8 @@ def load_splits(
 
 def is_at_hand(config: DataConfig) -> bool:
     """Tell whether the training rows are bundled or lie in a file or folder, so that no download can be needed."""
-    spec = config.train or config.source
-    return spec == BUNDLED or (not is_hub_name(spec) and expanded(spec).exists())
+    specs = listed_files(config.train or config.source)
+    return all(spec == BUNDLED or (not is_hub_name(spec) and expanded(spec).exists()) for spec in specs)
 
 
 def has_test_rows(config: DataConfig, reader: RowReader[P, S]) -> bool:
@@ -136,7 +137,9 @@ def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[
         DataError: a file or a row cannot be used.
     """
     given = {split: path for split in SPLITS if (path := getattr(config, split)) is not None}
-    if config.config_name is not None and not any(map(_has_configs, [config.source, *given.values()])):
+    if config.config_name is not None and not any(
+        map(_has_configs, [config.source, *itertools.chain(*map(listed_files, given.values()))])
+    ):
         raise DataError(
             f"--config-name {config.config_name} chooses a part of a folder or of an hf:// data set that has several. "
             "A TFDS name holds its own: glue/sst2."
@@ -146,8 +149,21 @@ def read_parts(config: DataConfig, reader: RowReader[P, S], without: Collection[
     parts = {} if ignores_source else read_source(config.source, config, reader, without)
     for split, path in given.items():
         # An empty part marks that the split exists, so that none is cut for it.
-        parts[split] = reader.empty(path) if split in without else _read_given(path, config, reader, split)
+        parts[split] = reader.empty(path) if split in without else _read_files(path, config, reader, split)
     return parts
+
+
+def _read_files(spec: str, config: DataConfig, reader: RowReader[P, S], split: str) -> P:
+    """Read the files of a part, one after another.
+
+    Raises:
+        DataError: one of them cannot be used, or some have labels and others have not.
+    """
+    parts = [_read_given(path, config, reader, split) for path in listed_files(spec)]
+    without = [part.source for part in parts if getattr(part, "unlabelled", None) is not None]
+    if without and len(without) < len(parts):
+        raise DataError(f"{without[0]} has no labels, but the other files of --{split} have. Leave it out.")
+    return joined(parts)
 
 
 def read_source(spec: str, config: DataConfig, reader: RowReader[P, S], without: Collection[str] = ()) -> dict[str, P]:
@@ -173,11 +189,14 @@ def read_source(spec: str, config: DataConfig, reader: RowReader[P, S], without:
 
 
 def read_part(spec: str, config: DataConfig, reader: RowReader[P, S], split: str) -> P:
-    """Read one part of a source. A file, or a folder without parts, is read whole.
+    """Read one part of a source, or of several files. A file, or a folder without parts, is read whole.
 
     Raises:
         DataError: the source has no such part, or it cannot be used.
     """
+    files = listed_files(spec)
+    if len(files) > 1:
+        return joined([read_part(file, config, reader, split) for file in files])
     found = find_source(spec, config, reader)
     # A source that is not divided has one part, and it is named "train" although it can be any.
     name = next(iter(found.parts)) if found.whole else split
@@ -256,7 +275,7 @@ def _read_given(spec: str, config: DataConfig, reader: RowReader[P, S], split: s
 
 def dataset_name(config: DataConfig) -> str:
     """Return the short name of a data set for run folders: its TFDS name, or the name of its file without endings."""
-    spec = config.train or config.source
+    spec = listed_files(config.train or config.source)[0]
     if is_hub_name(spec):
         return hub_name(spec)
     path = expanded(spec)

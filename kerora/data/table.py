@@ -38,6 +38,7 @@ class Table:
         class_names: names of integer labels by column, if the file itself has them.
         header: whether the names are the first line of a text file, which could also be a row.
         several: columns of labels of which a row can have none or several, as a tuple. One label is its text.
+        tool: the annotation tool that wrote the file, or empty; see `kerora.data.annotations`.
     """
 
     name: str
@@ -46,3 +47,4 @@ class Table:
     class_names: Mapping[str, tuple[str, ...]]
     header: bool = False
     several: tuple[str, ...] = ()
+    tool: str = ""

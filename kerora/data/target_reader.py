@@ -57,6 +57,8 @@ class TargetReader(RowReader[P, S]):
                 numbers and the count, and with `skip_bad_rows` such rows are dropped and counted instead. No row
                 is left.
         """
+        if table.tool:
+            config = _of_export(table, config)
         try:
             columns = find_columns(table.columns, config, table.name, header=table.header)
         # A file without a label column can still be the test part of a competition.
@@ -198,3 +200,11 @@ def _names(part: TargetRows[Any]) -> list[str]:
 
 def _append(part: TargetRows[Any], record: Record) -> None:
     part.rows.append(record.text, record.id, pair=record.pair)
+
+
+def _of_export(table: Table, config: DataConfig) -> DataConfig:
+    """Return settings that read the export of an annotation tool. The columns of other files do not apply to it."""
+    texts = tuple(name for name in ("text", "pair") if name in table.columns) or config.text
+    return dataclasses.replace(
+        config, text=texts, text_join="auto" if len(texts) < 2 else "pair", label=("label",), id="id"
+    )

@@ -55,17 +55,18 @@ class ClassifierHead:
             outputs: the outputs of the backbone.
             padding_mask: 1 for tokens, 0 for the padding after them, (batch, length).
         """
-        sequence = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
-        if self.use_pooler:
-            features = outputs["pooled_output"]
-        elif self.last_token:
-            features = last_token(sequence, padding_mask)
-        else:
-            # The first token is [CLS] or <s>.
-            features = sequence[:, 0, :]
+        features = self.features(outputs, padding_mask)
         for layer in (self.first_dropout, self.pooled_dense, self.dropout, self.logits):
             features = features if layer is None else layer(features)
         return features
+
+    def features(self, outputs: Any, padding_mask: Any) -> Any:
+        """Return what the first layer reads, (batch, width). The arguments are those of a call."""
+        if self.use_pooler:
+            return outputs["pooled_output"]
+        sequence = outputs["sequence_output"] if isinstance(outputs, Mapping) else outputs
+        # The first token is [CLS] or <s>.
+        return last_token(sequence, padding_mask) if self.last_token else sequence[:, 0, :]
 
     def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the weights from arrays named ``logits/kernel``, ``pooled_dense/bias`` and so on."""

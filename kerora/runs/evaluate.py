@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerora.errors import ConfigError, DataError, KeroraError, RunError
 from kerora.notices import notice
-from kerora.places import expanded
+from kerora.places import expanded, listed_files
 from kerora.runfolder import RunFolder, check_has_adapter, read_json, write_json
 from kerora.runs.baseline import add_baseline, training_rows
 from kerora.runs.open import load, read_by_columns_of, read_config
@@ -178,7 +178,7 @@ def _rows_to_evaluate(
     files = {split: getattr(data, split) for split in ("train", "validation", "test") if getattr(data, split)}
     # rows that --data names belong to no split: they are reported as test rows
     specs = files if not settings.get("data.source") else {"test": data.source, **files}
-    name = "-".join(_short_name(spec) for spec in specs.values())
+    name = "-".join(_short_name(file) for spec in specs.values() for file in listed_files(spec))
     config = dataclasses.replace(config, data=data)
     return name, {split: task.rows.load_part(spec, config, head, split) for split, spec in specs.items()}, None
 

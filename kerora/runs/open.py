@@ -13,6 +13,7 @@ from kerora.lora.files import load_adapter, read_adapter_config
 from kerora.lora.quantize import quantize
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
+from kerora.places import listed_files
 from kerora.runfolder import RunFolder, check_has_adapter
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import load_yaml, resolve
@@ -102,10 +103,14 @@ def read_by_columns_of(run: RunFolder, config: DataConfig) -> DataConfig:
 
 
 def _found_from(directory: str, spec: Any) -> Any:
-    # here first: a folder that was moved together with its data keeps working
-    if spec is None or Path(spec).exists() or not (Path(directory) / spec).exists():
+    if spec is None:
         return spec
-    return str(Path(directory) / spec)
+    # here first: a folder that was moved together with its data keeps working
+    parts = [
+        part if Path(part).exists() or not (Path(directory) / part).exists() else str(Path(directory) / part)
+        for part in listed_files(str(spec))
+    ]
+    return spec if parts == [spec] else ",".join(parts)
 
 
 def open_preset(run: RunFolder, config: FitConfig, preset: str | Path | Preset | None = None) -> Preset:

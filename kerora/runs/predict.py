@@ -9,25 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from kerora.data.bad_rows import BadRows, by_reason, check_bad_rows_path, write_bad_rows
+from kerora.data.bad_rows import BadRows, by_reason, write_bad_rows
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.streams import stream_texts
 from kerora.errors import ConfigError, DataError, RunError
-from kerora.lora.files import read_adapter_config
 from kerora.notices import notice
-from kerora.places import expanded
 from kerora.runfolder import RunFolder, atomic_file
+from kerora.runs.inputs import check_pairs, empty_count, input_config, pools, rows_of
 from kerora.runs.open import load, read_by_columns_of, read_config_for
 from kerora.runs.submission import PlainLineEnds, cell_text
-from kerora.settings.fit import DataConfig
-from kerora.settings.resolve import resolve, to_dict
 from kerora.tasks.abstention import ANSWER_ALL, Abstention, answers
 from kerora.tasks.registry import Task
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
-POOL_BATCHES = 16  # batches whose rows are sorted by length together
-POOL_CHARACTERS = 4_000_000  # a pool ends with the row that reaches this number
 
 
 def predict_file(
@@ -75,15 +70,15 @@ def predict_file(
     form = form or _form(output)
     run = RunFolder.open(path)
     trained, task = read_config_for(run, "predict")
-    new = _column_config(trained.data, settings or {}, isinstance(source, str | Path), fill is not None)
+    new = input_config(trained.data, settings or {}, isinstance(source, str | Path), fill is not None)
     config = read_by_columns_of(run, new)
-    bad = _empty_count(skipped, config)
+    bad = empty_count(skipped, config)
     threshold = abstain.threshold(run, task)
     records = _complete(stream_texts(source, config, bad, fill is not None), bad, submission, fill)
     first = next(records, None)  # an error in the input then appears before the slow loading of the model
     model = load(run.path, preset)
     filling = None if fill is None else task.predictions.filled(model, fill)
-    _check_pairs(run, first)
+    check_pairs(run, first)
     job = _Job(task, model, batch_size, submission, filling, threshold)
     with _target(output, stream) as target:
         count = _write(target, form, job.columns(), job.predictions(first, records), task)
@@ -104,15 +99,6 @@ def _target(output: Path | None, stream: IO[str] | None) -> Iterator[IO[str]]:
         raise ConfigError("predict_file needs an output file or a stream.")
 
 
-def _column_config(of_the_run: DataConfig, settings: Mapping[str, Any], is_file: bool, filled: bool) -> DataConfig:
-    trained = to_dict(of_the_run)
-    is_table = is_file or settings.get("data.format") in ("csv", "tsv")
-    # `columns` and `delimiter` only for a table: with them, a stream of plain text would be read as CSV
-    kept = ["text", "text_join", "id", "skip_bad_rows", *(["columns", "delimiter"] if is_table else [])]
-    skip = {"data.skip_bad_rows": True} if filled else {}
-    return resolve({f"data.{key}": trained[key] for key in kept}, settings, skip).data
-
-
 def _form(output: Path | None) -> str:
     if output is None:
         return "csv"
@@ -128,23 +114,6 @@ def _check_request(output: Path | None, force: bool, fill: str | None, submissio
         raise ConfigError("--fill gives a label to the bad rows of a submission. Add --submission, or leave it out.")
     if output is not None and output.exists() and not force:
         raise RunError(f"{output} exists. Choose another --output or add --force.")
-
-
-def _empty_count(given: BadRows | None, config: DataConfig) -> BadRows:
-    """Return the count of bad rows, and check that their list can be written, before the model is loaded."""
-    if config.bad_rows is not None:
-        check_bad_rows_path(expanded(config.bad_rows))
-    bad = BadRows() if given is None else given
-    bad.keep = config.bad_rows is not None
-    return bad
-
-
-def _check_pairs(run: RunFolder, first: Record | None) -> None:
-    single = first is not None and first.problem is None and first.pair is None
-    if single and read_adapter_config(run.adapter).get("kerora", {}).get("pairs"):
-        raise DataError(
-            f"{run.path} was trained on pairs, but the input has one text per row. Name two columns with --text."
-        )
 
 
 def _complete(records: Iterator[Record], bad: BadRows, submission: bool, fill: str | None) -> Iterator[Record]:
@@ -186,12 +155,9 @@ class _Job:
     def predictions(self, first: Record | None, others: Iterator[Record]) -> Iterator[list[Any]]:
         """Yield the identifier and the values of each record. `first` is None if there are no records."""
         records = itertools.chain([] if first is None else [first], others)
-        # One pool of batches at a time. Rows of similar length share a batch, and the memory stays bounded.
-        while pool := _pool(records, self.batch_size * POOL_BATCHES):
+        for pool in pools(records, self.batch_size):
             usable = [record for record in pool if record.problem is None]
-            pairs = [record.pair or "" for record in usable] if usable and usable[0].pair is not None else None
-            rows: Rows[Any] = Rows([record.text for record in usable], [record.id for record in usable], pairs=pairs)
-            found = self._values(rows) if usable else iter(())
+            found = self._values(rows_of(usable)) if usable else iter(())
             yield from (
                 [record.id, *(next(found) if record.problem is None else self.filling or [])] for record in pool
             )
@@ -200,18 +166,6 @@ class _Job:
         for values in answers(self.task, self.model, rows, self.batch_size, self.submission, self.threshold):
             self.withheld += self.threshold is not None and values[0] is None
             yield values
-
-
-def _pool(records: Iterator[Record], most: int) -> list[Record]:
-    pool: list[Record] = []
-    characters = 0
-    for record in itertools.islice(records, most):
-        pool.append(record)
-        characters += len(record.text) + len(record.pair or "")
-        # After the append: a record that was taken must not be lost.
-        if characters >= POOL_CHARACTERS:
-            break
-    return pool
 
 
 def _write(target: IO[str], form: str, columns: Sequence[str], rows: Iterator[list[Any]], task: Task) -> int:

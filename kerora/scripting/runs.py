@@ -1,29 +1,23 @@
 """`kerora.evaluate` and `kerora.predict`: a run on rows in files or in memory."""
 
-import contextlib
-import dataclasses
 import hashlib
 import io
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import narwhals.stable.v2 as nw
 
 from kerora.data.bad_rows import BadRows
-from kerora.data.memory import described, is_in_memory, write_part
-from kerora.data.trained_columns import RunDataConfig
+from kerora.data.memory import is_in_memory
 from kerora.errors import ConfigError
-from kerora.notices import naming
 from kerora.runfolder import RunFolder
 from kerora.runs.evaluate import Evaluation, evaluate_run
-from kerora.runs.open import read_by_columns_of, read_config
 from kerora.runs.predict import predict_file
-from kerora.scripting.request import are_columns, by_argument
-from kerora.settings.fit import DataConfig
+from kerora.scripting.inputs import written
+from kerora.scripting.request import are_columns
 from kerora.settings.flat import from_flat
 from kerora.tasks.abstention import Abstention
 
@@ -76,7 +70,7 @@ def evaluate(
         given |= {} if test is None else {"data.test": test}
         return evaluate_run(path, given, preset=preset, output=output, force=force, baseline=baseline, abstain=abstain)
     run = RunFolder.open(path)
-    with _written(run, test, "test", given) as file:
+    with written(run, test, "test", given) as file:
         if output is None:
             text = json.dumps(given, sort_keys=True, default=str).encode()
             digest = hashlib.sha256(file.read_bytes() + text).hexdigest()[:HASH_DIGITS]
@@ -140,29 +134,11 @@ def predict(
     options |= {"form": "jsonl", "stream": found} if returned else {"form": form, "stream": stream}
     options["abstain"] = Abstention(abstain_below, target_accuracy)
     if is_in_memory(source) and not hasattr(source, "read"):
-        with _written(RunFolder.open(path), source, "input", given) as file:
+        with written(RunFolder.open(path), source, "input", given) as file:
             count = predict_file(path, file, target, **options)
     else:
         count = predict_file(path, Path(source) if isinstance(source, str | os.PathLike) else source, target, **options)
     return _like(source, [json.loads(line) for line in found.getvalue().splitlines()]) if returned else count
-
-
-@contextlib.contextmanager
-def _written(run: RunFolder, value: Any, name: str, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """Write rows in memory into a temporary file for the time of the block."""
-    data = read_config(run).data
-    found = read_by_columns_of(run, data)
-    if isinstance(found, RunDataConfig) and found.trained is not None:
-        # values without names of columns are those that the run was trained on
-        data = dataclasses.replace(data, text=found.trained.texts, label=found.trained.labels)
-    named = {key.removeprefix("data."): item for key, item in settings.items()}
-    wanted = {key: named[key] for key in ("text", "label") if key in named}
-    data = dataclasses.replace(data, **wanted)
-    with tempfile.TemporaryDirectory(prefix="kerora-") as folder:
-        file = write_part(value, Path(folder), name, DataConfig(text=data.text, label=data.label))
-        names = {str(file): f"{name} ({described(value)})"}
-        with naming(lambda text: by_argument(text, names)):
-            yield file
 
 
 def _like(source: Any, rows: list[dict[str, Any]]) -> Any:

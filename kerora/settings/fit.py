@@ -13,6 +13,9 @@ TEXT_JOINS = ("auto", "space", "pair")
 SIDES = ("left", "right")
 LONG = ("cut-end", "cut-middle", "windows")
 POOLS = ("mean", "max")
+AUGMENTATIONS = ("none", "mask", "cutoff", "aeda", "swap")
+CONSISTENCIES = ("none", "rdrop")
+STARTS = ("plain", "contrastive")
 # the tools that a training can log to, and their extras in pyproject.toml
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 LOG_HELP = "Tools to log to, separated by commas. Each needs its extra, such as kerora[wandb]. Default: none."
@@ -38,9 +41,11 @@ class DataConfig(Settings):
         "Data set: 'tickets' (bundled), a TFDS name such as imdb_reviews or glue/sst2, a file, a folder, or "
         "hf://datasets/organisation/name[@revision][/path] of the Hugging Face hub.",
     )
-    train: str | None = setting(None, "File with the training rows. It replaces the training part of --data.")
-    validation: str | None = setting(None, "File with the validation rows.")
-    test: str | None = setting(None, "File with the test rows.")
+    train: str | None = setting(
+        None, "File with the training rows, or several, separated by commas. They replace the training part of --data."
+    )
+    validation: str | None = setting(None, "File with the validation rows, or several, separated by commas.")
+    test: str | None = setting(None, "File with the test rows, or several, separated by commas.")
     config_name: str | None = setting(
         None,
         "Configuration of a data set of the Hugging Face hub that has several: its README.md names them. Default: the "
@@ -274,6 +279,31 @@ class TrainingConfig(OptimizerConfig):
         "models with fewer than 10 million weights on up to 2,000 rows, else 0.",
         check=between(0, 0.9),
     )
+    # off: published gains for pre-trained models are small, see docs/few-labels.md
+    augment: str = setting(
+        "none",
+        "Change the training rows, in other places in each epoch. 'mask' masks tokens, 'cutoff' removes a stretch of "
+        "tokens, 'aeda' inserts punctuation between words, 'swap' lets words change places. Not for language models.",
+        choices=AUGMENTATIONS,
+    )
+    augment_share: float | None = setting(
+        None,
+        "With --augment: fraction of the tokens or words that change. Default: 0.3 for mask, else 0.1.",
+        check=inside(0, 1),
+    )
+    start: str = setting(
+        "plain",
+        "'contrastive' trains the adapter before the training so that rows of one class have similar features, by all "
+        "pairs of 100 batches. For few rows. Only for classification.",
+        choices=STARTS,
+    )
+    consistency: str = setting(
+        "none",
+        "'rdrop' computes each training row twice with other dropout and adds the symmetric KL divergence of both "
+        "answers to the loss. A step takes twice the time. Only for classification.",
+        choices=CONSISTENCIES,
+    )
+    consistency_weight: float = setting(1.0, "With --consistency: weight of the divergence.", check=more_than(0))
     label_smoothing: float = setting(
         0.0, "Label smoothing: fraction of the target probability that is spread over all classes.", check=between(0, 1)
     )

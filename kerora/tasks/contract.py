@@ -149,6 +149,9 @@ class PredictFace(Protocol):
     def answer(self, values: Sequence[Any]) -> Any:
         """Return what `FitResult.predict` gives for a row, from the values that `predict` yields."""
 
+    def unsure(self, values: Sequence[Any]) -> float:
+        """Return how unsure an answer is, from the values that `predict` yields. Only with `Task.asks`."""
+
     def filled(self, model: Any, fill: str) -> list[Any]:
         """Return the values of a row that cannot be used in a submission, from `--fill`.
 

@@ -34,6 +34,7 @@ from kerora.tracking.tracking import check_start, check_tools
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
+from kerora.training.contrastive import contrastive_start
 from kerora.training.defaults import default_epochs, settle_for_data, settle_for_model
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.kept_data import clear_run, keep, relative
@@ -216,7 +217,8 @@ def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -
 def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     """Compile the model and make the callbacks that every training needs."""
     config = setup.config.training
-    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed, config.batch_size)
+    weight = config.consistency_weight if config.consistency == "rdrop" else 0.0
+    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed, config.batch_size, weight)
     epochs = compile_for_training(setup.model, setup.config, step)
     callbacks: list[Any] = [Position(setup.batches, step, config.max_steps, checkpoint)]
     validation = None
@@ -228,6 +230,15 @@ def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     if validation is not None:
         callbacks.append(validation)
     return Loop(setup.batches, step, epochs, validation, stopping, callbacks)
+
+
+def start(setup: Setup) -> str:
+    """Do what `--start` says before the first epoch. Return a line about it, or nothing if there is no such start."""
+    config = setup.config.training
+    if config.start == "plain":
+        return ""
+    assert config.learning_rate is not None  # settled
+    return contrastive_start(setup.model, setup.batches, config, config.learning_rate)
 
 
 def _train(
@@ -243,6 +254,9 @@ def _train(
     with open_tracking(run, setup.config) as tracking:
         before = _metrics_before(setup, run, progress)
         loop = make_loop(setup, checkpoint)
+        # a checkpoint holds the weights after the start
+        if checkpoint is None and (line := start(setup)):
+            progress.note(line)
         # after those of the run, which put the results of the validation rows into the logs
         loop.callbacks.extend(callbacks)
         columns, steps = setup.task.training.COLUMNS, config.logging_steps

@@ -39,13 +39,21 @@ class TrainStep:
         seed: seed of dropout. Default: 0.
         most_rows: rows that go through the model together on a GPU. A batch has more rows if its texts are divided into
             windows. Default: None, all.
+        consistency: weight of the divergence of two passes with other dropout (R-Drop, Liang et al. 2021,
+            arXiv:2106.14448). The outputs must be logits of classes. Default: 0, one pass.
     """
 
     def __init__(
-        self, batches_per_epoch: int, accumulate: int = 1, seed: int = 0, most_rows: int | None = None
+        self,
+        batches_per_epoch: int,
+        accumulate: int = 1,
+        seed: int = 0,
+        most_rows: int | None = None,
+        consistency: float = 0.0,
     ) -> None:
         self.batches_per_epoch = batches_per_epoch
         self.most_rows = most_rows
+        self.consistency = consistency
         self.accumulate = accumulate
         self.seed = seed
         self.epoch = 0
@@ -78,8 +86,8 @@ class TrainStep:
         if self.position >= self.batches_per_epoch:
             self.move_to(self.epoch + 1)
         if self.at_update:
-            _clear_gradients(model)
-        _seed_draws(_mix(self.seed, self.epoch, self.position))
+            clear_gradients(model)
+        seed_draws(mix(self.seed, self.epoch, self.position))
         logs: dict[str, Any] = {}
         tokens = max(1, STATES_AT_ONCE // getattr(getattr(model, "backbone", None), "hidden_dim", 1))
         for part in row_parts(x, y, weights, tokens, self.most_rows):
@@ -92,6 +100,11 @@ class TrainStep:
     def _add_gradient(self, model: keras.Model, x: Any, y: Any, weights: Any) -> dict[str, Any]:
         predictions = model(x, training=True)
         loss = model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=weights, training=True)
+        if self.consistency:
+            # Other random numbers than in the first pass: dropout draws on.
+            second = model(x, training=True)
+            other = model.compute_loss(x=x, y=y, y_pred=second, sample_weight=weights, training=True)
+            loss = (loss + other) / 2 + self.consistency * divergence(predictions, second, weights)
         if not torch.isfinite(loss):
             raise self._not_finite(f"The loss became {loss.item()}")
         # The loss is a weighted mean. Times the total weight it is a sum, which can be added up over parts and batches.
@@ -117,7 +130,7 @@ class TrainStep:
             raise self._not_finite("A gradient became infinite or not a number")
         with torch.no_grad():
             model.optimizer.apply(gradients, variables)
-        _clear_gradients(model)
+        clear_gradients(model)
         self._pending_weight = 0.0
 
     def _not_finite(self, what: str) -> TrainingError:
@@ -125,6 +138,20 @@ class TrainStep:
             f"{what} at epoch {self.epoch + 1}, batch {self.position + 1}. "
             "Lower --learning-rate, keep --clip-norm above 0, or use --precision float32."
         )
+
+
+def divergence(first: torch.Tensor, second: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the symmetric KL divergence of two predictions, a weighted mean over the rows: half of both directions.
+
+    Args:
+        first: logits (rows, classes).
+        second: logits (rows, classes) of the same rows.
+        weights: weights of the rows (rows,), or None.
+    """
+    one, two = (torch.nn.functional.log_softmax(logits.float(), dim=-1) for logits in (first, second))
+    # KL(p || q) + KL(q || p) = sum((p - q) (log p - log q))
+    rows = ((one.exp() - two.exp()) * (one - two)).sum(dim=-1) / 2
+    return rows.mean() if weights is None else (rows * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
 def row_parts(
@@ -177,14 +204,15 @@ def _is_floating(value: Any) -> bool:
     return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)))
 
 
-def _clear_gradients(model: keras.Model) -> None:
+def clear_gradients(model: keras.Model) -> None:
+    """Remove the gradients of all trained weights."""
     # Not with `model.zero_grad`: it clears the torch parameters, a list that Keras makes when it builds the
     # model. LoRA weights that were added later are not in it, and their gradients would add up.
     for variable in model.trainable_weights:
         variable.value.grad = None
 
 
-def _seed_draws(seed: int) -> None:
+def seed_draws(seed: int) -> None:
     """Seed the random numbers of torch."""
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
@@ -193,7 +221,8 @@ def _seed_draws(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
-def _mix(seed: int, epoch: int, position: int) -> int:
+def mix(seed: int, epoch: int, position: int) -> int:
+    """Return a seed for the random numbers of one step."""
     # Different for every (seed, epoch, position) of a real run. Neighbouring steps get seeds that are far apart.
     # 2,654,435,761 is near 2^32 / golden ratio (Knuth, multiplicative hashing). The mask keeps the seed positive.
     return (seed * 1_000_003 + epoch) * 1_000_003 * 31 + position * 2_654_435_761 & 0x7FFF_FFFF_FFFF_FFFF

@@ -1,11 +1,12 @@
 """Trains all trials on one copy of each base model. Each trial gets a new adapter and a new head."""
 
+import contextlib
 import dataclasses
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -29,9 +30,10 @@ from kerora.tracking.tracking import check_tools
 from kerora.training.adapt import adapt, check_quantize
 from kerora.training.callbacks import Observer, updates_of
 from kerora.training.defaults import settle_for_data, settle_for_model
-from kerora.training.fit import Setup, make_loop
+from kerora.training.fit import Setup, make_loop, start
 from kerora.training.loop import Loop, run_fit
 
+T = TypeVar("T")
 SEARCHED_PARTS_WITHOUT = ("test",)
 OnEpoch = Callable[[int, float, bool], None]
 """Called with the number of an epoch (from 1), the metric after it, and whether it is the last epoch. It may raise an
@@ -152,12 +154,13 @@ class Workbench:
 
     Args:
         config: the settings that are not searched. Its seed determines the splits of every trial.
+        dataset: the rows, for `trained`. Default: None, the rows that the settings name.
 
     Raises:
         KeroraError: the data or the base model cannot be used, or there are no validation rows.
     """
 
-    def __init__(self, config: FitConfig) -> None:
+    def __init__(self, config: FitConfig, dataset: Dataset | None = None) -> None:
         config = with_task(config)
         self.task = searched_task(config)
         check_tools(config.log)
@@ -167,7 +170,7 @@ class Workbench:
         self._presets: dict[str, Preset] = {}
         # by preset, dtype and quantisation: the space may search all three
         self._bases: dict[tuple[str, str, str], _Base] = {}
-        self.data = self.dataset(config.data)
+        self.data = self.dataset(config.data) if dataset is None else dataset
         self.preset = self._preset(config.model.preset)
 
     def dataset(self, data: DataConfig) -> Dataset:
@@ -203,9 +206,7 @@ class Workbench:
 
     def concerns(self) -> list[str]:
         """Return what a fit would say about the data; see `TrainingFace.concerns`."""
-        model = self._base(self.config).model
-        _set_length(model, self.config)
-        return self.task.training.concerns(self.config, self.data, model)
+        return self.task.training.concerns(self.config, self.data, self.base_model())
 
     def release(self) -> None:
         """Free the memory of the base models. Use this if other processes train."""
@@ -221,13 +222,48 @@ class Workbench:
             KeroraError: the settings do not fit the model, or training failed.
         """
         started = time.perf_counter()
-        base: _Base | None = None
-        try:
-            setup, base = self._assemble(config)
+        with self._assembled(config, self.dataset(config.data)) as setup:
             loop = make_loop(setup)
+            start(setup)
             watch = Watch(self.task, setup.dataset["validation"], loop, metric, on_epoch, observer)
             callbacks = [*loop.callbacks, *([loop.stopping] if loop.stopping else []), watch]
             run_fit(setup.model, loop.batches, loop.epochs, None, callbacks)
+        seconds = time.perf_counter() - started
+        return Outcome(
+            setup.config, watch.metrics, watch.predictions, watch.epochs, watch.kept_epoch, watch.seconds, seconds
+        )
+
+    def trained(self, config: FitConfig, dataset: Dataset, look: Callable[[TaskModel], T]) -> T:
+        """Train on other rows, look at the trained model, and leave the base model unchanged.
+
+        Args:
+            config: the settings. Without early stopping, the training needs no validation rows.
+            dataset: the rows. Its classes are those of `data`.
+            look: called with the trained model.
+
+        Raises:
+            KeroraError: the settings do not fit the model, or training failed.
+        """
+        with self._assembled(config, dataset) as setup:
+            loop = make_loop(setup)
+            start(setup)
+            callbacks = [*loop.callbacks, *([loop.stopping] if loop.stopping else [])]
+            run_fit(setup.model, loop.batches, loop.epochs, None, callbacks)
+            return look(setup.model)
+
+    def base_model(self) -> TaskModel:
+        """Return the base model of the settings, without an adapter. Do not change it."""
+        model = self._base(self.config).model
+        _set_length(model, self.config)
+        return model
+
+    @contextlib.contextmanager
+    def _assembled(self, config: FitConfig, dataset: Dataset) -> Iterator[Setup]:
+        """Give a model with a new adapter and a new head, and restore the base model after the block."""
+        base: _Base | None = None
+        try:
+            setup, base = self._assemble(config, dataset)
+            yield setup
         finally:
             # also after an error or a pruned trial: the next trial needs the base as it was
             if base is not None:
@@ -235,15 +271,10 @@ class Workbench:
             gc.collect()
             # freed memory would otherwise stay with the process, see `keep_heap`
             release_freed()
-        seconds = time.perf_counter() - started
-        return Outcome(
-            setup.config, watch.metrics, watch.predictions, watch.epochs, watch.kept_epoch, watch.seconds, seconds
-        )
 
-    def _assemble(self, config: FitConfig) -> tuple[Setup, _Base]:
+    def _assemble(self, config: FitConfig, dataset: Dataset) -> tuple[Setup, _Base]:
         seed = config.training.seed
         set_random_seed(seed)
-        dataset = self.dataset(config.data)
         config = settle_for_data(config, self.task, dataset)
         self.task.training.check(config, dataset)
         base = self._base(config)

@@ -27,6 +27,8 @@ LEVELS = (
     ("training", "callbacks"),
     # the wings side by side, and what looks at a machine
     ("exchange", "pretraining", "tuning", "doctor"),
+    # what trains with the workbench of the search
+    ("cleaning",),
     # what scripts call, over the wings
     ("scripting",),
     ("cli",),
@@ -45,6 +47,7 @@ OPTIONAL_IMPORTS = {
     "data/tfds_source.py": {"tensorflow_datasets"},
     # 25 MB that only Parquet files need
     "data/parquet.py": {"pyarrow", "pyarrow.parquet", "pyarrow.ipc"},
+    "data/vectors.py": {"pyarrow", "pyarrow.parquet"},
     "data/compression.py": {"pyarrow"},
     "data/memory.py": {"pyarrow.parquet"},
     # the hubs' clients, a third of a second that only a download needs

@@ -120,7 +120,7 @@ def test_predictions_do_not_depend_on_how_texts_are_pooled(
     source = "\n".join(["great movie " * count for count in (1, 30, 2, 200, 5)] * 3).encode()
     answers = []
     for most in (4_000_000, 100):
-        monkeypatch.setattr("kerora.runs.predict.POOL_CHARACTERS", most)
+        monkeypatch.setattr("kerora.runs.inputs.POOL_CHARACTERS", most)
         stream = io.StringIO()
         assert predict_file(run, io.BytesIO(source), stream=stream) == 15
         answers.append([[float(value) for value in row[2:]] for row in list(csv.reader(stream.getvalue().split()))[1:]])

@@ -15,6 +15,7 @@ from kerora.evaluation.calibration import LEAST_ROWS, fit_temperature
 from kerora.evaluation.metrics import SINGLE_METRICS, classification_metrics
 from kerora.models.classifier import TextClassifier
 from kerora.models.probabilities import softmax
+from kerora.notices import notice
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 from kerora.tasks.classification.callback import ClassificationReport
@@ -23,6 +24,7 @@ from kerora.tasks.classification.predict import write_predictions
 from kerora.tasks.contract import HISTORY_COLUMNS, Evaluation
 from kerora.tasks.refused import check_no_threshold
 from kerora.tasks.whole_text.training import (
+    augmented,
     check_frozen,
     evaluation_batches,
     truncation_notes,
@@ -44,6 +46,16 @@ def check(config: FitConfig, dataset: Dataset[Rows[int]]) -> None:
     training = config.training
     check_frozen(training)
     check_no_threshold(config)
+    silent = config.lora.dropout == config.model.head_dropout == 0 and training.mask_share == 0
+    if training.consistency != "none" and silent:
+        raise ConfigError(
+            f"--consistency {training.consistency} compares two passes with other dropout, but --lora-dropout, "
+            "--head-dropout and --mask-share are 0. Raise one of them."
+        )
+    counts = dataset["train"].label_counts(dataset.classes)
+    if training.start == "contrastive" and (alone := [name for name, count in counts.items() if count == 1]):
+        listed = ", ".join(f"'{name:.40}'" for name in alone[:5])
+        notice(f"--start contrastive: classes with one row have no pair of their own: {listed}.")
     # with both, a rare class would count more than a frequent one
     if training.sampling == "balanced" and training.class_weights == "balanced":
         raise ConfigError(
@@ -99,7 +111,7 @@ def training_batches(config: FitConfig, dataset: Dataset[Rows[int]], model: Text
         class_weights=balanced_class_weights(rows.targets, len(dataset.classes)) if balanced else None,
         balance_by=rows.targets if training.sampling == "balanced" else None,
     )
-    return with_states(model, batches, training.evaluation_batch_size)
+    return augmented(with_states(model, batches, training.evaluation_batch_size), training, model)
 
 
 def compile(model: TextClassifier, config: FitConfig, optimizer: Any, step: Any) -> None:

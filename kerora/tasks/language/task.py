@@ -69,6 +69,9 @@ def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
     given = {
         "--cache-frozen": training.cache_frozen,
         "--mask-share": training.mask_share,
+        "--augment": training.augment != "none",
+        "--consistency": training.consistency != "none",
+        "--start": training.start != "plain",
         "--label-smoothing": training.label_smoothing,
         "--class-weights": training.class_weights != "none",
         "--sampling": training.sampling != "shuffled",

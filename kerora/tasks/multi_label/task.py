@@ -20,7 +20,7 @@ from kerora.tasks.multi_label.callback import MultiLabelReport
 from kerora.tasks.multi_label.losses import LabelCrossEntropy, balanced_weights
 from kerora.tasks.multi_label.predict import write_predictions
 from kerora.tasks.whole_text import training as whole_text
-from kerora.tasks.whole_text.training import check_frozen, evaluation_batches, truncation_notes, with_states
+from kerora.tasks.whole_text.training import augmented, check_frozen, evaluation_batches, truncation_notes, with_states
 
 Sets = tuple[int, ...]
 COLUMNS = (
@@ -48,6 +48,16 @@ def check(config: FitConfig, dataset: Dataset[Rows[Sets]]) -> None:
             "--sampling balanced needs rows with one class. With several labels, --class-weights balanced makes "
             "rare ones count more."
         )
+    if training.consistency != "none":
+        raise ConfigError(
+            f"--consistency {training.consistency} compares the probabilities of classes of which one is right. It is "
+            "for --task classification. Leave it out."
+        )
+    if training.start != "plain":
+        raise ConfigError(
+            f"--start {training.start} takes pairs of rows of one class and of two. It is for --task classification. "
+            "Leave it out."
+        )
     if training.calibrate:
         raise ConfigError(
             "--calibrate is for one class per text. With several labels the thresholds are chosen on the validation "
@@ -70,7 +80,7 @@ def training_batches(config: FitConfig, dataset: Dataset[Rows[Sets]], model: Mul
     """Return the training rows in batches of rows of similar length."""
     training = config.training
     batches = model.batches(dataset["train"], batch_size=training.batch_size, shuffle=True, seed=training.seed)
-    return with_states(model, batches, training.evaluation_batch_size)
+    return augmented(with_states(model, batches, training.evaluation_batch_size), training, model)
 
 
 def compile(model: MultiLabelClassifier, config: FitConfig, optimizer: Any, step: Any) -> None:

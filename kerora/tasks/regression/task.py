@@ -22,6 +22,7 @@ from kerora.tasks.refused import check_no_threshold
 from kerora.tasks.regression.callback import RegressionReport
 from kerora.tasks.regression.predict import predict_numbers, write_predictions
 from kerora.tasks.whole_text.training import (
+    augmented,
     check_frozen,
     evaluation_batches,
     truncation_notes,
@@ -48,6 +49,8 @@ def check(config: FitConfig, dataset: Dataset[NumberRows]) -> None:
         "--class-weights": training.class_weights != "none",
         "--sampling": training.sampling != "shuffled",
         "--calibrate": training.calibrate,
+        "--consistency": training.consistency != "none",
+        "--start": training.start != "plain",
     }
     wrong = next((option for option, value in given.items() if value), None)
     if wrong is not None:
@@ -88,7 +91,7 @@ def training_batches(config: FitConfig, dataset: Dataset[NumberRows], model: Tex
     """Return the training rows in batches of rows of similar length."""
     training = config.training
     batches = model.batches(dataset["train"], batch_size=training.batch_size, shuffle=True, seed=training.seed)
-    return with_states(model, batches, training.evaluation_batch_size)
+    return augmented(with_states(model, batches, training.evaluation_batch_size), training, model)
 
 
 def compile(model: TextRegressor, config: FitConfig, optimizer: Any, step: Any) -> None:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+
+from kerora.data.augment import DEFAULT_SHARES, Augmenter, words_per_row
 from kerora.data.batches import Batches
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import ConfigError
@@ -9,10 +12,79 @@ from kerora.fast.frozen_start import FrozenStart
 from kerora.fast.switch import is_plain
 from kerora.models.task import TOKENS_A_ROW, evaluation_tokens
 from kerora.models.whole_text import WholeTextModel
+from kerora.notices import notice
 from kerora.settings.fit import FitConfig, TrainingConfig
 
 # weights and rows below which masking is on by default, and its share
 SMALL, FEW_ROWS, MASK_SHARE = 10_000_000, 2000, 0.3
+
+
+MARKS = (".", ";", "?", ":", "!", ",")
+"""The punctuation marks of `--augment aeda`."""
+ONE_WORD = 0.5
+"""Fraction of rows with one word from which on a notice says that methods on words do nothing."""
+
+
+def check_augment(training: TrainingConfig) -> None:
+    """Refuse settings of augmentation that contradict each other.
+
+    Raises:
+        ConfigError: `augment_share` without `augment`, or `augment` beside `cache_frozen` or a second masking.
+    """
+    if training.augment_share is not None and training.augment == "none":
+        raise ConfigError(
+            f"--augment-share {training.augment_share:g} is the share of --augment. Add --augment, or leave it out."
+        )
+    if training.augment != "none" and training.cache_frozen:
+        raise ConfigError(
+            f"--cache-frozen computes each row once, but --augment {training.augment} changes the rows in each epoch. "
+            "Leave one out."
+        )
+    if training.augment == "mask" and training.mask_share:
+        raise ConfigError(
+            "--augment mask and --mask-share both mask tokens. Leave one out. --augment has its own --augment-share."
+        )
+
+
+def augmented(batches: Batches, config: TrainingConfig, model: WholeTextModel) -> Batches:
+    """Let the rows of training batches change, as `--augment` says.
+
+    Raises:
+        ConfigError: the tokenizer lacks what the method needs.
+    """
+    if config.augment == "none":
+        return batches
+    tokenizer = model.tokenizer
+    if config.augment == "mask" and tokenizer.mask_id is None:
+        raise ConfigError(
+            f"--augment mask needs a mask token, but the tokenizer of {model.preset.name} has none. Choose "
+            "cutoff, aeda or swap."
+        )
+    encoded = tokenizer.plain_ids(MARKS)
+    # A mark that the vocabulary lacks is the token for unknown text.
+    marks = tuple(ids[-1] for ids in encoded if ids and not tokenizer.special[ids[-1]])
+    if config.augment == "aeda" and not marks:
+        raise ConfigError(
+            f"--augment aeda inserts punctuation, but the vocabulary of {model.preset.name} has none. Choose another "
+            "method."
+        )
+    batches.augmenter = Augmenter(
+        config.augment,
+        DEFAULT_SHARES[config.augment] if config.augment_share is None else config.augment_share,
+        config.seed,
+        tokenizer.special,
+        tokenizer.word_starts,
+        tokenizer.mask_id,
+        marks,
+    )
+    if config.augment in ("aeda", "swap"):
+        single = float(np.mean(words_per_row(batches.table, batches.augmenter) < 2))
+        if single > ONE_WORD:
+            notice(
+                f"--augment {config.augment} works between words, but {single:.0%} of the rows have one word for the "
+                "tokenizer, as in languages without spaces. They stay as they are. mask and cutoff work on tokens."
+            )
+    return batches
 
 
 def check_frozen(training: TrainingConfig) -> None:
@@ -21,6 +93,7 @@ def check_frozen(training: TrainingConfig) -> None:
     Raises:
         ConfigError: both are given.
     """
+    check_augment(training)
     # a cached state would not change when other tokens are masked
     if training.cache_frozen and training.mask_share:
         raise ConfigError(
@@ -39,7 +112,7 @@ def settled_mask_share(config: TrainingConfig, rows: int, model: WholeTextModel)
     """Return the share of the tokens that training masks.
 
     Default: 0.3 for models of less than 10 million weights on up to 2,000 rows, else 0. Such small models know few
-    words well and soon memorise few rows. Masking works against that.
+    words well and soon memorise few rows. Masking works against that. With `--augment mask` the default is 0.
 
     Args:
         config: the settings.
@@ -48,7 +121,7 @@ def settled_mask_share(config: TrainingConfig, rows: int, model: WholeTextModel)
     """
     if config.mask_share is not None:
         return config.mask_share
-    wanted = rows <= FEW_ROWS and model.backbone.count_params() < SMALL
+    wanted = config.augment != "mask" and rows <= FEW_ROWS and model.backbone.count_params() < SMALL
     # not every tokenizer has a mask token, and cached states cannot be masked
     return MASK_SHARE if wanted and model.tokenizer.mask_id is not None and not config.cache_frozen else 0.0
 

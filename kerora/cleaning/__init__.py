@@ -1,0 +1,1 @@
+"""Finds labels that are probably wrong, and rows that are like no other."""
