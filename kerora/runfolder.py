@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, Self
 
 from kerora.errors import RunError, reason_of
+from kerora.guards.links import check_links, check_stays
 
 State = Literal["running", "finished", "stopped", "failed"]
 PRIVATE = ("argv", "working_directory", "process", "tracking")
@@ -169,6 +170,7 @@ def _check_free(run: RunFolder, force: bool) -> None:
             f"{run.path} is not a {run.kind} folder and is not empty: --force does not replace it. "
             f"Choose another {run.option}."
         )
+    check_links(run.path)
 
 
 def _claim_free_name(parent: Path, stem: str) -> Path:
@@ -188,11 +190,14 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
     """Open a temporary file in the folder of `path`. It replaces `path` only if the block ends without an error.
 
     The data is flushed to the disk before the rename. After a crash or on a full disk there is either the old file or
-    the new one. A symbolic link is followed, and the mode of the old file is kept.
+    the new one. A symbolic link is followed if it does not lead out of a run folder, and the mode of the old file is
+    kept.
 
     Raises:
-        RunError: the folder is not writable, the disk is full, or `path` is not a regular file.
+        RunError: the folder is not writable, the disk is full, or `path` is not a regular file. Or a link leads out of
+            the run folder in which `path` is.
     """
+    check_stays(path)
     # os.replace on a symbolic link would replace the link and not the file
     target = Path(os.path.realpath(path))
     # in the same folder, because a rename is atomic only inside a file system

@@ -17,6 +17,7 @@ from kerora.data.language_tokens import lay_out
 from kerora.data.tokens import TokenTable, cache_key
 from kerora.errors import ConfigError, RunError
 from kerora.evaluation.wording import duration
+from kerora.guards.links import check_links
 from kerora.models.causal_lm import CausalLM
 from kerora.models.keras_presets import CONFIG
 from kerora.models.keras_weights import WEIGHTS
@@ -123,6 +124,7 @@ def resume(path: str, *, progress: Progress | None = None) -> PretrainResult:
     manifest = run.read_manifest()
     if manifest.get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new pre-training with --init {run.path} to train further.")
+    check_links(run.path)
     check_not_running(run)
     progress = progress or Silent()
     # config.yaml holds no output, so that a folder that was moved can be resumed

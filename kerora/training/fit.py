@@ -14,6 +14,7 @@ from kerora.backend import set_random_seed
 from kerora.data.batches import Batches
 from kerora.data.rows import Dataset
 from kerora.errors import RunError, TrainingError
+from kerora.guards.links import check_links
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
@@ -159,6 +160,7 @@ def resume(
     if run.read_manifest().get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
     # before the slow loading of data and model
+    check_links(run.path)
     check_not_running(run)
     config = read_config(run)
     check_tools(config.log)

@@ -14,6 +14,7 @@ import optuna
 
 from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.evaluation.wording import decimal
+from kerora.guards.links import check_links
 from kerora.notices import notice
 from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
@@ -186,6 +187,7 @@ def _with_kept_rows(search: Search, files: Collection[Path]) -> Search:
 
 
 def _make_folder(path: Path) -> None:
+    check_links(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
