@@ -121,7 +121,10 @@ def check_has_adapter(run: RunFolder) -> None:
         RunError: the run stopped before it wrote one.
     """
     if not run.adapter_weights.is_file():
-        state = run.read_manifest().get("state", "unknown")
+        manifest = run.read_manifest()
+        state, error = manifest.get("state", "unknown"), manifest.get("error")
+        if state == "failed" and error:
+            raise RunError(f"{run.path} holds no adapter, because its training failed: {error!s:.500}")
         raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
 
 

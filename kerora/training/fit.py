@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import keras
 
 from kerora.backend import set_random_seed
 from kerora.data.batches import Batches
-from kerora.data.rows import Dataset
-from kerora.errors import RunError, TrainingError
+from kerora.data.rows import Dataset, Rows
+from kerora.errors import NotFiniteError, RunError
 from kerora.guards.links import check_links
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
@@ -41,6 +41,7 @@ from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
 from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
+from kerora.training.soundness import restore_sound
 from kerora.training.step import TrainStep
 from kerora.training.stopping import EarlyStopping, Noise
 from kerora.training.track import open_tracking, report_files
@@ -157,7 +158,8 @@ def resume(
             model has changed.
     """
     run = RunFolder.open(path)
-    if run.read_manifest().get("state") == "finished":
+    manifest = run.read_manifest()
+    if manifest.get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
     # before the slow loading of data and model
     check_links(run.path)
@@ -166,7 +168,9 @@ def resume(
     check_tools(config.log)
     setup = assemble(config)
     check_unchanged(run, setup.dataset, setup.model)
-    run.update_manifest(state="running", process=this_process())
+    # what an earlier failure left
+    cleared = {key: None for key in ("error", "kept_epoch") if key in manifest}
+    run.update_manifest(state="running", process=this_process(), **cleared)
     checkpoint, progress = latest_checkpoint(run.checkpoints), progress or Silent()
     return guarded(run, lambda flag: _train(setup, run, checkpoint, progress, flag, callbacks))
 
@@ -216,7 +220,14 @@ def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -
 def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     """Compile the model and make the callbacks that every training needs."""
     config = setup.config.training
-    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed, config.batch_size)
+    step = TrainStep(
+        setup.batches.batches_per_epoch,
+        config.accumulate,
+        config.seed,
+        config.batch_size,
+        config.on_nan,
+        _row_names(setup),
+    )
     epochs = compile_for_training(setup.model, setup.config, step)
     callbacks: list[Any] = [Position(setup.batches, step, config.max_steps, checkpoint)]
     validation = None
@@ -251,16 +262,37 @@ def _train(
         )
         try:
             run_loop(run, model, loop, config, history, checkpoint, progress, flag)
-        except TrainingError:
-            # the step fails before the update, so the weights are those of the last good update
-            write_adapter(setup, run)
-            raise
+        except NotFiniteError as error:
+            raise _kept_sound(setup, run, loop.stopping, error) from error
+        if loop.step.skipped:
+            run.update_manifest(skipped_updates=loop.step.skipped)
+            progress.note(f"Left out {loop.step.skipped} updates whose loss or gradient was not finite")
         progress.note(_ending(setup, history, loop.stopping))
         progress.note("Evaluating the fine-tuned model")
         result = _conclude(setup, run, before, history, loop.stopping, progress)
         if tracking:
             tracking.conclude(result.metrics, report_files(run))
     return result
+
+
+def _row_names(setup: Setup) -> Callable[[int], list[str]] | None:
+    """Return the function that gives the ids of the training rows of a batch, or None if batches hold other things."""
+    rows = setup.dataset["train"]
+    # the rows of a language model are blocks of packed texts
+    if not isinstance(rows, Rows) or len(rows) != len(setup.batches.lengths):
+        return None
+    return lambda place: [str(rows.ids[number]) for number in setup.batches.rows_at(place)]
+
+
+def _kept_sound(setup: Setup, run: RunFolder, stopping: EarlyStopping | None, error: NotFiniteError) -> NotFiniteError:
+    """Write the adapter of the best state before the error, and return the error with a sentence about it."""
+    # not the weights of the last update: they may be finite and still give no finite loss
+    epoch = restore_sound(setup.model, stopping, run.checkpoints)
+    if epoch is None:
+        return NotFiniteError(f"{error.args[0]} No epoch was complete before it, so no adapter is kept.")
+    write_adapter(setup, run)
+    run.update_manifest(kept_epoch=epoch)
+    return NotFiniteError(f"{error.args[0]} The adapter of epoch {epoch} is kept.")
 
 
 def _heading(setup: Setup) -> str:
