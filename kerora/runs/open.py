@@ -14,7 +14,7 @@ from kerora.lora.quantize import quantize
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
 from kerora.notices import notice
-from kerora.runfolder import RunFolder, check_has_adapter
+from kerora.runfolder import RunFolder, check_has_adapter, check_has_settings
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import load_yaml, resolve
 from kerora.tasks.registry import Task, check_command, task_named
@@ -87,6 +87,7 @@ def read_config(run: RunFolder) -> FitConfig:
     Raises:
         RunError: config.yaml is missing or damaged.
     """
+    check_has_settings(run)
     try:
         given = load_yaml(run.config)
         # the list of bad rows belongs to the training: whoever reads the rows again would write it again

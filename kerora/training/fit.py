@@ -1,5 +1,6 @@
 """All steps of a run in order: config -> data -> model -> LoRA -> `model.fit` -> run folder."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -15,6 +16,7 @@ from kerora.data.batches import Batches
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import NotFiniteError, RunError
 from kerora.guards.links import check_links
+from kerora.guards.locks import claimed, this_process
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
@@ -22,7 +24,7 @@ from kerora.models.learning_rate import default_learning_rate
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel
 from kerora.notices import notice
-from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
+from kerora.runfolder import RunFolder, create_run, named_run, read_json, write_json, write_text
 from kerora.runs.baseline import add_baseline
 from kerora.runs.open import read_config
 from kerora.runs.submission import write_unlabelled
@@ -38,7 +40,7 @@ from kerora.training.defaults import default_epochs, settle_for_data, settle_for
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.kept_data import clear_run, keep, relative
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
-from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
+from kerora.training.manifest import changed_settings, check_unchanged, describe, now
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.soundness import restore_sound
@@ -117,8 +119,18 @@ def fit(
             the last good state was saved.
     """
     config = as_settings({} if config is None else config, FitConfig)
-    changed = changed_settings(config)
     check_start(config.log)
+    named = named_run(config.run, config.runs_dir)
+    # before the slow loading of data and model
+    with contextlib.nullcontext() if named is None else claimed(named):
+        run, setup = _begin(config, preset, force, argv)
+        with claimed(run.path) if named is None else contextlib.nullcontext():
+            return guarded(run, lambda flag: _first_training(setup, run, progress or Silent(), flag, callbacks, files))
+
+
+def _begin(config: FitConfig, preset: Preset | None, force: bool, argv: Sequence[str]) -> tuple[RunFolder, Setup]:
+    """Load everything, and make the folder of the run with its manifest."""
+    changed = changed_settings(config)
     setup = assemble(config, preset)
     method = setup.config.lora.method
     name = (
@@ -133,14 +145,21 @@ def fit(
     weights = {} if setup.quantised is None else {"base_weights": setup.quantised.to_dict()}
     manifest["changed_settings"] = changed
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
+    return run, setup
 
-    def work(flag: InterruptFlag) -> TrainedRun:
-        data = relative(run.path, keep(run.data, setup.config.data, files))
-        # without the name: `kerora fit --config` with this file makes a new run and does not meet this one
-        write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None, data=data)))
-        return _train(setup, run, None, progress or Silent(), flag, callbacks)
 
-    return guarded(run, work)
+def _first_training(
+    setup: Setup,
+    run: RunFolder,
+    progress: Progress,
+    flag: InterruptFlag,
+    callbacks: Sequence[keras.callbacks.Callback],
+    files: Collection[Path],
+) -> TrainedRun:
+    data = relative(run.path, keep(run.data, setup.config.data, files))
+    # without the name: `kerora fit --config` with this file makes a new run and does not meet this one
+    write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None, data=data)))
+    return _train(setup, run, None, progress, flag, callbacks)
 
 
 def resume(
@@ -158,12 +177,16 @@ def resume(
             model has changed.
     """
     run = RunFolder.open(path)
+    # before the slow loading of data and model
+    check_links(run.path)
+    with claimed(run.path):
+        return _resume(run, progress or Silent(), callbacks)
+
+
+def _resume(run: RunFolder, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> TrainedRun:
     manifest = run.read_manifest()
     if manifest.get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new run to train further.")
-    # before the slow loading of data and model
-    check_links(run.path)
-    check_not_running(run)
     config = read_config(run)
     check_tools(config.log)
     setup = assemble(config)
@@ -171,7 +194,7 @@ def resume(
     # what an earlier failure left
     cleared = {key: None for key in ("error", "kept_epoch") if key in manifest}
     run.update_manifest(state="running", process=this_process(), **cleared)
-    checkpoint, progress = latest_checkpoint(run.checkpoints), progress or Silent()
+    checkpoint = latest_checkpoint(run.checkpoints)
     return guarded(run, lambda flag: _train(setup, run, checkpoint, progress, flag, callbacks))
 
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import yaml
 
 from kerora.config import FitConfig, load_yaml, resolve
 from kerora.errors import ConfigError, DataError, Interrupted, KeroraError, NotFiniteError, RunError, TrainingError
+from kerora.guards.locks import claimed
 from kerora.lora.inject import lora_layers
 from kerora.runfolder import RunFolder
 from kerora.runs.open import load
@@ -340,12 +340,19 @@ def test_resume_refusals(settings: dict[str, Any], tmp_path: Path, monkeypatch: 
 
 def test_a_run_that_another_process_trains_is_left_alone(settings: dict[str, Any]) -> None:
     run = run_fit(settings, training__epochs=1).run
-    other = {"host": platform.node(), "pid": os.getppid()}
-    run.update_manifest(state="running", process=other)
-    with pytest.raises(RunError, match=f"is being trained by process {os.getppid()}"):
-        resume(str(run.path))
-    run.update_manifest(process={**other, "pid": 2**22 + 1})  # beyond any process number: that one died
-    assert resume(str(run.path)).run.read_manifest()["state"] == "finished"
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    run.update_manifest(state="running")
+    with claimed(run.path):
+        started = time.perf_counter()
+        for work in (lambda: resume(run.path), lambda: fit(resolve(settings, {}), force=True)):
+            with pytest.raises(RunError, match=f"run is in use by process {os.getpid()} on .*Wait for it"):
+                work()
+        assert time.perf_counter() - started < 1  # before data and model are loaded
+    assert {path: path.read_bytes() for path in before if path != run.manifest} == {
+        path: content for path, content in before.items() if path != run.manifest
+    }
+    # the process that wrote the state has died
+    assert resume(run.path).run.read_manifest()["state"] == "finished"
 
 
 def test_too_little_memory_names_the_remedy(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
