@@ -78,6 +78,10 @@ class TrainingError(KeroraError):
     """Training cannot continue, for example because the loss is not a number."""
 
 
+class NotFiniteError(TrainingError):
+    """Loss, gradient, weights or outputs of a model are infinite or not a number."""
+
+
 class Interrupted(KeroraError):
     """A signal stopped the work after its state was saved."""
 

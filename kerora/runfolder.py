@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
 from kerora.errors import RunError, reason_of
+from kerora.guards.leftovers import beside
+from kerora.guards.links import check_links, check_stays
+from kerora.guards.locks import is_empty
 
 State = Literal["running", "finished", "stopped", "failed"]
 PRIVATE = ("argv", "working_directory", "process", "tracking")
@@ -120,8 +122,24 @@ def check_has_adapter(run: RunFolder) -> None:
         RunError: the run stopped before it wrote one.
     """
     if not run.adapter_weights.is_file():
-        state = run.read_manifest().get("state", "unknown")
+        manifest = run.read_manifest()
+        state, error = manifest.get("state", "unknown"), manifest.get("error")
+        if state == "failed" and error:
+            raise RunError(f"{run.path} holds no adapter, because its training failed: {error!s:.500}")
         raise RunError(f"{run.path} holds no adapter (state: {state}). Finish it with: kerora fit --resume {run.path}")
+
+
+def check_has_settings(run: RunFolder) -> None:
+    """Check that a run was not killed between its first two files.
+
+    Raises:
+        RunError: there is a manifest, and no config.yaml.
+    """
+    if not run.config.exists() and run.read_manifest().get("state") in ("running", "stopped", "failed"):
+        raise RunError(
+            f"{run.path} was stopped before {run.config.name} was written. Run the same command again with --force, "
+            "or remove the folder."
+        )
 
 
 def create_run(name: str | None, runs_dir: str, default_name: str, force: bool = False) -> RunFolder:
@@ -138,12 +156,10 @@ def create_run(name: str | None, runs_dir: str, default_name: str, force: bool =
         RunError: the run exists and `force` is False, or the folder cannot be created.
     """
     try:
-        # not name, because `--run ""` would otherwise be the folder of all runs
-        if not name:
+        path = named_run(name, runs_dir)
+        if path is None:
             path = _claim_free_name(Path(runs_dir), re.sub(r"[^A-Za-z0-9._-]+", "-", default_name).strip("-."))
         else:
-            # a name with a separator is a path, so that runs can lie outside of the folder of the runs
-            path = Path(name) if os.sep in name else Path(runs_dir) / name
             _claim(path, force)
     except OSError as error:
         raise RunError(
@@ -152,13 +168,22 @@ def create_run(name: str | None, runs_dir: str, default_name: str, force: bool =
     return RunFolder(path)
 
 
+def named_run(name: str | None, runs_dir: str) -> Path | None:
+    """Return the path of a run from its name and the folder of the runs, or None if it has no name."""
+    # not name, because `--run ""` would otherwise be the folder of all runs
+    if not name:
+        return None
+    # a name with a separator is a path, so that runs can lie outside of the folder of the runs
+    return Path(name) if os.sep in name else Path(runs_dir) / name
+
+
 def _claim(path: Path, force: bool) -> None:
     _check_free(RunFolder(path), force)
     path.mkdir(parents=True, exist_ok=True)
 
 
 def _check_free(run: RunFolder, force: bool) -> None:
-    if not run.path.is_dir() or not any(run.path.iterdir()):
+    if not run.path.is_dir() or is_empty(run.path):
         return
     if not force:
         raise RunError(
@@ -169,6 +194,7 @@ def _check_free(run: RunFolder, force: bool) -> None:
             f"{run.path} is not a {run.kind} folder and is not empty: --force does not replace it. "
             f"Choose another {run.option}."
         )
+    check_links(run.path)
 
 
 def _claim_free_name(parent: Path, stem: str) -> Path:
@@ -188,15 +214,17 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
     """Open a temporary file in the folder of `path`. It replaces `path` only if the block ends without an error.
 
     The data is flushed to the disk before the rename. After a crash or on a full disk there is either the old file or
-    the new one. A symbolic link is followed, and the mode of the old file is kept.
+    the new one. A symbolic link is followed if it does not lead out of a run folder, and the mode of the old file is
+    kept.
 
     Raises:
-        RunError: the folder is not writable, the disk is full, or `path` is not a regular file.
+        RunError: the folder is not writable, the disk is full, or `path` is not a regular file. Or a link leads out of
+            the run folder in which `path` is.
     """
+    check_stays(path)
     # os.replace on a symbolic link would replace the link and not the file
     target = Path(os.path.realpath(path))
-    # in the same folder, because a rename is atomic only inside a file system
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = beside(target)
     try:
         if target.exists() and not target.is_file():
             raise RunError(f"Cannot write {path}: it is not a regular file. Choose another name.")

@@ -126,6 +126,10 @@ class Batches(keras.utils.PyDataset):
         """Row numbers in the order in which this epoch serves them."""
         return np.concatenate(self._plan) if self._plan else np.zeros(0, np.int64)
 
+    def rows_at(self, place: int) -> np.ndarray:
+        """Return the numbers of the rows, or of the documents, of a batch of this epoch, int64 (rows,)."""
+        return self._plan[place]
+
     def move_to(self, epoch: int, start: int = 0) -> None:
         """Go to an epoch, past its first `start` batches."""
         # The plan depends only on the epoch, and sorting many rows takes time.

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 from kerora.data.row_reader import Found, P, RowReader
 from kerora.data.rows import Dataset, S, Split
 from kerora.errors import DataError, RunError
+from kerora.guards.leftovers import beside
+from kerora.guards.locks import claimed, is_empty
 from kerora.notices import notice
 from kerora.runfolder import atomic_file, read_json, write_json
 from kerora.settings.fit import SPLITS
@@ -19,6 +21,8 @@ from kerora.settings.fit import SPLITS
 DESCRIPTION = "dataset.json"
 FORMAT = "kerora-dataset"
 VERSION = 1
+UNFINISHED = f".{DESCRIPTION}"
+"""The new description while the files are moved. A folder with it was left by a killed process."""
 
 
 def save_dataset(dataset: Dataset[S], directory: Path, force: bool = False) -> None:
@@ -39,22 +43,33 @@ def save_dataset(dataset: Dataset[S], directory: Path, force: bool = False) -> N
         DataError: the folder is not empty and `force` is False, or the folder holds something else.
         RunError: the folder is not writable or the disk is full.
     """
-    _check_target(directory, force)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        # In the same parent folder, because os.replace cannot move a file to another file system.
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as name:
-            work = Path(name)
+    if directory.exists() and not directory.is_dir():
+        raise DataError(f"{directory} is a file. Choose a folder to save to.")
+    with claimed(directory, "data", "folder"):
+        _check_target(directory, force)
+        work = beside(directory)
+        try:
+            work.mkdir()
             for split, rows in _saved_splits(dataset).items():
                 _write_rows(work / f"{split}.jsonl", rows, dataset.classes)
-            write_json(work / DESCRIPTION, _description(dataset))
+            write_json(work / UNFINISHED, _description(dataset))
             _move_into(work, directory)
-    except OSError as error:
-        raise RunError(f"Cannot write {directory}: {error.strerror}. Free space or choose another folder.") from error
+        except OSError as error:
+            raise RunError(
+                f"Cannot write {directory}: {error.strerror}. Free space or choose another folder."
+            ) from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def is_saved(directory: Path) -> bool:
-    """Tell whether a folder was written by `save_dataset`."""
+    """Tell whether a folder was written by `save_dataset`.
+
+    Raises:
+        DataError: the process was killed while it moved the files.
+    """
+    if (directory / UNFINISHED).is_file():
+        raise DataError(f"{directory} holds an unfinished `kerora data save`. Run the same command again with --force.")
     return (directory / DESCRIPTION).is_file()
 
 
@@ -117,12 +132,9 @@ def check_same(path: Path, rows: Split, saved: Mapping[str, Any]) -> None:
 
 
 def _check_target(directory: Path, force: bool) -> None:
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise DataError(f"{directory} is a file. Choose a folder to save to.")
     # --force replaces only what this command wrote. It never empties another folder of the user.
-    if any(directory.iterdir()) and not (force and is_saved(directory)):
+    own = (directory / DESCRIPTION).is_file() or (directory / UNFINISHED).is_file()
+    if not is_empty(directory) and not (force and own):
         remedy = "Choose another folder, or replace the data set in it with --force."
         if force:
             remedy = f"--force replaces only a saved data set, but there is no {DESCRIPTION}. Choose another folder."
@@ -157,13 +169,13 @@ def _saved_splits(dataset: Dataset[S]) -> dict[str, S]:
 
 
 def _move_into(work: Path, directory: Path) -> None:
-    """Move the complete files. The description is moved last: a mix of old and new files then has wrong checksums."""
-    directory.mkdir(exist_ok=True)
+    """Move the complete files. The description gets its name last, so a mix of old and new files is never read."""
+    os.replace(work / UNFINISHED, directory / UNFINISHED)
     written = [path.name for path in work.iterdir()]
     for split in SPLITS:
         if f"{split}.jsonl" not in written:
             # A split that only the earlier data set had must not stay beside the new ones.
             (directory / f"{split}.jsonl").unlink(missing_ok=True)
-    # False sorts before True, so the description comes last.
-    for name in sorted(written, key=lambda name: name == DESCRIPTION):
+    for name in written:
         os.replace(work / name, directory / name)
+    os.replace(directory / UNFINISHED, directory / DESCRIPTION)

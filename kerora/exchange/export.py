@@ -1,7 +1,6 @@
 """Exports runs for other tools. Before an export is kept, it is loaded again and compared with the run."""
 
 import contextlib
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from kerora.exchange.verify import (
     transformers_logits,
     version_of,
 )
+from kerora.guards.leftovers import beside
 from kerora.lora.files import load_adapter, save_adapter
 from kerora.lora.inject import lora_layers
 from kerora.models.keras_presets import EXACT_FILE, LABELS_FILE
@@ -327,8 +327,7 @@ def check_free(output: str | Path) -> Path:
 @contextlib.contextmanager
 def staged(target: Path, keep: bool = True) -> Iterator[Path]:
     """Yield a temporary folder next to `target`. If the block succeeds, it is renamed to `target`."""
-    # a folder next to the target is on the same file system, so the rename at the end is one step
-    work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    work = beside(target)
     try:
         work.mkdir(parents=True)
         yield work

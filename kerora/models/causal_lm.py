@@ -14,7 +14,7 @@ from kerora.data.language_batches import LanguageBatches
 from kerora.data.language_tokens import document_tokens, lay_out
 from kerora.data.tokens import TokenTable
 from kerora.errors import ConfigError, DataError, PresetError
-from kerora.models.checks import check_sizes, check_vocabulary
+from kerora.models.checks import check_outputs, check_sizes, check_vocabulary
 from kerora.models.decoders import documents_in_rows
 from kerora.models.next_token import logits_of, next_token_loss, token_losses
 from kerora.models.presets import Preset, find_preset
@@ -258,6 +258,7 @@ class CausalLM(TaskModel):
             # Selecting before the output layer avoids logits at positions that are not counted.
             wanted = torch.as_tensor(targets, device=hidden.device)[chosen]
             values: np.ndarray = token_losses(hidden[chosen], targets=wanted, **self._output_layer()).cpu().numpy()
+            check_outputs(values)
             return values
 
     def _output_layer(self) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kerora.errors import ConfigError, PresetError
+import numpy as np
+
+from kerora.errors import ConfigError, NotFiniteError, PresetError
 from kerora.models.presets import Preset
 from kerora.models.tokenizer import TextTokenizer
 
@@ -22,6 +24,22 @@ def check_sizes(dtype: str, max_length: int) -> None:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}. Received: {dtype!r}")
     if max_length < SHORTEST:
         raise ConfigError(f"max_length must be {SHORTEST} or more. Received: {max_length}")
+
+
+def check_outputs(values: np.ndarray) -> None:
+    """Check that the outputs of a model are numbers. Minus infinity is one: the logit of a class that is left out.
+
+    Args:
+        values: logits or losses, of any shape.
+
+    Raises:
+        NotFiniteError: a value is not a number, or plus infinity.
+    """
+    if np.isnan(values).any() or np.isposinf(values).any():
+        raise NotFiniteError(
+            "The outputs of the model are infinite or not a number. Its weights are not sound, or --precision has "
+            "too few digits for it. Train again with a lower --learning-rate, or with --precision float32."
+        )
 
 
 def check_vocabulary(preset: Preset, backbone: Any, tokenizer: TextTokenizer) -> None:

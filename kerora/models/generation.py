@@ -16,6 +16,7 @@ from kerora.compat import build_cache
 from kerora.errors import ConfigError
 from kerora.fast.decoding import InPlaceDecoder, can_decode_in_place
 from kerora.models.causal_lm import CausalLM
+from kerora.models.checks import check_outputs
 from kerora.settings.language import Sampling
 
 keras_hub = import_keras_hub()
@@ -152,6 +153,7 @@ class TextGenerator:
 def choose(logits: torch.Tensor, seen: Sequence[int], sampling: Sampling, draw: torch.Generator) -> int:
     """Choose the next token from logits (tokens,). Settings mean the same as in transformers."""
     logits = logits.float()
+    check_outputs(logits.cpu().numpy())
     if sampling.repetition_penalty != 1.0:
         # A token that occurs several times is penalised once, as in transformers.
         places = torch.tensor(sorted(set(seen)))

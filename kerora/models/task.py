@@ -16,6 +16,7 @@ from kerora.errors import ConfigError
 from kerora.lora.adapters import Adapters
 from kerora.lora.inject import LoraSummary, enable_lora, merge_lora, unmerge_lora
 from kerora.lora.names import TensorName
+from kerora.models.checks import check_outputs
 from kerora.models.compiling import settled
 from kerora.models.long_texts import LongTexts
 from kerora.models.peft_names import module_names, tensor_names
@@ -403,6 +404,9 @@ def computed_in_row_order(
         width: length of a vector.
         compute: takes the inputs of a batch and returns a tensor (rows of the batch, width).
         progress: called with the number of rows done after each batch.
+
+    Raises:
+        NotFiniteError: a vector holds values that are not finite.
     """
     order = batches.order
     vectors = np.zeros((len(order), width), dtype=np.float32)
@@ -410,6 +414,7 @@ def computed_in_row_order(
     with torch.no_grad():
         for index in range(len(batches)):
             part = compute(batches[index][0]).float().cpu().numpy()
+            check_outputs(part)
             # `order` gives the row of each place in the batches. The windows of a text give one vector.
             vectors[order[done : done + len(part)]] = part
             done += len(part)

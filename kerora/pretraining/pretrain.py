@@ -17,6 +17,8 @@ from kerora.data.language_tokens import lay_out
 from kerora.data.tokens import TokenTable, cache_key
 from kerora.errors import ConfigError, RunError
 from kerora.evaluation.wording import duration
+from kerora.guards.links import check_links
+from kerora.guards.locks import claimed, this_process
 from kerora.models.causal_lm import CausalLM
 from kerora.models.keras_presets import CONFIG
 from kerora.models.keras_weights import WEIGHTS
@@ -34,7 +36,7 @@ from kerora.pretraining.masked_lm import LossWeights, MaskedLanguageModel
 from kerora.pretraining.masking import MaskedBatches, Vocabulary
 from kerora.pretraining.parts import Parts, assemble, describe_parts
 from kerora.pretraining.teacher import Teacher, cached_targets, start_from_teacher
-from kerora.runfolder import PretrainFolder, write_bytes, write_text
+from kerora.runfolder import PretrainFolder, check_has_settings, write_bytes, write_text
 from kerora.settings.pretrain import PretrainConfig
 from kerora.settings.resolve import as_settings, dump_yaml, load_yaml, resolve
 from kerora.tasks.language.task import COLUMNS
@@ -43,7 +45,7 @@ from kerora.training.callbacks import History
 from kerora.training.checkpoint import Checkpoint, latest_checkpoint
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
-from kerora.training.manifest import check_not_running, now, this_process
+from kerora.training.manifest import now
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
 from kerora.training.step import TrainStep
@@ -95,13 +97,13 @@ def pretrain(
     run = PretrainFolder(expanded(config.output))
     check_start(config.log)
     # before `assemble`, which may work for minutes on the text
-    run.check_free(force)
-    progress = progress or Silent()
+    with claimed(run.path, run.kind, run.option):
+        run.check_free(force)
+        return _pretrain(config, run, progress or Silent())
+
+
+def _pretrain(config: PretrainConfig, run: PretrainFolder, progress: Progress) -> PretrainResult:
     parts = assemble(config, None, progress)
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"Cannot create the folder {run.path}: {error.strerror}. Choose another --output.") from error
     _clear(run)
     run.update_manifest(**describe_parts(parts), state="running", started=now(), process=this_process())
 
@@ -120,11 +122,16 @@ def resume(path: str, *, progress: Progress | None = None) -> PretrainResult:
         RunError: the folder is not a pre-training, it is finished, or its text or a preset has changed.
     """
     run = PretrainFolder.open(path)
+    check_links(run.path)
+    with claimed(run.path, run.kind, run.option):
+        return _resume(run, progress or Silent())
+
+
+def _resume(run: PretrainFolder, progress: Progress) -> PretrainResult:
     manifest = run.read_manifest()
     if manifest.get("state") == "finished":
         raise RunError(f"{run.path} is finished. Start a new pre-training with --init {run.path} to train further.")
-    check_not_running(run)
-    progress = progress or Silent()
+    check_has_settings(run)
     # config.yaml holds no output, so that a folder that was moved can be resumed
     config = resolve(load_yaml(run.config, PretrainConfig), {"output": str(run.path)}, root=PretrainConfig)
     check_tools(config.log)

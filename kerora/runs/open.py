@@ -13,8 +13,9 @@ from kerora.lora.files import load_adapter, read_adapter_config
 from kerora.lora.quantize import quantize
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset, find_preset
+from kerora.notices import notice
 from kerora.places import listed_files
-from kerora.runfolder import RunFolder, check_has_adapter
+from kerora.runfolder import RunFolder, check_has_adapter, check_has_settings
 from kerora.settings.fit import DataConfig, FitConfig
 from kerora.settings.resolve import load_yaml, resolve
 from kerora.tasks.registry import Task, check_command, task_named
@@ -42,6 +43,7 @@ def load(path: Path | str, preset: str | Path | Preset | None = None, *, dtype: 
     # the small files first: an error in them appears before the slow loading of the base model
     head = task.models.read_head(run)
     check_has_adapter(run)
+    _say_state(run)
     base = open_preset(run, config, preset)
     # run.json and the adapter both name the base: the adapter may have been copied from another run
     trained_on = read_adapter_config(run.adapter).get("kerora", {}).get("fingerprint", base.fingerprint)
@@ -54,6 +56,15 @@ def load(path: Path | str, preset: str | Path | Preset | None = None, *, dtype: 
         quantize(model, config.model.quantize)
     load_adapter(model, run.adapter)
     return model
+
+
+def _say_state(run: RunFolder) -> None:
+    """Say what an adapter is that no finished training wrote. Runs of other tools have no state."""
+    manifest = run.read_manifest()
+    state, epoch = manifest.get("state", "finished"), manifest.get("kept_epoch")
+    if state != "finished":
+        which = f"of epoch {epoch}, the last good state" if epoch else "not the result of a whole training"
+        notice(f"{run.path} is not finished (state: {state}). Its adapter is {which}.")
 
 
 def read_config_for(run: RunFolder, command: str) -> tuple[FitConfig, Task]:
@@ -77,6 +88,7 @@ def read_config(run: RunFolder) -> FitConfig:
     Raises:
         RunError: config.yaml is missing or damaged.
     """
+    check_has_settings(run)
     try:
         given = load_yaml(run.config)
         # the list of bad rows belongs to the training: whoever reads the rows again would write it again

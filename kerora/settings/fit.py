@@ -247,8 +247,24 @@ class OptimizerConfig(Settings):
     clip_norm: float = setting(
         1.0, "Maximum global norm of the gradient (gradient clipping). 0 turns clipping off.", check=at_least(0)
     )
+    on_nan: str = setting(
+        "stop",
+        "What happens if a loss or a gradient is infinite or not a number. 'stop' ends the training and keeps the best "
+        "state before it. 'skip' leaves the update out and counts it. After 10 such updates in a row it stops too.",
+        choices=("stop", "skip"),
+    )
     save_steps: int | None = setting(
         None, "Save a checkpoint every N updates, in addition to one per epoch.", check=at_least(1)
+    )
+    save_minutes: float = setting(
+        10.0,
+        "Save a checkpoint after this many minutes of an epoch, in addition to one per epoch. 0 saves none by time.",
+        check=at_least(0),
+    )
+    keep: int = setting(
+        1,
+        "Number of newest checkpoints that are kept. The best one and that of the last whole epoch are always kept.",
+        check=at_least(1),
     )
     evaluation_batch_size: int = setting(
         64,

@@ -10,6 +10,7 @@ import torch
 
 from kerora.data.rows import Dataset, Rows, S
 from kerora.errors import DataError, KeroraError
+from kerora.models.checks import check_outputs
 from kerora.settings.fit import FitConfig
 
 # an export may change the label of 1 row in 16, so of two of these
@@ -41,7 +42,15 @@ class Probe:
 
         Args:
             compute: takes inputs and returns logits, (batch, values) or (batch, length, values).
+
+        Raises:
+            NotFiniteError: a logit is not finite. A comparison with it would pass.
         """
+        found = self._computed(compute)
+        check_outputs(found)
+        return found
+
+    def _computed(self, compute: Callable[[dict[str, np.ndarray]], Any]) -> np.ndarray:
         # the states that gradients need would fill the memory for nothing
         with torch.no_grad():
             if not self.per_token:

@@ -10,7 +10,8 @@ of rows and dropout depend only on the seed and the position (see `data.batches`
 import json
 import re
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -95,15 +96,15 @@ class Checkpoint:
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
     """Return the newest complete checkpoint of a run, or None."""
-    folders = _folders(directory)
+    folders = checkpoint_folders(directory)
     return Checkpoint(folders[-1]) if folders else None
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Save a checkpoint at the end of each epoch, every `save_steps` updates, and after a signal.
+    """Save a checkpoint at the end of each epoch, every `save_steps` updates or `save_minutes`, and after a signal.
 
-    The state is copied in memory, and a thread writes it while training continues. Only the newest and
-    the best checkpoint are kept. Put this callback after the callbacks whose state it saves.
+    The state is copied in memory, and a thread writes it while training continues. The newest checkpoints are kept,
+    that of the newest whole epoch, and the best. Put this callback after the callbacks whose state it saves.
 
     Args:
         directory: the run's `checkpoints` folder.
@@ -113,6 +114,8 @@ class Checkpointer(keras.callbacks.Callback):
         save_steps: number of updates between two checkpoints inside an epoch. None saves only at the end of epochs.
         interrupt: a raised flag means: save at the next update, then stop.
         command: the command that continues the run. Default: ``fit``.
+        save_minutes: minutes between two checkpoints inside an epoch. None saves none by time, the default.
+        keep: number of newest checkpoints that are kept. Default: 1.
     """
 
     def __init__(
@@ -124,9 +127,14 @@ class Checkpointer(keras.callbacks.Callback):
         save_steps: int | None,
         interrupt: InterruptFlag,
         command: str = "fit",
+        *,
+        save_minutes: float | None = None,
+        keep: int = 1,
     ) -> None:
         super().__init__()
         self.directory = directory
+        self.save_minutes = save_minutes
+        self.keep = keep
         self.step = step
         self.history = history
         self.stopping = stopping
@@ -136,6 +144,12 @@ class Checkpointer(keras.callbacks.Callback):
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._best: Path | None = None
+        self._whole: Path | None = None
+        self._saved = time.monotonic()
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Start the clock of `save_minutes`."""
+        self._saved = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save if this batch ended an update and a checkpoint is due."""
@@ -147,7 +161,7 @@ class Checkpointer(keras.callbacks.Callback):
         if self.interrupt.raised:
             self._save(self.step.epoch, self.step.position, done=False)
             self._stop()
-        elif self.save_steps and updates % self.save_steps == 0:
+        elif (self.save_steps and updates % self.save_steps == 0) or self._is_late():
             self._save(self.step.epoch, self.step.position, done=False)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -167,6 +181,9 @@ class Checkpointer(keras.callbacks.Callback):
         if pending is not None:
             pending.result()
 
+    def _is_late(self) -> bool:
+        return self.save_minutes is not None and time.monotonic() - self._saved >= self.save_minutes * 60
+
     def _updates(self) -> int:
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
@@ -176,21 +193,29 @@ class Checkpointer(keras.callbacks.Callback):
         tensors |= _copy("metric", _metric_variables(self.model)) if position else {}
         if self.stopping is not None and self.stopping.best_weights is not None:
             tensors |= {f"best.{index}": value for index, value in enumerate(self.stopping.best_weights)}
-        folder = self.directory / f"step-{self._updates():06d}"
+        # with the updates that were left out: two checkpoints must not have one name, because a kill between the two
+        # files of the second one would mix them
+        folder = self.directory / f"step-{self._updates() + self.step.skipped:06d}"
         # position 0 of the next epoch: the current weights are those of the epoch that just became the best
         if self.stopping is not None and position == 0 and self.stopping.best_epoch == epoch - 1:
             self._best = folder
+        if position == 0:
+            self._whole = folder
         state = {
             "epoch": epoch,
             "position": position,
             "updates": self._updates(),
             "done": done,
             "best_checkpoint": None if self._best is None else self._best.name,
+            "whole_checkpoint": None if self._whole is None else self._whole.name,
+            "skipped": [self.step.skipped, self.step.skipped_in_row],
             "history": self.history.state(),
             "early_stopping": None if self.stopping is None else self.stopping.state(),
         }
         # a deep copy of the state, because training changes the lists in it while the thread writes
-        self._pending = self._writer.submit(_write, folder, tensors, json.loads(json.dumps(state)), self._best)
+        kept = {path for path in (self._best, self._whole) if path is not None}
+        self._pending = self._writer.submit(_write, folder, tensors, json.loads(json.dumps(state)), kept, self.keep)
+        self._saved = time.monotonic()
 
     def _stop(self) -> None:
         self.finish()
@@ -210,27 +235,38 @@ def restore_callbacks(
     history.restore(checkpoint.state["history"], inside_epoch=checkpoint.position > 0)
     if stopping is not None and checkpoint.state["early_stopping"] is not None:
         stopping.restore(checkpoint.state["early_stopping"], checkpoint.best_weights(model))
+    # checkpoints of earlier versions do not count them
+    saver.step.skipped, saver.step.skipped_in_row = checkpoint.state.get("skipped", (0, 0))
     if checkpoint.state["best_checkpoint"]:
         saver._best = saver.directory / checkpoint.state["best_checkpoint"]
+    if checkpoint.state.get("whole_checkpoint"):
+        saver._whole = saver.directory / checkpoint.state["whole_checkpoint"]
 
 
-def _write(folder: Path, tensors: dict[str, np.ndarray], state: dict[str, Any], best: Path | None) -> None:
+def _write(
+    folder: Path, tensors: dict[str, np.ndarray], state: dict[str, Any], kept: Collection[Path], newest: int
+) -> None:
     write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(tensors))
     write_json(folder / STATE_FILE, state)
     # only now: until this checkpoint is complete, the older one is the state to continue from
-    keep = {folder, best}
-    for other in _folders(folder.parent):
-        if other not in keep:
+    complete = checkpoint_folders(folder.parent)
+    for other in _step_folders(folder.parent):
+        # without its state: what a killed process left
+        if other not in kept and other not in complete[-newest:]:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _folders(directory: Path) -> list[Path]:
-    if not directory.is_dir():
-        return []
-    found = [path for path in directory.iterdir() if re.fullmatch(r"step-\d+", path.name)]
-    complete = [path for path in found if (path / STATE_FILE).is_file()]
+def checkpoint_folders(directory: Path) -> list[Path]:
+    """Return the folders of the complete checkpoints of a run, the newest last."""
+    complete = [path for path in _step_folders(directory) if (path / STATE_FILE).is_file()]
     # by number: as text, step-1000000 would come before step-999999
     return sorted(complete, key=lambda path: int(path.name[5:]))
+
+
+def _step_folders(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return [path for path in directory.iterdir() if re.fullmatch(r"step-\d+", path.name)]
 
 
 def _copy(kind: str, variables: list[Any]) -> dict[str, np.ndarray]:

@@ -1,9 +1,10 @@
 """All steps of a run in order: config -> data -> model -> LoRA -> `model.fit` -> run folder."""
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import keras
 
 from kerora.backend import set_random_seed
 from kerora.data.batches import Batches
-from kerora.data.rows import Dataset
-from kerora.errors import RunError, TrainingError
+from kerora.data.rows import Dataset, Rows
+from kerora.errors import NotFiniteError, RunError
+from kerora.guards.links import check_links
+from kerora.guards.locks import claimed, this_process
 from kerora.lora.files import round_adapter, save_adapter
 from kerora.lora.inject import LoraSummary
 from kerora.lora.quantize import Quantised, quantize
@@ -21,7 +24,7 @@ from kerora.models.learning_rate import default_learning_rate
 from kerora.models.presets import Preset, find_preset
 from kerora.models.task import TaskModel
 from kerora.notices import notice
-from kerora.runfolder import RunFolder, create_run, read_json, write_json, write_text
+from kerora.runfolder import RunFolder, create_run, named_run, read_json, write_json, write_text
 from kerora.runs.baseline import add_baseline
 from kerora.runs.open import read_config
 from kerora.runs.submission import write_unlabelled
@@ -39,9 +42,10 @@ from kerora.training.defaults import default_epochs, settle_for_data, settle_for
 from kerora.training.interrupt import InterruptFlag
 from kerora.training.kept_data import clear_run, keep, relative
 from kerora.training.loop import Loop, guarded, make_optimizer, run_loop
-from kerora.training.manifest import changed_settings, check_not_running, check_unchanged, describe, now, this_process
+from kerora.training.manifest import changed_settings, check_unchanged, describe, now
 from kerora.training.position import Position
 from kerora.training.progress import Progress, Silent
+from kerora.training.soundness import restore_sound
 from kerora.training.step import TrainStep
 from kerora.training.stopping import EarlyStopping, Noise
 from kerora.training.track import open_tracking, report_files
@@ -117,8 +121,18 @@ def fit(
             the last good state was saved.
     """
     config = as_settings({} if config is None else config, FitConfig)
-    changed = changed_settings(config)
     check_start(config.log)
+    named = named_run(config.run, config.runs_dir)
+    # before the slow loading of data and model
+    with contextlib.nullcontext() if named is None else claimed(named):
+        run, setup = _begin(config, preset, force, argv)
+        with claimed(run.path) if named is None else contextlib.nullcontext():
+            return guarded(run, lambda flag: _first_training(setup, run, progress or Silent(), flag, callbacks, files))
+
+
+def _begin(config: FitConfig, preset: Preset | None, force: bool, argv: Sequence[str]) -> tuple[RunFolder, Setup]:
+    """Load everything, and make the folder of the run with its manifest."""
+    changed = changed_settings(config)
     setup = assemble(config, preset)
     method = setup.config.lora.method
     name = (
@@ -133,14 +147,21 @@ def fit(
     weights = {} if setup.quantised is None else {"base_weights": setup.quantised.to_dict()}
     manifest["changed_settings"] = changed
     run.update_manifest(**manifest, **weights, state="running", started=now(), process=this_process())
+    return run, setup
 
-    def work(flag: InterruptFlag) -> TrainedRun:
-        data = relative(run.path, keep(run.data, setup.config.data, files))
-        # without the name: `kerora fit --config` with this file makes a new run and does not meet this one
-        write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None, data=data)))
-        return _train(setup, run, None, progress or Silent(), flag, callbacks)
 
-    return guarded(run, work)
+def _first_training(
+    setup: Setup,
+    run: RunFolder,
+    progress: Progress,
+    flag: InterruptFlag,
+    callbacks: Sequence[keras.callbacks.Callback],
+    files: Collection[Path],
+) -> TrainedRun:
+    data = relative(run.path, keep(run.data, setup.config.data, files))
+    # without the name: `kerora fit --config` with this file makes a new run and does not meet this one
+    write_text(run.config, dump_yaml(dataclasses.replace(setup.config, run=None, data=data)))
+    return _train(setup, run, None, progress, flag, callbacks)
 
 
 def resume(
@@ -158,16 +179,24 @@ def resume(
             model has changed.
     """
     run = RunFolder.open(path)
-    if run.read_manifest().get("state") == "finished":
-        raise RunError(f"{run.path} is finished. Start a new run to train further.")
     # before the slow loading of data and model
-    check_not_running(run)
+    check_links(run.path)
+    with claimed(run.path):
+        return _resume(run, progress or Silent(), callbacks)
+
+
+def _resume(run: RunFolder, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> TrainedRun:
+    manifest = run.read_manifest()
+    if manifest.get("state") == "finished":
+        raise RunError(f"{run.path} is finished. Start a new run to train further.")
     config = read_config(run)
     check_tools(config.log)
     setup = assemble(config)
     check_unchanged(run, setup.dataset, setup.model)
-    run.update_manifest(state="running", process=this_process())
-    checkpoint, progress = latest_checkpoint(run.checkpoints), progress or Silent()
+    # what an earlier failure left
+    cleared = {key: None for key in ("error", "kept_epoch") if key in manifest}
+    run.update_manifest(state="running", process=this_process(), **cleared)
+    checkpoint = latest_checkpoint(run.checkpoints)
     return guarded(run, lambda flag: _train(setup, run, checkpoint, progress, flag, callbacks))
 
 
@@ -217,8 +246,15 @@ def compile_for_training(model: TaskModel, config: FitConfig, step: TrainStep) -
 def make_loop(setup: Setup, checkpoint: Checkpoint | None = None) -> Loop:
     """Compile the model and make the callbacks that every training needs."""
     config = setup.config.training
-    weight = config.consistency_weight if config.consistency == "rdrop" else 0.0
-    step = TrainStep(setup.batches.batches_per_epoch, config.accumulate, config.seed, config.batch_size, weight)
+    step = TrainStep(
+        setup.batches.batches_per_epoch,
+        config.accumulate,
+        config.seed,
+        config.batch_size,
+        consistency=config.consistency_weight if config.consistency == "rdrop" else 0.0,
+        on_nan=config.on_nan,
+        rows_at=_row_names(setup),
+    )
     epochs = compile_for_training(setup.model, setup.config, step)
     callbacks: list[Any] = [Position(setup.batches, step, config.max_steps, checkpoint)]
     validation = None
@@ -265,16 +301,37 @@ def _train(
         )
         try:
             run_loop(run, model, loop, config, history, checkpoint, progress, flag)
-        except TrainingError:
-            # the step fails before the update, so the weights are those of the last good update
-            write_adapter(setup, run)
-            raise
+        except NotFiniteError as error:
+            raise _kept_sound(setup, run, loop.stopping, error) from error
+        if loop.step.skipped:
+            run.update_manifest(skipped_updates=loop.step.skipped)
+            progress.note(f"Left out {loop.step.skipped} updates whose loss or gradient was not finite")
         progress.note(_ending(setup, history, loop.stopping))
         progress.note("Evaluating the fine-tuned model")
         result = _conclude(setup, run, before, history, loop.stopping, progress)
         if tracking:
             tracking.conclude(result.metrics, report_files(run))
     return result
+
+
+def _row_names(setup: Setup) -> Callable[[int], list[str]] | None:
+    """Return the function that gives the ids of the training rows of a batch, or None if batches hold other things."""
+    rows = setup.dataset["train"]
+    # the rows of a language model are blocks of packed texts
+    if not isinstance(rows, Rows) or len(rows) != len(setup.batches.lengths):
+        return None
+    return lambda place: [str(rows.ids[number]) for number in setup.batches.rows_at(place)]
+
+
+def _kept_sound(setup: Setup, run: RunFolder, stopping: EarlyStopping | None, error: NotFiniteError) -> NotFiniteError:
+    """Write the adapter of the best state before the error, and return the error with a sentence about it."""
+    # not the weights of the last update: they may be finite and still give no finite loss
+    epoch = restore_sound(setup.model, stopping, run.checkpoints)
+    if epoch is None:
+        return NotFiniteError(f"{error.args[0]} No epoch was complete before it, so no adapter is kept.")
+    write_adapter(setup, run)
+    run.update_manifest(kept_epoch=epoch)
+    return NotFiniteError(f"{error.args[0]} The adapter of epoch {epoch} is kept.")
 
 
 def _heading(setup: Setup) -> str:

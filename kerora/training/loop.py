@@ -23,6 +23,7 @@ from kerora.training.interrupt import InterruptFlag, interrupt_flag
 from kerora.training.manifest import now
 from kerora.training.progress import Progress
 from kerora.training.schedules import WarmupSchedule, warmup_updates
+from kerora.training.soundness import Soundness
 from kerora.training.step import TrainStep, row_parts
 from kerora.training.stopping import EarlyStopping
 
@@ -158,15 +159,27 @@ def run_loop(
         flag: is raised by signals.
 
     Raises:
-        TrainingError: the loss is not a finite number.
+        NotFiniteError: loss, gradient or weights are not finite.
         Interrupted: a signal came, and a checkpoint was written.
     """
     batches, stopping = loop.batches, loop.stopping
-    saver = Checkpointer(run.checkpoints, loop.step, history, stopping, config.save_steps, flag, run.command)
+    saver = Checkpointer(
+        run.checkpoints,
+        loop.step,
+        history,
+        stopping,
+        config.save_steps,
+        flag,
+        run.command,
+        save_minutes=config.save_minutes or None,
+        keep=config.keep,
+    )
     progress.follow(batches, min(loop.epochs * len(batches), (config.max_steps or sys.maxsize) * config.accumulate))
-    # The order matters. Validation adds its results to the logs, early stopping and the history read them, the saver
-    # stores the state of both, and the progress shows the complete logs.
-    callbacks = loop.callbacks + [item for item in (stopping, history, saver, progress) if item is not None]
+    # The order matters. Validation adds its results to the logs, which are checked before anything is kept, early
+    # stopping and the history read them, the saver stores the state of both, and the progress shows the complete logs.
+    own = (Soundness(), stopping, history, saver, progress)
+    # twice: before the validation there are only weights to check, and metrics of nan would be an error of their own
+    callbacks = [Soundness(), *loop.callbacks, *(item for item in own if item is not None)]
     if checkpoint is not None:
         checkpoint.restore_model(model)
         restore_callbacks(checkpoint, model, history, stopping, saver)

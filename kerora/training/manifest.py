@@ -1,14 +1,12 @@
 """The contents of run.json: data, base model, settings and versions of a run."""
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from kerora.data.rows import Dataset
@@ -136,27 +134,6 @@ def check_unchanged(run: RunFolder, dataset: Dataset, model: TaskModel) -> None:
         raise RunError(f"The data of {run.path} changed since it started ({changed}). Restore it or start a new run.")
     if manifest.get("preset", {}).get("fingerprint") != model.preset.fingerprint:
         raise RunError(f"The base model of {run.path} changed since it started. Restore it or start a new run.")
-
-
-def this_process() -> dict[str, Any]:
-    """Return host and process id of this process."""
-    return {"host": platform.node(), "pid": os.getpid()}
-
-
-def check_not_running(run: RunFolder) -> None:
-    """Check that no other process of this machine trains the run.
-
-    Raises:
-        RunError: another process trains it.
-    """
-    manifest = run.read_manifest()
-    process = manifest.get("process", {})
-    # A process id has a meaning only on its own machine. After a crash the state is still "running", but the process is
-    # gone.
-    if manifest.get("state") != "running" or process.get("host") != platform.node():
-        return
-    if process.get("pid") != os.getpid() and psutil.pid_exists(int(process.get("pid", -1))):
-        raise RunError(f"{run.path} is being trained by process {process['pid']}. Wait for it or stop it first.")
 
 
 def now() -> str:

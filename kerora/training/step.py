@@ -6,14 +6,15 @@ schedule in micro-batches. This step weights gradients by examples, divides the 
 examples, and ends each epoch with an update.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import torch
 
 from kerora.compat import loss_tracker
-from kerora.errors import TrainingError
+from kerora.errors import NotFiniteError, quoted
+from kerora.notices import notice
 
 STATES_AT_ONCE = 3072 * 384
 """Numbers in the hidden states (tokens x width) that go through a model together on a CPU.
@@ -25,6 +26,10 @@ PART_MULTIPLE = 4
 
 A small multiple has less padding. A large multiple gives fewer different shapes, so that freed memory is used again.
 """
+
+
+MOST_SKIPPED = 10
+"""Updates in a row that `on_nan` ``skip`` leaves out before the training stops."""
 
 
 class TrainStep:
@@ -41,6 +46,13 @@ class TrainStep:
             windows. Default: None, all.
         consistency: weight of the divergence of two passes with other dropout (R-Drop, Liang et al. 2021,
             arXiv:2106.14448). The outputs must be logits of classes. Default: 0, one pass.
+        on_nan: what happens if a loss or a gradient is not finite: ``stop`` raises an error, ``skip`` leaves the update
+            out, up to `MOST_SKIPPED` in a row. Default: ``stop``.
+        rows_at: returns the ids of the rows of a batch, for messages. Default: None, messages name no rows.
+
+    Attributes:
+        skipped: number of updates that were left out.
+        skipped_in_row: number of them since the last update.
     """
 
     def __init__(
@@ -50,8 +62,13 @@ class TrainStep:
         seed: int = 0,
         most_rows: int | None = None,
         consistency: float = 0.0,
+        on_nan: str = "stop",
+        rows_at: Callable[[int], Sequence[str]] | None = None,
     ) -> None:
         self.batches_per_epoch = batches_per_epoch
+        self.on_nan = on_nan
+        self.rows_at = rows_at
+        self.skipped = self.skipped_in_row = 0
         self.most_rows = most_rows
         self.consistency = consistency
         self.accumulate = accumulate
@@ -59,6 +76,7 @@ class TrainStep:
         self.epoch = 0
         self.position = 0
         self._pending_weight = 0.0
+        self._dropped = False
 
     @property
     def updates_per_epoch(self) -> int:
@@ -68,18 +86,19 @@ class TrainStep:
     @property
     def at_update(self) -> bool:
         """Whether no gradient is waiting for an update."""
-        return self._pending_weight == 0.0
+        # the rest of an update that is left out still belongs to it
+        return self._pending_weight == 0.0 and not self._dropped
 
     def move_to(self, epoch: int, position: int = 0) -> None:
         """Go to batch `position` of an epoch, and forget gradients that wait for an update."""
-        self.epoch, self.position, self._pending_weight = epoch, position, 0.0
+        self.epoch, self.position, self._pending_weight, self._dropped = epoch, position, 0.0, False
 
     def train_step(self, model: keras.Model, data: Any) -> dict[str, Any]:
         """Train on one batch. `keras.Model.fit` calls this.
 
         Raises:
-            TrainingError: the loss or a gradient is not finite. The weights are still those of the last
-                update.
+            NotFiniteError: the loss or a gradient is not finite, and `on_nan` is ``stop`` or too many updates in a
+                row were left out. The weights are still those of the last update.
         """
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         # with plain Keras no callback moves the step, so it finds the end of an epoch itself
@@ -90,12 +109,32 @@ class TrainStep:
         seed_draws(mix(self.seed, self.epoch, self.position))
         logs: dict[str, Any] = {}
         tokens = max(1, STATES_AT_ONCE // getattr(getattr(model, "backbone", None), "hidden_dim", 1))
-        for part in row_parts(x, y, weights, tokens, self.most_rows):
-            logs = self._add_gradient(model, *part)
+        ends = (self.position + 1) % self.accumulate == 0 or self.position + 1 >= self.batches_per_epoch
+        try:
+            if not self._dropped:
+                for part in row_parts(x, y, weights, tokens, self.most_rows):
+                    logs = self._add_gradient(model, *part)
+                if ends:
+                    self._update(model)
+        except NotFiniteError as error:
+            self._drop(model, error)
         self.position += 1
-        if self.position % self.accumulate == 0 or self.position >= self.batches_per_epoch:
-            self._update(model)
-        return logs
+        if ends:
+            self._dropped = False
+        return logs or model.get_metrics_result()
+
+    def _drop(self, model: keras.Model, error: NotFiniteError) -> None:
+        """Forget the gradients of this update, or raise the error."""
+        if self.on_nan == "stop":
+            raise error
+        if not self.skipped:
+            notice(f"{str(error).partition('. ')[0]}. This update is left out (--on-nan skip).")
+        self.skipped += 1
+        self.skipped_in_row += 1
+        if self.skipped_in_row >= MOST_SKIPPED:
+            raise NotFiniteError(f"{self.skipped_in_row} updates in a row were left out (--on-nan skip). {error}")
+        clear_gradients(model)
+        self._pending_weight, self._dropped = 0.0, True
 
     def _add_gradient(self, model: keras.Model, x: Any, y: Any, weights: Any) -> dict[str, Any]:
         predictions = model(x, training=True)
@@ -106,7 +145,7 @@ class TrainStep:
             other = model.compute_loss(x=x, y=y, y_pred=second, sample_weight=weights, training=True)
             loss = (loss + other) / 2 + self.consistency * divergence(predictions, second, weights)
         if not torch.isfinite(loss):
-            raise self._not_finite(f"The loss became {loss.item()}")
+            raise self._not_finite(f"The loss became {loss.item()}", first=self.position)
         # The loss is a weighted mean. Times the total weight it is a sum, which can be added up over parts and batches.
         total = float(len(keras.tree.flatten(y)[0])) if weights is None else float(weights.sum())
         model.optimizer.scale_loss(loss * total).backward()
@@ -127,15 +166,23 @@ class TrainStep:
         scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         # the loss scaler of a float16 run expects infinite gradients: it skips the update and lowers its scale
         if not scaled and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
-            raise self._not_finite("A gradient became infinite or not a number")
+            first = self.position // self.accumulate * self.accumulate
+            raise self._not_finite("A gradient became infinite or not a number", first)
         with torch.no_grad():
             model.optimizer.apply(gradients, variables)
         clear_gradients(model)
-        self._pending_weight = 0.0
+        self._pending_weight, self.skipped_in_row = 0.0, 0
 
-    def _not_finite(self, what: str) -> TrainingError:
-        return TrainingError(
-            f"{what} at epoch {self.epoch + 1}, batch {self.position + 1}. "
+    def _not_finite(self, what: str, first: int) -> NotFiniteError:
+        """Return the error. `first` is the first batch that can be the cause."""
+        rows = (
+            []
+            if self.rows_at is None
+            else [id for place in range(first, self.position + 1) for id in self.rows_at(place)]
+        )
+        named = f" (rows {quoted(rows)})" if rows else ""
+        return NotFiniteError(
+            f"{what} at epoch {self.epoch + 1}, batch {self.position + 1}{named}. "
             "Lower --learning-rate, keep --clip-norm above 0, or use --precision float32."
         )
 

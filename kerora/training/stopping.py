@@ -154,6 +154,9 @@ class EarlyStopping(keras.callbacks.Callback):
 
     def _is_within(self, name: str, value: float, width: float) -> bool:
         assert self.noise is not None
+        # a record that is not a number would be worse than no later value
+        if not math.isfinite(value):
+            return False
         record = self.records.get(name)
         # read at once: `noise` knows only the error of the newest value, and the record needs that of the best one
         if record is None or value < record.value:

@@ -12,8 +12,10 @@ from typing import Any
 
 import optuna
 
-from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
+from kerora.errors import ConfigError, Interrupted, TrainingError
 from kerora.evaluation.wording import decimal
+from kerora.guards.links import check_links
+from kerora.guards.locks import claimed
 from kerora.notices import notice
 from kerora.runfolder import RunFolder, write_text
 from kerora.settings.fit import FitConfig
@@ -38,6 +40,8 @@ from kerora.tuning.storage import open_storage, storage_errors
 from kerora.tuning.workbench import Workbench, searched_task
 
 SHOW_SECONDS = 0.5
+SETUP_SECONDS = 60.0
+"""How long a process waits for another one that opens the same study."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,8 +112,7 @@ def tune(
     search = prepare(as_settings(base, FitConfig), as_settings(own, TuneConfig), space)
     observer = observer or Observer()
     with storage_errors(search.settings.storage, search.folder.path):
-        study = _open(search)
-        search = _with_kept_rows(search, files)
+        study, search = _begin(search, files)
         try:
             with interrupt_flag() as flag, flag.hold():
                 observer.begin(search)
@@ -161,10 +164,16 @@ def prepare(
     return Search(config, settled, found, bench, defaults, StudyFolder(path), maximize, deadline)
 
 
+def _begin(search: Search, files: Collection[Path]) -> tuple[optuna.Study, Search]:
+    """Open the study and its folder. Several processes may work on one study, but only one of them makes it."""
+    check_links(search.folder.path)
+    with claimed(search.folder.path, "study", "--study", wait=SETUP_SECONDS):
+        return _open(search), _with_kept_rows(search, files)
+
+
 def _open(search: Search) -> optuna.Study:
     # Kerora shows the trials itself
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    _make_folder(search.folder.path)
     proposable = {
         parameter.path: search.defaults[parameter.path]
         for parameter in search.space.parameters
@@ -185,13 +194,6 @@ def _with_kept_rows(search: Search, files: Collection[Path]) -> Search:
     data = keep(search.folder.data, search.config.data, files)
     search.bench.moved(data)
     return dataclasses.replace(search, config=dataclasses.replace(search.config, data=data))
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"Cannot create the study folder {path}: {error.strerror}. Choose another --study.") from error
 
 
 def _most_epochs(search: Search) -> int:

@@ -151,12 +151,13 @@ def test_a_preset_that_is_not_cached_without_network_is_quick(
     assert contents(own) == before
 
 
-def test_nan_loss_says_when_and_keeps_the_last_good_state(kerora: Kerora, own: Path) -> None:
+def test_nan_loss_says_when_and_predict_says_why_there_is_no_adapter(kerora: Kerora, own: Path) -> None:
     wild = ("--learning-rate", "1e30", "--clip-norm", "0", "--warmup", "0", "--quiet")
     answer = kerora(*fit_arguments("preset", "rows.jsonl", "./new", *wild))
     assert "at epoch 1, batch " in answer.error and "Lower --learning-rate" in answer.error
     assert RunFolder("new").read_manifest()["state"] == "failed"
-    assert kerora("predict", "new", "rows.jsonl").code == 0
+    answer = kerora("predict", "new", "rows.jsonl")
+    assert answer.code == 2 and "new holds no adapter, because its training failed: The loss became" in answer.error
 
 
 def test_force_replaces_every_file_of_the_old_run(kerora: Kerora, own: Path) -> None:

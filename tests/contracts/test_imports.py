@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kerora"
 # modules of one level may import one another
 LEVELS = (
-    ("errors", "hubs", "notices", "places", "settings", "runfolder", "version"),
+    ("errors", "guards", "hubs", "notices", "places", "settings", "runfolder", "version"),
     # what Keras and KerasHub are touched through, and what is only there for speed
     ("backend", "compat", "fast", "kernels"),
     ("data",),

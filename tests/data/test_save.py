@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -80,8 +82,39 @@ def test_a_failed_write_leaves_nothing(tmp_path):
         save_dataset(broken, tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="Cannot write"):
+    with pytest.raises(RunError, match="Cannot create the data folder .*Choose another folder"):
         save_dataset(dataset(), tmp_path / "file" / "set")
+
+
+@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("force", [False, True])
+def test_a_save_that_was_killed_while_it_moved_can_be_repeated(tmp_path, monkeypatch, after, force):
+    """Whatever was moved, the folder is never read as a whole set, and the same command with --force repeats it."""
+    target, moved = tmp_path / "demo", []
+    if force:
+        save_dataset(dataset(["p", "q", "r", "s"]), target)
+    before = sorted(path.name for path in target.iterdir()) if force else None
+
+    def replace(source, goal, whole=os.replace):
+        if len(moved) == after and Path(source).parent.name != "demo":
+            raise KeyboardInterrupt
+        if ".tmp" not in Path(source).name:
+            moved.append(goal)
+        whole(source, goal)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("kerora.data.save.os.replace", replace)
+        save_dataset(dataset(), target, force)
+        raise KeyboardInterrupt
+    config = DataConfig(source=str(target), **UNSPLIT)
+    if moved and len(moved) < 4:
+        with pytest.raises(DataError, match="unfinished `kerora data save`. Run the same command again with --force"):
+            load_dataset(config, 0)
+    elif before and not moved:
+        assert sorted(path.name for path in target.iterdir()) == before
+    save_dataset(dataset(), target, force=bool(force or moved))
+    assert load_dataset(config, 0) == dataset()
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Checkpoints: what they hold, which are kept, damaged ones, those of another model, and a disk that is full."""
 
+import contextlib
 import errno
 import json
 import shutil
@@ -46,7 +47,7 @@ def test_a_checkpoint_inside_an_epoch_says_where_it_was_made(stopped: Path) -> N
     assert found is not None
     assert (found.epoch, found.position, found.state["updates"], found.state["done"]) == (1, 3, 10, False)
     assert found.folder.name == "step-000010" and found.state["best_checkpoint"] == "step-000007"
-    assert set(found.state) == {*STATE_KEYS, "updates"}
+    assert set(found.state) == {*STATE_KEYS, "updates", "skipped", "whole_checkpoint"}
     kinds = {name.partition(".")[0] for name in found.tensors}
     assert kinds == {"weight", "optimizer", "metric", "best"}
     assert len(found.state["history"]["rows"]) == 1 and found.state["early_stopping"]["best_epoch"] == 0
@@ -75,6 +76,30 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
     stored = [best.tensors[f"weight.{number}"] for number in range(3)]
     found = newest.best_weights(training.model)
     assert found is not None and equal(found, stored) and equal(training.weights(), stored)
+
+
+def test_keep_keeps_more_and_a_whole_epoch_stays_beside_the_newest(tmp_path: Path) -> None:
+    def names(look: Any = lambda training: None, **config: Any) -> list[str]:
+        training = Training(tmp_path / f"{len(list(tmp_path.iterdir()))}", look, save_steps=1, epochs=2, **config)
+        training.stopping.on_epoch_end = lambda epoch, logs: None
+        (training.run.checkpoints / "step-000003").mkdir(parents=True)  # what a killed process left
+        with contextlib.suppress(Interrupted):
+            training.go()
+        return sorted(path.name.lstrip("step-0") for path in training.run.checkpoints.iterdir())
+
+    assert names(keep=3) == ["12", "13", "14"]
+    assert names(stop_at(1, 3)) == ["10", "7"]
+    assert names(stop_at(1, 3), keep=2) == ["10", "7", "9"]
+
+
+def test_checkpoints_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
+    clock = iter(range(0, 10_000, 61))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    training = Training(tmp_path / "run", save_minutes=2.0, epochs=1)
+    training.go()
+    found = sorted(int(path.name[5:]) for path in training.run.checkpoints.iterdir())
+    assert 7 in found and 2 < len(found) < 7
 
 
 def test_each_checkpoint_holds_the_weights_of_its_own_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -14,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 import torch
 import yaml
 
 from kerora.config import FitConfig, load_yaml, resolve
-from kerora.errors import ConfigError, DataError, Interrupted, KeroraError, RunError, TrainingError
+from kerora.errors import ConfigError, DataError, Interrupted, KeroraError, NotFiniteError, RunError, TrainingError
+from kerora.guards.locks import claimed
 from kerora.lora.inject import lora_layers
 from kerora.runfolder import RunFolder
 from kerora.runs.open import load
@@ -273,13 +272,15 @@ def test_settings_train_and_reload(settings: dict[str, Any], changes: dict[str, 
     load(result.run.path)
 
 
-def test_nan_stops_and_keeps_the_last_good_state(settings: dict[str, Any]) -> None:
-    with pytest.raises(TrainingError, match=r"at epoch \d+, batch \d+\. Lower --learning-rate"):
+def test_nan_before_a_whole_epoch_keeps_no_adapter(settings: dict[str, Any]) -> None:
+    with pytest.raises(
+        NotFiniteError, match=r"at epoch 1, batch \d+ \(rows '.*Lower --learning-rate.*no adapter is kept"
+    ):
         run_fit(settings, training__learning_rate=1e30, training__clip_norm=0.0, training__warmup=0.0)
     run = RunFolder(Path(settings["runs_dir"]) / "run")
     assert run.read_manifest()["state"] == "failed" and "epoch" in run.read_manifest()["error"]
-    tensors = safetensors.numpy.load(run.adapter_weights.read_bytes())
-    assert all(np.isfinite(value).all() for value in tensors.values())
+    with pytest.raises(RunError, match="holds no adapter, because its training failed: The loss became"):
+        load(run.path)
 
 
 def test_existing_run_is_refused_unless_forced(settings: dict[str, Any]) -> None:
@@ -339,12 +340,19 @@ def test_resume_refusals(settings: dict[str, Any], tmp_path: Path, monkeypatch: 
 
 def test_a_run_that_another_process_trains_is_left_alone(settings: dict[str, Any]) -> None:
     run = run_fit(settings, training__epochs=1).run
-    other = {"host": platform.node(), "pid": os.getppid()}
-    run.update_manifest(state="running", process=other)
-    with pytest.raises(RunError, match=f"is being trained by process {os.getppid()}"):
-        resume(str(run.path))
-    run.update_manifest(process={**other, "pid": 2**22 + 1})  # beyond any process number: that one died
-    assert resume(str(run.path)).run.read_manifest()["state"] == "finished"
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    run.update_manifest(state="running")
+    with claimed(run.path):
+        started = time.perf_counter()
+        for work in (lambda: resume(run.path), lambda: fit(resolve(settings, {}), force=True)):
+            with pytest.raises(RunError, match=f"run is in use by process {os.getpid()} on .*Wait for it"):
+                work()
+        assert time.perf_counter() - started < 1  # before data and model are loaded
+    assert {path: path.read_bytes() for path in before if path != run.manifest} == {
+        path: content for path, content in before.items() if path != run.manifest
+    }
+    # the process that wrote the state has died
+    assert resume(run.path).run.read_manifest()["state"] == "finished"
 
 
 def test_too_little_memory_names_the_remedy(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,6 @@
 """run.json: what it says, what a resume compares with it, and whether another process trains the run."""
 
 import json
-import os
-import platform
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +15,7 @@ from kerora.errors import RunError
 from kerora.lora.inject import LoraSummary
 from kerora.runfolder import RunFolder
 from kerora.settings.pretrain import CorpusConfig, DistillationConfig, EncoderConfig, PretrainConfig
-from kerora.training.manifest import PACKAGES, check_not_running, check_unchanged, describe, describe_pretraining, now
+from kerora.training.manifest import PACKAGES, check_unchanged, describe, describe_pretraining, now
 from kerora.version import __version__
 
 
@@ -92,39 +88,6 @@ def test_another_base_model_is_told(run: RunFolder) -> None:
     assert str(caught.value) == (
         f"The base model of {run.path} changed since it started. Restore it or start a new run."
     )
-
-
-def ended_process() -> int:
-    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    process.wait()
-    return process.pid
-
-
-@pytest.mark.parametrize(
-    ("state", "host", "pid", "refused"),
-    [
-        ("running", platform.node(), os.getppid(), True),
-        ("running", platform.node(), os.getpid(), False),  # a fit of this process that was interrupted
-        ("running", platform.node(), None, False),  # it has ended
-        ("running", "another machine", os.getppid(), False),
-        ("stopped", platform.node(), os.getppid(), False),
-        ("failed", platform.node(), os.getppid(), False),
-    ],
-    # no numbers of processes in the names, which every worker of pytest must give alike
-    ids=["another process", "this process", "ended", "another machine", "stopped", "failed"],
-)
-def test_a_run_that_a_living_process_of_this_machine_trains_is_left_alone(
-    run: RunFolder, state: Any, host: str, pid: int | None, refused: bool
-) -> None:
-    pid = ended_process() if pid is None else pid
-    run.update_manifest(state=state, process={"host": host, "pid": pid})
-    message = ""
-    try:
-        check_not_running(run)
-    except RunError as error:
-        message = str(error)
-    wanted = f"{run.path} is being trained by process {pid}. Wait for it or stop it first."
-    assert message == (wanted if refused else "")
 
 
 def test_the_time_is_in_utc_to_the_second() -> None:

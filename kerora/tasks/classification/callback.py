@@ -15,6 +15,7 @@ from kerora.evaluation.metrics import (
     confusion_matrix,
     standard_errors,
 )
+from kerora.models.checks import check_outputs
 from kerora.models.probabilities import softmax
 
 
@@ -64,6 +65,7 @@ class ClassificationReport(keras.callbacks.Callback):
         with torch.random.fork_rng(devices=[]):
             # Keras' data loaders use torch's random generator. The fork keeps training independent of evaluation.
             labels, probabilities = self._evaluate()
+        check_outputs(probabilities)
         # the outputs tell the number of classes, also if no row has the last class
         classes = self.classes or tuple(str(number) for number in range(probabilities.shape[1]))
         predicted = probabilities.argmax(axis=1)

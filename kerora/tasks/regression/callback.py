@@ -9,6 +9,7 @@ import torch
 
 from kerora.data.numbers import NumberRows
 from kerora.evaluation.regression import number_errors, regression_metrics
+from kerora.models.checks import check_outputs
 from kerora.models.regression_loss import losses_of_rows
 
 
@@ -43,6 +44,7 @@ class RegressionReport(keras.callbacks.Callback):
         # devices=[]: the default copies the state of every GPU, and predictions draw nothing there
         with torch.random.fork_rng(devices=[]):
             predicted = self._predicted()
+        check_outputs(predicted)
         targets = np.asarray(self.rows.targets, np.float64)
         losses = losses_of_rows(targets, predicted, self.model.scale.deviation, self.loss)
         self.predicted = predicted

@@ -1,0 +1,1 @@
+"""What keeps a folder, a file or a message of others from doing harm."""
