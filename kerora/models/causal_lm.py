@@ -11,7 +11,7 @@ import torch
 
 from kerora.data.documents import Documents, Part, plain_text
 from kerora.data.language_batches import LanguageBatches
-from kerora.data.language_tokens import document_tokens, lay_out
+from kerora.data.language_tokens import check_texts, document_tokens, lay_out
 from kerora.data.tokens import TokenTable
 from kerora.errors import ConfigError, DataError, PresetError
 from kerora.models.checks import check_sizes, check_vocabulary
@@ -212,7 +212,14 @@ class CausalLM(TaskModel):
         return super().predict(*args, **kwargs)
 
     def prompt_ids(self, parts: Sequence[Part]) -> list[int]:
-        """Return the tokens of a prompt, in the form in which training texts begin."""
+        """Return the tokens of a prompt, in the form in which training texts begin.
+
+        Raises:
+            DataError: the chat template of the tokenizer refuses the conversation.
+        """
+        if parts and parts[0].role and self.tokenizer.chat is not None:
+            return self.tokenizer.chat_prompt(parts)
+        check_texts(parts)
         end = self.tokenizer.end_id
         ids = list(self.tokenizer.start_ids)
         for part, encoded in zip(parts, self.tokenizer.plain_ids([part.text for part in parts]), strict=True):

@@ -52,6 +52,7 @@ class TextGenerator:
     def __init__(self, model: CausalLM) -> None:
         self.model = model
         self.context: int | None = getattr(model.backbone, "max_sequence_length", None)
+        self.ends = model.tokenizer.text_ends()
 
     def stream(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, numbers: Sequence[int] | None = None
@@ -129,7 +130,7 @@ class TextGenerator:
             # The batch stays rectangular, so a finished row reads a token that has no effect.
             return end or 0
         chosen = choose(logits, [*row.prompt, *row.ids], sampling, draw)
-        if chosen == end:
+        if chosen in self.ends:
             row.finish = "end"
         else:
             row.ids.append(chosen)
