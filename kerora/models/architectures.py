@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerora.models import hf_names
+from kerora.fast.decoder_weights import BlockNames
+from kerora.models import block_names, hf_names
 from kerora.models.hf_names import LayerPair
 
 
@@ -71,8 +72,8 @@ class Architecture:
         rope: rotary position embeddings of a decoder that has them.
         rounds_weights: whether the converter of KerasHub rounds the weights to float16.
         needs_tensorflow: whether the preprocessor of KerasHub for this kind needs TensorFlow.
-        caches_in_place: whether generation writes its cache in place. It then calls the layers of the backbone one by
-            one.
+        decoding: names of the layers of a block, with which generation reads the weights; None if the layers of
+            KerasHub compute it.
         objective: objective of `kerora pretrain`, ``mlm`` or ``clm``; empty if it does not support this kind. With
             ``mlm`` the embeddings must be as wide as the layers, and tokens must show where a word starts.
         fresh: whether `kerora pretrain` can also make a new model with random weights and its own vocabulary.
@@ -97,7 +98,7 @@ class Architecture:
     rope: Rope = field(default_factory=Rope)
     rounds_weights: bool = False
     needs_tensorflow: bool = False
-    caches_in_place: bool = False
+    decoding: BlockNames | None = None
     objective: str = ""
     fresh: bool = False
 
@@ -343,15 +344,22 @@ ARCHITECTURES: dict[str, Architecture] = {
             activation=("activation_function", "gelu_new"),
             norm_epsilon=("layer_norm_epsilon", 1e-5),
             class_stem="GPT2",
-            caches_in_place=True,
+            decoding=block_names.GPT2,
             objective="clm",
             fresh=True,
         ),
         # KerasHub converts models of the type llama to its Llama3Backbone. Its LlamaBackbone has no converter.
-        _decoder("llama", "Llama 2", "Llama", ""),
-        _decoder("llama3", "Llama", "Llama3", "llama", rope=Rope(scaling={"default": {}, "llama3": _LLAMA3_SCALING})),
-        _decoder("qwen", "Qwen 2", "Qwen", "qwen2"),
-        _decoder("qwen3", "Qwen 3", "Qwen3", "qwen3"),
+        _decoder("llama", "Llama 2", "Llama", "", decoding=block_names.LLAMA),
+        _decoder(
+            "llama3",
+            "Llama",
+            "Llama3",
+            "llama",
+            decoding=block_names.LLAMA,
+            rope=Rope(scaling={"default": {}, "llama3": _LLAMA3_SCALING}),
+        ),
+        _decoder("qwen", "Qwen 2", "Qwen", "qwen2", decoding=block_names.LLAMA),
+        _decoder("qwen3", "Qwen 3", "Qwen3", "qwen3", decoding=block_names.LLAMA),
         _decoder(
             "gemma",
             "Gemma",
@@ -359,6 +367,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "gemma",
             hf_names.GEMMA,
             more_types=("gemma2",),
+            decoding=block_names.GEMMA,
             # The attention layer of Gemma has this wavelength in its code.
             rope=Rope(wavelengths={"": 10_000.0}),
         ),
@@ -368,6 +377,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "Gemma3",
             "gemma3_text",
             hf_names.GEMMA,
+            decoding=block_names.GEMMA,
             rope=Rope(
                 scaling={"default": {}, "linear": {}},
                 wavelengths={"full_attention": 1_000_000.0, "sliding_attention": 10_000.0},
@@ -375,9 +385,17 @@ ARCHITECTURES: dict[str, Architecture] = {
             ),
             needs_tensorflow=True,
         ),
-        _decoder("mistral", "Mistral", "Mistral", "mistral", hf_names.MISTRAL, rounds_weights=True),
-        _decoder("phi3", "Phi-3", "Phi3", ""),
-        _decoder("smollm3", "SmolLM 3", "SmolLM3", "smollm3", hf_names.SMOLLM3),
+        _decoder(
+            "mistral",
+            "Mistral",
+            "Mistral",
+            "mistral",
+            hf_names.MISTRAL,
+            decoding=block_names.LLAMA,
+            rounds_weights=True,
+        ),
+        _decoder("phi3", "Phi-3", "Phi3", "", decoding=block_names.PHI3),
+        _decoder("smollm3", "SmolLM 3", "SmolLM3", "smollm3", hf_names.SMOLLM3, decoding=block_names.SMOLLM3),
     )
 }
 """The supported architectures by kind."""

@@ -51,7 +51,7 @@ class PromptRunner:
         self.model: CausalLM = load(run.path, preset)
         # the adapter is fixed here, and a merged kernel costs no more than that of the base model
         merge_lora(self.model)
-        self.generator = TextGenerator(self.model)
+        self.generator = TextGenerator(self.model, laid_out=True)
 
     def stream(self, parts: Sequence[Part], sampling: Sampling, number: int = 0) -> Iterator[tuple[str, Continuation]]:
         """Continue one prompt. Yield each new piece of text with the state of the continuation."""
