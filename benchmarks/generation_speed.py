@@ -5,8 +5,8 @@
 `--model` is a Hugging Face folder of a language model. Both models are in memory at the same time. The sides alternate,
 so that other load on the machine affects both. A ratio is that of neighbouring turns, and the output is the median of
 the turns with their range. The share of the memory rate is the size of the weights times the tokens a second of one
-row, divided by the rate at which a tensor of half a gigabyte is summed. `--plain` computes Kerora's side with the layers
-of Keras.
+row, divided by the rate at which a tensor of half a gigabyte is summed. `--plain` computes Kerora's side with the
+layers of Keras.
 """
 
 import argparse
