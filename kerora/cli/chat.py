@@ -12,8 +12,9 @@ from kerora.errors import DataError
 @click.command("chat", cls=SettingsCommand)
 @click.argument("run")
 @sampling_options(temperature=0.7)
+@click.option("--system", help="System turn at the start of the conversation.")
 @click.option("--preset", help="Path or name of the base model, if it moved since the run was made.")
-def command(run: str, preset: str | None, **values: Any) -> None:
+def command(run: str, system: str | None, preset: str | None, **values: Any) -> None:
     """Chat with RUN, the run of a dialogue model.
 
     One line is one turn. The model sees the whole conversation. /reset starts a new conversation. /quit or the end
@@ -24,10 +25,14 @@ def command(run: str, preset: str | None, **values: Any) -> None:
     import_models(run)
     from kerora.runs.generate import Conversation, PromptRunner
 
-    conversation = Conversation(PromptRunner(run, preset), sampling_of(values, temperature=0.7))
+    runner = PromptRunner(run, preset, chat=True, system=system)
+    conversation = Conversation(runner, sampling_of(values, temperature=0.7))
     # A note and not an error: a model of plain texts can still continue a dialogue.
-    if conversation.runner.form != "turns":
-        click.echo("Note: this model was not trained on conversations.", err=True)
+    if runner.trained_on != "turns":
+        way = (
+            "The end-of-text token ends each turn" if runner.model.tokenizer.chat is None else "It has a chat template"
+        )
+        click.echo(f"Note: this model was not trained on conversations. {way}.", err=True)
     on_terminal = source.isatty()
     while True:
         if on_terminal:

@@ -24,6 +24,8 @@ INPUT_SETTINGS = (
     type=click.Path(path_type=Path),
     help="File with prompts: one per line, or a table with the run's columns, the column prompt, or that of --text.",
 )
+@click.option("--chat", is_flag=True, help="Prompts are what a user says, written by the chat template of the run.")
+@click.option("--system", help="System turn before the prompts of conversations.")
 @sampling_options()
 @click.option(
     "--n", "count", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations per prompt."
@@ -38,6 +40,8 @@ def command(
     run: str,
     texts: tuple[str, ...],
     file: Path | None,
+    chat: bool,
+    system: str | None,
     count: int,
     output: Path | None,
     batch_size: int,
@@ -73,7 +77,7 @@ def command(
     config = read_by_columns_of(RunFolder.open(run), resolve(settings).data)
     if file is not None:
         read_prompts(file, config, "text")  # finds faults before the model is loaded
-    runner = PromptRunner(run, preset)
+    runner = PromptRunner(run, preset, chat=chat, system=system)
     # Text for a reader, as it comes. Files and --output are for programs.
     if file is None and output is None:
         _show(runner, texts, sampling, count)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerora.data.documents import GOES_ON, ROLES, Documents, Form, Part, plain_text
+from kerora.data.documents import GOES_ON, ROLES, Documents, Form, Part, plain_text, turn
 from kerora.data.files import is_table, open_table
 from kerora.data.folders import joined
 from kerora.data.lines import open_lines
@@ -140,7 +140,7 @@ def _read_saved(path: Path, documents: Documents) -> None:
             try:
                 # A file that was edited by hand can lack keys. The checksum is compared only after the reading.
                 parts = _saved_parts(row.values, documents.form)
-            except (KeyError, TypeError, IndexError) as error:
+            except (KeyError, TypeError, IndexError, ValueError) as error:
                 raise DataError(
                     f"{row.place} holds no {documents.form}: {error!r}. Save the data set again."
                 ) from error
@@ -150,9 +150,15 @@ def _read_saved(path: Path, documents: Documents) -> None:
 def _saved_parts(row: Mapping[str, Any], form: Form) -> list[Part]:
     ends = not row.get(GOES_ON)
     if form == "turns":
-        turns = [Part(str(turn["content"]), turn["role"] == ROLES[True], True) for turn in row["messages"]]
+        turns = [_saved_turn(dict(message)) for message in row["messages"]]
         # Only the last turn can go on: every other one is followed by a turn.
         return [*turns[:-1], turns[-1]._replace(ends=ends)]
     if form == "completion":
         return [Part(str(row["prompt"]), False, False), Part(str(row["completion"]), True, ends)]
     return [Part(str(row["text"]), True, ends)]
+
+
+def _saved_turn(message: dict[str, Any]) -> Part:
+    role, text = str(message.pop("role")), message.pop("content", None)
+    details = message if text is not None else {"content": None, **message}
+    return turn("" if text is None else str(text), role == ROLES[True], role, details)

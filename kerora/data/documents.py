@@ -1,6 +1,7 @@
 """Texts for language models. Each text is a sequence of parts, and the loss counts some of the parts."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -24,11 +25,15 @@ class Part(NamedTuple):
         text: the characters.
         counted: whether the loss counts its tokens.
         ends: whether an end-of-text token follows the part.
+        role: who says it in a conversation, such as ``user``, as a chat template names it. Default: no conversation.
+        details: further fields of a turn, such as ``tool_calls``, as a JSON object. Default: none.
     """
 
     text: str
     counted: bool
     ends: bool
+    role: str = ""
+    details: str = ""
 
 
 Parts = tuple[Part, ...]
@@ -111,7 +116,7 @@ class Documents:
         for parts, identifier in zip(self.parts, self.ids, strict=True):
             row: dict[str, Any] = {"id": identifier}
             if self.form == "turns":
-                row["messages"] = [{"role": ROLES[part.counted], "content": part.text} for part in parts]
+                row["messages"] = messages_of(parts)
             elif self.form == "completion":
                 row |= {"prompt": parts[0].text, "completion": parts[1].text}
             else:
@@ -135,6 +140,8 @@ class Documents:
         for parts in self.parts:
             for part in parts:
                 digest.update(f"{part.counted:d}{part.ends:d}\x1f{part.text}\x1e".encode("utf-8", "surrogatepass"))
+                if part.details or part.role not in ("", ROLES[part.counted]):
+                    digest.update(f"{part.role}\x1f{part.details}\x1f".encode("utf-8", "surrogatepass"))
             digest.update(b"\x1d")
         return digest.hexdigest()
 
@@ -166,11 +173,32 @@ def joinable(prompt: str, text: str = "") -> str:
     return prompt if prompt[-1:].isspace() or text[:1].isspace() else f"{prompt}\n"
 
 
-def conversation(turns: Sequence[tuple[str, bool]]) -> Parts:
-    """Return the parts of a conversation from its (text, counted) turns. An end-of-text token follows each turn."""
-    return tuple(Part(text, counted, True) for text, counted in turns)
+def turn(text: str, counted: bool, role: str = "", details: Mapping[str, Any] | None = None) -> Part:
+    """Return a turn of a conversation. An end-of-text token follows it where there is no chat template.
+
+    Args:
+        text: what is said.
+        counted: whether the loss counts it.
+        role: who says it. Default: the assistant if the loss counts it, else the user.
+        details: further fields, such as ``tool_calls``. Default: none.
+    """
+    fields = json.dumps(details, ensure_ascii=False) if details else ""
+    return Part(text, counted, True, role or ROLES[counted], fields)
+
+
+def messages_of(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Return the turns of a conversation as objects with role, content and their further fields."""
+    messages: list[dict[str, Any]] = []
+    for part in parts:
+        message = {"role": part.role or ROLES[part.counted], "content": part.text}
+        message |= json.loads(part.details) if part.details else {}
+        # A turn can have calls of tools and no text. Templates see the difference to an empty text.
+        messages.append({name: value for name, value in message.items() if value is not None})
+    return messages
 
 
 def prompt_parts(text: str, form: str) -> Parts:
     """Return a prompt in the way in which training texts of a form begin. The first turn of a conversation ends."""
-    return (Part(joinable(text) if form == "completion" else text, False, form == "turns"),)
+    if form == "turns":
+        return (turn(text, counted=False),)
+    return (Part(joinable(text) if form == "completion" else text, False, False),)

@@ -15,8 +15,9 @@ from typing import Protocol
 
 import numpy as np
 
-from kerora.data.documents import Documents
+from kerora.data.documents import Documents, Part
 from kerora.data.tokens import TokenTable, cache_key, cached_table
+from kerora.errors import DataError
 
 # Bounds the Python lists of ids in memory. They need many times the memory of the table.
 CHUNK_DOCUMENTS = 500
@@ -35,8 +36,15 @@ class PartTokenizer(Protocol):
     def start_ids(self) -> tuple[int, ...]:
         """Ids of the tokens that stand before a text."""
 
+    @property
+    def chat_fingerprint(self) -> str | None:
+        """Text that identifies the chat template. None if there is none."""
+
     def plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize texts without special tokens."""
+
+    def conversation(self, turns: Sequence[Part], identifier: str) -> tuple[list[int], list[int]]:
+        """Return the tokens of a conversation in the chat template, and for each whether the loss counts it."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +72,52 @@ class Stretches:
 def document_tokens(documents: Documents, tokenizer: PartTokenizer) -> TokenTable:
     """Tokenize texts through the cache. `counted` of the table says which tokens the loss counts.
 
-    Each text begins with the `start_ids` of the tokenizer. An end-of-text token follows each part that `ends`.
+    Conversations are written by the chat template of the tokenizer, if it has one. Other texts begin with its
+    `start_ids`, and an end-of-text token follows each part that `ends`.
     """
+    template = tokenizer.chat_fingerprint if documents.form == "turns" else None
 
     def chunks() -> Iterator[TokenTable]:
         for start in range(0, len(documents), CHUNK_DOCUMENTS):
-            yield tokenize_parts(documents.parts[start : start + CHUNK_DOCUMENTS], tokenizer)
+            part = slice(start, start + CHUNK_DOCUMENTS)
+            if template is None:
+                yield tokenize_parts(documents.parts[part], tokenizer)
+            else:
+                yield _tokenize_turns(documents.parts[part], documents.ids[part], tokenizer)
 
     # The end token belongs to the key, because it is added here and not by the tokenizer.
-    key = cache_key("language", tokenizer.fingerprint, tokenizer.end_id, documents.fingerprint())
+    more = () if template is None else (template,)
+    key = cache_key("language", tokenizer.fingerprint, tokenizer.end_id, documents.fingerprint(), *more)
     return cached_table(key, chunks, counted=True)
 
 
-def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], tokenizer: PartTokenizer) -> TokenTable:
-    """Tokenize the (text, counted, ends) parts of texts; see `document_tokens`."""
+def _tokenize_turns(
+    conversations: Sequence[Sequence[Part]], identifiers: Sequence[str], tokenizer: PartTokenizer
+) -> TokenTable:
+    found = [tokenizer.conversation(*each) for each in zip(conversations, identifiers, strict=True)]
+    offsets = np.cumsum([0, *(len(ids) for ids, _ in found)], dtype=np.int64)
+    ids, counted = ([number for pair in found for number in pair[at]] for at in (0, 1))
+    return TokenTable(np.array(ids, np.int32), offsets, counted=np.array(counted, np.uint8))
+
+
+def check_texts(parts: Sequence[Part]) -> None:
+    """Check that each part has a text, where no chat template writes the parts.
+
+    Raises:
+        DataError: a turn calls tools without a text.
+    """
+    wrong = next((number for number, part in enumerate(parts, 1) if part.details and not part.text), None)
+    if wrong is not None:
+        raise DataError(
+            f"Turn {wrong} of a conversation calls tools and has no text: {parts[wrong - 1].details:.80}. Only a chat "
+            "template can write it. The model has none; give one with --chat-template FILE."
+        )
+
+
+def tokenize_parts(documents: Sequence[Sequence[Part]], tokenizer: PartTokenizer) -> TokenTable:
+    """Tokenize the parts of texts without a chat template; see `document_tokens`."""
+    for parts in documents:
+        check_texts(parts)
     # Each part alone, so that no token spans the border of a prompt and its completion.
     encoded = iter(tokenizer.plain_ids([part[0] for parts in documents for part in parts]))
     start, end = tokenizer.start_ids, tokenizer.end_id
@@ -88,7 +128,7 @@ def tokenize_parts(documents: Sequence[tuple[tuple[str, bool, bool], ...]], toke
         ids += start
         # The model never has to predict a start token.
         counted += [0] * len(start)
-        for _, counts, ends in parts:
+        for _, counts, ends, *_ in parts:
             part = next(encoded)
             part = [*part, end] if ends and end is not None else part
             ids += part

@@ -14,8 +14,9 @@ from kerora.data.files import is_table, open_table
 from kerora.data.row_reader import SourcePart, read_table
 from kerora.data.streams import stream_texts
 from kerora.data.table import RawRow, Table
-from kerora.data.text_columns import TURNS, joined_prompt, optional_columns, turns_of
+from kerora.data.text_columns import TURNS, joined_prompt, optional_columns
 from kerora.data.trained_columns import RunDataConfig, TrainedColumns
+from kerora.data.turns import turns_of
 from kerora.errors import DataError, quoted
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig

@@ -1,17 +1,15 @@
 """Finds the columns with the texts of a language model, and makes the parts of a text from a row."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from kerora.data.column_names import column_by_name, plain_name
 from kerora.data.columns import column_named, find_columns
-from kerora.data.documents import Form, Parts, completion, conversation, plain_text
+from kerora.data.documents import Form, Parts, completion, plain_text
 from kerora.data.extract import identifier_of, is_missing, record_of, row_problem, text_problem
 from kerora.data.table import RawRow, Table
 from kerora.data.trained_columns import RunDataConfig, TrainedColumns
+from kerora.data.turns import CONTENTS, ROLES, list_of_turns, role_of, turns_of
 from kerora.errors import quoted
 from kerora.notices import notice
 from kerora.settings.fit import DataConfig
@@ -28,13 +26,6 @@ PROMPTS = (
 BEFORE, AFTER = ("system", "system_prompt"), ("input", "context")
 """Columns that belong to a prompt: before it and after it. They may be empty."""
 TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
-CONTENTS, ROLES = ("content", "value", "text"), ("role", "from", "speaker")
-# The names of the model in common chat formats: OpenAI (assistant), ShareGPT (gpt), Gemini (model) and others.
-MODEL_ROLES = ("assistant", "gpt", "model", "bot", "chatbot", "chatgpt", "ai")
-OTHER_ROLES = (
-    *("user", "human", "prompter", "system", "developer", "instruction"),
-    *("tool", "function", "observation", "environment"),
-)
 
 
 class TextColumns:
@@ -115,12 +106,14 @@ class TextColumns:
         for key in sorted({str(key) for turn in turns or () if isinstance(turn, dict) for key in turn}):
             if key not in (*CONTENTS, *ROLES, *self._unread):
                 self._unread.add(key)
-                notice(f"The field '{key:.40}' of the turns in '{name:.40}' is not read.")
+                notice(
+                    f"The field '{key:.40}' of the turns in '{name:.40}' is read only by a chat template that uses it."
+                )
         system = row.values.get(self.system) if self.system else None
         # A system turn inside the conversation takes precedence over the column.
-        if turns and isinstance(system, str) and system.strip() and _role(turns[0]) != "system":
+        if turns and isinstance(system, str) and system.strip() and role_of(turns[0]) != "system":
             # Without roles the turns alternate. A system turn in front would swap the user and the model.
-            if isinstance(turns[0], dict) and _role(turns[0]) is not None:
+            if isinstance(turns[0], dict) and role_of(turns[0]) is not None:
                 value = [{"role": "system", "content": system}, *turns]
             else:
                 return f"has '{self.system}' beside turns without roles in '{name}'"
@@ -193,60 +186,3 @@ def _prompt_columns(
             found = dict.fromkeys(filter(None, (before, prompt_column, after)))
             return *found, answer_column
     return None
-
-
-def list_of_turns(value: Any) -> list[Any] | None:
-    """Return the turns of a conversation: a list, or JSON text of a list. None for other values."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    if isinstance(value, np.ndarray):  # TFDS gives sequences as arrays
-        value = value.tolist()
-    return value if isinstance(value, list) and value else None
-
-
-def turns_of(value: Any, name: str, learnt: bool = True, language: LanguageConfig | None = None) -> Parts | str:
-    """Return the turns of a conversation, or a description of what is wrong with them.
-
-    Args:
-        value: the turns as a list, or as JSON text of a list.
-        name: the column, for messages.
-        learnt: whether the loss must count at least one turn. Then an unknown role is wrong. Default: True.
-        language: the meaning of further roles. Default: None.
-    """
-    found = list_of_turns(value)
-    if found is None:
-        return f"has no list of turns in '{name}'"
-    turns = [_turn(turn, number, language or LanguageConfig()) for number, turn in enumerate(found)]
-    for number, ((text, counted), turn) in enumerate(zip(turns, found, strict=True), 1):
-        problem = text_problem(text, name)
-        if problem is not None:
-            return f"{problem}, turn {number}"
-        if learnt and counted is None:
-            role = _role(turn)
-            return (
-                f"has the unknown role '{role:.40}' in '{name}', turn {number} (--roles {role:.40}=assistant learns "
-                f"its turns, --roles {role:.40}=user does not)"
-            )
-    if learnt and not any(counted for _, counted in turns):
-        return f"has no turn in '{name}' that the model can learn: no turn of the assistant, or only one turn"
-    return conversation([(str(text), bool(counted)) for text, counted in turns])
-
-
-def _turn(turn: Any, number: int, language: LanguageConfig) -> tuple[Any, bool | None]:
-    """Return the text of a turn, and whether the loss counts it; None if its role is unknown."""
-    role = _role(turn)
-    text = next((turn[key] for key in CONTENTS if key in turn), None) if isinstance(turn, dict) else turn
-    # Turns without roles alternate, and the user has the first one.
-    if role is None:
-        return text, number % 2 == 1
-    named = language.is_learnt(role)
-    known = True if role in MODEL_ROLES else False if role in OTHER_ROLES else None
-    return text, known if named is None else named
-
-
-def _role(turn: Any) -> str | None:
-    role = next((turn[key] for key in ROLES if key in turn), None) if isinstance(turn, dict) else None
-    return None if role is None else str(role).strip().lower()

@@ -25,6 +25,7 @@ from kerora.exchange.verify import (
 from kerora.guards.leftovers import beside
 from kerora.lora.files import load_adapter, save_adapter
 from kerora.lora.inject import lora_layers
+from kerora.models.chat_files import TEMPLATE_FILE
 from kerora.models.keras_presets import EXACT_FILE, LABELS_FILE
 from kerora.models.task import TaskModel
 from kerora.runfolder import PRIVATE, RunFolder, read_json, write_json, write_text
@@ -175,6 +176,9 @@ def _write(form: str, job: Job, target: Path) -> Verification:
         if verification.tool is not None:
             # inside the block: an error removes the temporary folder, so a wrong export is never left
             _check(verification)
+        if (chat := job.model.tokenizer.chat) is not None and not (work / "adapter").is_dir():
+            # takes precedence over the template in tokenizer_config.json, there and here
+            write_text(work / TEMPLATE_FILE, chat.source)
         write_json(work / "verification.json", {"format": form, **verification.to_dict()})
         write_text(work / "README.md", model_card(form, job.runs, job.shares, job.model, verification))
     return verification

@@ -90,7 +90,15 @@ def _write_task(model: TaskModel, backbone: Any, directory: Path) -> None:
     if architecture.needs_tensorflow:
         return
     with without_tensorflow():
-        tokenizer = getattr(keras_hub.models, architecture.tokenizer).from_preset(str(directory))
+        try:
+            tokenizer = getattr(keras_hub.models, architecture.tokenizer).from_preset(str(directory))
+        except ValueError as error:
+            # KerasHub has the special tokens of a kind in its code. Models with the same layers can have others.
+            reason = str(error).split(". ")[0]
+            raise PresetError(
+                f"KerasHub's {architecture.tokenizer} cannot read the vocabulary of {model.preset.spec}: {reason}. "
+                "Export with --format transformers."
+            ) from error
         preprocessor = getattr(keras_hub.models, f"{stem}{_task_name(model)}Preprocessor")(
             tokenizer, sequence_length=model.max_length
         )

@@ -57,7 +57,8 @@ class CausalDecoder(_Decoder):
         return compute_block(parts, decoder_sequence, lambda q, k, v: attend(q, k, v, mask[:, None], scale), places)
 
     def _compute_self_attention_mask(self, **options: Any) -> Any:
-        if options["decoder_attention_mask"] is not None or not options["use_causal_mask"]:
+        cached = options.get("self_attention_cache") is not None
+        if cached or options["decoder_attention_mask"] is not None or not options["use_causal_mask"]:
             return super()._compute_self_attention_mask(**options)
         # No mask means causal attention for `CausalAttention`.
         return None
@@ -67,19 +68,6 @@ class CausalAttention(_Attention):
     """Attention in which no mask means: each token sees itself and the tokens before it in its document."""
 
     row_layout: RowLayout
-
-    def call(self, query: Any, value: Any, *arguments: Any, **options: Any) -> Any:
-        """Return the outputs, and with a cache (batch, 2, places, heads, size) the cache, written in place."""
-        cache, place = options.get("cache"), options.get("cache_update_index")
-        if cache is None or place is None:
-            return super().call(query, value, *arguments, **options)
-        # KerasHub copies the whole cache for each token. Index 0 of the second axis holds the keys, 1 the values.
-        end = int(place) + value.shape[1]
-        cache[:, 0, int(place) : end] = self._key_dense(value)
-        cache[:, 1, int(place) : end] = self._value_dense(value)
-        keys, values = cache[:, 0, :end], cache[:, 1, :end]
-        attended = cached_attention(self._query_dense(query), keys, values, self._inverse_sqrt_key_dim)
-        return self._output_dense(attended), cache
 
     def _compute_attention(
         self, query: Any, key: Any, value: Any, attention_mask: Any = None, *options: Any, **named_options: Any
@@ -118,31 +106,6 @@ def causal_attention(query: Any, key: Any, value: Any, scale: float, seen: Any =
         q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale
     )
     return fused.transpose(1, 2)
-
-
-def cached_attention(query: Any, keys: Any, values: Any, scale: float) -> torch.Tensor:
-    """Return the attention output of the last tokens of texts. All keys and values are in the cache.
-
-    Args:
-        query: (batch, new, heads, size).
-        keys: (batch, all, heads, size).
-        values: (batch, all, heads, size).
-        scale: factor of the scores.
-
-    Returns:
-        (batch, new, heads, size).
-    """
-    new, every = query.shape[1], keys.shape[1]
-    mask = None  # A single new token sees all tokens.
-    if new > 1 and new < every:
-        # The triangle ends at the last key: the last new token sees all keys.
-        mask = torch.ones(new, every, dtype=torch.bool, device=query.device).tril(every - new)
-    q, k, v = (tensor.transpose(1, 2) for tensor in (query, keys, values))
-    # torch aligns its causal mask at the first key, so it is right only if all tokens are new.
-    attended = torch.nn.functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None and new > 1, scale=scale
-    )
-    return attended.transpose(1, 2)
 
 
 def use_causal_kernel(backbone: keras.Model) -> None:

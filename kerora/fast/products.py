@@ -79,6 +79,11 @@ def projection_of(layer: Any, dtype: torch.dtype) -> Projection | None:
 _CLASSES: set[type] = {keras.layers.Dense, keras.layers.EinsumDense}
 
 
+def matrix_layers() -> set[type]:
+    """Return the classes of layers that are a product with a kernel, apart from their ``update``."""
+    return _CLASSES
+
+
 def computed_as_products(layer: type) -> type:
     """Decorator that marks a layer class: it differs from Dense or EinsumDense only by its ``update``."""
     _CLASSES.add(layer)

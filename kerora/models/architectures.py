@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerora.models import hf_names
+from kerora.fast.decoder_weights import BlockNames
+from kerora.models import block_names, hf_names, needs
 from kerora.models.hf_names import LayerPair
+from kerora.models.needs import Rope
 
 
 @dataclass(frozen=True)
@@ -27,23 +29,6 @@ class Head:
     from_pooler: bool = False
     dropout_first: bool = False
     last_token: bool = False
-
-
-@dataclass(frozen=True)
-class Rope:
-    """The rotary position embeddings (Su et al. 2021, arXiv:2104.09864) that a model of KerasHub supports.
-
-    Attributes:
-        scaling: ``rope_type`` -> the arguments of the backbone for it: argument -> config key. The first one is the
-            default of a config without ``rope_type``.
-        wavelengths: kind of layer -> the fixed ``rope_theta`` of KerasHub, ``""`` for all layers. A kind that is not in
-            the mapping uses the value of the config.
-        by_layer: whether layers with the whole context and layers with a window have different wavelengths.
-    """
-
-    scaling: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: {"default": {}})
-    wavelengths: Mapping[str, float] = field(default_factory=dict)
-    by_layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +56,11 @@ class Architecture:
         rope: rotary position embeddings of a decoder that has them.
         rounds_weights: whether the converter of KerasHub rounds the weights to float16.
         needs_tensorflow: whether the preprocessor of KerasHub for this kind needs TensorFlow.
-        caches_in_place: whether generation writes its cache in place. It then calls the layers of the backbone one by
-            one.
+        decoding: names of the layers of a block, with which generation reads the weights; None if the layers of
+            KerasHub compute it.
+        plain_heads: whether the size of a head is always the width divided by the number of heads.
+        window_pattern: whether a layer has a sliding window, for each layer of a period. Empty if all see everything
+            or all have a window.
         objective: objective of `kerora pretrain`, ``mlm`` or ``clm``; empty if it does not support this kind. With
             ``mlm`` the embeddings must be as wide as the layers, and tokens must show where a word starts.
         fresh: whether `kerora pretrain` can also make a new model with random weights and its own vocabulary.
@@ -97,7 +85,9 @@ class Architecture:
     rope: Rope = field(default_factory=Rope)
     rounds_weights: bool = False
     needs_tensorflow: bool = False
-    caches_in_place: bool = False
+    decoding: BlockNames | None = None
+    plain_heads: bool = False
+    window_pattern: tuple[bool, ...] = ()
     objective: str = ""
     fresh: bool = False
 
@@ -128,13 +118,6 @@ _ENCODER_ONLY = {
     "position_embedding_type": ("absolute", ("absolute", None)),
     "is_decoder": (False, (False,)),
     "add_cross_attention": (False, (False,)),
-}
-# Argument of the backbone -> key of the config.
-_LLAMA3_SCALING = {
-    "rope_frequency_adjustment_factor": "factor",
-    "rope_low_freq_factor": "low_freq_factor",
-    "rope_high_freq_factor": "high_freq_factor",
-    "rope_pretraining_sequence_length": "original_max_position_embeddings",
 }
 _SEGMENTS = {"num_segments": ("type_vocab_size", 2)}
 _ROBERTA: dict[str, Any] = {
@@ -343,15 +326,39 @@ ARCHITECTURES: dict[str, Architecture] = {
             activation=("activation_function", "gelu_new"),
             norm_epsilon=("layer_norm_epsilon", 1e-5),
             class_stem="GPT2",
-            caches_in_place=True,
+            decoding=block_names.GPT2,
             objective="clm",
             fresh=True,
         ),
         # KerasHub converts models of the type llama to its Llama3Backbone. Its LlamaBackbone has no converter.
-        _decoder("llama", "Llama 2", "Llama", ""),
-        _decoder("llama3", "Llama", "Llama3", "llama", rope=Rope(scaling={"default": {}, "llama3": _LLAMA3_SCALING})),
-        _decoder("qwen", "Qwen 2", "Qwen", "qwen2"),
-        _decoder("qwen3", "Qwen 3", "Qwen3", "qwen3"),
+        _decoder("llama", "Llama 2", "Llama", "", decoding=block_names.LLAMA),
+        _decoder(
+            "llama3",
+            "Llama",
+            "Llama3",
+            "llama",
+            decoding=block_names.LLAMA,
+            plain_heads=True,
+            required=needs.LLAMA,
+            rope=Rope(scaling={"default": {}, "llama3": needs.LLAMA3_SCALING}),
+        ),
+        _decoder(
+            "qwen",
+            "Qwen 2",
+            "Qwen",
+            "qwen2",
+            decoding=block_names.LLAMA,
+            plain_heads=True,
+            required=needs.QWEN,
+        ),
+        _decoder(
+            "qwen3",
+            "Qwen 3",
+            "Qwen3",
+            "qwen3",
+            decoding=block_names.LLAMA,
+            required=needs.QWEN3,
+        ),
         _decoder(
             "gemma",
             "Gemma",
@@ -359,6 +366,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             "gemma",
             hf_names.GEMMA,
             more_types=("gemma2",),
+            decoding=block_names.GEMMA,
+            required=needs.GEMMA,
+            window_pattern=(True, False),
             # The attention layer of Gemma has this wavelength in its code.
             rope=Rope(wavelengths={"": 10_000.0}),
         ),
@@ -368,6 +378,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             "Gemma3",
             "gemma3_text",
             hf_names.GEMMA,
+            decoding=block_names.GEMMA,
+            required=needs.GEMMA3,
+            window_pattern=(True, True, True, True, True, False),
             rope=Rope(
                 scaling={"default": {}, "linear": {}},
                 wavelengths={"full_attention": 1_000_000.0, "sliding_attention": 10_000.0},
@@ -375,9 +388,27 @@ ARCHITECTURES: dict[str, Architecture] = {
             ),
             needs_tensorflow=True,
         ),
-        _decoder("mistral", "Mistral", "Mistral", "mistral", hf_names.MISTRAL, rounds_weights=True),
-        _decoder("phi3", "Phi-3", "Phi3", ""),
-        _decoder("smollm3", "SmolLM 3", "SmolLM3", "smollm3", hf_names.SMOLLM3),
+        _decoder(
+            "mistral",
+            "Mistral",
+            "Mistral",
+            "mistral",
+            hf_names.MISTRAL,
+            decoding=block_names.LLAMA,
+            required=needs.MISTRAL,
+            rounds_weights=True,
+        ),
+        _decoder("phi3", "Phi-3", "Phi3", "", decoding=block_names.PHI3),
+        _decoder(
+            "smollm3",
+            "SmolLM 3",
+            "SmolLM3",
+            "smollm3",
+            hf_names.SMOLLM3,
+            decoding=block_names.SMOLLM3,
+            plain_heads=True,
+            required=needs.SMOLLM3,
+        ),
     )
 }
 """The supported architectures by kind."""

@@ -11,7 +11,7 @@ import torch
 
 from kerora.data.documents import Documents, Part, plain_text
 from kerora.data.language_batches import LanguageBatches
-from kerora.data.language_tokens import document_tokens, lay_out
+from kerora.data.language_tokens import check_texts, document_tokens, lay_out
 from kerora.data.tokens import TokenTable
 from kerora.errors import ConfigError, DataError, PresetError
 from kerora.models.checks import check_outputs, check_sizes, check_vocabulary
@@ -122,7 +122,7 @@ class CausalLM(TaskModel):
     ) -> Any:
         """Return the mean cross entropy in nats over the counted tokens; called by the training step."""
         weights = torch.ones_like(y, dtype=torch.float32) if sample_weight is None else sample_weight
-        total = next_token_loss(y_pred, targets=y, weights=weights, **self._output_layer())
+        total = next_token_loss(y_pred, targets=y, weights=weights, **self.output_layer())
         # A batch may count no token. Its loss is then 0 and not NaN.
         return total / weights.sum().clamp_min(1e-12)
 
@@ -212,7 +212,14 @@ class CausalLM(TaskModel):
         return super().predict(*args, **kwargs)
 
     def prompt_ids(self, parts: Sequence[Part]) -> list[int]:
-        """Return the tokens of a prompt, in the form in which training texts begin."""
+        """Return the tokens of a prompt, in the form in which training texts begin.
+
+        Raises:
+            DataError: the chat template of the tokenizer refuses the conversation.
+        """
+        if parts and parts[0].role and self.tokenizer.chat is not None:
+            return self.tokenizer.chat_prompt(parts)
+        check_texts(parts)
         end = self.tokenizer.end_id
         ids = list(self.tokenizer.start_ids)
         for part, encoded in zip(parts, self.tokenizer.plain_ids([part.text for part in parts]), strict=True):
@@ -242,7 +249,7 @@ class CausalLM(TaskModel):
 
     def to_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits of final hidden states (..., width), float32 (..., tokens)."""
-        return logits_of(hidden, **self._output_layer())
+        return logits_of(hidden, **self.output_layer())
 
     def losses(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, counted: np.ndarray) -> np.ndarray:
         """Return the cross entropies in nats at the counted positions, row by row, float32 (counted positions,).
@@ -257,11 +264,12 @@ class CausalLM(TaskModel):
             chosen = torch.as_tensor(counted, device=hidden.device)
             # Selecting before the output layer avoids logits at positions that are not counted.
             wanted = torch.as_tensor(targets, device=hidden.device)[chosen]
-            values: np.ndarray = token_losses(hidden[chosen], targets=wanted, **self._output_layer()).cpu().numpy()
+            values: np.ndarray = token_losses(hidden[chosen], targets=wanted, **self.output_layer()).cpu().numpy()
             check_outputs(values)
             return values
 
-    def _output_layer(self) -> dict[str, Any]:
+    def output_layer(self) -> dict[str, Any]:
+        """Return the kernel of the output layer, whether it is (width, tokens), and the cap of the logits."""
         embedding = self.backbone.token_embedding
         tied = getattr(embedding, "tie_weights", True)
         kernel = embedding.embeddings if tied else embedding.reverse_embeddings

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from kerora.backend import import_keras_hub
-from kerora.compat import build_cache
+from kerora.compat import build_cache, flatten_layers, state_of
 from kerora.errors import ConfigError
-from kerora.fast.decoding import InPlaceDecoder, can_decode_in_place
+from kerora.fast.decoder_weights import DecoderWeights
+from kerora.fast.decoding import FastDecoder, decoder_weights
 from kerora.models.causal_lm import CausalLM
 from kerora.models.checks import check_outputs
 from kerora.settings.language import Sampling
@@ -33,6 +34,8 @@ class Continuation:
         text: the new text, up to a stop text.
         shown: number of characters of `text` that can no longer change.
         finish: why it ended: ``end`` (the model ended it), ``stop`` (a stop text) or ``length``; None before its end.
+        settled: the text of the first tokens, which no new token changes.
+        decoded: which tokens are decoded again to know where the text of the new ones begins, as (start, end).
     """
 
     prompt: list[int]
@@ -41,6 +44,8 @@ class Continuation:
     text: str = ""
     shown: int = 0
     finish: str | None = None
+    settled: str = field(default="", repr=False)
+    decoded: tuple[int, int] = field(default=(0, 0), repr=False)
 
 
 class TextGenerator:
@@ -48,11 +53,17 @@ class TextGenerator:
 
     Args:
         model: the model. It is faster after its LoRA is merged.
+        laid_out: whether the kernels of the model get the layout that is fastest for generation. The model is then not
+            for training. Default: False.
     """
 
-    def __init__(self, model: CausalLM) -> None:
+    def __init__(self, model: CausalLM, *, laid_out: bool = False) -> None:
+        self._laid_out = laid_out
         self.model = model
         self.context: int | None = getattr(model.backbone, "max_sequence_length", None)
+        self.ends = model.tokenizer.text_ends()
+        self._weights: DecoderWeights | None = None
+        self._states: list[tuple[int, int]] | None = None
 
     def stream(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, numbers: Sequence[int] | None = None
@@ -72,21 +83,35 @@ class TextGenerator:
         # manual_seed takes 64 bits. The mask keeps a large seed inside and positive.
         draws = [torch.Generator().manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF) for seed in seeds]
         longest = max(len(row.prompt) for row in rows) + sampling.max_tokens
-        decoder = _decoder(self.model, len(rows), min(longest, self.context or longest))
+        decoder = self._decoder(len(rows), min(longest, self.context or longest))
         # All rows can read the length of the shortest prompt in one pass.
         place = min(len(row.prompt) for row in rows)
         ids = torch.tensor([row.prompt[:place] for row in rows])
         with torch.no_grad():
             logits = decoder.advance(ids, 0)
             while True:
+                # The most probable tokens of all rows in one pass.
+                best = logits.argmax(-1).tolist() if is_greedy(sampling) else None
                 chosen = [
-                    self._next(row, logits[number], sampling, draws[number], place) for number, row in enumerate(rows)
+                    self._next(
+                        row, logits[number], sampling, draws[number], place, None if best is None else best[number]
+                    )
+                    for number, row in enumerate(rows)
                 ]
                 yield rows
                 place += 1
                 if all(row.finish for row in rows):
                     return
                 logits = decoder.advance(torch.tensor(chosen)[:, None], place - 1)
+
+    def _decoder(self, rows: int, length: int) -> "_Cached | FastDecoder":
+        # A training, a merge or another adapter changes the weights, which are then read again.
+        if _states(self.model) != self._states:
+            self._weights = decoder_weights(self.model, self._laid_out)
+            self._states = _states(self.model)
+        if self._weights is None:
+            return _Cached(self.model, rows, length)
+        return FastDecoder(self.model, self._weights, rows, length, self._laid_out)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, batch_size: int = 16, first: int = 0
@@ -120,17 +145,23 @@ class TextGenerator:
         return Continuation(prompt[-room:], cut=len(prompt) - room)
 
     def _next(
-        self, row: Continuation, logits: torch.Tensor, sampling: Sampling, draw: torch.Generator, place: int
+        self,
+        row: Continuation,
+        logits: torch.Tensor,
+        sampling: Sampling,
+        draw: torch.Generator,
+        place: int,
+        best: int | None,
     ) -> int:
-        """Return the next token of the prompt of a row, or choose one if the prompt has ended."""
+        """Return the next token of the prompt of a row, or choose one if the prompt has ended. `best` is the choice."""
         if place < len(row.prompt):
             return row.prompt[place]
         end = self.model.tokenizer.end_id
         if row.finish is not None:
             # The batch stays rectangular, so a finished row reads a token that has no effect.
             return end or 0
-        chosen = choose(logits, [*row.prompt, *row.ids], sampling, draw)
-        if chosen == end:
+        chosen = choose(logits, [*row.prompt, *row.ids], sampling, draw) if best is None else best
+        if chosen in self.ends:
             row.finish = "end"
         else:
             row.ids.append(chosen)
@@ -141,13 +172,35 @@ class TextGenerator:
         return chosen
 
     def _read_out(self, row: Continuation, stops: Sequence[str]) -> None:
-        # A new token may complete a character of the tokens before it, so all tokens are decoded again.
-        row.text = self.model.tokenizer.decode(row.ids)
+        self._decode(row)
         found = [place for stop in stops if (place := row.text.find(stop)) >= 0]
         if found:
             row.text, row.finish = row.text[: min(found)], "stop"
         # A streamed text must not show characters that a stop text later removes.
         row.shown = len(row.text) if row.finish else len(row.text) - _unsettled(row.text, stops)
+
+    def _decode(self, row: Continuation) -> None:
+        """Add the text of the new tokens. Tokens before them are decoded again, because the new text depends on them.
+
+        A new token may complete a character, and a tokenizer writes the first token of a text without its space.
+        """
+        begin, end = row.decoded
+        decode = self.model.tokenizer.decode
+        known, new = decode(row.ids[begin:end]), decode(row.ids[begin:])
+        row.text = row.settled + new[len(known) :]
+        if not new.endswith("\ufffd") and len(new) > len(known):
+            row.settled, row.decoded = row.text, (end, len(row.ids))
+
+
+def _states(model: CausalLM) -> list[tuple[int, int]]:
+    updates = (getattr(layer, "update", None) for layer in flatten_layers(model))
+    switches = [(id(update), int(update.enabled)) for update in updates if update is not None]
+    return [*(state_of(variable) for variable in model.variables), *switches]
+
+
+def is_greedy(sampling: Sampling) -> bool:
+    """Return whether the next token is always that of the largest logit."""
+    return sampling.temperature == 0 and sampling.repetition_penalty == 1.0
 
 
 def choose(logits: torch.Tensor, seen: Sequence[int], sampling: Sampling, draw: torch.Generator) -> int:
@@ -208,11 +261,6 @@ class _Cached:
         logits, _, self.cache = self.task.call_with_cache(ids, self.cache, torch.tensor(place))
         last: torch.Tensor = logits[:, -1].float()
         return last
-
-
-def _decoder(model: CausalLM, rows: int, length: int) -> _Cached | InPlaceDecoder:
-    in_place = model.preset.architecture.caches_in_place and can_decode_in_place(model.backbone)
-    return (InPlaceDecoder if in_place else _Cached)(model, rows, length)
 
 
 def _task_class(backbone: Any) -> Any:

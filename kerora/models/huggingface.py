@@ -18,6 +18,7 @@ from kerora.compat import flatten_layers, set_norms_epsilon
 from kerora.errors import PresetError, nearest
 from kerora.fast.blank_weights import draw, without_drawing
 from kerora.models.architectures import ARCHITECTURES, Architecture, supported_titles
+from kerora.models.decoder_config import check_decoder, set_query_scale
 from kerora.models.hf_names import LayerPair
 from kerora.models.json_files import read_json_object
 from kerora.models.keras_presets import gelu_tanh, set_activation_and_epsilon
@@ -147,6 +148,7 @@ class HuggingFaceFolder:
             set_norms_epsilon(layer, epsilon)
         # The config of the backbone, and so a preset that is saved later, gets its epsilon from here.
         backbone.layer_norm_epsilon = epsilon
+        set_query_scale(backbone, self.config)
         if self.architecture.rounds_weights:
             self._widen(backbone)
         return backbone
@@ -201,8 +203,6 @@ class HuggingFaceFolder:
             yield from pair.expand(first, arguments.get("num_inner_repetitions", 1))
 
     def _check_config(self) -> None:
-        if self.architecture.hub:
-            return  # The converter of KerasHub checks the config itself.
         where = self.directory / "config.json"
         for key, (default, accepted) in self.architecture.required.items():
             value = self.setting(key, default)
@@ -212,6 +212,10 @@ class HuggingFaceFolder:
                     f"{where}: KerasHub's {self.architecture.title} cannot express {key}={value!r}; "
                     f"it needs {accepted[0]!r}. Choose another model."
                 )
+        if self.architecture.hub:
+            check_decoder(where, self.config, self.architecture)
+            rope_options(where, self.config, self.architecture)
+            return  # The converter of KerasHub reads the sizes.
         key, default = self.architecture.activation
         if self.setting(key, default) not in GELU:
             known = ", ".join(GELU)

@@ -4,15 +4,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from kerora.data.documents import Part, messages_of
 from kerora.data.tokens import Line, TokenTable
-from kerora.errors import ConfigError
+from kerora.errors import ConfigError, DataError, PresetError
+from kerora.models.chat_sandbox import TemplateProblem
+from kerora.models.chat_template import ChatTemplate
 from kerora.settings.base import is_table, shown
 
 MASK_TOKENS = ("[MASK]", "<mask>")
@@ -45,6 +48,9 @@ class TextTokenizer:
     Attributes:
         own_side: the side that the files say.
         truncation_side: the side on which `encode` cuts long texts. Default: `own_side`.
+        end_ids: ids of all tokens that end a text.
+        chat: how conversations are written. Default: None, the end-of-text token ends each turn.
+        special_names: special tokens as chat templates name them, such as ``eos_token``.
     """
 
     def __init__(
@@ -65,6 +71,9 @@ class TextTokenizer:
         self.pad_id = pad_id
         self.uses_segments = uses_segments
         self.end_id = end_id
+        self.end_ids: frozenset[int] = frozenset() if end_id is None else frozenset({end_id})
+        self.chat: ChatTemplate | None = None
+        self.special_names: Mapping[str, str] = {}
 
     @property
     def vocabulary_size(self) -> int:
@@ -249,6 +258,66 @@ class TextTokenizer:
         for chunk in _chunks(map(_without_surrogates, texts)):
             result += [encoding.ids for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
         return result
+
+    @property
+    def chat_fingerprint(self) -> str | None:
+        """Text that identifies the chat template. None if there is none."""
+        return None if self.chat is None else self.chat.fingerprint
+
+    def conversation(self, turns: Sequence[Part], identifier: str = "") -> tuple[list[int], list[int]]:
+        """Return the tokens of a conversation in the chat template, and for each 1 if the loss counts it, else 0.
+
+        Args:
+            turns: the turns.
+            identifier: names the conversation in messages.
+
+        Raises:
+            DataError: the template refuses the conversation.
+        """
+        learnt = [turn.counted for turn in turns]
+        text, spans = self._written(turns, identifier, lambda chat: chat.spans(messages_of(turns), learnt))
+        counted = [0] * len(encoding := self._whole(text))
+        for number, (_, end) in enumerate(encoding.offsets):
+            # A token across the start of a turn is predicted there. One across its end begins the next turn.
+            counted[number] = int(any(first < end <= last for first, last in spans))
+        return encoding.ids, counted
+
+    def chat_prompt(self, turns: Sequence[Part]) -> list[int]:
+        """Return the tokens of a conversation in the chat template, up to the text of the assistant's next turn.
+
+        Raises:
+            DataError: the template refuses the conversation.
+        """
+        text = self._written(turns, "", lambda chat: chat.render(messages_of(turns), prompt=True))
+        return list(self._whole(text).ids)
+
+    def text_ends(self) -> frozenset[int]:
+        """Return the ids of the tokens that end a generated text: `end_ids`, and what ends a turn in the template."""
+        said = "0"
+        if self.chat is None:
+            return self.end_ids
+        try:
+            text = self.chat.render([{"role": "user", "content": "?"}, {"role": "assistant", "content": said}])
+        except (TemplateProblem, PresetError):
+            return self.end_ids  # whoever writes a conversation gets the error
+        after = [number for number in self._whole(text[text.rindex(said) :]).ids if self.special[number]]
+        return self.end_ids | frozenset(after[:1])
+
+    def _written(self, turns: Sequence[Part], identifier: str, write: Callable[[ChatTemplate], Any]) -> Any:
+        assert self.chat is not None
+        try:
+            return write(self.chat)
+        except TemplateProblem as problem:
+            name = f"the conversation '{identifier:.60}'" if identifier else "this conversation"
+            raise DataError(
+                f"The chat template of {self.chat.origin} cannot write {name}: {problem}. Change the conversation, or "
+                f"give another template with --chat-template FILE."
+            ) from problem
+
+    def _whole(self, text: str) -> Encoding:
+        """Tokenize the text of a chat template, which holds its special tokens itself."""
+        self._tokenizer.no_truncation()
+        return self._tokenizer.encode(_without_surrogates(text), add_special_tokens=False)
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Return the text of token ids. Bytes that do not form a whole character become U+FFFD."""

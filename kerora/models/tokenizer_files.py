@@ -18,6 +18,7 @@ from tokenizers.models import BPE, Unigram, WordPiece
 
 from kerora.errors import PresetError
 from kerora.models.architectures import Architecture
+from kerora.models.chat_files import generation_ends, with_template
 from kerora.models.decoder_tokenizers import (
     DECODER_TOKENIZERS,
     sentencepiece_decoder,
@@ -100,7 +101,9 @@ def huggingface_tokenizer(directory: Path, architecture: Architecture) -> TextTo
         raise
     except Exception as error:  # the Rust library raises bare Exception
         raise _damaged(path, error) from error
-    return _finish(tokenizer, settings, architecture.segments, complete)
+    finished = _finish(tokenizer, settings, architecture.segments, complete)
+    finished.end_ids |= generation_ends(directory, finished.vocabulary_size)
+    return with_template(finished, directory, settings.options, settings.tokens)
 
 
 def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenizer:
@@ -142,7 +145,8 @@ def keras_tokenizer(directory: Path, architecture: Architecture) -> TextTokenize
             tokenizer = wordpiece(vocabulary, settings)
     except Exception as error:  # the Rust library raises bare Exception
         raise _damaged(assets, error) from error
-    return _finish(tokenizer, settings, architecture.segments)
+    finished = _finish(tokenizer, settings, architecture.segments)
+    return with_template(finished, directory, settings.options, settings.tokens)
 
 
 def keras_vocabulary(directory: Path) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from kerora.data.documents import Part, prompt_parts
+from kerora.data.documents import Part, prompt_parts, turn
 from kerora.errors import ConfigError, RunError
 from kerora.lora.files import read_adapter_config
 from kerora.lora.inject import merge_lora
@@ -24,29 +24,39 @@ class PromptRunner:
     Args:
         path: the run folder.
         preset: path or name of the base model, if it moved since the run was made.
+        chat: whether prompts are turns of a conversation, whatever the run was trained on. Default: False.
+        system: what conversations without a system turn begin with. Default: nothing.
 
     Attributes:
         model: the model.
-        form: the form of the training texts: ``text``, ``completion`` or ``turns``.
+        trained_on: the form of the training texts: ``text``, ``completion`` or ``turns``.
+        form: the form of the prompts. It is that of the training texts without `chat`.
 
     Raises:
         RunError: the path is not a run, not of a language model, or holds no adapter yet.
+        ConfigError: `system` is given for a model without conversations.
     """
 
-    def __init__(self, path: Path | str, preset: str | Path | None = None) -> None:
+    def __init__(
+        self, path: Path | str, preset: str | Path | None = None, *, chat: bool = False, system: str | None = None
+    ) -> None:
         run = RunFolder.open(path)
         read_config_for(run, "generate")
         check_has_adapter(run)
-        self.form = str(read_adapter_config(run.adapter).get("kerora", {}).get("text_form", "text"))
+        self.trained_on = str(read_adapter_config(run.adapter).get("kerora", {}).get("text_form", "text"))
+        self.form = "turns" if chat else self.trained_on
+        self.system = system
+        if system and self.form != "turns":
+            raise ConfigError(f"--system is for conversations, but {path} was trained on {self.form}s. Add --chat.")
         self.model: CausalLM = load(run.path, preset)
         # the adapter is fixed here, and a merged kernel costs no more than that of the base model
         merge_lora(self.model)
-        self.generator = TextGenerator(self.model)
+        self.generator = TextGenerator(self.model, laid_out=True)
 
     def stream(self, parts: Sequence[Part], sampling: Sampling, number: int = 0) -> Iterator[tuple[str, Continuation]]:
         """Continue one prompt. Yield each new piece of text with the state of the continuation."""
         shown = 0
-        for (row,) in self.generator.stream([self.model.prompt_ids(parts)], sampling, [number]):
+        for (row,) in self.generator.stream([self.prompt_ids(parts)], sampling, [number]):
             # only the text up to row.shown is final
             yield row.text[shown : row.shown], row
             shown = max(shown, row.shown)
@@ -54,6 +64,12 @@ class PromptRunner:
     def complete(self, prompt: str, sampling: Sampling | None = None) -> str:
         """Return the continuation of a prompt. Default: the most probable tokens, at most 64."""
         return "".join(piece for piece, _ in self.stream(self.parts(prompt), sampling or Sampling()))
+
+    def prompt_ids(self, parts: Sequence[Part]) -> list[int]:
+        """Return the tokens of a prompt, with the system turn in front if there is none."""
+        if self.system and parts and parts[0].role and not any(part.role == "system" for part in parts):
+            parts = [turn(self.system, counted=False, role="system"), *parts]
+        return self.model.prompt_ids(parts)
 
     def parts(self, prompt: str) -> tuple[Part, ...]:
         """Return a prompt in the form of the training texts."""
@@ -129,7 +145,7 @@ def _write(
     pool = batch_size * POOL_BATCHES
     for start in range(0, len(jobs), pool):
         part = jobs[start : start + pool]
-        ids = [runner.model.prompt_ids(parts) for _, parts, _ in part]
+        ids = [runner.prompt_ids(parts) for _, parts, _ in part]
         # first: the seed of a row depends on its number among all jobs, not on its place in the batch
         rows = runner.generator.generate(ids, sampling, batch_size, first=start)
         for (name, parts, number), row in zip(part, rows, strict=True):
@@ -166,14 +182,13 @@ class Conversation:
 
     def answer(self, text: str) -> Iterator[str]:
         """Add a turn, and yield the answer of the model piece by piece. Both turns are kept."""
-        # (text, whether the loss counts it, whether an end-of-text token follows)
-        self.turns.append(Part(text, False, True))
+        self.turns.append(turn(text, counted=False))
         self._forget()
         said = ""
         for piece, row in self.runner.stream(self.turns, self.sampling, self._answers):
             said = row.text
             yield piece
-        self.turns.append(Part(said, False, True))
+        self.turns.append(turn(said, counted=False, role="assistant"))
         self._answers += 1
 
     def reset(self) -> None:
@@ -187,6 +202,7 @@ class Conversation:
         # half of the context at most is reserved for the answer
         room = max(1, context - min(self.sampling.max_tokens, context // 2))
         # the newest turn stays in any case: it holds the question
-        while len(self.turns) > 1 and len(self.runner.model.prompt_ids(self.turns)) > room:
-            del self.turns[0]
-            self.forgotten += 1
+        while len(self.turns) > 1 and len(self.runner.prompt_ids(self.turns)) > room:
+            # a question leaves with its answer: many templates ask for turns that alternate
+            del self.turns[:2]
+            self.forgotten += 2

@@ -24,13 +24,19 @@ class LanguageConfig(Settings):
     turns: str | None = setting(
         None,
         "Column of conversations. Default: found by name (messages, conversations, dialogue, turns). A conversation is "
-        "a list of texts, or of objects with role and content. Each turn ends with the end-of-text token. The loss "
-        "counts only the assistant's turns. In a list of plain texts these are every second text.",
+        "a list of texts, or of objects with role and content. The chat template of the model "
+        "writes them. Without one the end-of-text token ends each turn. The loss counts only the assistant's turns. In "
+        "a list of plain texts these are every second text.",
     )
     roles: tuple[str, ...] = setting(
         (),
         "Meaning of further roles in conversations, as NAME=assistant or NAME=user, separated by commas. The loss "
         "counts the turns of 'assistant'. Default: the usual names, such as assistant, gpt, user, human and system.",
+    )
+    chat_template: str | None = setting(
+        None,
+        "Chat template of conversations, a Jinja file. Default: that of the model, if it has one. 'none' joins the "
+        "turns by the end-of-text token.",
     )
     pack: str = setting(
         "auto",

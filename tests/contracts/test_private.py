@@ -41,6 +41,8 @@ FAST = {
     # KerasHub's TransformerEncoder and TransformerDecoder
     *("_self_attention_layer", "_self_attention_layer_norm", "_cross_attention_layer", "_compute_self_attention_mask"),
     *("_feedforward_intermediate_dense", "_feedforward_output_dense", "_feedforward_layer_norm"),
+    # MistralAttention
+    "_num_query_heads",
 }
 # overridden in classes of Kerora's own: by file, the class that first has it
 OVERRIDDEN: dict[str, tuple[type, str]] = {

@@ -8,7 +8,7 @@ import pytest
 
 from kerora.config import DataConfig
 from kerora.data.document_reader import DocumentReader
-from kerora.data.documents import Documents, Form, completion, conversation, plain_text
+from kerora.data.documents import Documents, Form, completion, plain_text, turn
 from kerora.data.row_reader import SourcePart
 from kerora.errors import DataError
 from kerora.settings.language import LanguageConfig
@@ -74,7 +74,7 @@ def documents(form: Form) -> Documents:
     rows = {
         "text": [plain_text(ODD), (plain_text("cut")[0]._replace(ends=False),)],
         "completion": [completion("a", "b"), completion(ODD, ODD)],
-        "turns": [conversation([("hi", False), (ODD, True)]), conversation([("only", True)])],
+        "turns": [[turn("hi", False), turn(ODD, True)], [turn("only", True)]],
     }
     for number, parts in enumerate(rows[form], 1):
         found.append(parts, f"id {number}")

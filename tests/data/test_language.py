@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kerora.config import DataConfig
-from kerora.data.documents import Documents, Part
+from kerora.data.documents import Documents, Part, turn
 from kerora.data.language import load_documents, load_split
 from kerora.data.rows import Dataset
 from kerora.errors import DataError
@@ -112,7 +112,7 @@ def test_conversations(tmp_path: Path) -> None:
 def test_conversations_as_json_in_a_table(tmp_path: Path) -> None:
     path = tmp_path / "chat.csv"
     path.write_text('id,turns\n1,"[""hi"", ""hello""]"\n', encoding="utf-8")
-    assert parts_of(load(path, validation_split=0)) == [(Part("hi", False, True), Part("hello", True, True))]
+    assert parts_of(load(path, validation_split=0)) == [(turn("hi", False), turn("hello", True))]
 
 
 @pytest.mark.parametrize(

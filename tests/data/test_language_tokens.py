@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from kerora.data.documents import Documents, completion, conversation, plain_text
+from kerora.data.documents import Documents, completion, plain_text, turn
 from kerora.data.language_batches import LanguageBatches
 from kerora.data.language_tokens import Stretches, document_tokens, lay_out, windows
 from kerora.data.tokens import TokenTable
@@ -63,7 +63,7 @@ def counted(table: TokenTable, rows: Stretches, separate: bool = False) -> list[
 
 def test_tokens_and_what_counts() -> None:
     given = pairs(("a ", "bc"), ("d ", "e"))
-    given.append(conversation([("f", False), ("g", True)]), "2")
+    given.append([turn("f", False), turn("g", True)], "2")
     table = document_tokens(given, Letters(start=(65,)))
     assert spell(table.ids) == "Aa bc.Ad e.Af.g."
     assert "".join(map(str, table.counted)) == "0001110001100011"

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerora.config import DataConfig
-from kerora.data.documents import Part
+from kerora.data.documents import Part, turn
 from kerora.data.table import RawRow, Table
-from kerora.data.text_columns import MODEL_ROLES, PROMPTS, TURNS, TextColumns, turns_of
+from kerora.data.text_columns import PROMPTS, TURNS, TextColumns
+from kerora.data.turns import MODEL_ROLES, turns_of
 from kerora.errors import ConfigError, DataError
 from kerora.notices import Notice
 from kerora.settings.language import LanguageConfig
@@ -109,7 +110,7 @@ def test_turns_alternate_however_they_are_held(texts: list[str], held: str) -> N
         "array": np.array(texts, object),
         "dicts": [{"content": text} for text in texts],
     }
-    expected = tuple(Part(text, number % 2 == 1, True) for number, text in enumerate(texts))
+    expected = tuple(turn(text, number % 2 == 1) for number, text in enumerate(texts))
     assert turns_of(forms[held], "c") == expected
 
 
@@ -132,7 +133,7 @@ def test_what_is_no_list_of_turns_is_said(value: Any) -> None:
 def test_turns_without_a_text_are_numbered_and_need_not_be_learnt() -> None:
     assert turns_of(["a", {"role": "user"}], "c") == "has no text in 'c', turn 2"
     assert turns_of(["a", "b", "\ud800"], "c") == "has an unpaired surrogate in 'c', turn 3"
-    assert turns_of(["only one"], "c", learnt=False) == (Part("only one", False, True),)
+    assert turns_of(["only one"], "c", learnt=False) == (turn("only one", False),)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +185,8 @@ def test_unread_columns_and_fields_are_named() -> None:
     with pytest.warns(Notice) as said:
         chat.parts(row(messages=turns))
     assert [str(one.message) for one in said] == [
-        "The field 'tool_calls' of the turns in 'messages' is not read.",
-        "The field 'weight' of the turns in 'messages' is not read.",
+        "The field 'tool_calls' of the turns in 'messages' is read only by a chat template that uses it.",
+        "The field 'weight' of the turns in 'messages' is read only by a chat template that uses it.",
     ]
 
 

@@ -33,7 +33,7 @@ FOLDER = str(Path(kerora.fast.__file__).parent)
 DOORS = {
     "never_compiled",
     *("is_plain", "side", "keep_heap", "use_huge_pages", "release_freed", "without_garbage_rounds", "without_drawing"),
-    *("draw", "choose_attention", "use_whole_blocks", "pooled_only", "use_causal_kernel", "can_decode_in_place"),
+    *("draw", "choose_attention", "use_whole_blocks", "pooled_only", "use_causal_kernel", "decoder_weights"),
 }
 Result = TypeVar("Result")
 
@@ -145,7 +145,7 @@ def test_a_language_models_run(folder: Callable[..., Path], tmp_path: Path, monk
         prompts = [[5, 6, 7], [40, 41, 42, 43, 44]]
         return result, measured, TextGenerator(model).generate(prompts, Sampling(max_tokens=8))
 
-    marks = ("frozen_products", "causal_attention", "cached_attention", "next_token_loss", "token_losses", "advance")
+    marks = ("frozen_products", "causal_attention", "next_token_loss", "token_losses", "advance")
     (fast, measured, continued), (plain, wanted, expected) = on_both_sides(monkeypatch, run, *marks)
     assert [row["loss"] for row in fast.history] == pytest.approx([row["loss"] for row in plain.history], abs=1e-4)
     assert measured["loss"] == pytest.approx(wanted["loss"], abs=1e-3)

@@ -210,3 +210,73 @@ def test_kernels_in_another_order_merge_exactly(folders: dict[str, Path]) -> Non
     torch.testing.assert_close(model.logits(batch()), apart, atol=1e-4, rtol=0)
     unmerge_lora(model)
     assert torch.equal(model.logits(batch()), apart)
+
+
+PUBLISHED: list[tuple[str, dict[str, Any]]] = [
+    ("llama3", {"rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
+    }}),
+    ("llama3", {"tie_word_embeddings": True, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}),
+    ("qwen", {"rope_theta": 1_000_000.0, "sliding_window": 6, "tie_word_embeddings": True}),
+    ("qwen3", {"head_dim": 16, "rope_theta": 1_000_000.0, "tie_word_embeddings": True, "sliding_window": None}),
+    ("gemma", {"head_dim": 16, "num_key_value_heads": 1, "hidden_act": "gelu_pytorch_tanh"}),
+    ("gemma2", {"sliding_window": 6, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0}),
+    ("gemma2", {"head_dim": 16, "query_pre_attn_scalar": 8, "sliding_window": 6}),
+    ("gemma3", {"sliding_window": 6, "num_hidden_layers": 7, "head_dim": 16, "query_pre_attn_scalar": 16}),
+    ("gemma3", {"head_dim": 16, "query_pre_attn_scalar": 8, "num_hidden_layers": 6, "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1_000_000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+    }}),
+    ("mistral", {"sliding_window": 6, "head_dim": 16, "rope_theta": 1_000_000.0}),
+    ("mistral", {"sliding_window": None}),
+    ("smollm3", {"num_hidden_layers": 4, "rope_theta": 5_000_000.0}),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("side")
+@pytest.mark.parametrize(("kind", "settings"), PUBLISHED, ids=range(len(PUBLISHED)))
+def test_settings_of_published_models(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    """On more tokens than a window holds, and token by token too."""
+    folder = tiny_decoder(kind, tmp_path / "model", **settings)
+    model, ids = CausalLM.from_preset(str(folder)), np.random.default_rng(0).integers(3, 300, (2, 30))
+    with torch.no_grad():
+        wanted = theirs(folder)(torch.tensor(ids)).logits
+    x = {"token_ids": ids.astype("int32"), "padding_mask": np.ones(ids.shape, "int32")}
+    torch.testing.assert_close(model.logits(x), wanted, atol=1e-4, rtol=0)
+    decoder = TextGenerator(model)._decoder(2, 30)
+    decoder.advance(torch.tensor(ids[:, :20]), 0)
+    found = [decoder.advance(torch.tensor(ids[:, place : place + 1]), place) for place in range(20, 30)]
+    torch.testing.assert_close(torch.stack(found, 1), wanted[:, 20:], atol=1e-4, rtol=0)
+
+
+UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
+    ("llama3", {"attention_bias": True}, "attention_bias=True; it needs False"),
+    ("llama3", {"mlp_bias": True}, "mlp_bias=True"),
+    ("llama3", {"hidden_act": "gelu"}, "hidden_act='gelu'; it needs 'silu'"),
+    ("llama3", {"head_dim": 16}, "head_dim=16; it needs hidden_size / num_attention_heads = 8"),
+    ("llama3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}}, "rope_type='yarn'"),
+    ("qwen", {"use_sliding_window": True, "sliding_window": 6}, "use_sliding_window=True"),
+    ("qwen3", {"attention_bias": True}, "attention_bias=True"),
+    ("qwen3", {"use_sliding_window": True, "sliding_window": 6}, "use_sliding_window=True"),
+    ("gemma", {"tie_word_embeddings": False}, "tie_word_embeddings=False"),
+    ("gemma2", {"query_pre_attn_scalar": 12}, "query_pre_attn_scalar=12; it needs head_dim = 8"),
+    ("gemma2", {"layer_types": ["full_attention", "sliding_attention"]}, r"layer_types\[0\]='full_attention'"),
+    ("gemma2", {"hidden_activation": "gelu"}, "hidden_activation='gelu'"),
+    ("gemma3", {"attn_logit_softcapping": 2.0}, "attn_logit_softcapping=2.0"),
+    ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
+    ("gemma3", {"sliding_window_pattern": 4, "layer_types": None}, "sliding_window_pattern=4; it needs 6"),
+    ("mistral", {"tie_word_embeddings": True}, "tie_word_embeddings=True; it needs False"),
+    ("smollm3", {"mlp_bias": True}, "mlp_bias=True"),
+    ("smollm3", {"use_sliding_window": True}, "use_sliding_window=True"),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "message"), UNSUPPORTED, ids=range(len(UNSUPPORTED)))
+def test_settings_that_would_be_computed_wrongly_are_refused(
+    kind: str, settings: dict[str, Any], message: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    config = json.loads((folders[kind] / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | settings))
+    with pytest.raises(PresetError, match=f"config.json: KerasHub's .* cannot express {message}"):
+        find_preset(str(tmp_path))

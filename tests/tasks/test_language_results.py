@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from kerora.data.documents import Documents, Part, completion, conversation, plain_text
+from kerora.data.documents import Documents, Part, completion, plain_text, turn
 from kerora.errors import RunError
 from kerora.runs.results import read_results
 from kerora.tasks.language import results, screen
@@ -45,7 +45,7 @@ def test_prompts_are_pieces_of_their_texts_and_leave_something_to_go_on_with(tex
     assert len(set(prompts)) == len(prompts)
     for sample, parts in chosen:
         text = texts[int(sample.id) - 1]
-        ((prompt, counted, ends),) = parts
+        ((prompt, counted, ends, *_),) = parts
         assert not counted and not ends
         assert prompt in text and 0 < len(prompt) <= PROMPT_CHARACTERS
         assert sample.before is None and sample.after is None
@@ -64,7 +64,8 @@ def test_prompts_of_other_forms_end_where_the_model_is_to_answer() -> None:
     found = sample_prompts(asked, 2)
     assert [sample.prompt for sample, _ in found] == ["Say hello", "=cmd"]
     assert [parts for _, parts in found] == [(asked.parts[0][0],), (asked.parts[1][0],)]
-    talk = conversation([("hi", False), ("hello", True), ("bye", False), ("see you", True), ("ok", False)])
+    said = [("hi", False), ("hello", True), ("bye", False), ("see you", True), ("ok", False)]
+    talk = tuple(turn(*each) for each in said)
     ((sample, parts),) = sample_prompts(documents("turns", talk), 3)
     assert parts == talk[:3] and sample.prompt == "hi\nhello\nbye", "up to the last answer, once"
 

@@ -11,9 +11,11 @@ from kerora.data.documents import Documents
 from kerora.data.rows import Dataset, Rows
 from kerora.errors import AdapterError
 from kerora.models.causal_lm import CausalLM
+from kerora.models.chat_files import TEMPLATE_FILE
 from kerora.models.presets import Preset
 from kerora.settings.fit import FitConfig
 from kerora.tasks.exchange_contract import HubNames
+from kerora.tasks.language.model import take_template
 from kerora.tasks.language.rows import load
 from kerora.tasks.probe import ROWS, Probe, dataset_or_tickets, probed_rows
 from kerora.tasks.probe import compare as compare
@@ -132,7 +134,11 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[D
             f"{folder} holds the adapter of a language model, but {preset.spec} is {preset.architecture.title}, an "
             "encoder. Give the base model of the adapter with --preset."
         )
-    return CausalLM.from_preset(preset, max_length=config.model.max_length)
+    model = CausalLM.from_preset(preset, max_length=config.model.max_length)
+    own = folder / TEMPLATE_FILE
+    # PEFT's trainers save the template beside the adapter. It may differ from that of the base.
+    take_template(model, config.language.chat_template or (own if own.is_file() else None))
+    return model
 
 
 def _pieces(found: Documents) -> Rows[Any]:

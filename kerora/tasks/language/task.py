@@ -18,6 +18,7 @@ from kerora.models.causal_lm import CausalLM
 from kerora.runfolder import RunFolder
 from kerora.settings.fit import FitConfig
 from kerora.tasks.contract import COURSE_COLUMNS, Evaluation
+from kerora.tasks.language.audit_screen import TITLES
 from kerora.tasks.language.measure import TextLosses, continue_prompts, document_losses
 from kerora.tasks.language.samples import Sample, read_samples, sample_prompts, write_samples
 from kerora.tasks.refused import check_no_threshold
@@ -62,9 +63,15 @@ class LanguageReport(keras.callbacks.Callback):
 
 
 def check(config: FitConfig, dataset: Dataset[Documents]) -> None:
-    """Refuse settings that only classifiers have."""
+    """Refuse settings that only classifiers have, and a chat template without conversations."""
     check_no_threshold(config)
     training = config.training
+    form, template = dataset["train"].form, config.language.chat_template
+    if template is not None and form != "turns":
+        raise ConfigError(
+            f"--chat-template {template} writes conversations, but the data holds {TITLES[form]}. Leave it out, or "
+            "name the column of the conversations with --turns."
+        )
     # options that the training of a language model would silently ignore
     given = {
         "--cache-frozen": training.cache_frozen,
@@ -118,12 +125,26 @@ def notes(dataset: Dataset[Documents], model: CausalLM, batches: LanguageBatches
         f"Data: {dataset.name}, {texts} texts{dataset.dropped()}; training on {len(batches.table.ids):,} tokens in "
         f"{len(rows):,} rows of at most {int(rows.lengths.max())} tokens"
     ]
+    if dataset["train"].form == "turns":
+        lines.append(_template_note(model))
     if rows.cut:
         lines.append(
             f"Truncated: {rows.cut:,} texts are longer than {model.max_length} tokens. The start of the prompt is left "
             "out. If the completion alone is too long, its end is left out. A higher --max-length keeps more."
         )
     return lines
+
+
+def _template_note(model: CausalLM) -> str:
+    """Return a line that says how conversations are written, and what of them the loss counts."""
+    chat = model.tokenizer.chat
+    if chat is None:
+        return (
+            "Conversations: the end-of-text token ends each turn, as in DialoGPT. There is no chat template "
+            "(--chat-template FILE gives one)"
+        )
+    counted = "what {% generation %} marks" if chat.marks else "the text of the assistant's turns, with their end"
+    return f"Conversations: the chat template of {chat.origin}. The loss counts {counted}"
 
 
 def concerns(config: FitConfig, dataset: Dataset[Documents], model: CausalLM) -> list[str]:
