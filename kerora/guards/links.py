@@ -35,6 +35,9 @@ def check_links(folder: Path) -> None:
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(parent, name)
+            # wandb links its debug log to its own folder, and makes new folders at each start
+            if name == "debug-core.log" and Path(parent).is_relative_to(folder / "logs" / "wandb"):
+                continue
             if path.is_symlink() and not Path(real := os.path.realpath(path)).is_relative_to(home):
                 raise _leaves(path, Path(real), folder)
 

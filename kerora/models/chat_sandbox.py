@@ -21,6 +21,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from kerora.models.chat_problem import END, START, TemplateProblem
+
 MOST_STEPS = 1_000_000
 """Loop rounds, macros and calls of one rendering. A thousand turns need some ten thousand."""
 MOST_SIZE = 8_000_000
@@ -28,9 +30,6 @@ MOST_SIZE = 8_000_000
 SECONDS = 20.0
 """Longest time of one rendering. It is only reached if single steps are slow."""
 LONGEST_TEMPLATE = 500_000
-START, END = "\ue0f0\ue0f1generation\ue0f2", "\ue0f0\ue0f1endgeneration\ue0f2"
-"""Written around the text of a ``{% generation %}`` block. The characters are private: `Sandbox.render` refuses them in
-messages."""
 _GROWING = frozenset(
     {
         "join",
@@ -50,10 +49,6 @@ _GROWING = frozenset(
     }
 )
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(\d{5,}|\*)")
-
-
-class TemplateProblem(Exception):
-    """A template that cannot be used, or that refuses a conversation."""
 
 
 class _Generation(Extension):

@@ -5,10 +5,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerora.errors import PresetError
-from kerora.models.chat_sandbox import END, START, Sandbox, TemplateProblem
+from kerora.models.chat_problem import END, START, TemplateProblem
+
+if TYPE_CHECKING:
+    from kerora.models.chat_sandbox import Sandbox
 
 NO_TEMPLATE = "none"
 """Value of ``--chat-template`` that leaves the template of a model out."""
@@ -54,7 +57,10 @@ class ChatTemplate:
         return self._sandbox.has_marks
 
     @cached_property
-    def _sandbox(self) -> Sandbox:
+    def _sandbox(self) -> "Sandbox":
+        # here, because it loads Jinja, which only conversations need
+        from kerora.models.chat_sandbox import Sandbox
+
         try:
             return Sandbox(self.source)
         except TemplateProblem as problem:

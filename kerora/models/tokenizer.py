@@ -14,7 +14,7 @@ from tokenizers import Encoding, Tokenizer
 from kerora.data.documents import Part, messages_of
 from kerora.data.tokens import Line, TokenTable
 from kerora.errors import ConfigError, DataError, PresetError
-from kerora.models.chat_sandbox import TemplateProblem
+from kerora.models.chat_problem import TemplateProblem
 from kerora.models.chat_template import ChatTemplate
 from kerora.settings.base import is_table, shown
 

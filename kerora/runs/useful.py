@@ -85,8 +85,8 @@ def most_useful(
     _check(output, request, force)
     run = RunFolder.open(path)
     trained, task = read_config_for(run, "predict")
-    if not task.asks:
-        known = ", ".join(other.name for other in tasks() if other.asks)
+    if not task.abstains:
+        known = ", ".join(other.name for other in tasks() if other.abstains)
         raise RunError(f"{run.path} was trained for {task.name}. --most-useful is for runs of {known}.")
     config = read_by_columns_of(run, input_config(trained.data, settings or {}, isinstance(source, str | Path)))
     bad = empty_count(skipped, config)
@@ -218,7 +218,9 @@ class Chooser:
                 if digest in self.known:
                     self.own += 1
                     continue
-                key = float(generator.random()) if self.request.strategy == "random" else face.unsure(values)
+                key = (
+                    float(generator.random()) if self.request.strategy == "random" else self.task.answers.unsure(values)
+                )
                 yield key, digest, Guess(record.id, record.text, record.pair, labels[values[0]], float(values[1]))
 
     def tell(self, count: int) -> None:

@@ -149,9 +149,6 @@ class PredictFace(Protocol):
     def answer(self, values: Sequence[Any]) -> Any:
         """Return what `FitResult.predict` gives for a row, from the values that `predict` yields."""
 
-    def unsure(self, values: Sequence[Any]) -> float:
-        """Return how unsure an answer is, from the values that `predict` yields. Only with `Task.asks`."""
-
     def filled(self, model: Any, fill: str) -> list[Any]:
         """Return the values of a row that cannot be used in a submission, from `--fill`.
 
@@ -172,6 +169,9 @@ class AnswersFace(Protocol):
         Raises:
             RunError: predictions.csv is missing or damaged, or does not hold these rows, or they are too few.
         """
+
+    def unsure(self, values: Sequence[Any]) -> float:
+        """Return how unsure an answer is, from the values that `predict` yields."""
 
     def curves(self, folder: RunFolder, head: Any) -> "dict[str, CoverageCurve]":
         """Return the coverage curve of each split of predictions.csv. `head` is what `ModelFace.read_head` returned."""

@@ -39,9 +39,9 @@ class Task:
         package: the package that holds the modules. See `kerora.tasks.contract`.
         first_use: command to try on a new run: the arguments of ``kerora``, with ``{run}`` for the path of the run.
         commands: commands that not every task has: by name of the command, what it does with a run.
-        abstains: whether an answer has one probability, so that answers below a threshold can be withheld.
+        abstains: whether an answer has one probability, so that answers below a threshold can be withheld, and the rows
+            with the most unsure answers be labelled next.
         cleans: whether `kerora clean` finds wrong labels of its data.
-        asks: whether `kerora predict --most-useful` finds rows to label for it.
         problem_type: what the outputs of a head mean, as transformers names it. Empty if it names no such thing.
     """
 
@@ -53,7 +53,6 @@ class Task:
     commands: Mapping[str, str] = field(default_factory=dict)
     abstains: bool = False
     cleans: bool = False
-    asks: bool = False
     problem_type: str = ""
 
     @property
@@ -235,7 +234,6 @@ register(
         {"predict": "`kerora predict` labels texts with it"},
         abstains=True,
         cleans=True,
-        asks=True,
         problem_type="single_label_classification",
     )
 )

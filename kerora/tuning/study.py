@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 
-from kerora.errors import ConfigError, Interrupted, TrainingError
+from kerora.errors import ConfigError, Interrupted, RunError, TrainingError
 from kerora.evaluation.wording import decimal
 from kerora.guards.links import check_links
 from kerora.guards.locks import claimed
@@ -168,7 +168,10 @@ def _begin(search: Search, files: Collection[Path]) -> tuple[optuna.Study, Searc
     """Open the study and its folder. Several processes may work on one study, but only one of them makes it."""
     check_links(search.folder.path)
     with claimed(search.folder.path, "study", "--study", wait=SETUP_SECONDS):
-        return _open(search), _with_kept_rows(search, files)
+        found = _open(search), _with_kept_rows(search, files)
+    # the claim removes a folder that is still empty, as with a storage elsewhere
+    _make_folder(search.folder.path)
+    return found
 
 
 def _open(search: Search) -> optuna.Study:
@@ -194,6 +197,13 @@ def _with_kept_rows(search: Search, files: Collection[Path]) -> Search:
     data = keep(search.folder.data, search.config.data, files)
     search.bench.moved(data)
     return dataclasses.replace(search, config=dataclasses.replace(search.config, data=data))
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"Cannot create the study folder {path}: {error.strerror}. Choose another --study.") from error
 
 
 def _most_epochs(search: Search) -> int:

@@ -74,7 +74,8 @@ class Talk:
     """Stands for a conversation: repeats what was said, and forgets a turn from the third on."""
 
     def __init__(self, form: str) -> None:
-        self.runner = SimpleNamespace(form=form)
+        tokenizer = SimpleNamespace(chat=None)
+        self.runner = SimpleNamespace(trained_on=form, model=SimpleNamespace(tokenizer=tokenizer))
         self.heard: list[str] = []
         self.forgotten = 0
         self.resets = 0
@@ -95,7 +96,7 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Any:
     def start(lines: str, form: str = "turns") -> Talk:
         found = Talk(form)
         monkeypatch.setattr(chat, "import_models", lambda *runs: None)
-        monkeypatch.setattr(generate, "PromptRunner", lambda run, preset: (run, preset))
+        monkeypatch.setattr(generate, "PromptRunner", lambda run, preset, **options: found.runner)
         monkeypatch.setattr(generate, "Conversation", lambda runner, sampling: found)
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
         return found
@@ -116,7 +117,7 @@ def test_chat_ends_with_its_input_and_says_what_no_longer_fits(talk: Any, kerora
     answer = kerora("chat", "runs/a")
     assert answer.out.splitlines() == [f"you said {text}" for text in ("a", "b", "c", "last line without an end")]
     assert answer.err.splitlines() == [
-        "Note: this model was not trained on conversations.",
+        "Note: this model was not trained on conversations. The end-of-text token ends each turn.",
         *["(the oldest 2 turns no longer fit)"] * 2,
     ]
 

@@ -54,6 +54,8 @@ OPTIONAL_IMPORTS = {
     "models/catalogue.py": {"kerora.models"},
     "data/hub_source.py": {"kerora.hubs"},
     "lora/source.py": {"kerora.hubs"},
+    # Jinja, which only conversations need
+    "models/chat_template.py": {"kerora.models.chat_sandbox"},
     # the length of texts in words does not need Keras
     "tasks/whole_text/audit.py": {"kerora.models.presets", "kerora.models.long_texts"},
     "tasks/language/audit_screen.py": {"kerora.models.presets"},

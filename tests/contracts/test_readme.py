@@ -163,5 +163,5 @@ def test_the_python_runs(text: str, tiny_preset: Path, tmp_path: Path, monkeypat
 def test_blocks_of_code_have_a_language() -> None:
     for name, text in TEXTS.items():
         fences = re.findall(r"^```(\w*)$", text, re.MULTILINE)
-        assert set(fences[::2]) <= {"sh", "console", "python", "py", "yaml"} and set(fences[1::2]) <= {""}, name
+        assert set(fences[::2]) <= {"sh", "console", "python", "py", "yaml", "xml"} and set(fences[1::2]) <= {""}, name
     assert DOCS.is_dir()

@@ -22,7 +22,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 6},
     "gemma2": {"sliding_window": 6},
     "gemma3": {"sliding_window": 6, "num_hidden_layers": 7},
-    "qwen": {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 0},
     "smollm3": {"num_hidden_layers": 4},
 }
 IDS = torch.tensor(np.random.default_rng(0).integers(3, 300, (3, 20)))

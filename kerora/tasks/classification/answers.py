@@ -1,5 +1,8 @@
 """The evaluated answers of a classifier: the `AnswersFace`."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from kerora.data.classes import ClassLabels
@@ -40,6 +43,13 @@ def curves(folder: RunFolder, labels: ClassLabels) -> dict[str, CoverageCurve]:
     """Return the coverage curve of each split of predictions.csv."""
     found = read_predictions(folder.predictions, labels)
     return {split: coverage_curve(part.scores, part.correct) for split, part in found.items()}
+
+
+def unsure(values: Sequence[Any]) -> float:
+    """Return 1 minus the difference of the two highest probabilities, 0 to 1."""
+    # label, score, then one probability for each class
+    second, first = sorted(values[2:])[-2:]
+    return float(1 - (first - second))
 
 
 def _has_labels(found: SplitResults, recorded: dict[str, int]) -> bool:

@@ -40,13 +40,6 @@ def answer(values: Sequence[Any]) -> str | None:
     return label
 
 
-def unsure(values: Sequence[Any]) -> float:
-    """Return 1 minus the difference of the two highest probabilities, 0 to 1."""
-    # label, score, then one probability for each class
-    second, first = sorted(values[2:])[-2:]
-    return float(1 - (first - second))
-
-
 def filled(model: TextClassifier, fill: str) -> list[str]:
     """Return the label of a row that cannot be used.
 
