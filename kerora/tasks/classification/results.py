@@ -1,9 +1,8 @@
 """The results of the run of a classifier: its predictions, read, described and compared."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,20 @@ import numpy as np
 
 from kerora.data.classes import ClassLabels
 from kerora.errors import RunError
-from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes, row_places
 from kerora.evaluation.coverage import CoverageCurve, coverage_curve
 from kerora.evaluation.metrics import Calibration, calibration, classification_metrics, confusion_matrix
-from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
+from kerora.evaluation.results import cell_number, read_csv
+from kerora.evaluation.row_results import (
+    NO_ROWS,
+    RowComparison,
+    RowResults,
+    RunPair,
+    compare_runs,
+    in_report_order,
+    rows_in_both,
+)
 from kerora.evaluation.significance import SIGNIFICANCE, McNemar, accuracy, bootstrap_interval, macro_f1, mcnemar
-from kerora.evaluation.verdict import RunBaseline, baseline_line, run_baselines
+from kerora.evaluation.verdict import baseline_line
 from kerora.evaluation.wording import decimal, state_notes
 from kerora.models.probabilities import softmax
 from kerora.runfolder import RunFolder
@@ -126,33 +133,8 @@ class SplitResults:
         return [int(place) for place in wrong[np.argsort(-self.scores[wrong], kind="stable")]]
 
 
-@dataclass(frozen=True)
-class ClassificationResults(RunResults):
-    """The run of a classifier.
-
-    Attributes:
-        splits: evaluated rows by split. The first one is reported by default.
-    """
-
-    splits: Mapping[str, SplitResults] = field(default_factory=dict)
-
-    @property
-    def evaluated(self) -> list[str]:
-        """The splits. The first one is reported by default."""
-        return [*self.splits, *(name for name in self.after if name not in self.splits)]
-
-    def split(self, name: str | None = None) -> SplitResults:
-        """Return the rows of a split. Default: test, else validation, else the first.
-
-        Raises:
-            RunError: the run has no predictions for that split.
-        """
-        if name is None:
-            return next(iter(self.splits.values()))
-        if name not in self.splits:
-            known = ", ".join(self.splits)
-            raise RunError(f"{self.folder.predictions} holds no rows of split '{name}'. It holds: {known}.")
-        return self.splits[name]
+ClassificationResults = RowResults[SplitResults]
+"""The run of a classifier."""
 
 
 def needed(run: RunFolder) -> Sequence[Path]:
@@ -217,11 +199,8 @@ def read_predictions(
     for number, line in lines:
         row = _prediction(path, number, wanted, [line[place] for place in places], names)
         groups.setdefault(row[1], []).append(row)
-    if not groups:
-        raise RunError(f"{path} holds no rows. Evaluate the run on labelled rows with `kerora evaluate`.")
-    # a stable sort: other splits stay in the order of the file
-    order = sorted(groups, key=lambda split: SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER))
-    return {split: _gather(split, labels, groups[split], (recorded or {}).get(split, {})) for split in order}
+    found = in_report_order(path, groups).items()
+    return {split: _gather(split, labels, rows, (recorded or {}).get(split, {})) for split, rows in found}
 
 
 def _prediction(path: Path, line: int, columns: Sequence[str], values: list[str], classes: Sequence[str]) -> list[Any]:
@@ -307,31 +286,19 @@ def notes(results: ClassificationResults, split: SplitResults) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two runs compared row by row.
+class Pair(RunPair):
+    """Two runs compared row by row. Rows whose text or label differs are left out.
 
     Attributes:
-        first: name of one run.
-        second: name of the other.
-        shared: rows that both evaluated.
-        different: rows with the same split and id whose text or label differs. They are left out.
         test: McNemar's test over the shared rows. None if there are no shared rows.
     """
 
-    first: str
-    second: str
-    shared: int
-    different: int
     test: McNemar | None
 
     @property
-    def verdict(self) -> str:
-        """The result of the test, in words."""
-        if self.test is None:
-            return "The runs have no rows in common, so there is no test."
-        if self.winner is None:
-            return "No significant difference."
-        return f"{self.winner} is significantly better."
+    def untested(self) -> str | None:
+        """Why there is no test, in words. None if there is one."""
+        return NO_ROWS if self.test is None else None
 
     @property
     def winner(self) -> str | None:
@@ -342,78 +309,18 @@ class Pair:
         return self.first if self.test.b > self.test.c else self.second
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Several runs side by side.
-
-    Attributes:
-        names: one name per run. All names differ.
-        runs: the runs, in the order given.
-        splits: the compared rows, one split per run.
-        pairs: every pair of runs.
-    """
-
-    names: tuple[str, ...]
-    runs: tuple[ClassificationResults, ...]
-    splits: tuple[SplitResults, ...]
-    pairs: tuple[Pair, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return names, splits, pairs, costs and notes as plain values."""
-        pairs = [{**asdict(pair), "verdict": pair.verdict} for pair in self.pairs]
-        costs_of_runs = [asdict(cost) for cost in costs(self.names, self.runs)]
-        return {
-            "names": list(self.names),
-            "splits": [split.name for split in self.splits],
-            "pairs": pairs,
-            "costs": costs_of_runs,
-            "baselines": [asdict(row) for row in self.baselines()],
-            "notes": self.notes(),
-        }
-
-    def notes(self) -> list[str]:
-        """Return what a reader should know before the comparison."""
-        said = rate_notes(self.names, self.runs)
-        if len({split.name for split in self.splits}) > 1:
-            said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
-        return said
-
-    def baselines(self) -> list[RunBaseline]:
-        """Return the runs beside their baselines."""
-        return run_baselines(self.names, self.runs, {split.name for split in self.splits})
-
-    def different_settings(self) -> dict[str, list[Any]]:
-        """Return the settings that differ between the runs, with one value per run. None stands for no value."""
-        return different_settings(self.runs)
+class Comparison(RowComparison[SplitResults, Pair]):
+    """Several classifiers side by side."""
 
 
 def compare(runs: Sequence[ClassificationResults], split: str | None = None) -> Comparison:
-    """Compare runs on a split.
-
-    Args:
-        runs: two runs or more.
-        split: the split. None takes the first of test, validation, ... that all runs hold. If there is
-            none, it takes the default split of each run.
-
-    Raises:
-        RunError: a run is given twice, or does not hold the split.
-    """
-    names = distinct_names(runs)
-    if split is None:
-        # the splits of a run are in the order of the report, so test comes first
-        split = next((name for name in runs[0].splits if all(name in run.splits for run in runs)), None)
-    splits = tuple(run.split(split) for run in runs)
-    pairs = tuple(
-        _pair(names[first], names[second], splits[first], splits[second])
-        for first, second in combinations(range(len(runs)), 2)
-    )
-    return Comparison(names, tuple(runs), splits, pairs)
+    """Compare runs on a split; see `compare_runs`."""
+    return compare_runs(Comparison, runs, split, _pair)
 
 
 def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
-    places = row_places(b.name, b.ids)
-    found = [(place, places[key]) for key, place in row_places(a.name, a.ids).items() if key in places]
-    # Equal ids do not prove equal rows, for example if ids are row numbers. McNemar's test needs equal rows.
+    found = rows_in_both(a, b)
+    # McNemar's test needs equal rows
     same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and _is_same_label(a, a.labels[i], b, b.labels[j])]
     test = None
     if same:

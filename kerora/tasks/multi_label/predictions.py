@@ -13,7 +13,8 @@ from kerora.data.rows import indicators
 from kerora.errors import RunError
 from kerora.evaluation.label_bootstrap import intervals
 from kerora.evaluation.label_metrics import label_metrics
-from kerora.evaluation.results import SPLIT_ORDER, cell_number, read_csv
+from kerora.evaluation.results import cell_number, read_csv
+from kerora.evaluation.row_results import in_report_order
 from kerora.tasks.multi_label.labels import TagLabels
 
 PREDICTION_COLUMNS = ("id", "split", "text", "label", "predicted")
@@ -146,11 +147,8 @@ def read_predictions(
     for number, line in lines:
         row = _prediction(path, number, wanted, [line[place] for place in places], numbers)
         groups.setdefault(row[1], []).append(row)
-    if not groups:
-        raise RunError(f"{path} holds no rows. Evaluate the run on labelled rows with `kerora evaluate`.")
-    # a stable sort: other splits stay in the order of the file
-    order = sorted(groups, key=lambda split: SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER))
-    return {split: _gather(split, labels, groups[split], (recorded or {}).get(split, {})) for split in order}
+    found = in_report_order(path, groups).items()
+    return {split: _gather(split, labels, rows, (recorded or {}).get(split, {})) for split, rows in found}
 
 
 def _prediction(

@@ -1,26 +1,18 @@
 """The results of a run with several labels per text: its predictions, read, described and compared."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerora.errors import RunError
-from kerora.evaluation.comparison import (
-    costs,
-    different_settings,
-    distinct_names,
-    rate_notes,
-    row_places,
-)
 from kerora.evaluation.label_bootstrap import TestedDifference, paired_differences
 from kerora.evaluation.label_metrics import label_metrics
-from kerora.evaluation.results import RunResults
+from kerora.evaluation.row_results import RowComparison, RowResults, RunPair, compare_runs, rows_in_both
 from kerora.evaluation.significance import SIGNIFICANCE
-from kerora.evaluation.verdict import RunBaseline, baseline_line, run_baselines
+from kerora.evaluation.thresholds import HALF
+from kerora.evaluation.verdict import baseline_line
 from kerora.evaluation.wording import decimal, state_notes
 from kerora.runfolder import RunFolder
 from kerora.tasks.multi_label.labels import read_tag_labels
@@ -30,20 +22,8 @@ COMPARED = ("macro_f1", "micro_f1", "subset_accuracy")
 """The metrics of which runs are compared by a test. The first one gives the verdict."""
 
 
-@dataclass(frozen=True)
-class LabelResults(RunResults):
-    """The run of a model with several labels per text.
-
-    Attributes:
-        splits: evaluated rows by split. The first one is reported by default.
-    """
-
-    splits: Mapping[str, LabelSplit] = field(default_factory=dict)
-
-    @property
-    def evaluated(self) -> list[str]:
-        """The splits. The first one is reported by default."""
-        return [*self.splits, *(name for name in self.after if name not in self.splits)]
+LabelResults = RowResults[LabelSplit]
+"""The run of a model with several labels per text."""
 
 
 def needed(run: RunFolder) -> Sequence[Path]:
@@ -59,17 +39,8 @@ def read(common: Mapping[str, Any]) -> LabelResults:
 
 
 def split(results: LabelResults, name: str | None) -> LabelSplit:
-    """Return the rows of a split. Default: test, else validation, else the first.
-
-    Raises:
-        RunError: the run has no predictions for that split.
-    """
-    if name is None:
-        return next(iter(results.splits.values()))
-    if name not in results.splits:
-        known = ", ".join(results.splits)
-        raise RunError(f"{results.folder.predictions} holds no rows of split '{name}'. It holds: {known}.")
-    return results.splits[name]
+    """Return the rows of a split."""
+    return results.split(name)
 
 
 def summary(results: LabelResults, split: LabelSplit) -> dict[str, Any]:
@@ -114,31 +85,19 @@ def notes(results: LabelResults, split: LabelSplit) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two runs compared row by row.
+class Pair(RunPair):
+    """Two runs compared row by row. Rows whose text or labels differ are left out.
 
     Attributes:
-        first: name of one run.
-        second: name of the other.
-        shared: rows that both evaluated.
-        different: rows with the same split and id whose text or labels differ. They are left out.
         tests: the paired bootstrap of each metric of `COMPARED` over the shared rows. Empty without a test.
     """
 
-    first: str
-    second: str
-    shared: int
-    different: int
     tests: Mapping[str, TestedDifference] = field(default_factory=dict)
 
     @property
-    def verdict(self) -> str:
-        """The result of the test of macro F1, in words."""
-        if not self.tests:
-            return "The runs have no rows and labels in common, so there is no test."
-        if self.winner is None:
-            return "No significant difference."
-        return f"{self.winner} is significantly better."
+    def untested(self) -> str | None:
+        """Why there is no test, in words. None if there is one."""
+        return None if self.tests else "The runs have no rows and labels in common, so there is no test."
 
     @property
     def winner(self) -> str | None:
@@ -149,90 +108,27 @@ class Pair:
         return self.first if test.value > 0 else self.second
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Several runs side by side.
-
-    Attributes:
-        names: one name per run. All names differ.
-        runs: the runs, in the order given.
-        splits: the compared rows, one split per run.
-        pairs: every pair of runs.
-    """
-
-    names: tuple[str, ...]
-    runs: tuple[LabelResults, ...]
-    splits: tuple[LabelSplit, ...]
-    pairs: tuple[Pair, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return names, splits, pairs, costs and notes as plain values."""
-        return {
-            "names": list(self.names),
-            "splits": [split.name for split in self.splits],
-            "pairs": [{**asdict(pair), "verdict": pair.verdict} for pair in self.pairs],
-            "costs": [asdict(cost) for cost in costs(self.names, self.runs)],
-            "baselines": [asdict(row) for row in self.baselines()],
-            "notes": self.notes(),
-        }
-
-    def notes(self) -> list[str]:
-        """Return what a reader should know before the comparison."""
-        said = rate_notes(self.names, self.runs)
-        if len({split.name for split in self.splits}) > 1:
-            said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
-        return said
-
-    def baselines(self) -> list[RunBaseline]:
-        """Return the runs beside their baselines."""
-        return run_baselines(self.names, self.runs, {split.name for split in self.splits})
-
-    def different_settings(self) -> dict[str, list[Any]]:
-        """Return the settings that differ between the runs, with one value per run. None stands for no value."""
-        return different_settings(self.runs)
+class Comparison(RowComparison[LabelSplit, Pair]):
+    """Several models side by side."""
 
 
-def compare(runs: Sequence[LabelResults], name: str | None = None) -> Comparison:
-    """Compare runs on a split.
-
-    Args:
-        runs: two runs or more.
-        name: the split. None takes the first of test, validation, ... that all runs hold. If there is none, it takes
-            the default split of each run.
-
-    Raises:
-        RunError: a run is given twice, or does not hold the split.
-    """
-    names = distinct_names(runs)
-    if name is None:
-        # the splits of a run are in the order of the report, so test comes first
-        name = next((found for found in runs[0].splits if all(found in run.splits for run in runs)), None)
-    splits = tuple(split(run, name) for run in runs)
-    pairs = tuple(
-        _pair(names[first], names[second], splits[first], splits[second])
-        for first, second in combinations(range(len(runs)), 2)
-    )
-    return Comparison(names, tuple(runs), splits, pairs)
+def compare(runs: Sequence[LabelResults], split: str | None = None) -> Comparison:
+    """Compare runs on a split; see `compare_runs`."""
+    return compare_runs(Comparison, runs, split, _pair)
 
 
 def _pair(first: str, second: str, a: LabelSplit, b: LabelSplit) -> Pair:
-    places = row_places(b.name, b.ids)
-    found = [(place, places[key]) for key, place in row_places(a.name, a.ids).items() if key in places]
-    order = _order(a, b)
-    if order is None or not found:
+    found, order = rows_in_both(a, b), _order(a, b)
+    if order is None:
         return Pair(first, second, 0, len(found))
-    # Equal ids do not prove equal rows, for example if ids are row numbers. A paired test needs equal rows.
+    # a paired test needs equal rows
     rows = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and (a.labels[i] == b.labels[j, order]).all()]
     if not rows:
         return Pair(first, second, 0, len(found))
     ours, theirs = (list(side) for side in zip(*rows, strict=True))
     truth, one, other = a.labels[ours], a.predicted[ours], b.predicted[theirs][:, order]
-    values = {
-        name: left - right
-        for (name, left), right in zip(
-            _measured(truth, one), (value for _, value in _measured(truth, other)), strict=True
-        )
-    }
+    left, right = _measured(truth, one), _measured(truth, other)
+    values = {name: left[name] - right[name] for name in COMPARED}
     return Pair(first, second, len(rows), len(found) - len(rows), paired_differences(truth, one, other, values))
 
 
@@ -244,7 +140,7 @@ def _order(a: LabelSplit, b: LabelSplit) -> list[int] | None:
     return None
 
 
-def _measured(truth: np.ndarray, answers: np.ndarray) -> Iterator[tuple[str, float]]:
-    found = label_metrics(truth, answers.astype(np.float64), list(map(str, range(truth.shape[1]))),
-                          np.full(truth.shape[1], 0.5))  # fmt: skip
-    yield from ((name, float(found[name])) for name in COMPARED)
+def _measured(truth: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    count = truth.shape[1]
+    found = label_metrics(truth, answers.astype(np.float64), list(map(str, range(count))), np.full(count, HALF))
+    return {name: float(found[name]) for name in COMPARED}

@@ -1,17 +1,14 @@
 """The results of the run of a regressor: its predictions, read, described and compared."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kerora.errors import RunError
-from kerora.evaluation.comparison import costs, different_settings, distinct_names, rate_notes
 from kerora.evaluation.regression import (
     NUMBER_METRICS,
     PairedBootstrap,
@@ -20,7 +17,16 @@ from kerora.evaluation.regression import (
     paired_bootstrap,
     regression_metrics,
 )
-from kerora.evaluation.results import SPLIT_ORDER, RunResults, cell_number, read_csv
+from kerora.evaluation.results import cell_number, read_csv
+from kerora.evaluation.row_results import (
+    NO_ROWS,
+    RowComparison,
+    RowResults,
+    RunPair,
+    compare_runs,
+    in_report_order,
+    rows_in_both,
+)
 from kerora.evaluation.significance import SIGNIFICANCE
 from kerora.evaluation.wording import decimal, state_notes
 from kerora.runfolder import RunFolder
@@ -32,7 +38,6 @@ FIRST_COLUMNS = ("id", "split", "text")
 ROUNDING = 1e-5
 COMPARED = ("rmse", "pearson")
 """The metrics whose difference between two runs is tested. The first one names the better run."""
-Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -102,33 +107,8 @@ class SplitResults:
         return [int(place) for place in np.argsort(-self.sizes, kind="stable")]
 
 
-@dataclass(frozen=True)
-class RegressionResults(RunResults):
-    """The results of the run of a regressor.
-
-    Attributes:
-        splits: evaluated rows by split. The first one is reported by default.
-    """
-
-    splits: Mapping[str, SplitResults] = field(default_factory=dict)
-
-    @property
-    def evaluated(self) -> list[str]:
-        """The splits. The first one is reported by default."""
-        return [*self.splits, *(name for name in self.after if name not in self.splits)]
-
-    def split(self, name: str | None = None) -> SplitResults:
-        """Return the rows of a split. Default: test, else validation, else the first.
-
-        Raises:
-            RunError: the run has no predictions for that split.
-        """
-        if name is None:
-            return next(iter(self.splits.values()))
-        if name not in self.splits:
-            known = ", ".join(self.splits)
-            raise RunError(f"{self.folder.predictions} holds no rows of split '{name}'. It holds: {known}.")
-        return self.splits[name]
+RegressionResults = RowResults[SplitResults]
+"""The results of the run of a regressor."""
 
 
 def needed(run: RunFolder) -> Sequence[Path]:
@@ -187,11 +167,8 @@ def read_predictions(
         identifier, name, text = (line[place] for place in first)
         values = [cell_number(path, number, column, line[place]) for column, place in zip(numbers, places, strict=True)]
         groups.setdefault(name, []).append((identifier, text, values))
-    if not groups:
-        raise RunError(f"{path} holds no rows. Evaluate the run on labelled rows with `kerora evaluate`.")
-    # a stable sort: other splits stay in the order of the file
-    order = sorted(groups, key=lambda split: SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER))
-    return {split: _gather(split, names, groups[split], (recorded or {}).get(split, {})) for split in order}
+    found = in_report_order(path, groups).items()
+    return {split: _gather(split, names, rows, (recorded or {}).get(split, {})) for split, rows in found}
 
 
 def _gather(
@@ -235,21 +212,13 @@ def mean_note(split: str, metrics: Mapping[str, Any], mean: Mapping[str, float])
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two runs compared row by row.
+class Pair(RunPair):
+    """Two runs compared row by row. Rows whose text or numbers differ are left out.
 
     Attributes:
-        first: name of one run.
-        second: name of the other.
-        shared: rows that both evaluated.
-        different: rows with the same split and id whose text or numbers differ. They are left out.
         tests: paired bootstraps over the shared rows, by metric. None where there is no shared row or no value.
     """
 
-    first: str
-    second: str
-    shared: int
-    different: int
     tests: Mapping[str, PairedBootstrap | None]
 
     @property
@@ -258,11 +227,9 @@ class Pair:
         return self.tests.get(COMPARED[0])
 
     @property
-    def verdict(self) -> str:
-        """The result of the test, in words."""
-        if self.test is None:
-            return "The runs have no rows in common, so there is no test."
-        return "No significant difference." if self.winner is None else f"{self.winner} is significantly better."
+    def untested(self) -> str | None:
+        """Why there is no test, in words. None if there is one."""
+        return NO_ROWS if self.test is None else None
 
     @property
     def winner(self) -> str | None:
@@ -272,72 +239,21 @@ class Pair:
         return self.first if self.test.difference < 0 else self.second
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Several runs side by side.
+class Comparison(RowComparison[SplitResults, Pair]):
+    """Several regressors side by side."""
 
-    Attributes:
-        names: one name per run. All names differ.
-        runs: the runs, in the order given.
-        splits: the compared rows, one split per run.
-        pairs: every pair of runs.
-    """
-
-    names: tuple[str, ...]
-    runs: tuple[RegressionResults, ...]
-    splits: tuple[SplitResults, ...]
-    pairs: tuple[Pair, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return names, splits, metrics, pairs, costs and notes as plain values."""
-        return {
-            "names": list(self.names),
-            "splits": [split.name for split in self.splits],
-            "metrics": [{key: split.metrics[key] for key in NUMBER_METRICS} for split in self.splits],
-            "pairs": [{**asdict(pair), "verdict": pair.verdict} for pair in self.pairs],
-            "costs": [asdict(cost) for cost in costs(self.names, self.runs)],
-            "notes": self.notes(),
-        }
-
-    def notes(self) -> list[str]:
-        """Return what a reader should know before the comparison."""
-        said = rate_notes(self.names, self.runs)
-        if len({split.name for split in self.splits}) > 1:
-            said.insert(0, "The runs have no evaluated split in common, so the rows do not all show the same split.")
-        return said
-
-    def different_settings(self) -> dict[str, list[Any]]:
-        """Return the settings that differ between the runs, with one value per run. None stands for no value."""
-        return different_settings(self.runs)
+    def details(self) -> dict[str, Any]:
+        """Return the metrics of each run."""
+        return {"metrics": [{key: split.metrics[key] for key in NUMBER_METRICS} for split in self.splits]}
 
 
 def compare(runs: Sequence[RegressionResults], split: str | None = None) -> Comparison:
-    """Compare runs on a split.
-
-    Args:
-        runs: two runs or more.
-        split: the split. None takes the first of test, validation, ... that all runs hold. If there is
-            none, it takes the default split of each run.
-
-    Raises:
-        RunError: a run is given twice, or does not hold the split.
-    """
-    names = distinct_names(runs)
-    if split is None:
-        # the splits of a run are in the order of the report, so test comes first
-        split = next((name for name in runs[0].splits if all(name in run.splits for run in runs)), None)
-    splits = tuple(run.split(split) for run in runs)
-    pairs = tuple(
-        _pair(names[first], names[second], splits[first], splits[second])
-        for first, second in combinations(range(len(runs)), 2)
-    )
-    return Comparison(names, tuple(runs), splits, pairs)
+    """Compare runs on a split; see `compare_runs`."""
+    return compare_runs(Comparison, runs, split, _pair)
 
 
 def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
-    places = _places(b)
-    found = [(place, places[key]) for key, place in _places(a).items() if key in places]
-    # equal ids do not prove equal rows, for example if ids are row numbers
+    found = rows_in_both(a, b)
     same = [(i, j) for i, j in found if a.texts[i] == b.texts[j] and np.array_equal(a.labels[i], b.labels[j])]
     tests: dict[str, PairedBootstrap | None] = dict.fromkeys(COMPARED)
     if same:
@@ -345,13 +261,3 @@ def _pair(first: str, second: str, a: SplitResults, b: SplitResults) -> Pair:
         one, other = a.predicted[rows_a], b.predicted[rows_b]
         tests = {metric: paired_bootstrap(a.labels[rows_a], one, other, metric) for metric in COMPARED}
     return Pair(first, second, len(same), len(found) - len(same), tests)
-
-
-def _places(split: SplitResults) -> dict[Key, int]:
-    """Return the position of each row. The key counts how often the id occurred before, as ids may repeat."""
-    seen: Counter[str] = Counter()
-    places = {}
-    for place, identifier in enumerate(split.ids):
-        places[split.name, identifier, seen[identifier]] = place
-        seen[identifier] += 1
-    return places
