@@ -184,6 +184,17 @@ def numbered(
     Raises:
         DataError: a label is unknown. The error names the row, the label and the known labels.
     """
+    check_known(part, numbers, origin, known)
+    rows = part.rows
+    return Rows(rows.texts, rows.ids, [numbers[name] for name in rows.targets or ()], rows.pairs)
+
+
+def check_known(part: NamedLabels, numbers: Mapping[str, int], origin: str, known: Sequence[str] | None) -> None:
+    """Check that all labels of a part are known; see `numbered` for the arguments.
+
+    Raises:
+        DataError: a label is unknown. The error names the row, the label and the known labels.
+    """
     unknown = next((label for label in part.first_seen if label not in numbers), None)
     if unknown is not None:
         raise DataError(
@@ -191,8 +202,6 @@ def numbered(
             f"{listed(known or list(numbers))}.{nearest(unknown, numbers)} Correct the label or add training rows "
             "for it."
         )
-    rows = part.rows
-    return Rows(rows.texts, rows.ids, [numbers[name] for name in rows.targets or ()], rows.pairs)
 
 
 def numbers_for_run(part: NamedLabels, classes: ClassLabels, config: DataConfig) -> dict[str, int]:

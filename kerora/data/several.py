@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from kerora.data.classes import ClassLabels, named, numbers_for_run, numbers_of, ordered
+from kerora.data.classes import ClassLabels, check_known, named, numbers_for_run, numbers_of, ordered
 from kerora.data.columns import Columns
 from kerora.data.extract import Record, TargetRows
 from kerora.data.files import open_table
@@ -19,7 +19,7 @@ from kerora.data.save import check_same
 from kerora.data.table import RawRow, Table
 from kerora.data.target_reader import TargetReader, check_pairs, without_targets
 from kerora.data.text_store import TextStore
-from kerora.errors import DataError, listed, nearest, quoted
+from kerora.errors import DataError, quoted
 from kerora.notices import notice
 from kerora.settings.fit import SPLITS, DataConfig
 
@@ -269,13 +269,7 @@ def numbered_sets(
         ones = {names: tuple(sorted(places[at] for at, name in enumerate(names) if name in ("1", "true")))
                 for names in set(rows.targets or ())}  # fmt: skip
         return Rows(rows.texts, rows.ids, [ones[names] for names in rows.targets or ()], rows.pairs)
-    unknown = next((label for label in part.first_seen if label not in numbers), None)
-    if unknown is not None:
-        raise DataError(
-            f"{part.source}, {part.first_seen[unknown]}: label {unknown!r:.60} does not occur in {origin}, which has "
-            f"{listed(known or list(numbers))}.{nearest(unknown, numbers)} Correct the label or add training rows "
-            "for it."
-        )
+    check_known(part, numbers, origin, known)
     sets = {names: tuple(sorted({numbers[name] for name in names})) for names in set(rows.targets or ())}
     return Rows(rows.texts, rows.ids, [sets[names] for names in rows.targets or ()], rows.pairs)
 

@@ -1,12 +1,15 @@
 """Tables and texts that `kerora data show` prints, whatever the task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from kerora.data.audit import Audit
+from kerora.data.bad_rows import by_reason
+from kerora.data.rows import Dataset
 from kerora.evaluation.terminal import cut, plain_table, visible
 
 
@@ -36,6 +39,56 @@ def duplicate_table(result: Audit, labelled: bool = True) -> Table:
         leak = result.leakage.get(split)
         shared = f"{leak.count} ({percent(leak.share)})" if leak else "-"
         table.add_row(split, str(part.duplicates), *([str(part.conflicts)] if labelled else []), shared)
+    return table
+
+
+def print_heading(console: Console, dataset: Dataset[Any], what: str) -> None:
+    """Print the name of the data, what it holds, and how many bad rows were dropped."""
+    console.print(f"[bold]{escaped(dataset.name)}[/bold]: {what}")
+    for split, count in dataset.skipped.items():
+        console.print(f"{split}: {count} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})")
+
+
+def print_tables(console: Console, tables: Iterable[Table]) -> None:
+    """Print tables, each after an empty line."""
+    for table in tables:
+        console.print()
+        console.print(table)
+
+
+def print_unit(console: Console, result: Audit) -> None:
+    """Say how to measure lengths in tokens, if they are in words."""
+    if result.unit == "words":
+        console.print(
+            "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
+        )
+
+
+def print_leaks(console: Console, result: Audit) -> None:
+    """Print examples of rows that are also training rows."""
+    for split, leak in result.leakage.items():
+        for here, there, text in leak.examples:
+            console.print(
+                f"{split} row {escaped(here)} = train row {escaped(there)}: {escaped(short(text))}", soft_wrap=True
+            )
+
+
+def shares_table(title: str, column: str, last: str, result: Audit, names: Sequence[str]) -> Table:
+    """Return the rows with each label in each split, with their share.
+
+    Args:
+        title: title of the table.
+        column: heading of the labels.
+        last: name of the line with all rows.
+        result: the audit.
+        names: the labels.
+    """
+    table = plain_table(column, *result.splits, title=title)
+    for name in names:
+        counts = [(split.labels[name], split.rows) for split in result.splits.values()]
+        # a split may have no rows
+        table.add_row(escaped(name), *(f"{count} ({percent(count / max(1, total))})" for count, total in counts))
+    table.add_row(last, *(str(split.rows) for split in result.splits.values()), style="bold")
     return table
 
 

@@ -261,6 +261,22 @@ def readable(text: str) -> str:
     return _BREAK.sub("\n", text)
 
 
+def split_key(split: Any) -> str:
+    """Return the name of a split as a part of an id in HTML, which must not contain blanks."""
+    return re.sub(r"\W+", "-", split.name, flags=re.ASCII)
+
+
+def run_row(name: str, run: RunResults, split: Any, link: str) -> dict[str, Any]:
+    """Return what the table of a comparison shows of every run."""
+    return {
+        "name": name,
+        "split": split,
+        "link": link,
+        "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
+        "training_time": wording.duration(run.manifest.get("training_seconds")),
+    }
+
+
 def link(report: Path, page: Path) -> str:
     """Return the link from one page to another, relative and quoted."""
     # relative, so that links still work after the folder of the runs is moved

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from kerora.data.audit import Audit
-from kerora.data.bad_rows import by_reason
 from kerora.data.concerns import concerns
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_dataset
@@ -16,8 +15,12 @@ from kerora.evaluation.audit_tables import (
     duplicate_table,
     escaped,
     length_table,
-    percent,
     print_concerns,
+    print_heading,
+    print_leaks,
+    print_tables,
+    print_unit,
+    shares_table,
     short,
 )
 from kerora.evaluation.terminal import plain_table
@@ -66,35 +69,21 @@ def _first_rows(dataset: Dataset, count: int) -> list[dict[str, str]]:
 
 def _print_tables(dataset: Dataset, result: Audit, rows: int) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]{escaped(dataset.name)}[/bold]: {len(dataset.classes)} classes")
-    for split, count in dataset.skipped.items():
-        console.print(f"{split}: {count} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})")
-    for table in (_label_table(dataset, result), length_table(result), duplicate_table(result)):
-        console.print()
-        console.print(table)
-    if result.unit == "words":
-        console.print(
-            "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
-        )
-    for split, leak in result.leakage.items():
-        for here, there, text in leak.examples:
-            console.print(
-                f"{split} row {escaped(here)} = train row {escaped(there)}: {escaped(short(text))}", soft_wrap=True
-            )
+    print_heading(console, dataset, f"{len(dataset.classes)} classes")
+    print_tables(
+        console,
+        (
+            shares_table("Labels", "class", "all", result, dataset.classes),
+            length_table(result),
+            duplicate_table(result),
+        ),
+    )
+    print_unit(console, result)
+    print_leaks(console, result)
     print_concerns(console, concerns(result, dataset.classes))
     if rows:
         console.print()
         console.print(_row_table(dataset, rows))
-
-
-def _label_table(dataset: Dataset, result: Audit) -> Table:
-    table = plain_table("class", *result.splits, title="Labels")
-    for name in dataset.classes:
-        counts = [(split.labels[name], split.rows) for split in result.splits.values()]
-        # a split may have no rows
-        table.add_row(escaped(name), *(f"{count} ({percent(count / max(1, total))})" for count, total in counts))
-    table.add_row("all", *(str(split.rows) for split in result.splits.values()), style="bold")
-    return table
 
 
 def _row_table(dataset: Dataset, count: int) -> Table:

@@ -17,6 +17,7 @@ from kerora.evaluation.metrics import (
 )
 from kerora.models.checks import check_outputs
 from kerora.models.probabilities import softmax
+from kerora.tasks.whole_text.outputs import labels_and_outputs
 
 
 class ClassificationReport(keras.callbacks.Callback):
@@ -86,16 +87,9 @@ class ClassificationReport(keras.callbacks.Callback):
         return self._standard_errors.get(name.removeprefix(self.prefix), 0.0)
 
     def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        if isinstance(self.data, keras.utils.PyDataset):
-            # One batch at a time. All batches at once would hold several copies of the tokens in memory.
-            batches = (self.data[index] for index in range(self.data.num_batches))
-            # labels (rows,) or (rows, 1); row weights are left out, because metrics count each row once
-            parts = [(np.asarray(y).reshape(-1), self.model.predict_on_batch(x)) for x, y, *_ in batches]
-            labels, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
-        else:
-            inputs, labels = self.data[0], np.asarray(self.data[1]).reshape(-1)
-            outputs = self.model.predict(inputs, batch_size=self.batch_size, verbose=0)
-        outputs = np.asarray(outputs, dtype=np.float64)
+        labels, outputs = labels_and_outputs(self.model, self.data, self.batch_size)
+        # (rows,) or (rows, 1)
+        labels = labels.reshape(-1)
         # a single sigmoid output has no probability of the other class
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             raise ConfigError(

@@ -10,14 +10,16 @@ from kerora.data.rows import Dataset, Rows
 from kerora.errors import ConfigError
 from kerora.models.classifier import TextClassifier
 from kerora.models.presets import Preset
+from kerora.models.problem_types import ONE_CLASS
 from kerora.settings.fit import FitConfig
 from kerora.tasks.classification.rows import load
 from kerora.tasks.exchange_contract import HubNames
 from kerora.tasks.probe import Probe
 from kerora.tasks.probe import compare as compare
 from kerora.tasks.whole_text import keras_head
-from kerora.tasks.whole_text.exchange import keras_logits, outputs_of_adapter, probe_of
+from kerora.tasks.whole_text.exchange import keras_logits, output_config, outputs_of_adapter, probe_of
 from kerora.tasks.whole_text.exchange import logits as logits
+from kerora.tasks.whole_text.model import model_options
 
 NAMES = HubNames(
     pipeline="text-classification",
@@ -93,13 +95,8 @@ def decision(form: str, model: TextClassifier) -> str:
 
 def hub_config(model: TextClassifier) -> dict[str, Any]:
     """Return the classes in the form of transformers' config.json."""
-    return {
-        # text, as JSON has no other keys
-        "id2label": {str(number): name for number, name in enumerate(model.classes)},
-        "label2id": {name: number for number, name in enumerate(model.classes)},
-        # transformers then takes cross entropy if it trains the model further
-        "problem_type": "single_label_classification",
-    }
+    # transformers then takes cross entropy if it trains the model further
+    return output_config(model.classes, ONE_CLASS)
 
 
 def probe(model: TextClassifier, config: FitConfig) -> Probe:
@@ -126,9 +123,7 @@ def keras_agreement(plain: Any, directory: Path, probe: Probe, reference: np.nda
 def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[Rows[int]] | None) -> TextClassifier:
     """Build a classifier with one class for each output of the adapter's head."""
     names = _classes(folder, preset, dataset, config.data.class_names)
-    options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    options["truncate"] = config.model.truncate
-    model = TextClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+    model = TextClassifier.from_preset(preset, names, **model_options(config))
     # transformers counts the outputs from 0, and its data holds these numbers as labels
     model.label_values = dataset.values if dataset else tuple(str(number) for number in range(len(names)))
     return model

@@ -1,6 +1,5 @@
 """The report of classifiers as HTML, and the other files of the report."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from kerora.evaluation import plots, quality_plots, wording
+from kerora.evaluation import plots, quality_plots
 from kerora.evaluation.comparison import costs
 from kerora.evaluation.html import (
     curve_figures,
@@ -20,6 +19,8 @@ from kerora.evaluation.html import (
     render_run,
     render_summary,
     run_figures,
+    run_row,
+    split_key,
 )
 from kerora.evaluation.metrics import classification_report_text, row_percent
 from kerora.evaluation.report_files import csv_text
@@ -83,7 +84,7 @@ def render(results: ClassificationResults, split: SplitResults, version: str) ->
         fresh_head=True,
         views=[_view(results, view, view is split) for view in (split, *others)],
         largest_matrix=LARGEST_MATRIX,
-        split_key=_split_key,
+        split_key=split_key,
     )
 
 
@@ -155,14 +156,9 @@ def files(results: ClassificationResults, split: SplitResults) -> dict[str, str 
     return contents
 
 
-def _split_key(split: SplitResults) -> str:
-    # the key is part of an id in HTML, which must not contain blanks
-    return re.sub(r"\W+", "-", split.name, flags=re.ASCII)
-
-
 def _view(results: ClassificationResults, split: SplitResults, first: bool) -> SplitView:
     before = results.before.get(split.name, {}).get("per_class")
-    description = f"Reliability diagram of {_split_key(split)}: accuracy by confidence"
+    description = f"Reliability diagram of {split_key(split)}: accuracy by confidence"
     return SplitView(
         split,
         first,
@@ -179,7 +175,7 @@ def _view(results: ClassificationResults, split: SplitResults, first: bool) -> S
 
 
 def _probability_figures(split: SplitResults) -> list[Markup]:
-    key = _split_key(split)
+    key = split_key(split)
     drawn = (
         (quality_plots.roc, f"ROC curves of {key}: true positive rate by false positive rate"),
         (quality_plots.precision_recall, f"Precision-recall curves of {key}"),
@@ -189,13 +185,13 @@ def _probability_figures(split: SplitResults) -> list[Markup]:
 
 def _coverage_figure(split: SplitResults) -> Markup:
     drawn = quality_plots.coverage(split.coverage)
-    return Markup(plots.inline_svg(drawn, f"Accuracy of the answered rows of {_split_key(split)} by their share"))
+    return Markup(plots.inline_svg(drawn, f"Accuracy of the answered rows of {split_key(split)} by their share"))
 
 
 def _length_figure(split: SplitResults) -> Markup:
     lengths = np.array([len(text) for text in split.texts])
     figure = quality_plots.errors_by_length(lengths, split.correct, SHOWN_CHARACTERS)
-    return Markup(plots.inline_svg(figure, f"Errors of {_split_key(split)} by the length of the text"))
+    return Markup(plots.inline_svg(figure, f"Errors of {split_key(split)} by the length of the text"))
 
 
 def _mistake(split: SplitResults, place: int) -> dict[str, Any]:
@@ -223,14 +219,7 @@ def _run_row(
         key: {"low": place(low), "width": round(place(high) - place(low), 2), "value": place(split.metrics[key])}
         for key, (low, high) in split.intervals.items()
     }
-    return {
-        "name": name,
-        "split": split,
-        "link": link,
-        "places": places,
-        "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
-        "training_time": wording.duration(run.manifest.get("training_seconds")),
-    }
+    return {**run_row(name, run, split, link), "places": places}
 
 
 def _best_rows(comparison: Comparison) -> list[bool]:

@@ -8,7 +8,6 @@ import click
 from rich.console import Console
 
 from kerora.data.audit import Audit, TextCounts, audit_texts
-from kerora.data.bad_rows import by_reason
 from kerora.data.concerns import concerns
 from kerora.data.documents import Documents
 from kerora.data.language import load_documents
@@ -19,6 +18,9 @@ from kerora.evaluation.audit_tables import (
     length_table,
     percent,
     print_concerns,
+    print_heading,
+    print_tables,
+    print_unit,
     short,
 )
 from kerora.evaluation.terminal import plain_table
@@ -72,25 +74,16 @@ def _train(dataset: Dataset[Documents], count: int) -> Documents:
 def _print(dataset: Dataset[Documents], result: Audit, counts: dict[str, TextCounts], rows: int) -> None:
     console = Console(highlight=False)
     form = counts["train"].form
-    console.print(f"[bold]{escaped(dataset.name)}[/bold]: {TITLES[form]}")
-    for split, dropped in dataset.skipped.items():
-        console.print(
-            f"{split}: {dropped} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})"
-        )
+    print_heading(console, dataset, TITLES[form])
     table = plain_table("split", "texts", "parts", "characters", result.unit, "in the loss", title="Texts")
     for split, count in counts.items():
         numbers = (count.texts, count.parts, count.characters, count.size)
         # a split may hold no tokens
         share = f"{count.counted:,} ({percent(count.counted / max(1, count.size))})"
         table.add_row(split, *(f"{number:,}" for number in numbers), share)
-    for part in (table, length_table(result, cut=False), duplicate_table(result, labelled=False)):
-        console.print()
-        console.print(part)
+    print_tables(console, (table, length_table(result, cut=False), duplicate_table(result, labelled=False)))
     print_concerns(console, concerns(result, cut=False))
-    if result.unit == "words":
-        console.print(
-            "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
-        )
+    print_unit(console, result)
     if not rows:
         return
     first = _train(dataset, rows)

@@ -10,10 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from kerora.data.audit import Audit
-from kerora.data.bad_rows import by_reason
 from kerora.data.concerns import concerns
 from kerora.data.rows import Dataset, Rows, indicators
-from kerora.evaluation.audit_tables import duplicate_table, escaped, length_table, percent, print_concerns, short
+from kerora.evaluation.audit_tables import (
+    duplicate_table,
+    escaped,
+    length_table,
+    print_concerns,
+    print_heading,
+    print_leaks,
+    print_tables,
+    print_unit,
+    shares_table,
+    short,
+)
 from kerora.evaluation.terminal import plain_table
 from kerora.settings.fit import ModelConfig
 from kerora.tasks.whole_text.audit import measured
@@ -81,36 +91,19 @@ def first_rows(dataset: Tagged, count: int) -> list[dict[str, Any]]:
 
 def _print_tables(dataset: Tagged, result: Audit, rows: int) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]{escaped(dataset.name)}[/bold]: {len(dataset.classes)} labels, any number of them in a row")
-    for split, count in dataset.skipped.items():
-        console.print(f"{split}: {count} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})")
-    tables = [_label_table(dataset, result), _count_table(dataset), _pair_table(dataset)]
-    for table in (*filter(None, tables), length_table(result), duplicate_table(result)):
-        console.print()
-        console.print(table)
-    if result.unit == "words":
-        console.print(
-            "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
-        )
-    for split, leak in result.leakage.items():
-        for here, there, text in leak.examples:
-            console.print(
-                f"{split} row {escaped(here)} = train row {escaped(there)}: {escaped(short(text))}", soft_wrap=True
-            )
+    print_heading(console, dataset, f"{len(dataset.classes)} labels, any number of them in a row")
+    tables = [
+        shares_table("Rows with each label", "label", "all rows", result, dataset.classes),
+        _count_table(dataset),
+        _pair_table(dataset),
+    ]
+    print_tables(console, (*filter(None, tables), length_table(result), duplicate_table(result)))
+    print_unit(console, result)
+    print_leaks(console, result)
     print_concerns(console, concerns(result, dataset.classes))
     if rows:
         console.print()
         console.print(_row_table(dataset, rows))
-
-
-def _label_table(dataset: Tagged, result: Audit) -> Table:
-    table = plain_table("label", *result.splits, title="Rows with each label")
-    for name in dataset.classes:
-        counts = [(split.labels[name], split.rows) for split in result.splits.values()]
-        # a split may have no rows
-        table.add_row(escaped(name), *(f"{count} ({percent(count / max(1, total))})" for count, total in counts))
-    table.add_row("all rows", *(str(split.rows) for split in result.splits.values()), style="bold")
-    return table
 
 
 def _count_table(dataset: Tagged) -> Table:

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import torch
 
-from kerora.data.batches import Batches
 from kerora.errors import ConfigError
 from kerora.evaluation.label_bootstrap import standard_errors
 from kerora.evaluation.label_metrics import label_metrics
 from kerora.evaluation.thresholds import HALF, best_thresholds
 from kerora.models.multi_label import sigmoid
+from kerora.tasks.whole_text.outputs import labels_and_outputs
 
 
 class MultiLabelReport(keras.callbacks.Callback):
@@ -85,15 +85,7 @@ class MultiLabelReport(keras.callbacks.Callback):
         return self._standard_errors.get(name.removeprefix(self.prefix), 0.0)
 
     def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        if isinstance(self.data, Batches | keras.utils.PyDataset):
-            # One batch at a time. All batches at once would hold several copies of the tokens in memory.
-            batches = (self.data[index] for index in range(self.data.num_batches))
-            parts = [(np.asarray(y), self.model.predict_on_batch(x)) for x, y, *_ in batches]
-            labels, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
-        else:
-            inputs, labels = self.data[0], np.asarray(self.data[1])
-            outputs = self.model.predict(inputs, batch_size=self.batch_size, verbose=0)
-        outputs = np.asarray(outputs, dtype=np.float64)
+        labels, outputs = labels_and_outputs(self.model, self.data, self.batch_size)
         if outputs.ndim != 2 or labels.shape != outputs.shape:
             raise ConfigError(
                 "MultiLabelReport needs outputs and labels of shape (rows, classes). "

@@ -17,8 +17,9 @@ from kerora.tasks.exchange_contract import HubNames
 from kerora.tasks.multi_label.rows import load
 from kerora.tasks.probe import Probe
 from kerora.tasks.whole_text import keras_head
-from kerora.tasks.whole_text.exchange import keras_logits, outputs_of_adapter, probe_of
+from kerora.tasks.whole_text.exchange import keras_logits, output_config, outputs_of_adapter, probe_of
 from kerora.tasks.whole_text.exchange import logits as logits
+from kerora.tasks.whole_text.model import model_options
 
 NAMES = HubNames(
     pipeline="text-classification",
@@ -78,13 +79,8 @@ def classes(model: MultiLabelClassifier) -> tuple[str, ...]:
 
 def hub_config(model: MultiLabelClassifier) -> dict[str, Any]:
     """Return the labels in the form of transformers' config.json. It has no room for the thresholds."""
-    return {
-        # text, as JSON has no other keys
-        "id2label": {str(number): name for number, name in enumerate(model.classes)},
-        "label2id": {name: number for number, name in enumerate(model.classes)},
-        # transformers then takes binary cross entropy in training and the sigmoid in its pipeline
-        "problem_type": SEVERAL_LABELS,
-    }
+    # transformers then takes binary cross entropy in training and the sigmoid in its pipeline
+    return output_config(model.classes, SEVERAL_LABELS)
 
 
 def labels(model: MultiLabelClassifier) -> dict[str, Any]:
@@ -134,9 +130,7 @@ def imported(
 ) -> MultiLabelClassifier:
     """Build a model with one label for each output of the adapter's head, with the thresholds beside the adapter."""
     names = _classes(folder, preset, dataset, config.data.class_names)
-    options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    options["truncate"] = config.model.truncate
-    model = MultiLabelClassifier.from_preset(preset, names, seed=config.training.seed, **options)
+    model = MultiLabelClassifier.from_preset(preset, names, **model_options(config))
     # transformers counts the outputs from 0, and its data holds these numbers as labels
     model.label_values = dataset.values if dataset else tuple(str(number) for number in range(len(names)))
     model.thresholds = config.training.threshold or thresholds_beside(folder, names)

@@ -1,17 +1,15 @@
 """Build models for several labels per text: new ones, those of runs, and their base models."""
 
 from pathlib import Path
-from typing import Any
 
 from kerora.data.rows import Dataset
-from kerora.errors import RunError
-from kerora.lora.files import read_adapter_config
 from kerora.models.multi_label import MultiLabelClassifier
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import Preset
 from kerora.runfolder import RunFolder, check_has_adapter
 from kerora.settings.fit import FitConfig
 from kerora.tasks.multi_label.labels import TagLabels, read_tag_labels, write_tag_labels
+from kerora.tasks.whole_text.model import check_names, model_options
 
 
 def build(config: FitConfig, preset: Preset, dataset: Dataset) -> MultiLabelClassifier:
@@ -22,9 +20,7 @@ def build(config: FitConfig, preset: Preset, dataset: Dataset) -> MultiLabelClas
 
 def of_run(config: FitConfig, preset: Preset, labels: TagLabels, dtype: str) -> MultiLabelClassifier:
     """Build the model of a run, without its adapter."""
-    options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    options["truncate"] = config.model.truncate
-    model = MultiLabelClassifier.from_preset(preset, labels.names, dtype=dtype, seed=config.training.seed, **options)
+    model = MultiLabelClassifier.from_preset(preset, labels.names, dtype=dtype, **model_options(config))
     model.label_values, model.thresholds = labels.values, labels.thresholds
     return model
 
@@ -38,11 +34,7 @@ def read_head(run: RunFolder) -> TagLabels:
     """
     check_has_adapter(run)
     labels = read_tag_labels(run.labels)
-    # The adapter names its classes too: with labels.json of another run the predictions would carry wrong names.
-    names = list(labels.names)
-    # an adapter that names no classes passes
-    if read_adapter_config(run.adapter).get("kerora", {}).get("classes", names) != names:
-        raise RunError(f"{run.labels} does not name the classes that the adapter was trained on. Restore the file.")
+    check_names(run, labels.names)
     return labels
 
 

@@ -1,7 +1,6 @@
 """The report of models with several labels per text as HTML, and the other files of the report."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from sklearn.metrics import classification_report
 
-from kerora.evaluation import plots, quality_plots, wording
+from kerora.evaluation import plots, quality_plots
 from kerora.evaluation.comparison import costs
 from kerora.evaluation.html import (
     curve_figures,
@@ -22,6 +21,8 @@ from kerora.evaluation.html import (
     render_run,
     render_summary,
     run_figures,
+    run_row,
+    split_key,
 )
 from kerora.evaluation.report_files import csv_text
 from kerora.tasks.classification.probabilities import SHOWN_CHARACTERS
@@ -73,7 +74,7 @@ def render(results: LabelResults, split: LabelSplit, version: str) -> str:
         curves_title=CURVES_TITLE,
         fresh_head=True,
         views=[_view(results, view, view is split) for view in (split, *others)],
-        split_key=_split_key,
+        split_key=split_key,
     )
 
 
@@ -111,7 +112,7 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
         notes=[*comparison.notes(), *said],
         curves=run_figures([run.history for run in comparison.runs], ("loss", "macro_f1", "micro_f1")),
         costs=costs(comparison.names, comparison.runs),
-        rows=[_run_row(name, run, split, link(report, page)) for name, run, split, report in found],
+        rows=[run_row(name, run, split, link(report, page)) for name, run, split, report in found],
         per_class=_label_f1(comparison),
         settings=comparison.different_settings(),
     )
@@ -134,14 +135,9 @@ def files(results: LabelResults, split: LabelSplit) -> dict[str, str | bytes]:
     return contents
 
 
-def _split_key(split: LabelSplit) -> str:
-    # the key is part of an id in HTML, which must not contain blanks
-    return re.sub(r"\W+", "-", split.name, flags=re.ASCII)
-
-
 def _view(results: LabelResults, split: LabelSplit, first: bool) -> SplitView:
     before = results.before.get(split.name, {}).get("per_class")
-    key, totals = _split_key(split), split.labels.sum(axis=0)
+    key, totals = split_key(split), split.labels.sum(axis=0)
     curves = quality_plots.precision_recall(split.labels, split.probabilities)
     lengths = np.array([len(text) for text in split.texts])
     bars = quality_plots.errors_by_length(lengths, split.correct, SHOWN_CHARACTERS)
@@ -171,16 +167,6 @@ def _mistake(split: LabelSplit, place: int) -> dict[str, Any]:
         "right": named(truth & answers),
         "missed": named(truth & ~answers),
         "wrong": named(answers & ~truth),
-    }
-
-
-def _run_row(name: str, run: LabelResults, split: LabelSplit, link: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "split": split,
-        "link": link,
-        "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
-        "training_time": wording.duration(run.manifest.get("training_seconds")),
     }
 
 

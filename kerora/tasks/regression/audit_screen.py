@@ -11,12 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from kerora.data.audit import Audit
-from kerora.data.bad_rows import by_reason
 from kerora.data.concerns import concerns
 from kerora.data.numbers import NumberReader, NumberRows
 from kerora.data.rows import Dataset
 from kerora.data.sources import load_splits
-from kerora.evaluation.audit_tables import duplicate_table, escaped, length_table, print_concerns, short
+from kerora.evaluation.audit_tables import (
+    duplicate_table,
+    escaped,
+    length_table,
+    print_concerns,
+    print_heading,
+    print_unit,
+    short,
+)
 from kerora.evaluation.terminal import plain_table
 from kerora.settings.fit import FitConfig
 from kerora.tasks.whole_text.audit import measured
@@ -88,9 +95,7 @@ def _print_tables(
 ) -> None:
     console = Console(highlight=False)
     targets = ", ".join(dataset.classes)
-    console.print(f"[bold]{escaped(dataset.name)}[/bold]: numbers in {escaped(targets)}")
-    for split, count in dataset.skipped.items():
-        console.print(f"{split}: {count} bad rows were dropped ({escaped(by_reason(dataset.reasons.get(split, {})))})")
+    print_heading(console, dataset, f"numbers in {escaped(targets)}")
     for table in (_number_table(numbers), length_table(result), duplicate_table(result)):
         console.print()
         console.print(table)
@@ -102,10 +107,7 @@ def _print_tables(
             line = f"{split}, {name}: {values['outside_train']:,} of {result.splits[split].rows:,} rows lie outside"
             if values["outside_train"]:
                 console.print(f"{escaped(line)} of the range of the training rows.", soft_wrap=True)
-    if result.unit == "words":
-        console.print(
-            "Lengths are in words. --preset NAME counts the tokens of that model. A text has more tokens than words."
-        )
+    print_unit(console, result)
     print_concerns(console, concerns(result))
     if rows:
         console.print()

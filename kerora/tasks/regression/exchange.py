@@ -17,8 +17,9 @@ from kerora.tasks.exchange_contract import HubNames
 from kerora.tasks.probe import Probe
 from kerora.tasks.regression.rows import load
 from kerora.tasks.whole_text import keras_head
-from kerora.tasks.whole_text.exchange import keras_logits, outputs_of_adapter, probe_of
+from kerora.tasks.whole_text.exchange import keras_logits, output_config, outputs_of_adapter, probe_of
 from kerora.tasks.whole_text.exchange import logits as logits
+from kerora.tasks.whole_text.model import model_options
 
 TOLERANCE = 1e-3
 """Largest relative difference of two numbers that count as the same."""
@@ -81,13 +82,8 @@ def decision(form: str, model: TextRegressor) -> str:
 
 def hub_config(model: TextRegressor) -> dict[str, Any]:
     """Return the targets in the form of transformers' config.json."""
-    return {
-        # text, as JSON has no other keys
-        "id2label": {str(number): name for number, name in enumerate(model.classes)},
-        "label2id": {name: number for number, name in enumerate(model.classes)},
-        # transformers then takes the squared error, and its pipeline gives the number itself as the score
-        "problem_type": NUMBERS,
-    }
+    # transformers then takes the squared error, and its pipeline gives the number itself as the score
+    return output_config(model.classes, NUMBERS)
 
 
 def probe(model: TextRegressor, config: FitConfig) -> Probe:
@@ -124,9 +120,7 @@ def imported(folder: Path, config: FitConfig, preset: Preset, dataset: Dataset[N
     """Build a regressor with a target for each output of the adapter's head. PEFT trained on the plain numbers."""
     count = outputs_of_adapter(folder, preset)
     names = _names(count, preset, dataset, config.data.label)
-    options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    options |= {"truncate": config.model.truncate, "scale": Scale.plain(count)}
-    return TextRegressor.from_preset(preset, names, seed=config.training.seed, **options)
+    return TextRegressor.from_preset(preset, names, scale=Scale.plain(count), **model_options(config))
 
 
 def _names(count: int, preset: Preset, dataset: Dataset[NumberRows] | None, given: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from kerora.models.regressor import TextRegressor
 from kerora.runfolder import RunFolder, check_has_adapter
 from kerora.settings.fit import FitConfig
 from kerora.tasks.regression.labels import Targets, read_targets, write_targets
+from kerora.tasks.whole_text.model import model_options
 
 
 def build(config: FitConfig, preset: Preset, dataset: Dataset[NumberRows]) -> TextRegressor:
@@ -25,9 +26,7 @@ def build(config: FitConfig, preset: Preset, dataset: Dataset[NumberRows]) -> Te
 
 def of_run(config: FitConfig, preset: Preset, targets: Targets, dtype: str) -> TextRegressor:
     """Build the regressor of a run, without its adapter."""
-    options: dict[str, Any] = {"max_length": config.model.max_length, "head_dropout": config.model.head_dropout}
-    options |= {"truncate": config.model.truncate, "scale": targets.scale}
-    return TextRegressor.from_preset(preset, targets.names, dtype=dtype, seed=config.training.seed, **options)
+    return TextRegressor.from_preset(preset, targets.names, dtype=dtype, scale=targets.scale, **model_options(config))
 
 
 def read_head(run: RunFolder) -> Targets:

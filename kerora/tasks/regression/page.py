@@ -1,6 +1,5 @@
 """The report of regressors as HTML, and the other files of the report."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from kerora.evaluation import plots, regression_plots, wording
+from kerora.evaluation import plots, regression_plots
 from kerora.evaluation.comparison import costs
 from kerora.evaluation.html import (
     curve_figures,
@@ -18,6 +17,8 @@ from kerora.evaluation.html import (
     render_run,
     render_summary,
     run_figures,
+    run_row,
+    split_key,
 )
 from kerora.evaluation.regression import NUMBER_METRICS
 from kerora.evaluation.report_files import csv_text
@@ -83,7 +84,7 @@ def summary(results: RegressionResults, split: SplitResults) -> str:
         curves=curve_figures(results, CURVES),
         curves_title=CURVES_TITLE,
         split=split,
-        figures=[figure for _, figures in _figures(split, _key(split))[:1] for figure in figures[:2]],
+        figures=[figure for _, figures in _figures(split, split_key(split))[:1] for figure in figures[:2]],
     )
 
 
@@ -102,13 +103,7 @@ def render_comparison(comparison: Comparison, reports: Sequence[Path], page: Pat
         best=_best_rows(comparison),
         costs=costs(comparison.names, comparison.runs),
         rows=[
-            {
-                "name": name,
-                "split": split,
-                "link": link(report, page),
-                "trainable": wording.whole(wording.lookup(run.manifest, "parameters", "trainable")),
-                "training_time": wording.duration(run.manifest.get("training_seconds")),
-            }
+            run_row(name, run, split, link(report, page))
             for (name, run, split), report in zip(pairs, reports, strict=True)
         ],
         settings=comparison.different_settings(),
@@ -127,14 +122,9 @@ def files(results: RegressionResults, split: SplitResults) -> dict[str, str | by
 
 
 def _view(split: SplitResults, first: bool) -> SplitView:
-    key = _key(split)
+    key = split_key(split)
     errors = [_error(split, place) for place in split.largest()[:MOST_ERRORS]]
     return SplitView(split, key, first, _figures(split, key), errors)
-
-
-def _key(split: SplitResults) -> str:
-    # the key is part of an id in HTML, which must not contain blanks
-    return re.sub(r"\W+", "-", split.name, flags=re.ASCII)
 
 
 def _figures(split: SplitResults, key: str) -> list[tuple[str, list[Markup]]]:

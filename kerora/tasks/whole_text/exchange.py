@@ -1,6 +1,6 @@
 """What the tasks share that read a whole text at once, for exports and imports."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,16 @@ def keras_logits(plain: Any, directory: Path, probe: Probe, model: WholeTextMode
         inputs = {name: np.asarray(keras.ops.convert_to_numpy(value), np.int32) for name, value in found.items()}
     # the same rows, with the inputs that the preset makes of the texts
     return Probe(probe.rows, probe.source, inputs).logits(plain)
+
+
+def output_config(names: Sequence[str], problem_type: str) -> dict[str, Any]:
+    """Return the outputs of a head in the form of transformers' config.json, and what they mean."""
+    return {
+        # text, as JSON has no other keys
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+        "problem_type": problem_type,
+    }
 
 
 def problem_type_of(folder: Path, description: Mapping[str, Any], preset: Preset) -> str:
