@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from kerora.errors import RunError
+
 
 def expanded(path: str | Path) -> Path:
     """Return a path with ``~`` replaced by the home directory.
@@ -22,6 +24,16 @@ def listed_files(spec: str) -> list[str]:
     if "," not in spec or expanded(spec).exists():
         return [spec]
     return [part.strip() for part in spec.split(",")]
+
+
+def check_output(path: Path | None, force: bool) -> None:
+    """Check that an output file may be written. None stands for a stream.
+
+    Raises:
+        RunError: it exists, and `force` is False.
+    """
+    if path is not None and path.exists() and not force:
+        raise RunError(f"{path} exists. Choose another --output or add --force.")
 
 
 # Once for each process: a second call finds HOME set, and would return None.

@@ -12,9 +12,9 @@ import numpy as np
 
 from kerora.data.labels import label_of
 from kerora.data.rows import Dataset, Rows
-from kerora.errors import ConfigError, DataError, RunError, nearest
+from kerora.errors import ConfigError, DataError, nearest
 from kerora.notices import notice
-from kerora.places import expanded, listed_files
+from kerora.places import check_output, expanded, listed_files
 from kerora.runfolder import atomic_file
 from kerora.runs.submission import PlainLineEnds
 from kerora.settings.fit import SPLITS, DataConfig, FitConfig
@@ -80,8 +80,7 @@ def check_new_file(path: Path, data: DataConfig, force: bool) -> None:
     inside = [source for source in sources if source.exists() and path.exists() and _is_in(path, source)]
     if inside:
         raise ConfigError(f"{path} belongs to the data, which are never changed. Choose another --output.")
-    if path.exists() and not force:
-        raise RunError(f"{path} exists. Choose another --output or add --force.")
+    check_output(path, force)
 
 
 def _is_in(path: Path, source: Path) -> bool:

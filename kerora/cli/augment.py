@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from kerora.cli.options import SettingsCommand, config_options, resolve_options, setting_options
-from kerora.errors import ConfigError, RunError
+from kerora.errors import ConfigError
+from kerora.places import check_output
 
 # As in kerora.data.new_rows, whose import would slow down the help.
 METHODS = ("aeda", "swap", "cutoff")
@@ -39,8 +40,7 @@ def command(data: str, output: Path, budget: int, methods: tuple[str, ...], forc
     """
     if output.suffix.lower() not in ENDINGS:
         raise ConfigError(f"The output must end in {' or '.join(ENDINGS)}. Received: {output}")
-    if output.exists() and not force:
-        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    check_output(output, force)
     from kerora.data.labelled import LabelledReader
     from kerora.data.new_rows import check_parts, make_rows
     from kerora.tasks.found import with_task

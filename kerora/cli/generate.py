@@ -8,6 +8,7 @@ import click
 from kerora.cli.options import SettingsCommand, collect, import_models, sampling_of, sampling_options, setting_options
 from kerora.cli.streams import data_output
 from kerora.errors import ConfigError
+from kerora.places import check_output
 
 INPUT_SETTINGS = (
     *("data.text", "data.id", "data.columns", "data.delimiter", "data.format", "data.encoding"),
@@ -61,7 +62,6 @@ def command(
     import_models(run)
     from kerora.data.documents import Part
     from kerora.data.prompts import read_prompts
-    from kerora.errors import RunError
     from kerora.runfolder import RunFolder
     from kerora.runs.generate import PromptRunner, check_count, generate_file
     from kerora.runs.open import read_by_columns_of
@@ -70,8 +70,7 @@ def command(
     sampling = sampling_of(values)
     # Without sampling all continuations of a prompt would be the same.
     check_count(count, sampling)
-    if output is not None and output.exists() and not force:
-        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    check_output(output, force)
     # The options of the sampling have the same prefix, but no place in `FitConfig`.
     settings = {key: value for key, value in collect(values).items() if key.startswith("data.")}
     config = read_by_columns_of(RunFolder.open(run), resolve(settings).data)

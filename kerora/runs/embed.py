@@ -11,13 +11,14 @@ from kerora.data.bad_rows import BadRows, write_bad_rows
 from kerora.data.extract import Record
 from kerora.data.streams import stream_texts
 from kerora.data.vectors import check_ending, vector_file
-from kerora.errors import ConfigError, RunError
+from kerora.errors import ConfigError
 from kerora.models import catalogue
 from kerora.models.embedding import Embedder
 from kerora.models.packaged import PACKAGED
 from kerora.models.precision import backbone_dtype
 from kerora.models.presets import find_preset
 from kerora.notices import notice
+from kerora.places import check_output
 from kerora.runfolder import RunFolder
 from kerora.runs.inputs import check_pairs, empty_count, input_config, pools, rows_of
 from kerora.runs.open import load, read_by_columns_of, read_config
@@ -60,8 +61,7 @@ def embed_file(
     """
     if output is not None:
         check_ending(output)
-        if output.exists() and not force:
-            raise RunError(f"{output} exists. Choose another --output or add --force.")
+        check_output(output, force)
     run = run_of(model, preset)
     config = _reading(run, settings or {}, isinstance(source, str | Path))
     bad = empty_count(skipped, config)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import IO
 
 from kerora.data.documents import Part, prompt_parts, turn
-from kerora.errors import ConfigError, RunError
+from kerora.errors import ConfigError
 from kerora.lora.files import read_adapter_config
 from kerora.lora.inject import merge_lora
 from kerora.models.causal_lm import CausalLM
 from kerora.models.generation import Continuation, TextGenerator
+from kerora.places import check_output
 from kerora.runfolder import RunFolder, atomic_file, check_has_adapter
 from kerora.runs.open import load, read_config_for
 from kerora.settings.language import Sampling
@@ -125,8 +126,7 @@ def generate_file(
         if stream is None:
             raise ConfigError("generate_file needs an output file or a stream.")
         return _write(runner, prompts, sampling, count, batch_size, stream)
-    if output.exists() and not force:
-        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    check_output(output, force)
     with atomic_file(output) as target:
         return _write(runner, prompts, sampling, count, batch_size, target)
 

@@ -13,8 +13,9 @@ from kerora.data.bad_rows import BadRows, by_reason, write_bad_rows
 from kerora.data.extract import Record
 from kerora.data.rows import Rows
 from kerora.data.streams import stream_texts
-from kerora.errors import ConfigError, DataError, RunError
+from kerora.errors import ConfigError, DataError
 from kerora.notices import notice
+from kerora.places import check_output
 from kerora.runfolder import RunFolder, atomic_file
 from kerora.runs.inputs import check_pairs, empty_count, input_config, pools, rows_of
 from kerora.runs.open import load, read_by_columns_of, read_config_for
@@ -112,8 +113,7 @@ def _form(output: Path | None) -> str:
 def _check_request(output: Path | None, force: bool, fill: str | None, submission: bool) -> None:
     if fill is not None and not submission:
         raise ConfigError("--fill gives a label to the bad rows of a submission. Add --submission, or leave it out.")
-    if output is not None and output.exists() and not force:
-        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    check_output(output, force)
 
 
 def _complete(records: Iterator[Record], bad: BadRows, submission: bool, fill: str | None) -> Iterator[Record]:

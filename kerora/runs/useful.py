@@ -19,6 +19,7 @@ from kerora.errors import ConfigError, KeroraError, RunError
 from kerora.evaluation.spread import spread
 from kerora.models.embedding import Embedder
 from kerora.notices import muted, notice
+from kerora.places import check_output
 from kerora.runfolder import RunFolder, atomic_file
 from kerora.runs.inputs import check_pairs, empty_count, input_config, pools, rows_of
 from kerora.runs.open import load, read_by_columns_of, read_config_for
@@ -114,8 +115,7 @@ def _check(output: Path, request: Request, force: bool) -> None:
     if request.strategy not in STRATEGIES:
         raise ConfigError(f"--strategy must be {' or '.join(STRATEGIES)}. Received: {request.strategy!r}")
     check_ending(output, request.tool)
-    if output.exists() and not force:
-        raise RunError(f"{output} exists. Choose another --output or add --force.")
+    check_output(output, force)
 
 
 def _columns(run: RunFolder, first: Record | None) -> list[str]:
